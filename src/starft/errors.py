@@ -1,0 +1,40 @@
+"""Errors that a person can act on.
+
+Whatever a user can get wrong ends in a `StarftError`: one sentence that names the value, the limit and what to do next.
+The command line prints that sentence and exits with status 2.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class StarftError(Exception):
+    """A person's mistake, told in one sentence."""
+
+
+class ConfigError(StarftError, ValueError):
+    """An argument or a config value that can't be used."""
+
+
+class PoolError(StarftError, ValueError):
+    """A pool file that can't be used."""
+
+
+class WeightsError(StarftError):
+    """Weights or a checkpoint that can't be loaded."""
+
+
+class RunFolderError(StarftError):
+    """A run folder that can't be written to, or that holds another run."""
+
+
+def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
+    """Return ``" Did you mean a or b?"`` for the names nearest to ``name``, or an empty string.
+
+    Args:
+        name: What the person wrote.
+        known: The names that exist.
+        limit: How many near names to list at most.
+    """
+    near = get_close_matches(name, list(known), n=limit, cutoff=0.5)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

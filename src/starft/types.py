@@ -1,0 +1,40 @@
+"""What the data side and the training side agree on."""
+
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+from torch import Tensor
+
+
+class Batch(TypedDict):
+    """One batch, as every DataModule yields it.
+
+    Shapes: ``image`` float (B, 3, H, W), ``label`` int64 (B,), ``index`` int64 (B,) (position in its data set),
+    ``group`` int64 (B,) where the set has groups. No text: captions are drawn inside the step.
+    """
+
+    image: Tensor
+    label: Tensor
+    index: Tensor
+    group: NotRequired[Tensor]
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """One named evaluation loader and all that is needed to score it.
+
+    Args:
+        name: Stands in metric names, ``test/{name}/acc``.
+        class_names: One name a class, in label order.
+        templates: Caption templates of the zero-shot head, each with ``{}`` once.
+        group_names: One name a group, in the order of group ids; empty where the set has no groups.
+        group_weights: Share of each group in the *training* set, for adjusted accuracy; empty where unknown.
+        ood: Whether the set counts in ``ood_acc``.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    group_names: tuple[str, ...] = ()
+    group_weights: tuple[float, ...] = ()
+    ood: bool = False
