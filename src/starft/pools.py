@@ -1,0 +1,273 @@
+"""Pools: named lists of spurious templates, kept as JSON files with their provenance.
+
+A template holds ``{}`` once, where a caption goes without its final period: "a photo of a duck." and "{} on a lake"
+give "a photo of a duck on a lake.". This file reads, checks and writes pools; `starft.prompting` asks for them.
+"""
+
+import json
+import os
+import reprlib
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from starft.errors import PoolError, did_you_mean
+from starft.resources import shipped
+
+SCHEMA_VERSION = 1
+SOURCES = ("llm", "curated")
+KEYS = ("schema_version", "name", "description", "templates", "per_class", "provenance")
+
+_WRONG_SLOTS = "must hold {} exactly once; put it where the caption goes."
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 100
+_repr.maxdict = 10
+_show = _repr.repr
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A named list of spurious templates.
+
+    Args:
+        name: What configs and reports call it.
+        description: What its templates are about, for people.
+        templates: Serve every class; at least one, each with ``{}`` once.
+        per_class: Templates that serve one class only, by class name; may be empty.
+        provenance: Where the templates come from: ``source`` ("llm" or "curated"), model, query, parameters, date.
+    """
+
+    name: str
+    description: str
+    templates: tuple[str, ...]
+    per_class: dict[str, tuple[str, ...]]
+    provenance: dict[str, Any]
+
+    def templates_for(self, class_name: str) -> tuple[str, ...]:
+        """Return the general templates, then those of one class.
+
+        Args:
+            class_name: Spelled as in ``per_class``; a class that isn't there gets the general templates only.
+        """
+        return self.templates + self.per_class.get(class_name, ())
+
+
+def inject(caption: str, template: str) -> str:
+    """Put a caption into a spurious template; a final period moves to the end.
+
+    Braces in the caption stay as they are: only the template's ``{}`` is replaced.
+
+    Args:
+        caption: A whole caption, such as "a photo of a duck.".
+        template: Holds ``{}`` once, such as "{} on a lake".
+
+    Raises:
+        PoolError: The template doesn't hold ``{}`` exactly once.
+
+    Example:
+        >>> inject("a photo of a duck.", "{} on a lake")
+        'a photo of a duck on a lake.'
+    """
+    if template.count("{}") != 1:
+        raise PoolError(f"the template {_show(template)} {_WRONG_SLOTS}")
+    period = "." if caption.endswith(".") else ""
+    return template.replace("{}", caption.removesuffix(".")) + period
+
+
+def list_pools() -> list[Path]:
+    """Return the files of the shipped pools, sorted by name.
+
+    Raises:
+        FileNotFoundError: The installation holds no prompts.
+    """
+    return sorted((shipped("prompts") / "pools").glob("*.json"))
+
+
+def load_pool(name_or_path: str | Path) -> Pool:
+    """Read a shipped pool by its name, or any pool file by its path.
+
+    What ends with ``.json`` or has a separator is a path. Anything else is the name of a shipped pool, or else a file;
+    a shipped pool wins, so that a config means the same in every folder.
+
+    Args:
+        name_or_path: Such as "backgrounds" or "my/pool.json".
+
+    Raises:
+        PoolError: No such pool, a file that can't be read or isn't JSON, or a pool with problems (see `check_pool`).
+        FileNotFoundError: The installation holds no prompts.
+    """
+    path = _find(str(name_or_path))
+    data = _read_json(path)
+    _refuse(str(path), data)
+    return Pool(
+        name=data["name"],
+        description=data["description"],
+        templates=tuple(data["templates"]),
+        per_class={name: tuple(templates) for name, templates in data.get("per_class", {}).items()},
+        provenance=data["provenance"],
+    )
+
+
+def save_pool(pool: Pool, path: str | Path, overwrite: bool = False) -> None:
+    """Write a pool so that the file is either whole or untouched; the same pool always gives the same bytes.
+
+    Args:
+        pool: Checked first: what `load_pool` would refuse isn't written.
+        path: The file to write; its folder must exist.
+        overwrite: Replace a file that is there already.
+
+    Raises:
+        PoolError: The pool has problems, the file exists and ``overwrite`` is off, or the file can't be written.
+    """
+    path = Path(path)
+    try:
+        data = {"schema_version": SCHEMA_VERSION, **asdict(pool)}
+        text = json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        content = text.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise PoolError(f"pool {_show(pool.name)} can't be written as JSON: {error}; mend that value.") from error
+    _refuse(f"pool {_show(pool.name)} was not saved to {path}", json.loads(text))
+    try:
+        if path.exists() and not overwrite:
+            raise PoolError(f"{path} already exists; choose another path, or allow overwriting it.")
+        _replace(path, content)
+    except OSError as error:
+        raise PoolError(
+            f"can't write {path}: {error.strerror}; check that its folder exists, is writable and has room."
+        ) from error
+
+
+def check_pool(data: object) -> list[str]:
+    """Return every problem of a parsed pool file, one sentence each; an empty list means a good pool.
+
+    Args:
+        data: What `json.loads` made of the file.
+    """
+    if not isinstance(data, dict):
+        return [f"a pool must be a JSON object with the keys {', '.join(KEYS)}, got {_show(data)}."]
+    problems = [
+        f"unknown key {_show(key)}; the keys of a pool are {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}"
+        for key in data
+        if key not in KEYS
+    ]
+    problems += [f"the key {key!r} is missing; add it." for key in KEYS if key not in data and key != "per_class"]
+    version = data.get("schema_version", SCHEMA_VERSION)
+    if type(version) is not int or version != SCHEMA_VERSION:
+        problems.append(
+            f"'schema_version' must be {SCHEMA_VERSION}, got {_show(version)}; bring the file to this schema, "
+            "or update starft if the file is newer."
+        )
+    for key in ("name", "description"):
+        text = data.get(key, "absent")
+        if not isinstance(text, str) or not text.strip():
+            problems.append(f"{key!r} must be a string that isn't empty, got {_show(text)}; write one.")
+    if "templates" in data:
+        problems += _check_templates("templates", data["templates"])
+    per_class = data.get("per_class", {})
+    if isinstance(per_class, dict):
+        for class_name, templates in per_class.items():
+            problems += _check_templates(f"per_class[{_show(class_name)}]", templates, data.get("templates"))
+    else:
+        problems.append(f"'per_class' must be an object of lists of templates by class name, got {_show(per_class)}.")
+    if "provenance" in data:
+        provenance = data["provenance"]
+        source = provenance.get("source") if isinstance(provenance, dict) else None
+        if source not in SOURCES:
+            problems.append(
+                f"'provenance' must be an object with a 'source' of {' or '.join(SOURCES)}, got {_show(provenance)}."
+            )
+    return problems
+
+
+def _check_templates(where: str, templates: object, general: object = None) -> Iterator[str]:
+    """Yield the problems of one list; repeats are looked for in the list and in the general templates."""
+    if not isinstance(templates, list):
+        yield f"{where} must be a list of templates, got {_show(templates)}."
+        return
+    if not templates:
+        yield f"{where} is an empty list; give at least one template, such as '{{}} on a lake'."
+    others = general if isinstance(general, list) else []
+    seen = {_heard(other): f"templates[{index}]" for index, other in enumerate(others) if isinstance(other, str)}
+    for index, template in enumerate(templates):
+        here = f"{where}[{index}] {_show(template)}"
+        if not isinstance(template, str) or not template.strip():
+            yield f"{here} must be a string that isn't empty; write a template such as '{{}} on a lake'."
+            continue
+        if template.count("{}") != 1:
+            yield f"{here} {_WRONG_SLOTS}"
+        if template != template.strip() or not template.isprintable():
+            yield f"{here} has outer spaces, a line break or a character that can't be printed; take it out."
+        if template.endswith("."):
+            yield f"{here} ends with a period; take it away, the caption brings its own."
+        if first := seen.get(_heard(template)):
+            yield f"{here} repeats {first} (case and spaces don't count); take one of them out."
+        seen.setdefault(_heard(template), f"{where}[{index}]")
+
+
+def _heard(template: str) -> str:
+    """Return what a CLIP tokenizer makes of a template: no case, single spaces."""
+    return " ".join(template.casefold().split())
+
+
+def _refuse(where: str, data: object) -> None:
+    if problems := check_pool(data):
+        more = len(problems) - 1
+        rest = f" ... and {more} more problem{'s' if more > 1 else ''}." if more else ""
+        raise PoolError(f"{where}: {problems[0]}{rest}")
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if name.endswith(".json") or path.name != name:
+        return path
+    known = {file.stem: file for file in list_pools()}
+    if name in known:
+        return known[name]
+    if path.is_file():
+        return path
+    raise PoolError(
+        f"no pool is called {name!r} in {shipped('prompts') / 'pools'}, which holds {', '.join(known)}; "
+        f"give one of these names or the path of a .json file.{did_you_mean(name, known)}"
+    )
+
+
+def _read_json(path: Path) -> Any:
+    def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                raise PoolError(f"{path}: the key {_show(key)} is written {count} times in one object; keep one.")
+        return dict(pairs)
+
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # editors on Windows put a byte order mark in front
+        return json.loads(text, object_pairs_hook=refuse_repeats)
+    except FileNotFoundError:
+        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.json")))
+        raise PoolError(f"the pool file {path} does not exist; check its path.{near}") from None
+    except IsADirectoryError:
+        raise PoolError(f"{path} is a folder, not a pool file; name a .json file in it.") from None
+    except OSError as error:
+        raise PoolError(f"can't read the pool file {path}: {error.strerror}; make it readable for you.") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise PoolError(f"{path} is not UTF-8 text (line {line}); save it again as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        raise PoolError(
+            f"{path} is not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); mend that place."
+        ) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside ``path``, then swap in one step. Not `tempfile`: its files are closed to the rest of the group."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105
+    finally:
+        temporary.unlink(missing_ok=True)
