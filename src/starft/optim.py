@@ -1,0 +1,76 @@
+"""Learning-rate schedule and parameter groups of the fine-tuning recipe.
+
+Paper: StarFT (Kim et al., IJCAI 2025, arXiv 2505.13232), whose recipe is that of FLYP (Goyal et al., 2023,
+arXiv 2212.00638): AdamW, weight decay on every parameter, linear warm-up, cosine to 0. Deviations: none known.
+"""
+
+import math
+from typing import Any
+
+from torch import nn
+
+from starft.errors import ConfigError
+
+
+def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
+    """Return the factor on the peak learning rate at an optimizer step.
+
+    Linear warm-up, ``(step + 1) / warmup_steps``, so that the first step already moves the weights; then
+    ``(1 + cos(pi * (step - warmup_steps) / (total_steps - warmup_steps))) / 2``, which is 1 right after the warm-up and
+    would be 0 at ``total_steps``; from there on it stays 0. A warm-up longer than the run is cut off by the end of the
+    run, and the peak is never reached.
+
+    Args:
+        step: Optimizer steps made so far; the first step is 0.
+        warmup_steps: Length of the warm-up; 0 for none.
+        total_steps: Length of the run, warm-up included.
+
+    Raises:
+        ConfigError: If one of the three is negative.
+
+    Example:
+        >>> [round(warmup_cosine(step, warmup_steps=2, total_steps=6), 3) for step in range(7)]
+        [0.5, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
+    """
+    for name, value in (("step", step), ("warmup_steps", warmup_steps), ("total_steps", total_steps)):
+        if value < 0:
+            raise ConfigError(f"{name} must be at least 0, got {value}.")
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if step >= total_steps:
+        return 0.0
+    # Here warmup_steps <= step < total_steps, so the divisor is positive.
+    progress = (step - warmup_steps) / (total_steps - warmup_steps)
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def parameter_groups(model: nn.Module, weight_decay: float, decay_one_dimensional: bool = True) -> list[dict[str, Any]]:
+    """Return the trainable parameters of a model as groups for a ``torch.optim`` optimizer.
+
+    A parameter that is shared between modules is listed once. A group that would be empty is left out.
+
+    Args:
+        model: Where the parameters are; those with ``requires_grad`` off, as a frozen twin's are, are left out.
+        weight_decay: Decay of the parameters that are decayed.
+        decay_one_dimensional: True decays every parameter, the paper's recipe. False leaves vectors and scalars
+            (biases, norms, the class embedding, the logit scale) without decay, in a second group.
+
+    Raises:
+        ConfigError: If ``weight_decay`` is negative or not finite, or if nothing in the model is trainable.
+
+    Example:
+        >>> groups = parameter_groups(nn.Linear(3, 2), weight_decay=0.1, decay_one_dimensional=False)
+        >>> [(group["weight_decay"], [tuple(p.shape) for p in group["params"]]) for group in groups]
+        [(0.1, [(2, 3)]), (0.0, [(2,)])]
+    """
+    if not (math.isfinite(weight_decay) and weight_decay >= 0):
+        raise ConfigError(f"weight_decay must be a finite number of at least 0, got {weight_decay}.")
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ConfigError(
+            f"{type(model).__name__} has no trainable parameter: each one is frozen. Leave at least one unfrozen."
+        )
+    decayed = [parameter for parameter in trainable if decay_one_dimensional or parameter.ndim >= 2]
+    undecayed = [parameter for parameter in trainable if not (decay_one_dimensional or parameter.ndim >= 2)]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
