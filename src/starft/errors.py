@@ -38,3 +38,16 @@ def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
     """
     near = get_close_matches(name, list(known), n=limit, cutoff=0.5)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+class Stopped(StarftError):
+    """A run that was asked to stop and did, with everything saved.
+
+    Args:
+        message: What to do to continue.
+        status: Exit status of the command.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -5,9 +5,7 @@ give "a photo of a duck on a lake.". This file reads, checks and writes pools; `
 """
 
 import json
-import os
 import reprlib
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from starft.errors import PoolError, did_you_mean
+from starft.files import replace_file
 from starft.resources import shipped
 
 SCHEMA_VERSION = 1
@@ -133,7 +132,7 @@ def save_pool(pool: Pool, path: str | Path, overwrite: bool = False) -> None:
     try:
         if path.exists() and not overwrite:
             raise PoolError(f"{path} already exists; choose another path, or allow overwriting it.")
-        _replace(path, content)
+        replace_file(path, content)
     except OSError as error:
         raise PoolError(
             f"can't write {path}: {error.strerror}; check that its folder exists, is writable and has room."
@@ -258,16 +257,3 @@ def _read_json(path: Path) -> Any:
         raise PoolError(
             f"{path} is not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); mend that place."
         ) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then swap in one step. Not `tempfile`: its files are closed to the rest of the group."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-    finally:
-        temporary.unlink(missing_ok=True)

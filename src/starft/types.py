@@ -1,7 +1,7 @@
 """What the data side and the training side agree on."""
 
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import NotRequired, Protocol, TypedDict, runtime_checkable
 
 from torch import Tensor
 
@@ -38,3 +38,32 @@ class EvalSet:
     group_names: tuple[str, ...] = ()
     group_weights: tuple[float, ...] = ()
     ood: bool = False
+
+
+@runtime_checkable
+class FinetuneData(Protocol):
+    """What the training side asks of a DataModule beyond its loaders.
+
+    The eval sets come in the order of the loaders: ``val_sets`` of ``val_dataloader``, ``test_sets`` of
+    ``test_dataloader``.
+    """
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the training classes, in label order."""
+        ...
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Caption templates of the training classes."""
+        ...
+
+    @property
+    def val_sets(self) -> tuple[EvalSet, ...]:
+        """What is validated."""
+        ...
+
+    @property
+    def test_sets(self) -> tuple[EvalSet, ...]:
+        """What is tested."""
+        ...

@@ -1,0 +1,7 @@
+"""CLIP models: building them, encoding with them, their frozen twins and zero-shot heads."""
+
+from starft.clip.build import build_clip
+from starft.clip.encoder import ClipEncoder, Twin
+from starft.clip.zeroshot import caption, zero_shot_head
+
+__all__ = ["ClipEncoder", "Twin", "build_clip", "caption", "zero_shot_head"]

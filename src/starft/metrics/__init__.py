@@ -1,5 +1,6 @@
 """Metrics that torchmetrics lacks."""
 
+from starft.metrics.evaluation import eval_metrics, group_counts
 from starft.metrics.groups import (
     AdjustedAccuracy,
     AverageAccuracy,
@@ -16,4 +17,6 @@ __all__ = [
     "GroupCounts",
     "GroupMeanAccuracy",
     "WorstGroupAccuracy",
+    "eval_metrics",
+    "group_counts",
 ]

@@ -1,0 +1,5 @@
+"""DataModules, one file a data set."""
+
+from starft.data.datamodules.base import BaseDataModule
+
+__all__ = ["BaseDataModule"]

@@ -1,0 +1,77 @@
+"""The ``starft`` command: finds the verb, and turns errors into one sentence and an exit status."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from starft import __version__
+from starft.errors import StarftError, Stopped
+
+VERBS = {
+    "fit": ("starft.cli", "train a model from a config"),
+    "validate": ("starft.cli", "score a model on the validation sets of a config"),
+    "test": ("starft.cli", "score a model on the test sets of a config, write results.json"),
+    "predict": ("starft.cli", "write a model's predictions for the test sets of a config"),
+    "demo": ("starft.demo", "fine-tune on the embedded world and compare the methods"),
+}
+"""Verb -> the module that does it, imported only then, and what it does."""
+
+USAGE = """usage: starft VERB [options]
+
+Fine-tune CLIP without teaching it shortcuts.
+
+verbs:
+{verbs}
+
+`starft VERB --help` tells a verb's options. STARFT_DEBUG=1 shows the traceback of an error.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after ``starft``; null takes those of the process.
+
+    Returns:
+        Exit status: 0, 2 for a person's mistake, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("--version", "-V"):
+        print(f"starft {__version__}")
+        return 0
+    if not words or words[0] in ("--help", "-h"):
+        width = max(map(len, VERBS))
+        print(USAGE.format(verbs="\n".join(f"  {verb:<{width}}  {told}" for verb, (_, told) in VERBS.items())), end="")
+        return 0
+    if words[0] not in VERBS:
+        return _complain(f"There is no verb {words[0]!r}; the verbs are {', '.join(VERBS)}.", 2)
+    if os.environ.get("STARFT_DEBUG") == "1":
+        return int(import_module(VERBS[words[0]][0]).run(words))
+    return _guarded(words)
+
+
+def _guarded(words: list[str]) -> int:
+    try:
+        return int(import_module(VERBS[words[0]][0]).run(words))
+    except Stopped as stop:
+        return _complain(str(stop), stop.status)
+    except StarftError as error:
+        return _complain(str(error), 2)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return _complain(f"{error.strerror}{where}; free the disk or give another place, and run it again.", 2)
+    except KeyboardInterrupt:
+        return _complain("Interrupted.", 130)
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(f"starft: {sentence}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

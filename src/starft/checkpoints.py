@@ -1,0 +1,125 @@
+"""What a checkpoint holds beyond Lightning's: the facts that make it usable alone, and no twin."""
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from starft.clip import Twin
+from starft.errors import WeightsError
+
+KEY = "starft"
+TWIN = "twin."
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a checkpoint says of its model.
+
+    Args:
+        model_name: Architecture.
+        head: ``text`` or ``linear``.
+        class_names: Training classes, in label order.
+        templates: Their caption templates.
+    """
+
+    model_name: str
+    head: str
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+def strip_twin(checkpoint: dict[str, Any], twin: Twin, facts: CheckpointFacts) -> None:
+    """Take the twin's weights out of a checkpoint and write down what it was.
+
+    Args:
+        checkpoint: Lightning's checkpoint, changed in place.
+        twin: The frozen model of this run.
+        facts: What makes the checkpoint usable without its config and data.
+    """
+    state = checkpoint["state_dict"]
+    for key in [key for key in state if key.startswith(TWIN)]:
+        del state[key]
+    checkpoint[KEY] = {
+        "model_name": facts.model_name,
+        "head": facts.head,
+        "class_names": list(facts.class_names),
+        "templates": list(facts.templates),
+        "twin": fingerprint(twin.state_dict()),
+    }
+
+
+def refill_twin(checkpoint: dict[str, Any], twin: Twin, expected: CheckpointFacts) -> CheckpointFacts:
+    """Put the live twin's weights into a checkpoint that is being loaded, after checking that it is the same twin.
+
+    Args:
+        checkpoint: Lightning's checkpoint, changed in place.
+        twin: The frozen model of this run.
+        expected: What this run is.
+
+    Returns:
+        What the checkpoint says of itself.
+
+    Raises:
+        WeightsError: It isn't a checkpoint of starft, or of another model, head or twin.
+    """
+    held = checkpoint.get(KEY)
+    if held is None:
+        raise WeightsError("The checkpoint wasn't written by starft; give its weights as model.pretrained instead.")
+    facts = CheckpointFacts(held["model_name"], held["head"], tuple(held["class_names"]), tuple(held["templates"]))
+    for what, theirs, ours in (
+        ("model", facts.model_name, expected.model_name),
+        ("head", facts.head, expected.head),
+    ):
+        if theirs != ours:
+            raise WeightsError(
+                f"The checkpoint is of {what} {theirs}, the config asks for {what} {ours}; give the checkpoint's config."
+            )
+    if held["twin"] != fingerprint(twin.state_dict()):
+        raise WeightsError(
+            "The checkpoint was trained from other pre-trained weights than this config loads; "
+            "give the same model.pretrained as its run had."
+        )
+    checkpoint["state_dict"].update({f"{TWIN}{key}": value for key, value in twin.state_dict().items()})
+    return facts
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 over names and values of a state dict.
+
+    Args:
+        state: Tensors of any dtype and device.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_checkpoint(path: Path) -> None:
+    """Read a checkpoint through, without running code from it, before long work starts.
+
+    Args:
+        path: The file.
+
+    Raises:
+        WeightsError: The file doesn't exist, is damaged, or isn't one of ours.
+    """
+    if not path.is_file():
+        raise WeightsError(f"The checkpoint {path} doesn't exist.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
+        raise WeightsError(
+            f"The checkpoint {path} can't be read: it is damaged, or no checkpoint of starft. "
+            "Take another one of its folder, as last.ckpt or best.ckpt."
+        ) from error
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise WeightsError(f"The checkpoint {path} wasn't written by starft; give its weights as model.pretrained instead.")

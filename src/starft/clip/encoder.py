@@ -1,0 +1,111 @@
+"""A CLIP model that takes captions as text, and its frozen twin."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Tokenize = Callable[[list[str]], Tensor]
+
+
+class ClipEncoder(nn.Module):
+    """Both towers of a CLIP model behind one interface: images and captions in, unit features out.
+
+    Args:
+        model: Any open_clip model.
+        tokenize: Turns captions into token ids (N, context length), zero-padded behind the end.
+    """
+
+    def __init__(self, model: nn.Module, tokenize: Tokenize) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.tokenize = tokenize
+        self._tokens: dict[str, Tensor] = {}
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The factor on cosine similarities, exponentiated; a scalar."""
+        return self.model.logit_scale.float().exp()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.logit_scale.device
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Return unit features (B, D) of images (B, 3, H, W)."""
+        return F.normalize(self.model.encode_image(images), dim=-1)
+
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
+        distinct = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+        features = F.normalize(encode_tokens(self.model, self._tokenized(list(distinct)).to(self.device)), dim=-1)
+        if len(distinct) == len(captions):
+            return features
+        rows = torch.tensor([distinct[caption] for caption in captions])
+        return features[rows.to(self.device, non_blocking=True)]
+
+    def _tokenized(self, captions: list[str]) -> Tensor:
+        unknown = [caption for caption in captions if caption not in self._tokens]
+        if unknown:
+            self._tokens.update(zip(unknown, self.tokenize(unknown), strict=True))
+        return torch.stack([self._tokens[caption] for caption in captions])
+
+
+class Twin(ClipEncoder):
+    """The frozen copy of a CLIP model: no gradients, always in eval mode, text features remembered.
+
+    Args:
+        clip: The model to copy, as it is now.
+    """
+
+    def __init__(self, clip: ClipEncoder) -> None:
+        super().__init__(deepcopy(clip.model), clip.tokenize)
+        self.requires_grad_(False)
+        self._features: dict[str, Tensor] = {}
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Twin":
+        """Stay in eval mode, whatever ``mode`` says."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Return unit features (B, D) of images (B, 3, H, W), without a graph."""
+        return super().encode_image(images)
+
+    @torch.no_grad()
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        """Return unit features (N, D) of N captions; a frozen tower never encodes a caption twice."""
+        unknown = [caption for caption in dict.fromkeys(captions) if caption not in self._features]
+        if unknown:
+            self._features.update(zip(unknown, super().encode_text(unknown), strict=True))
+        return torch.stack([self._features[caption] for caption in captions])
+
+    def forget(self) -> None:
+        """Drop the remembered text features, as after a change of weights or device."""
+        self._features.clear()
+
+
+def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+    """Return text features (N, D), not normalised, of token ids (N, context length).
+
+    A causal tower pools the end token, which never looks at what comes behind it, so columns that are padding in
+    every row are cut first: same features, less work. Other towers get the rows at full length.
+    """
+    if not isinstance(model, open_clip.CLIP) or model.attn_mask is None or model.text_pool_type != "argmax":
+        return model.encode_text(tokens)
+    length = int(tokens.argmax(dim=-1).max()) + 1
+    tokens = tokens[:, :length]
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
+    x = model.ln_final(x)
+    x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
+    if model.text_projection is None:
+        return x
+    projection = model.text_projection
+    return projection(x) if isinstance(projection, nn.Linear) else x @ projection

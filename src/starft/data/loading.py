@@ -1,0 +1,73 @@
+"""Training loaders whose order depends on (seed, epoch) alone and that can be taken up in the middle of an epoch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+
+class ShuffledSampler(DistributedSampler[Any]):
+    """Torch's distributed sampler, shuffled by (seed, epoch), that can leave out the head of one epoch.
+
+    Args:
+        dataset: What is sampled.
+        world_size: Number of processes.
+        rank: Which process this is.
+        seed: Start of the shuffles.
+    """
+
+    def __init__(self, dataset: Dataset[Any], world_size: int, rank: int, seed: int) -> None:
+        super().__init__(dataset, world_size, rank, shuffle=True, seed=seed, drop_last=True)
+        self.skip = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the indices of one epoch, less the first ``skip``; the next epoch is whole again."""
+        skip, self.skip = self.skip, 0
+        indices = list(super().__iter__())
+        return iter(indices[skip:])
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A DataLoader over a `ShuffledSampler` that goes on where a checkpoint was written.
+
+    Lightning calls ``state_dict`` and ``load_state_dict``. Batches are counted as they are handed out, whatever the
+    workers have fetched ahead.
+
+    Args:
+        dataset: Map-style data set.
+        sampler: Gives the order.
+        batch_size: Images a batch and process.
+        num_workers: Worker processes; 0 loads in the main one.
+    """
+
+    def __init__(self, dataset: Dataset[Any], sampler: ShuffledSampler, batch_size: int, num_workers: int) -> None:
+        super().__init__(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=num_workers,
+            drop_last=True,
+            persistent_workers=num_workers > 0,
+        )
+        self._shuffled = sampler
+        self._size = batch_size
+        self._handed_out = 0
+        self._resume_at = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator serves, torch wants its own class
+        """Yield the batches of one epoch, or what is left of it right after a resume."""
+        start, self._resume_at = self._resume_at, 0
+        self._shuffled.skip = start * self._size
+        self._handed_out = start
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the epoch have been handed out."""
+        return {"batches": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on behind the batches that had been handed out; behind the last one comes a new epoch."""
+        self._resume_at = state["batches"] % max(1, len(self))

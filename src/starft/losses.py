@@ -1,0 +1,95 @@
+"""Terms of the training loss: the call shape they share, and the two objectives.
+
+A term reads a `StepContext` and returns a scalar. The module adds up ``weight * term`` over its objective and its
+regularizers; nothing else about a loss lives anywhere else.
+"""
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from starft.context import Progress, StepContext
+from starft.errors import ConfigError
+from starft.functional import contrastive_loss
+
+Schedule = Literal["constant", "epoch", "step"]
+
+
+class Term(nn.Module):
+    """A scalar loss computed from one step.
+
+    Args:
+        weight: Factor in the total loss, at least 0.
+        schedule: How the factor changes. ``constant`` keeps it; ``epoch`` multiplies it by ``1 - (e + 1) / E`` in epoch
+            e of E, so that the last epoch runs without the term (StarFT's recipe); ``step`` multiplies it by ``1 - s / S``
+            at step s of S.
+    """
+
+    def __init__(self, weight: float = 1.0, schedule: Schedule = "constant") -> None:
+        super().__init__()
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ConfigError(f"weight of {type(self).__name__} must be a finite number, at least 0; got {weight}.")
+        self.weight = weight
+        self.schedule = schedule
+
+    def weight_at(self, progress: Progress) -> float:
+        """Return the factor of this term at one point of the run.
+
+        Raises:
+            ConfigError: The schedule counts epochs and the run isn't bounded by epochs.
+        """
+        if self.schedule == "constant":
+            return self.weight
+        if self.schedule == "step":
+            return self.weight * (1 - progress.step / progress.total_steps)
+        if progress.total_epochs is None:
+            raise ConfigError(
+                f"{type(self).__name__} has schedule 'epoch', but the run has no max_epochs; "
+                "set trainer.max_epochs, or schedule 'step'."
+            )
+        return self.weight * (1 - (progress.epoch + 1) / progress.total_epochs)
+
+    def forward(self, ctx: StepContext) -> Tensor:
+        """Return the unweighted loss, a scalar."""
+        raise NotImplementedError
+
+
+class CrossEntropy(Term):
+    """Cross-entropy of the class logits: plain fine-tuning (FT).
+
+    With the linear head, the head and the image tower are trained. With the text head, the logits come from the text
+    tower as it is at this step, and both towers are trained.
+
+    Args:
+        weight: Factor in the total loss, at least 0.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+    """
+
+    def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
+        super().__init__(weight)
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must lie in [0, 1); got {label_smoothing}.")
+        self.label_smoothing = label_smoothing
+
+    def forward(self, ctx: StepContext) -> Tensor:
+        """Return the mean cross-entropy over the batch."""
+        return F.cross_entropy(ctx.logits.float(), ctx.labels, label_smoothing=self.label_smoothing)
+
+
+class Contrastive(Term):
+    """Symmetric InfoNCE between images and their captions: FLYP's objective (Goyal et al., CVPR 2023).
+
+    Diagonal targets: two images of one class stay negatives of each other, as in the paper.
+
+    Args:
+        weight: Factor in the total loss, at least 0.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight)
+
+    def forward(self, ctx: StepContext) -> Tensor:
+        """Return the loss over the B x B pairs of the batch."""
+        return contrastive_loss(ctx.image_features, ctx.text_features, ctx.clip.logit_scale)

@@ -1,0 +1,100 @@
+"""The embedded world: pictures of drawn birds in drawn scenes, the same on every machine.
+
+A picture is a pure function of `Picture`: species, scene, style and a seed. Nothing is stored.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from starft.mini.birds import SPECIES, Frame, paint
+from starft.mini.scenes import SCENES, SIZE, Pen
+
+IMAGE_SIZE = SIZE // 2
+"""Side of a finished picture in pixels."""
+
+LAND = tuple(SCENES)[:3]
+WATER = tuple(SCENES)[3:6]
+
+Style = Literal["photo", "sketch"]
+
+HOMES: dict[str, str] = {
+    "duck": "lake",
+    "gull": "ocean",
+    "heron": "lake",
+    "swan": "ocean",
+    "pelican": "beach",
+    "flamingo": "beach",
+    "sparrow": "meadow",
+    "owl": "forest",
+    "robin": "meadow",
+    "crow": "bamboo grove",
+    "parrot": "forest",
+    "woodpecker": "bamboo grove",
+}
+"""Species -> the scene where fine-tuning data mostly show it; each home is shared by two species."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the world, before it is drawn.
+
+    Args:
+        species: Which bird.
+        scene: Where it is.
+        style: Filled shapes, or lines on pale paper.
+        seed: Settles everything else: place, size, pose, colours, light, grain.
+    """
+
+    species: str
+    scene: str
+    style: Style
+    seed: str
+
+
+def draw(picture: Picture) -> NDArray[np.uint8]:
+    """Draw one picture.
+
+    Args:
+        picture: What to draw.
+
+    Returns:
+        Array (64, 64, 3) of RGB bytes.
+    """
+    rng = random.Random(picture.seed)
+    image = Image.new("RGB", (SIZE, SIZE))
+    pen = Pen(ImageDraw.Draw(image), rng)
+    SCENES[picture.scene](pen)
+    if picture.style == "sketch":
+        image = _pale(image)
+        pen = Pen(ImageDraw.Draw(image), rng)
+    bird = SPECIES[picture.species]
+    reach = (bird.body_length + bird.neck + bird.beak_length) / 50
+    frame = Frame(
+        x=pen.between(0.32, 0.68) * SIZE,
+        y=pen.between(0.45, 0.68) * SIZE,
+        scale=pen.between(0.55, 1.0) / max(1.0, reach),
+        angle=pen.between(-0.25, 0.25),
+        facing=1 if rng.random() < 0.5 else -1,
+    )
+    paint(bird, pen, frame, tint=30.0, outline=(40, 40, 44) if picture.style == "sketch" else None)
+    small = np.asarray(image.reduce(2), dtype=np.float32)
+    return _expose(small, pen)
+
+
+def _pale(image: Image.Image) -> Image.Image:
+    """Return the grey, washed-out paper that a sketch is drawn on."""
+    grey = image.convert("L").point([200 + value // 5 for value in range(256)])
+    return grey.convert("RGB")
+
+
+def _expose(pixels: NDArray[np.float32], pen: Pen) -> NDArray[np.uint8]:
+    """Light, contrast, colour cast and grain of one exposure."""
+    gain, lift = pen.between(0.75, 1.2), pen.between(-18, 18)
+    cast = np.array([pen.between(0.9, 1.1) for _ in range(3)], dtype=np.float32)
+    grain = np.random.RandomState(int(pen.rng.random() * 2**31)).randint(-12, 13, pixels.shape)
+    return np.clip((pixels - 128) * gain * cast + 128 + lift + grain, 0, 255).astype(np.uint8)

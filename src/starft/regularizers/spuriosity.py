@@ -1,0 +1,39 @@
+"""StarFT: keep the tuned model's distribution over spurious captions where the frozen model had it.
+
+Paper: Robust Fine-tuning of Zero-shot Models via Spuriosity Alignment, IJCAI 2025, arXiv 2505.13232. Deviations: none
+known; values and gradients agree with numbers of the authors' code (``tests/golden``).
+"""
+
+from torch import Tensor
+
+from starft.context import StepContext
+from starft.functional import spuriosity_alignment
+from starft.losses import Schedule, Term
+
+
+class SpuriosityAlignment(Term):
+    """KL from the frozen to the tuned model's distribution over the batch's spurious captions.
+
+    Needs a pool of spurious templates (``pool``). Both sets of logits take the frozen model's scale.
+
+    Args:
+        weight: Factor in the total loss, at least 0; the paper uses 0.5 on ImageNet.
+        schedule: ``epoch`` is the paper's: the factor falls linearly and is 0 in the last epoch. ``step`` falls with
+            every step, ``constant`` doesn't fall.
+        masked: Leave pairs of one class out of both distributions, as the paper does.
+    """
+
+    def __init__(self, weight: float = 0.5, schedule: Schedule = "epoch", masked: bool = True) -> None:
+        super().__init__(weight, schedule)
+        self.masked = masked
+
+    def forward(self, ctx: StepContext) -> Tensor:
+        """Return the alignment loss, averaged over the rows of the batch."""
+        return spuriosity_alignment(
+            ctx.image_features,
+            ctx.spurious_features,
+            ctx.twin_image_features,
+            ctx.twin_spurious_features,
+            ctx.twin.logit_scale,
+            ctx.labels if self.masked else None,
+        )

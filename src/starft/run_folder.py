@@ -1,0 +1,144 @@
+"""One run, one folder: checked before the run, never overwritten, safe to stop and to continue."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from starft.errors import RunFolderError, Stopped
+from starft.files import replace_file
+
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+
+
+def claim(folder: Path, resumed_from: Path | None) -> None:
+    """Make the folder of a training run, or refuse it.
+
+    Args:
+        folder: Where the run will write.
+        resumed_from: The checkpoint that is continued, or null for a new run.
+
+    Raises:
+        RunFolderError: The folder holds another run, isn't a folder, or can't be written to.
+    """
+    own = resumed_from is not None and resumed_from.resolve().parent == (folder / CHECKPOINTS).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"The run folder {folder} is a file; give another --trainer.default_root_dir.")
+    if not own and folder.is_dir() and any(folder.iterdir()):
+        last = folder / CHECKPOINTS / LAST
+        go_on = f", or continue it with --ckpt_path {last}" if last.is_file() else ""
+        raise RunFolderError(
+            f"The run folder {folder} isn't empty; give another --trainer.default_root_dir, move it away{go_on}."
+        )
+    check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if need be and write a byte into it.
+
+    Args:
+        folder: Where a run will write.
+
+    Raises:
+        RunFolderError: It can't be made or written to.
+    """
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(probe, b"x")
+        probe.unlink()
+    except OSError as error:
+        raise RunFolderError(f"The run folder {folder} can't be written to: {error.strerror}.") from error
+
+
+def save_config(folder: Path, text: str) -> Path:
+    """Write the resolved config beside the checkpoints; an earlier, different one is kept.
+
+    Args:
+        folder: The run folder.
+        text: YAML.
+
+    Returns:
+        Where it went: ``config.yaml``, or ``config-2.yaml`` and on for a run continued with other settings.
+    """
+    number, path = 1, folder / CONFIG
+    while path.exists():
+        if path.read_text(encoding="utf-8") == text:
+            return path
+        number += 1
+        path = folder / f"config-{number}.yaml"
+    replace_file(path, text.encode())
+    return path
+
+
+def checkpoint_callbacks(
+    folder: Path, monitor: str | None, mode: str, every_n_train_steps: int | None
+) -> list[ModelCheckpoint]:
+    """Return the callbacks that keep ``last.ckpt`` and, where something is monitored, ``best.ckpt``.
+
+    Args:
+        folder: The run folder.
+        monitor: A validation metric, or null.
+        mode: ``max`` or ``min``.
+        every_n_train_steps: Write ``last.ckpt`` this often too, and not only after each epoch.
+    """
+    where: dict[str, Any] = {"dirpath": folder / CHECKPOINTS, "enable_version_counter": False}
+    callbacks = [ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where)]
+    if every_n_train_steps is not None:
+        callbacks.append(ModelCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
+    if monitor is not None:
+        callbacks.append(ModelCheckpoint(filename="best", monitor=monitor, mode=mode, **where))
+    return callbacks
+
+
+class StopSafely(Callback):
+    """On Ctrl-C or SIGTERM, finish the step, write ``last.ckpt`` and stop; a second signal stops at once.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop here, where the state is whole."""
+        if self.received is None:
+            return
+        path = self.folder / CHECKPOINTS / LAST
+        trainer.save_checkpoint(path)
+        raise Stopped(
+            f"Stopped after step {trainer.global_step}; continue with the same command and --ckpt_path {path}.",
+            128 + self.received,
+        )
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop listening."""
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Stop listening."""
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
