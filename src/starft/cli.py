@@ -136,6 +136,9 @@ def main(words: Sequence[str]) -> StarftCLI:
         ConfigError: Options or config can't be used.
     """
     with warnings.catch_warnings():
+        # The twin is in eval mode for good, and labels are noted in the module's hook: both on purpose.
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        warnings.filterwarnings("ignore", message="You have overridden `on_before_batch_transfer`")
         # Lightning 2.6.6 calls what jsonargparse 4.53 deprecates; nothing of ours, and nothing a user can mend.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")
         # Lightning suspects a mistake where words are handed over in a process that has words of its own.

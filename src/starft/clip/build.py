@@ -23,13 +23,14 @@ MINI_FOLDER = PACKAGE / "mini"
 SCHEMAS = ("hf-hub:", "local-dir:")
 
 
-def build_clip(model_name: str, pretrained: str | None) -> ClipEncoder:
+def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> ClipEncoder:
     """Build a CLIP model with its tokenizer and load its weights, in float32 on the CPU.
 
     Args:
         model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
         pretrained: A tag of open_clip, ``mini`` for the embedded world's weights, a local weight file, or null for
             random weights.
+        trim: Cut padding off token rows where the text tower allows it.
 
     Raises:
         ConfigError: Name or tag doesn't exist.
@@ -46,7 +47,7 @@ def build_clip(model_name: str, pretrained: str | None) -> ClipEncoder:
     if weights is not None:
         _load(model, weights)
     model.eval()
-    return ClipEncoder(model, open_clip.get_tokenizer(name))
+    return ClipEncoder(model, open_clip.get_tokenizer(name), trim)
 
 
 def _register(model_name: str) -> str:

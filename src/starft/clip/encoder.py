@@ -18,12 +18,14 @@ class ClipEncoder(nn.Module):
     Args:
         model: Any open_clip model.
         tokenize: Turns captions into token ids (N, context length), zero-padded behind the end.
+        trim: Cut padding off token rows where the tower allows it.
     """
 
-    def __init__(self, model: nn.Module, tokenize: Tokenize) -> None:
+    def __init__(self, model: nn.Module, tokenize: Tokenize, trim: bool = True) -> None:
         super().__init__()
         self.model: Any = model
         self.tokenize = tokenize
+        self.trim = trim
         self._tokens: dict[str, Tensor] = {}
 
     @property
@@ -43,7 +45,9 @@ class ClipEncoder(nn.Module):
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
         distinct = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-        features = F.normalize(encode_tokens(self.model, self._tokenized(list(distinct)).to(self.device)), dim=-1)
+        tokens = self._tokenized(list(distinct)).to(self.device)
+        encoded = encode_trimmed(self.model, tokens) if self.trim else self.model.encode_text(tokens)
+        features = F.normalize(encoded, dim=-1)
         if len(distinct) == len(captions):
             return features
         rows = torch.tensor([distinct[caption] for caption in captions])
@@ -64,7 +68,7 @@ class Twin(ClipEncoder):
     """
 
     def __init__(self, clip: ClipEncoder) -> None:
-        super().__init__(deepcopy(clip.model), clip.tokenize)
+        super().__init__(deepcopy(clip.model), clip.tokenize, clip.trim)
         self.requires_grad_(False)
         self._features: dict[str, Tensor] = {}
         self.eval()
@@ -91,7 +95,7 @@ class Twin(ClipEncoder):
         self._features.clear()
 
 
-def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+def encode_trimmed(model: Any, tokens: Tensor) -> Tensor:
     """Return text features (N, D), not normalised, of token ids (N, context length).
 
     A causal tower pools the end token, which never looks at what comes behind it, so columns that are padding in
