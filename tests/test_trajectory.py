@@ -81,7 +81,9 @@ class Recorder(L.Callback):
         self.steps.append({name: float(value) for name, value in trainer.logged_metrics.items()})
 
 
-def run(golden: dict[str, Any], folder: Path, trim: bool, precision: Any = 32) -> tuple[FinetuneModule, list[dict[str, float]]]:
+def run(
+    golden: dict[str, Any], folder: Path, trim: bool, precision: Any = 32
+) -> tuple[FinetuneModule, list[dict[str, float]]]:
     def tokenize(names: list[str]) -> Tensor:
         keys_rows = (name.split() for name in names)
         return torch.stack([torch.from_numpy(golden[key][int(row)]) for key, row in keys_rows])

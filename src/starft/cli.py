@@ -54,6 +54,11 @@ class StarftCLI(LightningCLI):
         """The run folder."""
         return Path(self._get(self.config, "trainer.default_root_dir") or DEFAULT_FOLDER)
 
+    @property
+    def _is_trial(self) -> bool:
+        """Whether this is ``fast_dev_run``, which writes nothing."""
+        return bool(self._get(self.config, "trainer.fast_dev_run"))
+
     def _parse_ckpt_path(self) -> None:
         """Leave config and flags as given: Lightning would lay the checkpoint's hyper-parameters over them."""
 
@@ -63,7 +68,7 @@ class StarftCLI(LightningCLI):
         checkpoint = Path(given) if given is not None else None
         if checkpoint is not None:
             check_checkpoint(checkpoint)
-        if self._get(self.config, "trainer.fast_dev_run"):
+        if self._is_trial:
             return
         if self.subcommand == "fit":
             claim(self.folder, checkpoint)
@@ -92,7 +97,7 @@ class StarftCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Save the resolved config beside the checkpoints."""
-        if not self.trainer.fast_dev_run and self.trainer.is_global_zero:
+        if not self._is_trial and self.trainer.is_global_zero:
             save_config(self.folder, self.resolved_config())
 
     def resolved_config(self) -> str:
@@ -102,7 +107,7 @@ class StarftCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Write results.json."""
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+        if self.trainer.is_global_zero and not self._is_trial:
             config = yaml.safe_load(self.resolved_config())
             evaluator = self.model.evaluator
             write_results(self.folder, config, self.trainer.callback_metrics, evaluator.eval_sets, evaluator.groups())

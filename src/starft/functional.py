@@ -52,7 +52,7 @@ def contrastive_loss(image_features: Tensor, text_features: Tensor, logit_scale:
         return -(of_images + of_texts).sum() / (2 * max(len(logits), 1))
 
 
-def spuriosity_alignment(  # noqa: PLR0917 (two pairs of features, a scale, labels: fewer arguments would say less)
+def spuriosity_alignment(
     student_image: Tensor,
     student_text: Tensor,
     teacher_image: Tensor,

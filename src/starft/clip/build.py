@@ -64,7 +64,7 @@ def _register(model_name: str) -> str:
             raise ConfigError(f"The model config {model_name} can't be read: {error}.") from error
         missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in keys]
         if missing:
-            raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see open_clip's model configs.")
+            raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see those of open_clip.")
         if path.stem not in open_clip.list_models():
             open_clip.add_model_config(path)
         return path.stem
@@ -119,7 +119,8 @@ def _create(name: str, pretrained: str | None, quick_gelu: bool) -> nn.Module:
     level = root.level
     root.setLevel(logging.ERROR)  # open_clip warns of random weights, which is what null asks for
     try:
-        return open_clip.create_model(name, pretrained=pretrained, force_quick_gelu=quick_gelu, load_weights=True)
+        model: nn.Module = open_clip.create_model(name, pretrained=pretrained, force_quick_gelu=quick_gelu)
+        return model
     except (RuntimeError, OSError, ValueError) as error:
         raise WeightsError(
             f"The model {name} with weights {pretrained!r} can't be loaded: {_first_line(error)} "

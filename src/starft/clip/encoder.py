@@ -31,12 +31,14 @@ class ClipEncoder(nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         """The factor on cosine similarities, exponentiated; a scalar."""
-        return self.model.logit_scale.float().exp()
+        scale: Tensor = self.model.logit_scale
+        return scale.float().exp()
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.logit_scale.device
+        scale: Tensor = self.model.logit_scale
+        return scale.device
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W)."""
@@ -102,14 +104,16 @@ def encode_trimmed(model: Any, tokens: Tensor) -> Tensor:
     every row are cut first: same features, less work. Other towers get the rows at full length.
     """
     if not isinstance(model, open_clip.CLIP) or model.attn_mask is None or model.text_pool_type != "argmax":
-        return model.encode_text(tokens)
+        whole: Tensor = model.encode_text(tokens)
+        return whole
     length = int(tokens.argmax(dim=-1).max()) + 1
     tokens = tokens[:, :length]
-    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x: Tensor = model.token_embedding(tokens) + model.positional_embedding[:length]
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
     x = model.ln_final(x)
     x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
     if model.text_projection is None:
         return x
     projection = model.text_projection
-    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    projected: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    return projected
