@@ -106,7 +106,7 @@ def _beach(pen: Pen) -> None:
 
 def _desert(pen: Pen) -> None:
     pen.fill(0, SIZE, pen.tint((244, 204, 140)))
-    for y, shade in ((74, (222, 166, 92)), (96, (206, 146, 74)), (116, (190, 128, 60))):
+    for y, shade in ((74.0, (222, 166, 92)), (96.0, (206, 146, 74)), (116.0, (190, 128, 60))):
         pen.blob(pen.between(0, SIZE), y + 26, pen.between(60, 100), pen.between(22, 34), pen.tint(shade))
     for _ in pen.times(1, 2):
         x, y, green = pen.between(8, SIZE - 8), pen.between(62, 84), pen.tint((66, 118, 58))
