@@ -5,7 +5,7 @@ regularizers; nothing else about a loss lives anywhere else.
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,6 +31,8 @@ class Term(nn.Module):
         super().__init__()
         if not (math.isfinite(weight) and weight >= 0):
             raise ConfigError(f"weight of {type(self).__name__} must be a finite number, at least 0; got {weight}.")
+        if schedule not in get_args(Schedule):
+            raise ConfigError(f"schedule must be one of {', '.join(get_args(Schedule))}; got {schedule!r}.")
         self.weight = weight
         self.schedule = schedule
 

@@ -9,7 +9,7 @@ import open_clip
 from open_clip.factory import load_checkpoint
 from torch import nn
 
-from starft.clip.encoder import ClipEncoder
+from starft.clip.encoder import ClipEncoder, Tokenize
 from starft.errors import ConfigError, WeightsError, did_you_mean
 from starft.resources import PACKAGE
 
@@ -43,11 +43,11 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
         weights = _local_weights(name, pretrained)
         tag = open_clip.get_pretrained_cfg(name, pretrained)
         quick_gelu = bool(tag.get("quick_gelu", False))
-    model = _create(name, None if weights is not None else pretrained, quick_gelu)
+    model, tokenize = _create(name, None if weights is not None else pretrained, quick_gelu)
     if weights is not None:
         _load(model, weights)
     model.eval()
-    return ClipEncoder(model, open_clip.get_tokenizer(name), trim)
+    return ClipEncoder(model, tokenize, trim)
 
 
 def _register(model_name: str) -> str:
@@ -62,10 +62,17 @@ def _register(model_name: str) -> str:
             keys = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"The model config {model_name} can't be read: {error}.") from error
-        missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in keys]
+        held = keys if isinstance(keys, dict) else {}
+        missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in held]
         if missing:
             raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see those of open_clip.")
-        if path.stem not in open_clip.list_models():
+        known = open_clip.get_model_config(path.stem)
+        if known is not None and known != keys:
+            raise ConfigError(
+                f"The model config {model_name} differs from the model {path.stem!r} that is known already, "
+                "and models are known by their file's name; rename the file."
+            )
+        if known is None:
             open_clip.add_model_config(path)
         return path.stem
     if model_name not in open_clip.list_models():
@@ -103,10 +110,11 @@ def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
     """
     path = folder / f"{MINI_MODEL}.safetensors"
     try:
-        expected = path.with_suffix(".sha256.txt").read_text(encoding="ascii").split()[0]
+        words = path.with_suffix(".sha256.txt").read_text(encoding="utf-8", errors="replace").split()
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise WeightsError(f"The embedded world's weights can't be read: {error}. Install starft again.") from error
+    expected = words[0] if words else "no checksum"
     if found != expected:
         raise WeightsError(
             f"{path} is damaged: its SHA-256 is {found[:12]}..., expected {expected[:12]}...; install starft again."
@@ -114,14 +122,19 @@ def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
     return path
 
 
-def _create(name: str, pretrained: str | None, quick_gelu: bool) -> nn.Module:
+def _create(name: str, pretrained: str | None, quick_gelu: bool) -> tuple[nn.Module, Tokenize]:
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # open_clip warns of random weights, which is what null asks for
+    root.setLevel(logging.CRITICAL)  # open_clip warns of random weights, which null asks for, and logs what it raises
     try:
-        model: nn.Module = open_clip.create_model(name, pretrained=pretrained, force_quick_gelu=quick_gelu)
-        return model
-    except (RuntimeError, OSError, ValueError) as error:
+        model: nn.Module = open_clip.create_model(
+            name,
+            pretrained=pretrained,
+            force_quick_gelu=quick_gelu,
+            require_pretrained=pretrained is not None or name.startswith(SCHEMAS),
+        )
+        return model, open_clip.get_tokenizer(name)
+    except Exception as error:  # the network, a hub's files and a person's model config share no base
         raise WeightsError(
             f"The model {name} with weights {pretrained!r} can't be loaded: {_first_line(error)} "
             "Without a network, give pretrained a local weight file or model_name a local-dir:PATH."

@@ -47,8 +47,11 @@ class ClipEncoder(nn.Module):
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
         distinct = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-        tokens = self._tokenized(list(distinct)).to(self.device)
-        encoded = encode_trimmed(self.model, tokens) if self.trim else self.model.encode_text(tokens)
+        tokens = self._tokenized(list(distinct))
+        if self.trim and _is_causal(self.model):
+            encoded = _encode_trimmed(self.model, tokens, self.device)
+        else:
+            encoded = self.model.encode_text(tokens.to(self.device, non_blocking=True))
         features = F.normalize(encoded, dim=-1)
         if len(distinct) == len(captions):
             return features
@@ -75,6 +78,12 @@ class Twin(ClipEncoder):
         self._features: dict[str, Tensor] = {}
         self.eval()
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "Twin":
+        """Forget when the weights change device or dtype, as in `to` and `double`."""
+        self.forget()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's own has no types
+        return self
+
     def train(self, mode: bool = True) -> "Twin":
         """Stay in eval mode, whatever ``mode`` says."""
         return super().train(False)
@@ -93,21 +102,23 @@ class Twin(ClipEncoder):
         return torch.stack([self._features[caption] for caption in captions])
 
     def forget(self) -> None:
-        """Drop the remembered text features, as after a change of weights or device."""
+        """Drop the remembered text features, as after a change of weights."""
         self._features.clear()
 
 
-def encode_trimmed(model: Any, tokens: Tensor) -> Tensor:
-    """Return text features (N, D), not normalised, of token ids (N, context length).
+def _is_causal(model: Any) -> bool:
+    """Return whether the text tower pools the end token and no token looks at what comes behind it."""
+    return isinstance(model, open_clip.CLIP) and model.attn_mask is not None and model.text_pool_type == "argmax"
 
-    A causal tower pools the end token, which never looks at what comes behind it, so columns that are padding in
-    every row are cut first: same features, less work. Other towers get the rows at full length.
+
+def _encode_trimmed(model: Any, tokens: Tensor, device: torch.device) -> Tensor:
+    """Return text features (N, D), not normalised, of token ids (N, context length) on the host.
+
+    Columns that are padding in every row are cut first: same features, less work. That is done on the host, so that
+    nothing waits for the device.
     """
-    if not isinstance(model, open_clip.CLIP) or model.attn_mask is None or model.text_pool_type != "argmax":
-        whole: Tensor = model.encode_text(tokens)
-        return whole
     length = int(tokens.argmax(dim=-1).max()) + 1
-    tokens = tokens[:, :length]
+    tokens = tokens[:, :length].to(device, non_blocking=True)
     x: Tensor = model.token_embedding(tokens) + model.positional_embedding[:length]
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
     x = model.ln_final(x)

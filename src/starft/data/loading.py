@@ -70,4 +70,4 @@ class ResumableLoader(DataLoader[Any]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on behind the batches that had been handed out; behind the last one comes a new epoch."""
-        self._resume_at = state["batches"] % max(1, len(self))
+        self._handed_out = self._resume_at = state["batches"] % max(1, len(self))

@@ -1,0 +1,141 @@
+"""The shipped weights: their checksum, what they can do, and how they are made from a checkpoint."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from starft.clip import ClipEncoder, build_clip, zero_shot_head
+from starft.clip.build import MINI_FOLDER, checked_mini_weights
+from starft.errors import WeightsError
+from starft.mini import MiniWorld
+from starft.mini.weights import ship
+
+NAME = "starft-mini.safetensors"
+CHECKSUM = "starft-mini.sha256.txt"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    for name in (NAME, CHECKSUM):
+        shutil.copy(MINI_FOLDER / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def clip() -> ClipEncoder:
+    return build_clip("starft-mini", "mini")
+
+
+def test_shipped_weights_match_their_checksum() -> None:
+    path = checked_mini_weights()
+    assert path == MINI_FOLDER / NAME
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (MINI_FOLDER / CHECKSUM).read_text(encoding="ascii") == f"{digest}  {NAME}\n"
+
+
+def test_shipped_weights_are_small_half_precision_and_all_there(clip: ClipEncoder) -> None:
+    path = checked_mini_weights()
+    assert path.stat().st_size <= 12_000_000
+    held = load_file(path)
+    assert {tensor.dtype for tensor in held.values()} == {torch.float16}
+    assert held.keys() == clip.model.state_dict().keys()
+    for key, value in clip.model.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, held[key].float()), key
+
+
+def test_an_untouched_copy_passes(copied: Path) -> None:
+    assert checked_mini_weights(copied) == copied / NAME
+
+
+def test_one_flipped_bit_is_found(copied: Path) -> None:
+    content = bytearray((copied / NAME).read_bytes())
+    content[-100] ^= 1
+    (copied / NAME).write_bytes(content)
+    refused(copied, "is damaged: its SHA-256 is")
+
+
+def test_truncated_weights_are_found(copied: Path) -> None:
+    (copied / NAME).write_bytes((copied / NAME).read_bytes()[:-1])
+    refused(copied, "is damaged: its SHA-256 is")
+
+
+@pytest.mark.parametrize("content", [b"0" * 64 + b"  " + NAME.encode(), b"", b"\n", b"\xff\xfe\x00"])
+def test_another_checksum_is_found(copied: Path, content: bytes) -> None:
+    (copied / CHECKSUM).write_bytes(content)
+    refused(copied, "is damaged: its SHA-256 is")
+
+
+@pytest.mark.parametrize("name", [NAME, CHECKSUM])
+def test_a_missing_file_is_told(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    refused(copied, name)
+
+
+def refused(folder: Path, told: str) -> None:
+    with pytest.raises(WeightsError) as error:
+        checked_mini_weights(folder)
+    sentence = str(error.value)
+    assert told in sentence
+    assert "install starft again" in sentence.lower()
+    assert "\n" not in sentence
+
+
+@pytest.mark.slow
+def test_zero_shot_knows_the_birds(clip: ClipEncoder) -> None:
+    """On validation pictures: 70 % is what the specification asks for at home."""
+    data = MiniWorld(val_size=240)
+    data.setup("validate")
+    accuracy = {}
+    with torch.no_grad():
+        for eval_set, loader in zip(data.val_sets, data.val_dataloader(), strict=True):
+            head = zero_shot_head(clip, eval_set.class_names, eval_set.templates)
+            hits = [(clip.encode_image(batch["image"]) @ head.T).argmax(dim=1) == batch["label"] for batch in loader]
+            accuracy[eval_set.name] = torch.cat(hits).float().mean().item()
+    assert accuracy["id"] >= 0.70
+    assert accuracy["ood"] > 0.60
+    assert accuracy["groups"] > 0.80
+    assert max(accuracy["id"], accuracy["ood"]) < 0.95, "fine-tuning needs room"
+
+
+def checkpoint(path: Path, **changes: object) -> dict[str, torch.Tensor]:
+    """Write what a pre-training run leaves behind; return the student in it."""
+    student = build_clip("starft-mini", None).model.state_dict()
+    state = {f"clip.model.{key}": value for key, value in student.items()}
+    state |= {f"twin.model.{key}": torch.zeros_like(value) for key, value in student.items()}
+    facts = {"model_name": "starft-mini", "head": "text", "class_names": ["a"], "templates": ["{}"], "twin": "0"}
+    torch.save({"state_dict": state, "starft": facts} | changes, path)
+    return student
+
+
+def test_ship_round_trip(tmp_path: Path) -> None:
+    student = checkpoint(tmp_path / "last.ckpt")
+    folder = tmp_path / "package"
+    folder.mkdir()
+    path = ship(tmp_path / "last.ckpt", folder)
+    assert sorted(file.name for file in folder.iterdir()) == [NAME, CHECKSUM]
+    assert checked_mini_weights(folder) == path
+    loaded = build_clip("starft-mini", str(path)).model.state_dict()
+    assert loaded.keys() == student.keys()
+    for key, value in student.items():
+        assert torch.equal(loaded[key], value.half().float()), key
+    content = path.read_bytes()
+    assert ship(tmp_path / "last.ckpt", folder).read_bytes() == content, "the same checkpoint, other bytes"
+
+
+@pytest.mark.parametrize("kind", ["missing", "damaged", "foreign"])
+def test_ship_refuses_what_is_no_checkpoint_and_keeps_the_old_weights(copied: Path, kind: str) -> None:
+    path = copied / "some.ckpt"
+    if kind == "damaged":
+        path.write_bytes(b"not a checkpoint")
+    if kind == "foreign":
+        torch.save({"state_dict": {}}, path)
+    before = (copied / NAME).read_bytes()
+    with pytest.raises(WeightsError, match=r"some\.ckpt"):
+        ship(path, copied)
+    assert (copied / NAME).read_bytes() == before
+    assert checked_mini_weights(copied)

@@ -1,0 +1,342 @@
+"""The embedded world: pictures to the byte, captions, and the splits' promises by hand count."""
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from starft.errors import ConfigError
+from starft.mini import MiniPretraining, MiniWorld
+from starft.mini.birds import SPECIES
+from starft.mini.captions import CAPTIONS, KINDS, PLACES, kind_of
+from starft.mini.scenes import SCENES
+from starft.mini.splits import (
+    GROUPS,
+    MEAN,
+    NAMES,
+    STD,
+    Labelled,
+    PictureSet,
+    anywhere_pictures,
+    captioned_pictures,
+    group_pictures,
+    home_pictures,
+)
+from starft.mini.world import HOMES, LAND, WATER, Picture, draw
+from starft.types import FinetuneData
+
+ROOT = Path(__file__).parents[2]
+WATERBIRDS = ("duck", "gull", "heron", "swan", "pelican", "flamingo")
+LANDBIRDS = ("sparrow", "owl", "robin", "crow", "parrot", "woodpecker")
+
+# As drawn when the shipped weights were trained. If one changes, the world did: figures and weights are of another one.
+DRAWN = {
+    ("duck", "lake", "photo", "a"): "71867802aa789679c5aa50b8c431d9641fb68dbe496e2b927fa5c2d61afd5e50",
+    ("owl", "city", "photo", "b"): "94428bb16b61018c5909199cd34915f189e3c76bded4e5cf028dba04d4622d8f",
+    ("flamingo", "night sky", "sketch", "c"): "7c0c794445e8678122757600d29596559f475464c006932700e5ebf69ac82a42",
+    ("woodpecker", "bamboo grove", "sketch", "d"): "04f321fe6c01cdda9869c1e0ef4cef9f6c8eba41195db6af7371125d1da36d3d",
+}
+ALL_DRAWN = "0905cc502472d43a1cf0c0776ff2cc3e897d3434ea3783c5debc7d4ac04cc97f"
+"""SHA-256 over every species in every scene and both styles, in that order."""
+
+
+def seeds(rows: tuple[Labelled, ...]) -> set[str]:
+    return {row.picture.seed for row in rows}
+
+
+# pictures
+
+
+@pytest.mark.parametrize("fields", DRAWN, ids=" ".join)
+def test_a_picture_is_the_same_on_every_machine(fields: tuple[str, ...]) -> None:
+    assert hashlib.sha256(draw(Picture(*fields)).tobytes()).hexdigest() == DRAWN[fields]
+
+
+def test_all_species_in_all_scenes_in_both_styles() -> None:
+    digest, seen = hashlib.sha256(), set()
+    for species, scene, style in itertools.product(SPECIES, SCENES, ("photo", "sketch")):
+        pixels = draw(Picture(species, scene, style, "every"))
+        assert pixels.shape == (64, 64, 3)
+        assert pixels.dtype == np.uint8
+        digest.update(pixels.tobytes())
+        seen.add(pixels.tobytes())
+    assert len(seen) == 12 * 10 * 2
+    assert digest.hexdigest() == ALL_DRAWN
+
+
+def test_a_picture_depends_on_its_four_fields_and_nothing_else() -> None:
+    picture = Picture("duck", "lake", "photo", "one")
+    first = draw(picture)
+    np.random.seed(7)
+    draw(Picture("gull", "city", "photo", "between"))
+    np.testing.assert_array_equal(draw(picture), first)
+    for change in ({"species": "gull"}, {"scene": "ocean"}, {"style": "sketch"}, {"seed": "two"}):
+        assert not np.array_equal(draw(replace(picture, **change)), first), change
+
+
+def test_a_sketch_is_pale_and_grey_and_a_photo_is_not() -> None:
+    """A sketch's paper is grey from 200 up; what is left of its colour is the light of the exposure."""
+    photos, sketches = (
+        np.stack([draw(Picture("crow", scene, style, "s")) for scene in SCENES]).astype(float)
+        for style in ("photo", "sketch")
+    )
+    assert sketches.mean() > 160 > photos.mean()
+    assert np.ptp(sketches.mean(axis=(1, 2)), axis=1).max() < np.ptp(photos.mean(axis=(1, 2)), axis=1).max()
+
+
+def test_the_world_is_the_specified_one() -> None:
+    assert set(NAMES) == {*WATERBIRDS, *LANDBIRDS}
+    assert {name for name in NAMES if kind_of(name) == "waterbird"} == set(WATERBIRDS)
+    assert LAND == ("forest", "bamboo grove", "meadow")
+    assert WATER == ("ocean", "lake", "beach")
+    assert set(SCENES) == {*LAND, *WATER, "desert", "snow", "city", "night sky"}
+    assert HOMES.keys() == set(NAMES)
+    for name, home in HOMES.items():
+        assert home in (WATER if name in WATERBIRDS else LAND)
+
+
+# captions
+
+
+def test_captions_are_unique_and_whole() -> None:
+    assert len(set(CAPTIONS)) == len(CAPTIONS)
+    assert len(CAPTIONS) == 2 * (12 + 2) * (10 + 1) + 2 * 10  # media x (species, kinds) x (places, none), and scenes
+    assert "a photo of a duck on a lake" in CAPTIONS
+    assert "a sketch of a landbird" in CAPTIONS
+    assert not any(caption.endswith((".", " ")) or "  " in caption or "{" in caption for caption in CAPTIONS)
+
+
+def test_places_are_those_of_the_pool() -> None:
+    assert PLACES.keys() == SCENES.keys()
+    pool = json.loads((ROOT / "prompts" / "pools" / "mini_scenes.json").read_text(encoding="utf-8"))
+    assert sorted(pool["templates"]) == sorted(f"{{}} {place}" for place in PLACES.values())
+    assert pool["per_class"] == {}
+
+
+# splits
+
+
+def test_training_is_mostly_at_home_in_equal_numbers() -> None:
+    rows = home_pictures("train", 2400, 0)
+    assert Counter(row.picture.species for row in rows) == dict.fromkeys(NAMES, 200)
+    assert all(NAMES[row.label] == row.picture.species for row in rows)
+    assert {row.picture.style for row in rows} == {"photo"}
+    assert all(row.group is None for row in rows)
+    at_home = sum(row.picture.scene == HOMES[row.picture.species] for row in rows)
+    # Home with 0.95, else one scene of ten, home again among them: p = 0.955, so 2292 of 2400 expected, with a
+    # standard deviation of sqrt(2400 * 0.955 * 0.045) = 10.2; four of them are 41.
+    assert abs(at_home - 2292) <= 41
+    for name in NAMES:  # 191 of 200 expected, 2.9 the deviation, 15 is five of them
+        assert sum(row.picture.scene == HOMES[name] for row in rows if row.picture.species == name) >= 191 - 15
+    assert {row.picture.scene for row in rows if row.picture.scene != HOMES[row.picture.species]} == set(SCENES)
+
+
+@pytest.mark.parametrize("style", ["photo", "sketch"])
+def test_ood_shows_every_species_anywhere(style: str) -> None:
+    rows = anywhere_pictures("test-ood", 2400, 0, style)
+    assert Counter(row.picture.species for row in rows) == dict.fromkeys(NAMES, 200)
+    assert all(NAMES[row.label] == row.picture.species for row in rows)
+    assert {row.picture.style for row in rows} == {style}
+    counts = Counter(row.picture.scene for row in rows)
+    # 240 a scene expected, sqrt(2400 * 0.1 * 0.9) = 14.7 the deviation; 59 is four of them.
+    assert all(abs(counts[scene] - 240) <= 59 for scene in SCENES)
+    at_home = sum(row.picture.scene == HOMES[row.picture.species] for row in rows)
+    assert abs(at_home - 240) <= 59
+
+
+def test_four_groups_of_equal_size_with_the_right_ids() -> None:
+    assert GROUPS == ("landbird on land", "landbird on water", "waterbird on land", "waterbird on water")
+    assert KINDS == ("landbird", "waterbird")
+    rows = group_pictures("test-groups", 2400, 0)
+    assert Counter(row.group for row in rows) == {0: 600, 1: 600, 2: 600, 3: 600}
+    for row in rows:
+        kind, side = GROUPS[row.group or 0].split(" on ")
+        assert row.picture.species in {"landbird": LANDBIRDS, "waterbird": WATERBIRDS}[kind]
+        assert row.picture.scene in {"land": LAND, "water": WATER}[side]
+        assert KINDS[row.label] == kind
+        assert row.picture.style == "photo"
+    cells = Counter((row.picture.species, row.picture.scene) for row in rows)
+    assert (
+        len(cells) == 12 * 6
+    )  # every bird in every scene of land and water; 2400 / 72 = 33 of each, 5.7 the deviation
+    assert min(cells.values()) >= 33 - 23
+
+
+@pytest.mark.parametrize("size", [24, 48, 2 * 12 * 5])
+def test_groups_are_equal_at_any_size_the_datamodule_allows(size: int) -> None:
+    assert set(Counter(row.group for row in group_pictures("g", size, 0)).values()) == {size // 4}
+
+
+def test_pretraining_captions_tell_the_truth() -> None:
+    rows = captioned_pictures("pretrain", 3000, 0)
+    forms: Counter[str] = Counter()
+    for row in rows:
+        picture, caption = row.picture, CAPTIONS[row.label]
+        start = f"a {picture.style} of a "
+        assert caption.startswith(start)
+        said = caption.removeprefix(start)
+        place = PLACES[picture.scene]
+        truths = {
+            "species and place": f"{picture.species} {place}",
+            "species": picture.species,
+            "kind and place": f"{kind_of(picture.species)} {place}",
+            "kind": kind_of(picture.species),
+            "scene": picture.scene,
+        }
+        forms[next(form for form, truth in truths.items() if said == truth)] += 1
+    # Shares 62, 18, 10, 6 and 4 %, four standard deviations of 3000 either way.
+    expected = {"species and place": 0.62, "species": 0.18, "kind and place": 0.10, "kind": 0.06, "scene": 0.04}
+    for form, share in expected.items():
+        assert abs(forms[form] - 3000 * share) <= 4 * (3000 * share * (1 - share)) ** 0.5
+    sketches = sum(row.picture.style == "sketch" for row in rows)
+    assert abs(sketches - 600) <= 4 * (3000 * 0.2 * 0.8) ** 0.5
+    assert len({(row.picture.species, row.picture.scene) for row in rows}) == 120
+
+
+def test_same_seed_same_data_and_another_seed_other_data() -> None:
+    for split in (home_pictures, anywhere_pictures, group_pictures, captioned_pictures):
+        assert split("train", 120, 0) == split("train", 120, 0)
+        assert seeds(split("train", 120, 0)).isdisjoint(seeds(split("train", 120, 1)))
+        assert [row.picture.scene for row in split("train", 120, 0)] != [
+            row.picture.scene for row in split("train", 120, 1)
+        ]
+        assert split("train", 240, 0)[:120] == split("train", 120, 0), "a bigger split begins like a smaller one"
+    first, again, other = (PictureSet(home_pictures("train", 24, seed)).pixels for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_no_picture_is_in_two_splits() -> None:
+    data = MiniWorld(train_size=48, val_size=24, test_size=24, seed=0)
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    pretrain = PictureSet(captioned_pictures("pretrain", 48, 0))
+    sets = [data.train_set, *data.val_data, *data.test_data, pretrain]
+    pixels = [picture.numpy().tobytes() for dataset in sets for picture in dataset.pixels]
+    assert len(pixels) == 48 + 4 * 24 + 5 * 24 + 48  # the group sets hold twice their size
+    assert len(set(pixels)) == len(pixels)
+    full = MiniWorld()
+    named = [seeds(rows) for rows in (
+        home_pictures("train", full.train_size, 0),
+        home_pictures("val-id", full.val_size, 0), anywhere_pictures("val-ood", full.val_size, 0),
+        group_pictures("val-groups", 2 * full.val_size, 0), home_pictures("test-id", full.test_size, 0),
+        anywhere_pictures("test-ood", full.test_size, 0), anywhere_pictures("test-style", full.test_size, 0),
+        group_pictures("test-groups", 2 * full.test_size, 0),
+    )]  # fmt: skip
+    assert sum(map(len, named)) == len(set().union(*named)) == 2400 + 480 * 4 + 1200 * 5
+
+
+def test_evaluation_pictures_do_not_depend_on_the_seed_and_training_pictures_do() -> None:
+    one, two = (MiniWorld(train_size=24, val_size=12, test_size=12, seed=seed) for seed in (1, 2))
+    for data in (one, two):
+        data.setup("fit")
+        data.setup("test")
+    assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(one.val_data, two.val_data, strict=True))
+    assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(one.test_data, two.test_data, strict=True))
+    assert not torch.equal(one.train_set.pixels, two.train_set.pixels)
+
+
+# DataModules
+
+
+def test_batches_keep_the_contract() -> None:
+    data = MiniWorld(train_size=24, val_size=12, test_size=12, batch_size=8, eval_batch_size=5)
+    assert isinstance(data, FinetuneData)
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    named = zip((*data.val_sets, *data.test_sets), (*data.val_dataloader(), *data.test_dataloader()), strict=True)
+    for eval_set, loader in [(None, data.train_dataloader()), *named]:
+        batches = list(loader)
+        size = 8 if eval_set is None else 5
+        for batch in batches[:-1]:
+            assert batch["image"].shape == (size, 3, 64, 64)
+        for batch in batches:
+            assert batch["image"].dtype == torch.float32
+            assert batch["label"].dtype == batch["index"].dtype == torch.int64
+            assert batch["label"].shape == batch["index"].shape == (len(batch["image"]),)
+            grouped = eval_set is not None and eval_set.group_names != ()
+            assert batch.keys() == {"image", "label", "index"} | ({"group"} if grouped else set())
+            if grouped:
+                assert batch["group"].dtype == torch.int64
+                assert batch["group"].shape == batch["label"].shape
+        index = torch.cat([batch["index"] for batch in batches])
+        expected = torch.arange(24 if eval_set is None or eval_set.group_names else 12)
+        assert torch.equal(index.sort().values if eval_set is None else index, expected)
+
+
+def test_images_are_normalised_pixels() -> None:
+    row = Labelled(Picture("duck", "lake", "photo", "x"), 0)
+    item = PictureSet((row,))[0]
+    pixel = draw(row.picture)[10, 20].astype(np.float64)
+    np.testing.assert_allclose(item["image"][:, 10, 20].numpy(), (pixel / 255 - MEAN) / STD, rtol=1e-5, atol=1e-6)
+    assert "group" not in item
+
+
+def test_what_the_datamodule_tells_fits_what_it_yields() -> None:
+    data = MiniWorld(val_size=12, test_size=12)
+    assert data.class_names == NAMES
+    assert data.templates == ("a photo of a {}.",)
+    assert [(s.name, s.ood) for s in data.val_sets] == [("id", False), ("ood", True), ("groups", False)]
+    assert [(s.name, s.ood) for s in data.test_sets] == [
+        ("id", False),
+        ("ood", True),
+        ("style", True),
+        ("groups", False),
+    ]
+    assert [s.class_names for s in data.test_sets] == [NAMES, NAMES, NAMES, KINDS]
+    assert [s.group_names for s in data.test_sets] == [(), (), (), GROUPS]
+    data.setup("test")
+    styles = [{row.picture.style for row in dataset.rows} for dataset in data.test_data]
+    assert styles == [{"photo"}, {"photo"}, {"sketch"}, {"photo"}]
+
+
+def test_pretraining_data() -> None:
+    data = MiniPretraining(train_size=20, val_size=12, test_size=12, batch_size=10)
+    data.setup("fit")
+    assert data.class_names == CAPTIONS
+    assert data.templates == ("{}.",)
+    labels = torch.cat([batch["label"] for batch in data.train_dataloader()])
+    assert sorted(labels.tolist()) == sorted(row.label for row in captioned_pictures("pretrain", 20, 0))
+
+
+@pytest.mark.parametrize("name", ["train_size", "val_size", "test_size"])
+@pytest.mark.parametrize("size", [0, -12, 13])
+def test_sizes_that_leave_species_uneven_are_refused(name: str, size: int) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be a multiple of 12, the number of species; got {size}"):
+        MiniWorld(**{name: size})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [("batch_size", 0, 1), ("eval_batch_size", -1, 1), ("num_workers", -1, 0), ("seed", -1, 0)],
+)
+def test_numbers_below_their_least_are_refused(name: str, value: int, least: int) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be at least {least}; got {value}"):
+        MiniWorld(**{name: value})
+
+
+def test_a_batch_bigger_than_the_data_is_refused() -> None:
+    data = MiniWorld(train_size=24, val_size=12, batch_size=25)
+    data.setup("fit")
+    with pytest.raises(ConfigError, match=r"batch_size 25 on 1 device.* 24 training images; .* at most 24"):
+        data.train_dataloader()
+
+
+def test_training_loader_covers_the_data_and_reshuffles_by_epoch() -> None:
+    data = MiniWorld(train_size=24, val_size=12, batch_size=8)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    assert isinstance(loader, DataLoader)
+    orders = []
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        orders.append(torch.cat([batch["index"] for batch in loader]).tolist())
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(24))
+    assert orders[0] != orders[1]
