@@ -1,6 +1,7 @@
 """What a checkpoint holds beyond Lightning's: the facts that make it usable alone, and no twin."""
 
 import hashlib
+import io
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from starft.clip import Twin
 from starft.errors import WeightsError
+from starft.files import replace_file
 
 KEY = "starft"
 TWIN = "twin."
@@ -101,6 +104,28 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(key.encode())
         digest.update(state[key].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its path and swaps it in; reads none that holds code.
+
+    Lightning's own goes by way of the system's temporary folder. Where that is another disk, the last leg is a copy
+    over the earlier checkpoint, and a kill or a full disk in the middle of it loses both.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write one checkpoint."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, buffer.getvalue())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read one checkpoint: tensors and plain values, whatever ``weights_only`` says."""
+        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def check_checkpoint(path: Path) -> None:

@@ -1,26 +1,32 @@
 """``starft fit | validate | test | predict``: LightningCLI around `FinetuneModule` and any DataModule."""
 
 import logging
+import re
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import yaml
 from jsonargparse import ArgumentError, Namespace
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from jsonargparse.typing import PositiveInt
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
-from starft.checkpoints import check_checkpoint
+from starft.checkpoints import WholeCheckpointIO, check_checkpoint
 from starft.data.datamodules import BaseDataModule
-from starft.errors import ConfigError, RunFolderError
+from starft.errors import ConfigError, RunFolderError, StarftError, did_you_mean
 from starft.finetune import FinetuneModule
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
-from starft.run_folder import StopSafely, check_writable, checkpoint_callbacks, claim, save_config
+from starft.run_folder import LOGS, StopSafely, check_writable, checkpoint_callbacks, claim, release, save_config
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -31,6 +37,9 @@ logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda reco
 class StarftCLI(LightningCLI):
     """LightningCLI with run folders that are never overwritten, and errors that come before long work."""
 
+    _fresh = False
+    """Whether this run made its folder or found it empty."""
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a run has beyond trainer, model and data."""
         parser.add_argument(
@@ -39,15 +48,28 @@ class StarftCLI(LightningCLI):
             default=None,
             help="Validation metric that best.ckpt is chosen by, such as val/id/acc; null keeps last.ckpt only.",
         )
-        parser.add_argument("--checkpoint.mode", type=str, default="max", help="Whether it should be max or min.")
+        parser.add_argument(
+            "--checkpoint.mode", type=Literal["max", "min"], default="max", help="Whether it should be max or min."
+        )
         parser.add_argument(
             "--checkpoint.every_n_train_steps",
-            type=int | None,
+            type=PositiveInt | None,
             default=None,
             help="Write last.ckpt this often too, and not only after each epoch.",
         )
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; what can't be used is told in one sentence, with the nearest key there is."""
+        words = [str(word) for word in args] if isinstance(args, list) else []
+        check_config_files(words)
+        try:
+            super().parse_arguments(parser, args)
+        except (ArgumentError, ValueError, TypeError) as error:
+            verb = words[0] if words and words[0] in self.subcommands() else None
+            keys = [action.dest for action in (self._parser(verb) if verb is not None else parser)._actions]
+            raise ConfigError(one_sentence(error, keys)) from error
 
     @property
     def folder(self) -> Path:
@@ -71,7 +93,7 @@ class StarftCLI(LightningCLI):
         if self._is_trial:
             return
         if self.subcommand == "fit":
-            claim(self.folder, checkpoint)
+            self._fresh = claim(self.folder, checkpoint)
         else:
             output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
             if output is not None and (self.folder / output).exists():
@@ -79,6 +101,39 @@ class StarftCLI(LightningCLI):
                     f"{self.folder / output} exists already; move it away or give another --trainer.default_root_dir."
                 )
             check_writable(self.folder)
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; a value that one of them refuses is a person's mistake."""
+        with self._leaving_no_trace(ValueError, TypeError):
+            super().instantiate_classes()
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise ConfigError(f"seed_everything can't be used: {error}.") from error
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with self._leaving_no_trace():
+            super()._run_subcommand(subcommand)
+
+    @contextmanager
+    def _leaving_no_trace(self, *mistakes: type[Exception]) -> Iterator[None]:
+        """Tell a mistake in one sentence; give the folder back if the run was refused before its first step."""
+        expected: tuple[type[Exception], ...] = (StarftError, MisconfigurationException, *mistakes)
+        try:
+            yield
+        except expected as error:
+            trainer = getattr(self, "trainer", None)
+            if self._fresh and (trainer is None or trainer.global_step == 0):
+                release(self.folder)
+            if isinstance(error, StarftError):
+                raise
+            raise _refusal(error) from error
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
+                raise error.__context__ from None
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with its logger and callbacks in the run folder."""
@@ -91,8 +146,10 @@ class StarftCLI(LightningCLI):
         if self.subcommand == "predict":
             extra = [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")
+        plugins = config.get("plugins") or []
+        kwargs = {"plugins": [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpointIO()], **kwargs}
         if config.get("logger") in (None, True):
-            kwargs = {"logger": CSVLogger(self.folder, name="logs"), **kwargs}
+            kwargs = {"logger": CSVLogger(self.folder, name=LOGS), **kwargs}
         return super().instantiate_trainer(callbacks=[*(config.get("callbacks") or []), *extra], **kwargs)
 
     def before_fit(self) -> None:
@@ -146,28 +203,105 @@ def main(words: Sequence[str]) -> StarftCLI:
         warnings.filterwarnings("ignore", message="You have overridden `on_before_batch_transfer`")
         # Lightning 2.6.6 calls what jsonargparse 4.53 deprecates; nothing of ours, and nothing a user can mend.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")
+        # A run that is continued finds its own checkpoints; a folder with another's was refused before.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         # Lightning suspects a mistake where words are handed over in a process that has words of its own.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+        return StarftCLI(
+            FinetuneModule,
+            BaseDataModule,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False},
+            args=list(words),
+        )
+
+
+def check_config_files(words: Sequence[str]) -> None:
+    """Read every config file that a command names; the parser wouldn't say which one is broken.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: A file is missing, can't be read, or isn't a YAML mapping.
+    """
+    for at, word in enumerate(words):
+        option, given, value = word.partition("=")
+        if option not in ("-c", "--config"):
+            continue
+        path = Path(value if given else "".join(words[at + 1 : at + 2]))
         try:
-            return StarftCLI(
-                FinetuneModule,
-                BaseDataModule,
-                subclass_mode_data=True,
-                auto_configure_optimizers=False,
-                save_config_callback=None,
-                seed_everything_default=0,
-                parser_kwargs={"exit_on_error": False},
-                args=list(words),
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.yaml")))
+            raise ConfigError(f"The config {path} doesn't exist; check its path.{near}") from None
+        except OSError as error:
+            raise ConfigError(f"The config {path} can't be read: {error.strerror}; give a YAML file.") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+            raise ConfigError(f"The config {path} isn't valid YAML{where}; mend that place.") from error
+        if not isinstance(config, dict):
+            raise ConfigError(
+                f"The config {path} must hold keys such as model, data and trainer; got {type(config).__name__}."
             )
-        except ArgumentError as error:
-            raise ConfigError(one_sentence(error)) from error
 
 
-def one_sentence(error: ArgumentError) -> str:
-    """Return the heart of a parser's error: which key, what is wrong with it.
+def one_sentence(error: Exception, keys: Iterable[str] = ()) -> str:
+    """Return the heart of a parser's error: which key, what is wrong with it, what was given.
 
     Args:
         error: As jsonargparse raises it, often many lines long.
+        keys: The keys there are, to suggest from.
     """
-    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
-    return " ".join(lines)
+    heard: list[str] = []
+    wanted: list[str] = []
+    given = ""
+    for raw in str(error).splitlines():
+        line = raw.strip(" -").replace("Does not validate against any of the Union subtypes", "").strip()
+        if line.startswith("Given value: "):
+            given = given or line.removeprefix("Given value: ")
+        elif match := re.fullmatch(rf"Expected an? ({_TYPE})", line):
+            wanted.append(_plain(match[1]))
+        elif line and not line.startswith(("Subtypes:", "Errors:", "Given value type:")):
+            heard.append(line)
+    told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
+    told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
+    if told.endswith(":"):  # nothing but types that it isn't of
+        told += f" expected {' or '.join(wanted)}. Got value: {given}"
+    return told.rstrip(".") + "." + _near(told, keys)
+
+
+_TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
+
+
+def _plain(type_name: str) -> str:
+    """Return a type as people write it: ``float``, ``null``, ``'text' or 'linear'``."""
+    if type_name.startswith("<class"):
+        name = type_name.split("'")[1].rpartition(".")[2]
+        return "null" if name == "NoneType" else name
+    return " or ".join(type_name.removeprefix("typing.Literal[").removesuffix("]").split(", "))
+
+
+def _near(told: str, keys: Iterable[str]) -> str:
+    """Return a suggestion for the name that an error complains of."""
+    if match := re.search(r"class_path '([\w.]+)\.(\w+)': Option '([\w.]+)' is not accepted", told):
+        return did_you_mean(match[3], signature(getattr(sys.modules[match[1]], match[2])).parameters)
+    if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", told):
+        return did_you_mean(match[2], vars(sys.modules[match[1]]))
+    if match := re.search(r"(?:option '|arguments: --)([\w.]+)", told):
+        return did_you_mean(match[1], keys)
+    return ""
+
+
+def _refusal(error: Exception) -> StarftError:
+    """Return our own sentence from the causes of an error, or else its heart."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, StarftError):
+            return type(cause)(str(cause))
+        cause = cause.__cause__
+    return ConfigError(one_sentence(error))

@@ -14,7 +14,7 @@ from rich.console import Console
 from starft import __version__
 from starft.cli import main as run_cli
 from starft.cli import one_sentence
-from starft.errors import ConfigError, RunFolderError
+from starft.errors import ConfigError, RunFolderError, Stopped
 from starft.files import replace_file
 from starft.mini.sheet import contact_sheet
 from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
@@ -104,7 +104,11 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     jobs = [(method, seed) for seed in seeds for method in METHODS]
     for number, (method, seed) in enumerate(jobs, 1):
         console.print(f"[bold]{number}/{len(jobs)}  {METHODS[method]}, seed {seed}[/bold]")
-        _run_one(method, seed, out)
+        try:
+            _run_one(method, seed, out)
+        except Stopped as stop:
+            told = f"Stopped while training {METHODS[method]}, seed {seed}; give the same command again to go on."
+            raise Stopped(told, stop.status) from stop
         _save_state(out, spent + time.monotonic() - start)
     methods = {
         method: {metric: [_number(out, method, seed, metric) for seed in seeds] for metric in COLUMNS}
@@ -150,12 +154,16 @@ def _open(out: Path) -> float:
     check_writable(out)
     state = out / STATE
     if state.is_file():
-        held = json.loads(state.read_text(encoding="utf-8"))
-        if held["fingerprint"] != _fingerprint():
+        try:
+            held = json.loads(state.read_text(encoding="utf-8"))
+            fingerprint, seconds = held["fingerprint"], float(held["seconds"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{state} is damaged; give another --out or move {out} away.") from error
+        if fingerprint != _fingerprint():
             raise RunFolderError(
                 f"{out} holds a demo of other configs or another version; give another --out or move it away."
             )
-        return float(held["seconds"])
+        return seconds
     others = [path.name for path in out.iterdir() if path.name != "world.png"]
     if others:
         raise RunFolderError(f"{out} holds something else ({others[0]}); give another --out or move it away.")

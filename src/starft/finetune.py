@@ -70,6 +70,10 @@ class FinetuneModule(L.LightningModule):
             raise ConfigError(f"weight_decay must be a finite number, at least 0; got {weight_decay}.")
         if warmup_steps < 0:
             raise ConfigError(f"warmup_steps must be at least 0; got {warmup_steps}.")
+        if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+            raise ConfigError(f"betas must be two numbers in [0, 1); got {list(betas)}.")
+        if templates is not None and not templates:
+            raise ConfigError("templates must hold at least one caption template, or be null; got an empty list.")
         for template in templates or []:
             if template.count("{}") != 1:
                 raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")

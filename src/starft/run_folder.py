@@ -8,20 +8,24 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from starft.errors import RunFolderError, Stopped
+from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
 from starft.files import replace_file
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
+LOGS = "logs"
 
 
-def claim(folder: Path, resumed_from: Path | None) -> None:
+def claim(folder: Path, resumed_from: Path | None) -> bool:
     """Make the folder of a training run, or refuse it.
 
     Args:
         folder: Where the run will write.
         resumed_from: The checkpoint that is continued, or null for a new run.
+
+    Returns:
+        Whether the folder is this run's alone: it wasn't there, or it was empty.
 
     Raises:
         RunFolderError: The folder holds another run, isn't a folder, or can't be written to.
@@ -29,13 +33,30 @@ def claim(folder: Path, resumed_from: Path | None) -> None:
     own = resumed_from is not None and resumed_from.resolve().parent == (folder / CHECKPOINTS).resolve()
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"The run folder {folder} is a file; give another --trainer.default_root_dir.")
-    if not own and folder.is_dir() and any(folder.iterdir()):
+    empty = not folder.is_dir() or not any(folder.iterdir())
+    if not own and not empty:
         last = folder / CHECKPOINTS / LAST
         go_on = f", or continue it with --ckpt_path {last}" if last.is_file() else ""
         raise RunFolderError(
             f"The run folder {folder} isn't empty; give another --trainer.default_root_dir, move it away{go_on}."
         )
     check_writable(folder)
+    return empty
+
+
+def release(folder: Path) -> None:
+    """Take back what a run left that was refused before its first step, so that the mended command can be given.
+
+    Args:
+        folder: A run folder that was empty when the run came.
+    """
+    if any((folder / CHECKPOINTS).glob("*")) or any((folder / LOGS).rglob("metrics.csv")):
+        return
+    for path in (folder / CONFIG, *(folder / LOGS).glob("*/hparams.yaml")):
+        path.unlink(missing_ok=True)
+    for made in (*(folder / LOGS).glob("*"), folder / LOGS, folder / CHECKPOINTS, folder):
+        if made.is_dir() and not any(made.iterdir()):
+            made.rmdir()
 
 
 def check_writable(folder: Path) -> None:
@@ -53,7 +74,7 @@ def check_writable(folder: Path) -> None:
         replace_file(probe, b"x")
         probe.unlink()
     except OSError as error:
-        raise RunFolderError(f"The run folder {folder} can't be written to: {error.strerror}.") from error
+        raise RunFolderError(f"The run folder {folder} can't be written to: {error.strerror}; give another.") from error
 
 
 def save_config(folder: Path, text: str) -> Path:
@@ -76,6 +97,19 @@ def save_config(folder: Path, text: str) -> Path:
     return path
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the checkpoint that a validation metric likes best; a metric that isn't there is told before training."""
+
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look for the metric among those of the trial validation."""
+        if self.monitor is not None and self.monitor not in trainer.callback_metrics:
+            known = sorted(trainer.callback_metrics)
+            raise ConfigError(
+                f"checkpoint.monitor is {self.monitor!r}, but validation logs {', '.join(known)}; "
+                f"give one of these, or null.{did_you_mean(self.monitor, known)}"
+            )
+
+
 def checkpoint_callbacks(
     folder: Path, monitor: str | None, mode: str, every_n_train_steps: int | None
 ) -> list[ModelCheckpoint]:
@@ -92,7 +126,7 @@ def checkpoint_callbacks(
     if every_n_train_steps is not None:
         callbacks.append(ModelCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
     if monitor is not None:
-        callbacks.append(ModelCheckpoint(filename="best", monitor=monitor, mode=mode, **where))
+        callbacks.append(BestCheckpoint(filename="best", monitor=monitor, mode=mode, **where))
     return callbacks
 
 

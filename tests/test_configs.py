@@ -1,0 +1,79 @@
+"""Every shipped config is whole and runs one step."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from starft.cli import main
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "lightning_configs").rglob("*.yaml"))
+
+SMALLEST = {
+    "mini": [
+        "--data.init_args.train_size=24",
+        "--data.init_args.val_size=12",
+        "--data.init_args.test_size=12",
+        "--data.init_args.batch_size=12",
+    ],
+}
+"""Folder of configs -> the least data that its configs run on."""
+
+ONE_STEP = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.log_every_n_steps=1"]
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+def verb_of(config: Path) -> str:
+    """The verb that a config's opening comment tells to run it with."""
+    told = re.search(r"^# Run it: starft (\w+)", config.read_text(encoding="utf-8"), re.MULTILINE)
+    return told[1] if told else "fit"
+
+
+def name_of(config: Path) -> str:
+    return f"{config.parent.name}-{config.stem}"
+
+
+def test_configs_were_found() -> None:
+    assert {"ce", "flyp", "pretrain", "starft", "starft_ce", "zeroshot"} <= {path.stem for path in CONFIGS}
+    assert verb_of(ROOT / "lightning_configs" / "mini" / "zeroshot.yaml") == "test"
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
+def test_config_is_whole(config: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    keys = yaml.safe_load(text)
+    assert set(keys) == {"seed_everything", "trainer", "model", "data", "checkpoint"}
+    assert {"model_name", "pretrained", "objective", "lr", "weight_decay", "warmup_steps"} <= set(keys["model"])
+    assert {"class_path", "init_args"} <= set(keys["data"])
+    assert {"max_epochs", "default_root_dir"} <= set(keys["trainer"])
+
+
+def test_no_two_configs_share_a_run_folder() -> None:
+    folders = [yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["default_root_dir"] for path in CONFIGS]
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
+def test_config_runs_one_step(config: Path, tmp_path: Path) -> None:
+    verb = verb_of(config)
+    run = tmp_path / "run"
+    where = ["--seed_everything=7", f"--trainer.default_root_dir={run}"]
+    cli = main([verb, f"--config={config}", *SMALLEST[config.parent.name], *ONE_STEP, *QUIET, *where])
+    assert (cli.model.seed, cli.datamodule.seed) == (7, 7), "a link was lost"
+    resolved = yaml.safe_load(cli.resolved_config())
+    assert resolved["model"]["seed"] == resolved["data"]["init_args"]["seed"] == 7
+    if verb == "fit":
+        assert cli.trainer.global_step == 1
+        assert (run / "checkpoints" / "last.ckpt").is_file()
+        assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")) == resolved
+    else:
+        assert (run / "results.json").is_file()
+    given = yaml.safe_load(config.read_text(encoding="utf-8"))
+    assert cli.model.lr == given["model"]["lr"]
+    assert [term.weight for term in cli.model.terms.values()][1:] == [
+        term["init_args"]["weight"] for term in given["model"].get("regularizers", [])
+    ]
