@@ -18,9 +18,10 @@ from starft.checkpoints import check_checkpoint
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, RunFolderError
 from starft.finetune import FinetuneModule
+from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
-from starft.run_folder import StopSafely, check_writable, checkpoint_callbacks, claim, save_config
+from starft.run_folder import POOL, StopSafely, check_writable, checkpoint_callbacks, claim, save_config
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -91,9 +92,11 @@ class StarftCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=[*(config.get("callbacks") or []), *extra], **kwargs)
 
     def before_fit(self) -> None:
-        """Save the resolved config beside the checkpoints."""
+        """Save the resolved config and the pool, with its provenance, beside the checkpoints."""
         if not self.trainer.fast_dev_run and self.trainer.is_global_zero:
             save_config(self.folder, self.resolved_config())
+            if self.model.pool is not None:
+                save_config(self.folder, pool_text(self.model.pool), POOL)
 
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""

@@ -1,0 +1,80 @@
+"""``starft prompts generate | check | list | rank``: each a plain function whose signature and docstring are its help."""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from docstring_parser import parse
+from jsonargparse import ArgumentError, ArgumentParser
+
+from starft.errors import ConfigError, did_you_mean
+
+VERBS = {
+    "generate": ("starft.prompting.generate", "ask a language model for spurious labels, write a pool"),
+    "check": ("starft.prompting.checks", "tell everything that is wrong with a pool"),
+    "list": ("starft.prompting.listing", "list the pools at hand and the queries"),
+    "rank": ("starft.prompting.ranking_command", "rank a pool's phrases by how they go with the labels of your data"),
+}
+"""Verb -> the module with the function of that name, imported only then, and what it does."""
+
+USAGE = """usage: starft prompts VERB [options]
+
+Spurious labels by a language model.
+
+verbs:
+{verbs}
+
+`starft prompts VERB --help` tells a verb's options.
+"""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one of the verbs.
+
+    Args:
+        words: "prompts", the verb and its options.
+
+    Raises:
+        ConfigError: The verb or its options can't be used.
+    """
+    verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
+    if verb in ("--help", "-h"):
+        told = "\n".join(f"  {name:<9} {does}" for name, (_, does) in VERBS.items())
+        print(USAGE.format(verbs=told), end="")
+        return 0
+    if verb not in VERBS:
+        known = ", ".join(VERBS)
+        raise ConfigError(f"`starft prompts` has no verb {verb!r}; its verbs are {known}.{did_you_mean(verb, VERBS)}")
+    if "--offline" in rest:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when open_clip is imported: no look for a newer tokenizer
+    function = getattr(import_module(VERBS[verb][0]), verb)
+    parser = parser_of(function, f"starft prompts {verb}")
+    try:
+        options = parser.parse_args(rest)
+    except ArgumentError as error:
+        lines = " ".join(str(error).split())
+        raise ConfigError(f"{lines.rstrip('.')}; see `starft prompts {verb} --help`.") from error
+    return int(function(**{name: options[name] for name in inspect.signature(function).parameters}))
+
+
+def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
+    """Return the parser of a command: what has no default is positional, a bool that is off is a flag.
+
+    Args:
+        function: Typed, with a Google docstring.
+        prog: The command's words.
+    """
+    told = parse(function.__doc__ or "")
+    helps = {param.arg_name: " ".join((param.description or "").split()) for param in told.params}
+    about = " ".join(filter(None, (told.short_description, told.long_description))).replace("\n", " ")
+    parser = ArgumentParser(prog=prog, description=about, exit_on_error=False)
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        option = f"--{name.replace('_', '-')}"
+        if parameter.default is parameter.empty:
+            parser.add_argument(name, type=parameter.annotation, help=helps[name])
+        elif parameter.annotation is bool:
+            parser.add_argument(option, action="store_true", help=helps[name])
+        else:
+            parser.add_argument(option, type=parameter.annotation, default=parameter.default, help=helps[name])
+    return parser
