@@ -11,12 +11,12 @@ from jsonargparse import ArgumentError, ArgumentParser
 from starft.errors import ConfigError, did_you_mean
 
 VERBS = {
-    "generate": ("starft.prompting.generate", "ask a language model for spurious labels, write a pool"),
-    "check": ("starft.prompting.checks", "tell everything that is wrong with a pool"),
-    "list": ("starft.prompting.listing", "list the pools at hand and the queries"),
-    "rank": ("starft.prompting.ranking_command", "rank a pool's phrases by how they go with the labels of your data"),
+    "generate": ("starft.prompting.generate", "generate", "ask a language model for spurious labels, write a pool"),
+    "check": ("starft.prompting.checks", "check", "tell everything that is wrong with a pool"),
+    "list": ("starft.prompting.listing", "list_at_hand", "list the pools at hand and the queries"),
+    "rank": ("starft.prompting.rank_command", "rank", "rank a pool's phrases by how they go with your data's labels"),
 }
-"""Verb -> the module with the function of that name, imported only then, and what it does."""
+"""Verb -> a module, imported only then, its function, and what that does."""
 
 USAGE = """usage: starft prompts VERB [options]
 
@@ -40,7 +40,7 @@ def run(words: Sequence[str]) -> int:
     """
     verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
     if verb in ("--help", "-h"):
-        told = "\n".join(f"  {name:<9} {does}" for name, (_, does) in VERBS.items())
+        told = "\n".join(f"  {name:<9} {does}" for name, (_, _, does) in VERBS.items())
         print(USAGE.format(verbs=told), end="")
         return 0
     if verb not in VERBS:
@@ -48,18 +48,19 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(f"`starft prompts` has no verb {verb!r}; its verbs are {known}.{did_you_mean(verb, VERBS)}")
     if "--offline" in rest:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when open_clip is imported: no look for a newer tokenizer
-    function = getattr(import_module(VERBS[verb][0]), verb)
+    module, name, _ = VERBS[verb]
+    function = getattr(import_module(module), name)
     parser = parser_of(function, f"starft prompts {verb}")
     try:
         options = parser.parse_args(rest)
     except ArgumentError as error:
         lines = " ".join(str(error).split())
         raise ConfigError(f"{lines.rstrip('.')}; see `starft prompts {verb} --help`.") from error
-    return int(function(**{name: options[name] for name in inspect.signature(function).parameters}))
+    return int(function(**{key: options[key] for key in inspect.signature(function).parameters}))
 
 
 def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
-    """Return the parser of a command: what has no default is positional, a bool that is off is a flag.
+    """Return the parser of a command: what has no default is required, a bool is a flag.
 
     Args:
         function: Typed, with a Google docstring.
@@ -72,7 +73,11 @@ def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         option = f"--{name.replace('_', '-')}"
         if parameter.default is parameter.empty:
-            parser.add_argument(name, type=parameter.annotation, help=helps[name])
+            positional = parameter.kind is not parameter.KEYWORD_ONLY
+            words = {"dest": name, "required": True}
+            parser.add_argument(
+                name if positional else option, type=parameter.annotation, help=helps[name], **({} if positional else words)
+            )
         elif parameter.annotation is bool:
             parser.add_argument(option, action="store_true", help=helps[name])
         else:

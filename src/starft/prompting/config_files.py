@@ -105,7 +105,9 @@ def _data(file: Path, section: Any, seed: int) -> BaseDataModule:
         parsed = parser.parse_object({"data": section})
         if "seed" in parsed.data.get("init_args", {}):
             parsed.data.init_args.seed = seed
-        data = parser.instantiate_classes(parsed).data
+        # jsonargparse renamed the method; we take whichever it has
+        instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+        data = instantiate(parsed).data
     except (ArgumentError, TypeError) as error:
         why = " ".join(str(error).split())
         raise ConfigError(f"The data section of {file} can't be used: {why[:400]}") from error

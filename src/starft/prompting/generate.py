@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from starft.errors import PromptError
-from starft.files import replace_file
 from starft.pools import LOCAL_POOLS, Pool, save_pool
 from starft.prompting.answers import UnusableAnswer, read_phrases
 from starft.prompting.asking import Outcome, ask_all
@@ -20,6 +19,7 @@ from starft.prompting.cache import Answer, AnswerCache
 from starft.prompting.config_files import MODEL, TEMPLATE, read_config
 from starft.prompting.lengths import LengthLimit
 from starft.prompting.query import Query, Question, check_parameters, load_query
+from starft.prompting.targets import check_target
 
 CACHE = "prompts/cache"
 
@@ -85,7 +85,7 @@ def generate(  # noqa: PLR0917  # a command: its words are given by name
         _print_questions(questions, answers)
         return 0
     target = Path(out) if out is not None else LOCAL_POOLS / f"{asked.name}.json"
-    _check_target(target, overwrite)
+    check_target(target, ".json", "out", overwrite)
     clip = clip_model or (config.model_name if config is not None else MODEL)
     limit = LengthLimit(clip, names, config.templates() if config is not None else (TEMPLATE,))
     outcome = Outcome()
@@ -98,7 +98,6 @@ def generate(  # noqa: PLR0917  # a command: its words are given by name
         found = _read(questions, answers)
     _refuse_gaps(questions, found, outcome, answers, offline, refresh, partial)
     pool = _pool(asked, questions, found, names, limit)
-    target.parent.mkdir(parents=True, exist_ok=True)
     save_pool(pool, target, overwrite)
     classes = f", {sum(map(len, pool.per_class.values()))} for {len(pool.per_class)} classes" if pool.per_class else ""
     print(f"Wrote {target}: {len(pool.templates)} templates{classes}; {len(pool.provenance['dropped'])} phrases dropped.")
@@ -111,21 +110,6 @@ def _check_numbers(concurrency: int, timeout: float, retries: int) -> None:
             raise PromptError(f"--{name} must be at least {least}; got {value}.")
     if not 0 < timeout < float("inf"):
         raise PromptError(f"--timeout must be more than 0 seconds; got {timeout}.")
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    """Refuse an output that is there, or that can't be written, before anything is asked."""
-    if target.suffix != ".json":
-        raise PromptError(f"A pool is a .json file; got --out {target}.")
-    if target.is_dir() or (target.exists() and not overwrite):
-        raise PromptError(f"The pool {target} exists already; give another --out, or --overwrite to replace it.")
-    probe = target.with_name(f".{target.name}.writable")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(probe, b"x")
-        probe.unlink()
-    except OSError as error:
-        raise PromptError(f"{target.parent} can't be written to: {error.strerror}; give another --out.") from error
 
 
 def _print_questions(questions: Sequence[Question], answers: AnswerCache) -> None:
