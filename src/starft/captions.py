@@ -48,4 +48,4 @@ class CaptionSampler:
 
     @staticmethod
     def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
-        return choices[rng.integers(len(choices))]
+        return choices[int(rng.integers(len(choices)))]

@@ -79,7 +79,7 @@ def refill_twin(checkpoint: dict[str, Any], twin: Twin, expected: CheckpointFact
     ):
         if theirs != ours:
             raise WeightsError(
-                f"The checkpoint is of {what} {theirs}, the config asks for {what} {ours}; give the checkpoint's config."
+                f"The checkpoint is of {what} {theirs}, the config asks for {what} {ours}; give its own config."
             )
     if held["twin"] != fingerprint(twin.state_dict()):
         raise WeightsError(
@@ -122,4 +122,4 @@ def check_checkpoint(path: Path) -> None:
             "Take another one of its folder, as last.ckpt or best.ckpt."
         ) from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
-        raise WeightsError(f"The checkpoint {path} wasn't written by starft; give its weights as model.pretrained instead.")
+        raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")

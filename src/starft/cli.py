@@ -55,6 +55,11 @@ class StarftCLI(LightningCLI):
         """The run folder."""
         return Path(self._get(self.config, "trainer.default_root_dir") or DEFAULT_FOLDER)
 
+    @property
+    def _is_trial(self) -> bool:
+        """Whether this is ``fast_dev_run``, which writes nothing."""
+        return bool(self._get(self.config, "trainer.fast_dev_run"))
+
     def _parse_ckpt_path(self) -> None:
         """Leave config and flags as given: Lightning would lay the checkpoint's hyper-parameters over them."""
 
@@ -64,7 +69,7 @@ class StarftCLI(LightningCLI):
         checkpoint = Path(given) if given is not None else None
         if checkpoint is not None:
             check_checkpoint(checkpoint)
-        if self._get(self.config, "trainer.fast_dev_run"):
+        if self._is_trial:
             return
         if self.subcommand == "fit":
             claim(self.folder, checkpoint)
@@ -93,7 +98,7 @@ class StarftCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Save the resolved config and the pool, with its provenance, beside the checkpoints."""
-        if not self.trainer.fast_dev_run and self.trainer.is_global_zero:
+        if not self._is_trial and self.trainer.is_global_zero:
             save_config(self.folder, self.resolved_config())
             if self.model.pool is not None:
                 save_config(self.folder, pool_text(self.model.pool), POOL)
@@ -105,7 +110,7 @@ class StarftCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Write results.json."""
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+        if self.trainer.is_global_zero and not self._is_trial:
             config = yaml.safe_load(self.resolved_config())
             evaluator = self.model.evaluator
             write_results(self.folder, config, self.trainer.callback_metrics, evaluator.eval_sets, evaluator.groups())
@@ -139,6 +144,9 @@ def main(words: Sequence[str]) -> StarftCLI:
         ConfigError: Options or config can't be used.
     """
     with warnings.catch_warnings():
+        # The twin is in eval mode for good, and labels are noted in the module's hook: both on purpose.
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        warnings.filterwarnings("ignore", message="You have overridden `on_before_batch_transfer`")
         # Lightning 2.6.6 calls what jsonargparse 4.53 deprecates; nothing of ours, and nothing a user can mend.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")
         # Lightning suspects a mistake where words are handed over in a process that has words of its own.

@@ -4,21 +4,22 @@ import re
 
 ARTICLES = frozenset({"a", "an", "the"})
 
-DETERMINERS = ARTICLES | frozenset(
-    ["another", "any", "both", "each", "every", "few", "many", "more", "most", "much", "my", "no", "our"]
-    + ["several", "some", "that", "their", "these", "this", "those", "two", "three", "its", "your", "his"]
-    + ["her", "one"]
-)
+DETERMINERS = frozenset({
+    *ARTICLES,
+    "another", "any", "both", "each", "every", "few", "many", "more", "most", "much", "my", "no", "our",
+    "several", "some", "that", "their", "these", "this", "those", "two", "three", "its", "your", "his", "her",
+    "one",
+})  # fmt: skip
 """Words that only a noun phrase begins with."""
 
-PREPOSITIONS = frozenset(
-    ["aboard", "about", "above", "across", "after", "against", "along", "alongside", "amid", "amidst"]
-    + ["among", "amongst", "around", "as", "at", "atop", "before", "behind", "below", "beneath", "beside"]
-    + ["besides", "between", "beyond", "by", "down", "during", "for", "from", "in", "inside", "into", "like"]
-    + ["near", "next", "off", "on", "onto", "opposite", "out", "outside", "over", "past", "through"]
-    + ["throughout", "to", "toward", "towards", "under", "underneath", "underwater", "up", "upon", "using"]
-    + ["via", "when", "where", "while", "with", "within", "without", "indoors", "outdoors"]
-)
+PREPOSITIONS = frozenset({
+    "aboard", "about", "above", "across", "after", "against", "along", "alongside", "amid", "amidst", "among",
+    "amongst", "around", "as", "at", "atop", "before", "behind", "below", "beneath", "beside", "besides",
+    "between", "beyond", "by", "down", "during", "for", "from", "in", "inside", "into", "like", "near", "next",
+    "off", "on", "onto", "opposite", "out", "outside", "over", "past", "through", "throughout", "to", "toward",
+    "towards", "under", "underneath", "underwater", "up", "upon", "using", "via", "when", "where", "while",
+    "with", "within", "without", "indoors", "outdoors",
+})  # fmt: skip
 """Words that a phrase behind a noun begins with."""
 
 _SOUNDS_LIKE_A_CONSONANT = re.compile(r"(?:uni(?!n|m|d)|use|usu|uti|eu|ewe|one\b|once\b|u-)", re.IGNORECASE)

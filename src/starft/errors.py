@@ -44,7 +44,7 @@ def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
-class Stopped(StarftError):
+class Stopped(StarftError):  # noqa: N818  # nothing went wrong
     """A run that was asked to stop and did, with everything saved.
 
     Args:

@@ -23,8 +23,8 @@ class Term(nn.Module):
     Args:
         weight: Factor in the total loss, at least 0.
         schedule: How the factor changes. ``constant`` keeps it; ``epoch`` multiplies it by ``1 - (e + 1) / E`` in epoch
-            e of E, so that the last epoch runs without the term (StarFT's recipe); ``step`` multiplies it by ``1 - s / S``
-            at step s of S.
+            e of E, so that the last epoch runs without the term (StarFT's recipe); ``step`` multiplies it by
+            ``1 - s / S`` at step s of S.
     """
 
     def __init__(self, weight: float = 1.0, schedule: Schedule = "constant") -> None:

@@ -1,4 +1,4 @@
-"""``starft prompts generate | check | list | rank``: each a plain function whose signature and docstring are its help."""
+"""``starft prompts generate | check | list | rank``: plain functions whose signature and docstring are their help."""
 
 import inspect
 import os
@@ -72,12 +72,10 @@ def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
     parser = ArgumentParser(prog=prog, description=about, exit_on_error=False)
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         option = f"--{name.replace('_', '-')}"
-        if parameter.default is parameter.empty:
-            positional = parameter.kind is not parameter.KEYWORD_ONLY
-            words = {"dest": name, "required": True}
-            parser.add_argument(
-                name if positional else option, type=parameter.annotation, help=helps[name], **({} if positional else words)
-            )
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=helps[name])
+        elif parameter.default is parameter.empty:
+            parser.add_argument(name, type=parameter.annotation, help=helps[name])
         elif parameter.annotation is bool:
             parser.add_argument(option, action="store_true", help=helps[name])
         else:

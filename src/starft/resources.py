@@ -1,6 +1,6 @@
 """Where the files that come with the package are.
 
-Configs and prompts live at the top of a checkout and in ``starft/_shipped`` of an installed wheel; one function finds both.
+Configs and prompts live at the top of a checkout, and in ``starft/_shipped`` of an installed wheel.
 """
 
 from pathlib import Path

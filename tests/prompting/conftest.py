@@ -31,7 +31,6 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("STARFT_DEBUG", raising=False)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "general.yaml").write_text(GENERAL)
     (tmp_path / "per_class.yaml").write_text(PER_CLASS)

@@ -59,7 +59,8 @@ def test_a_server_that_refuses_schemas_is_asked_in_json_mode_then_in_plain_text(
         def reply(request: dict[str, Any], number: int) -> Reply:
             kind = request.get("response_format", {}).get("type")
             if kind in kinds:
-                return Reply("Sure!\n1. in the forest\n2) on a lake\n- at dawn") if kind is None else by_class(request, 0)
+                plain = Reply("Sure!\n1. in the forest\n2) on a lake\n- at dawn")
+                return plain if kind is None else by_class(request, 0)
             return Reply(status=400, body={"error": {"message": f"response_format {kind} is not supported"}})
 
         return reply

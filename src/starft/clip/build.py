@@ -23,13 +23,14 @@ MINI_FOLDER = PACKAGE / "mini"
 SCHEMAS = ("hf-hub:", "local-dir:")
 
 
-def build_clip(model_name: str, pretrained: str | None) -> ClipEncoder:
+def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> ClipEncoder:
     """Build a CLIP model with its tokenizer and load its weights, in float32 on the CPU.
 
     Args:
         model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
         pretrained: A tag of open_clip, ``mini`` for the embedded world's weights, a local weight file, or null for
             random weights.
+        trim: Cut padding off token rows where the text tower allows it.
 
     Raises:
         ConfigError: Name or tag doesn't exist.
@@ -46,7 +47,7 @@ def build_clip(model_name: str, pretrained: str | None) -> ClipEncoder:
     if weights is not None:
         _load(model, weights)
     model.eval()
-    return ClipEncoder(model, open_clip.get_tokenizer(name))
+    return ClipEncoder(model, open_clip.get_tokenizer(name), trim)
 
 
 def register_model(model_name: str) -> str:
@@ -70,7 +71,7 @@ def register_model(model_name: str) -> str:
             raise ConfigError(f"The model config {model_name} can't be read: {error}.") from error
         missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in keys]
         if missing:
-            raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see open_clip's model configs.")
+            raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see those of open_clip.")
         if path.stem not in open_clip.list_models():
             open_clip.add_model_config(path)
         return path.stem
@@ -125,7 +126,8 @@ def _create(name: str, pretrained: str | None, quick_gelu: bool) -> nn.Module:
     level = root.level
     root.setLevel(logging.ERROR)  # open_clip warns of random weights, which is what null asks for
     try:
-        return open_clip.create_model(name, pretrained=pretrained, force_quick_gelu=quick_gelu, load_weights=True)
+        model: nn.Module = open_clip.create_model(name, pretrained=pretrained, force_quick_gelu=quick_gelu)
+        return model
     except (RuntimeError, OSError, ValueError) as error:
         raise WeightsError(
             f"The model {name} with weights {pretrained!r} can't be loaded: {_first_line(error)} "

@@ -18,23 +18,27 @@ class ClipEncoder(nn.Module):
     Args:
         model: Any open_clip model.
         tokenize: Turns captions into token ids (N, context length), zero-padded behind the end.
+        trim: Cut padding off token rows where the tower allows it.
     """
 
-    def __init__(self, model: nn.Module, tokenize: Tokenize) -> None:
+    def __init__(self, model: nn.Module, tokenize: Tokenize, trim: bool = True) -> None:
         super().__init__()
         self.model: Any = model
         self.tokenize = tokenize
+        self.trim = trim
         self._tokens: dict[str, Tensor] = {}
 
     @property
     def logit_scale(self) -> Tensor:
         """The factor on cosine similarities, exponentiated; a scalar."""
-        return self.model.logit_scale.float().exp()
+        scale: Tensor = self.model.logit_scale
+        return scale.float().exp()
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.model.logit_scale.device
+        scale: Tensor = self.model.logit_scale
+        return scale.device
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W)."""
@@ -43,7 +47,9 @@ class ClipEncoder(nn.Module):
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
         distinct = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-        features = F.normalize(encode_tokens(self.model, self._tokenized(list(distinct)).to(self.device)), dim=-1)
+        tokens = self._tokenized(list(distinct)).to(self.device)
+        encoded = encode_trimmed(self.model, tokens) if self.trim else self.model.encode_text(tokens)
+        features = F.normalize(encoded, dim=-1)
         if len(distinct) == len(captions):
             return features
         rows = torch.tensor([distinct[caption] for caption in captions])
@@ -64,7 +70,7 @@ class Twin(ClipEncoder):
     """
 
     def __init__(self, clip: ClipEncoder) -> None:
-        super().__init__(deepcopy(clip.model), clip.tokenize)
+        super().__init__(deepcopy(clip.model), clip.tokenize, clip.trim)
         self.requires_grad_(False)
         self._features: dict[str, Tensor] = {}
         self.eval()
@@ -91,21 +97,23 @@ class Twin(ClipEncoder):
         self._features.clear()
 
 
-def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+def encode_trimmed(model: Any, tokens: Tensor) -> Tensor:
     """Return text features (N, D), not normalised, of token ids (N, context length).
 
     A causal tower pools the end token, which never looks at what comes behind it, so columns that are padding in
     every row are cut first: same features, less work. Other towers get the rows at full length.
     """
     if not isinstance(model, open_clip.CLIP) or model.attn_mask is None or model.text_pool_type != "argmax":
-        return model.encode_text(tokens)
+        whole: Tensor = model.encode_text(tokens)
+        return whole
     length = int(tokens.argmax(dim=-1).max()) + 1
     tokens = tokens[:, :length]
-    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x: Tensor = model.token_embedding(tokens) + model.positional_embedding[:length]
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
     x = model.ln_final(x)
     x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
     if model.text_projection is None:
         return x
     projection = model.text_projection
-    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    projected: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    return projected

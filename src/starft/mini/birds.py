@@ -6,7 +6,7 @@ body at the origin and y pointing down. `paint` turns, scales and mirrors that f
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from starft.mini.scenes import Color, Pen
 
@@ -118,9 +118,11 @@ class _Brush:
 def _vary(bird: Species, pen: Pen, amount: float) -> Species:
     """Return one bird of its species: no two have quite the same build or colours."""
     lengths = ("body_length", "body_height", "head_size", "neck", "beak_length", "legs", "tail")
-    build = {key: getattr(bird, key) * pen.between(0.85, 1.15) for key in lengths}
-    colors = {key: pen.tint(getattr(bird, key), amount) for key in ("body", "wing", "head", "beak")}
-    marks = {key: pen.tint(color, amount) for key in ("belly", "crest") if (color := getattr(bird, key)) is not None}
+    build: dict[str, Any] = {key: getattr(bird, key) * pen.between(0.85, 1.15) for key in lengths}
+    colors: dict[str, Any] = {key: pen.tint(getattr(bird, key), amount) for key in ("body", "wing", "head", "beak")}
+    marks: dict[str, Any] = {
+        key: pen.tint(color, amount) for key in ("belly", "crest") if (color := getattr(bird, key)) is not None
+    }
     return replace(bird, **build, **colors, **marks)
 
 

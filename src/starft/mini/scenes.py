@@ -106,7 +106,7 @@ def _beach(pen: Pen) -> None:
 
 def _desert(pen: Pen) -> None:
     pen.fill(0, SIZE, pen.tint((244, 204, 140)))
-    for y, shade in ((74, (222, 166, 92)), (96, (206, 146, 74)), (116, (190, 128, 60))):
+    for y, shade in ((74.0, (222, 166, 92)), (96.0, (206, 146, 74)), (116.0, (190, 128, 60))):
         pen.blob(pen.between(0, SIZE), y + 26, pen.between(60, 100), pen.between(22, 34), pen.tint(shade))
     for _ in pen.times(1, 2):
         x, y, green = pen.between(8, SIZE - 8), pen.between(62, 84), pen.tint((66, 118, 58))
@@ -126,15 +126,15 @@ def _snow(pen: Pen) -> None:
 
 def _city(pen: Pen) -> None:
     pen.fill(0, SIZE, pen.tint((190, 194, 200)))
-    x = pen.between(-14, 0)
-    while x < SIZE:
+    left = pen.between(-14, 0)
+    while left < SIZE:
         width, top = pen.between(16, 30), pen.between(6, 56)
-        pen.draw.rectangle((x, top, x + width, 108), fill=pen.tint((112, 112, 122), 30))
+        pen.draw.rectangle((left, top, left + width, 108), fill=pen.tint((112, 112, 122), 30))
         for row in range(int(top) + 5, 100, 11):
-            for column in range(int(x) + 4, int(x + width) - 4, 8):
+            for column in range(int(left) + 4, int(left + width) - 4, 8):
                 lit = (238, 222, 150) if pen.rng.random() < 0.5 else (70, 76, 90)
                 pen.draw.rectangle((column, row, column + 3, row + 4), fill=lit)
-        x += width + pen.between(0, 4)
+        left += width + pen.between(0, 4)
     pen.fill(108, SIZE, pen.tint((84, 84, 88)))
 
 

@@ -97,4 +97,5 @@ def _expose(pixels: NDArray[np.float32], pen: Pen) -> NDArray[np.uint8]:
     gain, lift = pen.between(0.75, 1.2), pen.between(-18, 18)
     cast = np.array([pen.between(0.9, 1.1) for _ in range(3)], dtype=np.float32)
     grain = np.random.RandomState(int(pen.rng.random() * 2**31)).randint(-12, 13, pixels.shape)
-    return np.clip((pixels - 128) * gain * cast + 128 + lift + grain, 0, 255).astype(np.uint8)
+    exposed: NDArray[np.uint8] = np.clip((pixels - 128) * gain * cast + 128 + lift + grain, 0, 255).astype(np.uint8)
+    return exposed

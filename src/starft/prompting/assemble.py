@@ -118,9 +118,7 @@ def answers_digest(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _candidates(
-    answer: Phrases, query: Query, named: NamedClass, drops: list[Drop]
-) -> Iterable[tuple[str, str]]:
+def _candidates(answer: Phrases, query: Query, named: NamedClass, drops: list[Drop]) -> Iterable[tuple[str, str]]:
     """Yield each usable phrase with its template."""
     for phrase in answer.phrases:
         try:

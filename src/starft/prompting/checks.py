@@ -52,7 +52,8 @@ def _templates(held: Any) -> Iterator[tuple[str, str | None, str]]:
         return
     per_class = held.get("per_class")
     lists: list[tuple[str, str | None, object]] = [("templates", None, held.get("templates"))]
-    lists += [(f"per_class[{name!r}]", name, own) for name, own in per_class.items()] if isinstance(per_class, dict) else []
+    for name, own in per_class.items() if isinstance(per_class, dict) else ():
+        lists.append((f"per_class[{name!r}]", name, own))
     for where, name, own in lists:
         for index, template in enumerate(own if isinstance(own, list) else []):
             if isinstance(template, str) and template.count("{}") == 1:
@@ -61,14 +62,13 @@ def _templates(held: Any) -> Iterator[tuple[str, str | None, str]]:
 
 def _repeats(found: Sequence[tuple[str, str | None, str]]) -> Iterator[str]:
     """Yield templates that say the same in another case, number or order; letter by letter is `check_pool`'s."""
-    general: dict[tuple[str, ...], tuple[str, str]] = {}
-    own: dict[tuple[str | None, tuple[str, ...]], tuple[str, str]] = {}
+    seen: dict[tuple[str | None, tuple[str, ...]], tuple[str, str]] = {}
     for where, name, template in found:
         key = fold(template)
-        first = general.get(key) or own.get((name, key))
+        first = seen.get((None, key)) or seen.get((name, key))
         if first is not None and _plain(first[1]) != _plain(template):
             yield f"{where} says the same as {first[0]} (plural, articles and order don't count); take one of them out."
-        (general if name is None else own).setdefault(key if name is None else (name, key), (where, template))  # type: ignore[index, call-overload]
+        seen.setdefault((name, key), (where, template))
 
 
 def _plain(template: str) -> str:

@@ -126,7 +126,8 @@ class Client:
 
     def _answer(self, done: Any, question: Question, mode: str) -> Answer:
         choices = getattr(done, "choices", None)
-        message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+        choice: Any = choices[0] if isinstance(choices, list) and choices else None
+        message: Any = getattr(choice, "message", None)
         if message is None:
             told = f"{self.url} sent no completion for {question.told} but {self._clean(shorten(str(done)))}"
             raise NoAnswer(f"{told}; check --base-url, which often ends in /v1.", hopeless=isinstance(done, str))
@@ -136,7 +137,7 @@ class Client:
         usage = done.usage
         return Answer(
             text=self._clean(message.content if isinstance(message.content, str) else ""),
-            finish_reason=self._clean(str(choices[0].finish_reason or "stop")),
+            finish_reason=self._clean(str(choice.finish_reason or "stop")),
             mode=mode,
             served_model=self._clean(str(done.model or "")),
             prompt_tokens=_count(getattr(usage, "prompt_tokens", 0)),

@@ -77,13 +77,15 @@ def read_config(path: str) -> RunConfig:
     listed = held.get("class_names")
     if "data" not in held and listed is None:
         raise ConfigError(
-            f"The config {file} has no class names: it needs a 'data' section as for `starft fit`, or a list 'class_names'."
+            f"The config {file} has no class names: it needs a 'data' section as for `starft fit`, "
+            "or a list 'class_names'."
         )
     if listed is not None and not (
         isinstance(listed, list) and listed and all(isinstance(name, str) and name.strip() for name in listed)
     ):
         raise ConfigError(f"'class_names' of {file} must be a list of texts that isn't empty; got {str(listed)[:80]}.")
-    model = held.get("model") if isinstance(held.get("model"), dict) else {}
+    section = held.get("model")
+    model: dict[str, Any] = section if isinstance(section, dict) else {}
     seed = held.get("seed_everything")
     seed = seed if type(seed) is int else 0
     return RunConfig(

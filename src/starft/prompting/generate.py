@@ -24,7 +24,7 @@ from starft.prompting.targets import check_target
 CACHE = "prompts/cache"
 
 
-def generate(  # noqa: PLR0917  # a command: its words are given by name
+def generate(
     query: str,
     data: str | None = None,
     model: str = "gpt-4o-mini",
@@ -100,7 +100,8 @@ def generate(  # noqa: PLR0917  # a command: its words are given by name
     pool = _pool(asked, questions, found, names, limit)
     save_pool(pool, target, overwrite)
     classes = f", {sum(map(len, pool.per_class.values()))} for {len(pool.per_class)} classes" if pool.per_class else ""
-    print(f"Wrote {target}: {len(pool.templates)} templates{classes}; {len(pool.provenance['dropped'])} phrases dropped.")
+    dropped = len(pool.provenance["dropped"])
+    print(f"Wrote {target}: {len(pool.templates)} templates{classes}; {dropped} phrases dropped.")
     return 0
 
 
@@ -160,7 +161,7 @@ def _read(questions: Sequence[Question], answers: AnswerCache) -> list[tuple[Ans
     return found
 
 
-def _refuse_gaps(  # noqa: PLR0917
+def _refuse_gaps(
     questions: Sequence[Question],
     found: Sequence[object],
     outcome: Outcome,

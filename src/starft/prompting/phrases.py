@@ -15,41 +15,50 @@ MOST_WORDS = 12
 PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‑": "-", "\u00a0": " "})
 PUNCTUATION = frozenset(" ,'-&/%.:()°+")
 
-LEADS = PREPOSITIONS | frozenset(["alone", "asleep", "half", "halfway", "nearby", "of", "overhead", "partially", "partly"])
+LEADS = frozenset({
+    *PREPOSITIONS,
+    "alone", "asleep", "half", "halfway", "nearby", "of", "overhead", "partially", "partly",
+})  # fmt: skip
 """Words that a phrase behind the caption begins with."""
 
-PLACED = frozenset(["close", "deep", "far", "full", "high", "low", "upside", "wet", "white", "next"])
+PLACED = frozenset({
+    "close", "deep", "far", "full", "high", "low", "upside", "wet", "white", "next",
+})  # fmt: skip
 """Words that do so where a preposition follows."""
 
-ADJECTIVES = frozenset(["black", "blue", "brown", "gray", "green", "grey", "monochrome", "red", "white", "yellow"])
+ADJECTIVES = frozenset({
+    "black", "blue", "brown", "gray", "green", "grey", "monochrome", "red", "white", "yellow",
+})  # fmt: skip
 """Words that are no noun, whatever they end in."""
 
-TRANSITIVE = frozenset(
-    ["wearing", "holding", "eating", "facing", "carrying", "casting", "showing", "riding", "playing", "reflecting"]
-)
+TRANSITIVE = frozenset({
+    "wearing", "holding", "eating", "facing", "carrying", "casting", "showing", "riding", "playing",
+    "reflecting",
+})  # fmt: skip
 """Participles that take an object without an article."""
 
-PARTICIPLES = frozenset(
-    ["built", "cut", "drawn", "held", "hidden", "hung", "kept", "laid", "left", "lit", "made", "seen", "set", "shot"]
-    + ["shown", "stuck", "sunk", "taken", "torn", "worn", "woven", "caught", "bound", "frozen", "grown", "written"]
-)
+PARTICIPLES = frozenset({
+    "built", "cut", "drawn", "held", "hidden", "hung", "kept", "laid", "left", "lit", "made", "seen", "set",
+    "shot", "shown", "stuck", "sunk", "taken", "torn", "worn", "woven", "caught", "bound", "frozen", "grown",
+    "written",
+})  # fmt: skip
 
-MASS = frozenset(
-    ["aberration", "art", "artwork", "ash", "banding", "blur", "bokeh", "bronze", "cardboard", "chalk", "charcoal"]
-    + ["chrome", "clay", "clothing", "concrete", "contrast", "darkness", "daylight", "debris", "dirt", "distortion"]
-    + ["dust", "exposure", "felt", "flare", "fog", "foliage", "food", "frost", "fur", "furniture", "ghosting", "glare"]
-    + ["glass", "gold", "grain", "graffiti", "grass", "gravel", "haze", "ice", "ink", "ivy", "lace", "lava", "leather"]
-    + ["light", "luggage", "machinery", "marble", "mist", "moonlight", "moss", "mud", "noise", "paper", "plastic"]
-    + ["pollen", "porcelain", "rain", "resolution", "rubble", "rust", "sand", "saturation", "scaffolding", "silk"]
-    + ["silver", "smoke", "snow", "sunlight", "sunshine", "text", "traffic", "vegetation", "velvet", "vignetting"]
-    + ["watercolor", "water", "wool", "wood"]
-)
+MASS = frozenset({
+    "aberration", "art", "artwork", "ash", "banding", "blur", "bokeh", "bronze", "cardboard", "chalk",
+    "charcoal", "chrome", "clay", "clothing", "concrete", "contrast", "darkness", "daylight", "debris", "dirt",
+    "distortion", "dust", "exposure", "felt", "flare", "fog", "foliage", "food", "frost", "fur", "furniture",
+    "ghosting", "glare", "glass", "gold", "grain", "graffiti", "grass", "gravel", "haze", "ice", "ink", "ivy",
+    "lace", "lava", "leather", "light", "luggage", "machinery", "marble", "mist", "moonlight", "moss", "mud",
+    "noise", "paper", "plastic", "pollen", "porcelain", "rain", "resolution", "rubble", "rust", "sand",
+    "saturation", "scaffolding", "silk", "silver", "smoke", "snow", "sunlight", "sunshine", "text", "traffic",
+    "vegetation", "velvet", "vignetting", "watercolor", "water", "wool", "wood",
+})  # fmt: skip
 """Nouns without an indefinite article."""
 
-FAULTS = frozenset(
-    ["aberration", "artifact", "banding", "blur", "bokeh", "distortion", "exposure", "flare", "ghosting", "glare"]
-    + ["grain", "halo", "haze", "noise", "vignetting"]
-)
+FAULTS = frozenset({
+    "aberration", "artifact", "banding", "blur", "bokeh", "distortion", "exposure", "flare", "ghosting", "glare",
+    "grain", "halo", "haze", "noise", "vignetting",
+})  # fmt: skip
 """Nouns that don't stand before "photo"; what a picture has rather than is."""
 
 _PICTURE = r"(?:photo|photograph|picture|image|pic|snapshot)"

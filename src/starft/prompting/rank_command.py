@@ -129,18 +129,14 @@ def _plot(ranked: Sequence[Ranked], name: str, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _top(  # noqa: PLR0917
-    given: Pool, ranked: Sequence[Ranked], top: int, config: Path, images: int, permutations: int
-) -> Pool:
+def _top(given: Pool, ranked: Sequence[Ranked], top: int, config: Path, images: int, permutations: int) -> Pool:
     """Return the pool of the first phrases, with the whole ranking in its provenance."""
     best = {one.template for one in ranked[:top]}
     general = [template for template in given.templates if template in best]
     # A pool needs a phrase for every class, so where all of the best are of single classes, the best serves all.
     general = general or [ranked[0].template]
     per_class = {
-        name: tuple(sorted(left))
-        for name, own in given.per_class.items()
-        if (left := {*own} & best - {*general})
+        name: tuple(sorted(left)) for name, own in given.per_class.items() if (left := {*own} & best - {*general})
     }
     return Pool(
         name=f"{given.name}-top",

@@ -92,7 +92,7 @@ def mutual_information(scores: NDArray[np.float64], labels: NDArray[np.int64]) -
     return np.asarray((weights[:, None] * nats).sum(axis=0) / np.log(2))
 
 
-def rank_phrases(  # noqa: PLR0917
+def rank_phrases(
     phrases: Sequence[str],
     scores: NDArray[np.float64],
     labels: NDArray[np.int64],

@@ -1,0 +1,50 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check lint format type mini-pretrain clean
+
+help:  ## list what make can do
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+demo: $(VENV)/.run  ## fine-tune on the embedded world and compare the methods (SEEDS=0,1,2 for more)
+	$(BIN)/starft demo --seeds $(SEEDS)
+
+test: $(VENV)/.dev  ## run every test, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+test-fast: $(VENV)/.dev  ## run the tests that take no training runs
+	$(BIN)/python -m pytest -m 'not slow'
+
+check: lint type test-fast  ## what a contributor runs before a commit
+
+lint: $(VENV)/.dev  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev  ## mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(VENV)/.dev  ## check types, strictly
+	$(BIN)/mypy
+
+mini-pretrain: $(VENV)/.run  ## pre-train the embedded world's CLIP anew (about 20 minutes on 2 cores)
+	$(BIN)/starft fit --config lightning_configs/mini/pretrain.yaml
+	$(BIN)/python -m starft.mini.weights runs/mini/pretrain/checkpoints/last.ckpt
+
+clean:  ## remove the virtual environment, build output and caches (runs/ stays)
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
