@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
+import open_clip
 import pytest
 from chat_server import KEY, ChatServer, Generate
 
@@ -23,6 +25,9 @@ GENERAL = QUERY.format(kind="general", more="").replace('does "{class_name}"', "
 PER_CLASS = QUERY.format(kind="per_class", more="fallback: ['{} where it is']")
 
 
+read_tokenizer_once = lru_cache(open_clip.get_tokenizer)
+
+
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, URL or proxy of the machine reaches a test, and relative paths lie in a folder of its own."""
@@ -31,6 +36,7 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("STARFT_DEBUG", raising=False)
+    monkeypatch.setattr(open_clip, "get_tokenizer", read_tokenizer_once)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "general.yaml").write_text(GENERAL)
     (tmp_path / "per_class.yaml").write_text(PER_CLASS)

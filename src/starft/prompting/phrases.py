@@ -130,6 +130,7 @@ def clean(phrase: str) -> str:
         raise Unfit("isn't in Latin letters")
     if len(text.split()) > MOST_WORDS:
         raise Unfit(f"has more than {MOST_WORDS} words")
+    text = text.lower() if text.isupper() and " " in text else text
     first, space, rest = text.partition(" ")
     return (first.lower() if first[1:].islower() or len(first) == 1 else first) + space + rest
 

@@ -1,0 +1,28 @@
+"""A thousand classes against a server that answers at once."""
+
+import json
+import resource
+import time
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer, Generate
+
+from starft.pools import load_pool
+
+
+@pytest.mark.slow
+def test_a_thousand_requests(generate: Generate, server: ChatServer) -> None:
+    assert generate("per_class.yaml", "--out", "small.json", "--cache", "small") == 0  # imports and tokenizer
+    Path("classes.yaml").write_text(json.dumps({"class_names": [f"thing {index}" for index in range(1000)]}))
+    server.requests.clear()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.monotonic()
+    assert generate("per_class.yaml", "--concurrency", "16") == 0
+    seconds = time.monotonic() - start
+    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"1000 requests: {seconds:.1f} s, peak memory + {more:.0f} MiB, the server's own included")
+    assert len(server.requests) == 1000
+    assert len(load_pool("prompts/pools/mine.json").per_class) == 1000
+    assert seconds < 20
+    assert more < 100
