@@ -19,7 +19,9 @@ FIT = {
     },
     "model": {
         "model_name": "starft-mini", "pretrained": None, "pool": "prompts/pools/mine.json",
-        "regularizers": [{"class_path": "starft.regularizers.SpuriosityAlignment", "init_args": {"schedule": "constant"}}],
+        "regularizers": [{
+            "class_path": "starft.regularizers.SpuriosityAlignment", "init_args": {"schedule": "constant"},
+        }],
     },
     "data": {
         "class_path": "starft.mini.MiniWorld",
