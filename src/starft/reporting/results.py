@@ -13,12 +13,13 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
+from starft import __version__
 from starft.files import replace_file
 from starft.types import EvalSet
 
 RESULTS = "results.json"
 SCHEMA_VERSION = 1
-PACKAGES = ("starft", "torch", "lightning", "open_clip_torch", "torchmetrics")
+PACKAGES = ("torch", "lightning", "open_clip_torch", "torchmetrics")
 STARTED = time.monotonic()
 
 
@@ -70,7 +71,11 @@ def write_results(
         "config": config,
         "seed": config.get("seed_everything"),
         "git_commit": git_commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "starft": __version__,
+            **{name: version(name) for name in PACKAGES},
+        },
         "hardware": hardware(),
         "seconds": round(time.monotonic() - STARTED, 1),
         "ood_acc": float(metrics["test/ood_acc"]) if "test/ood_acc" in metrics else None,

@@ -1,0 +1,69 @@
+"""Every command and every snippet of README and docs/ is run, smaller where that only saves time."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from starft.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALL = [
+    "--data.init_args.train_size=24",
+    "--data.init_args.val_size=12",
+    "--data.init_args.test_size=12",
+    "--data.init_args.batch_size=12",
+    "--trainer.max_epochs=1",
+    "--trainer.check_val_every_n_epoch=1",
+]
+
+
+def blocks(language: str) -> list[str]:
+    """Return the fenced blocks of one language, page by page."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    return [block for text in texts for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
+
+
+def commands(first: str) -> list[list[str]]:
+    """Return the command lines that start with a word."""
+    lines = [shlex.split(line) for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line and line[0] == first]
+
+
+def test_there_is_something_to_run() -> None:
+    assert commands("make")
+    assert len(commands("starft")) >= 4
+    assert blocks("python")
+
+
+def test_every_command_is_one_that_is_tested() -> None:
+    words = {line.split()[0] for block in blocks("bash") for line in block.splitlines() if line.strip()}
+    assert words <= {"make", "starft"}
+
+
+@pytest.mark.parametrize("command", commands("make"), ids=" ".join)
+def test_make_knows_its_targets(command: list[str]) -> None:
+    done = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lightning_configs").symlink_to(ROOT / "lightning_configs")
+    monkeypatch.chdir(tmp_path)
+    for command in commands("starft"):
+        small = [] if command[1] == "demo" else SMALL
+        if command[1] == "demo" and "--show" not in command:
+            continue  # tests/test_demo.py runs it on smaller configs
+        assert main([*command[1:], *small]) == 0, shlex.join(command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snippet", blocks("python"))
+def test_the_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
+    assert (tmp_path / "runs" / "python").is_dir()
