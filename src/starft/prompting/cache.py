@@ -1,6 +1,7 @@
 """Answers on disk: one file an answer, written atomically, found again by the question's key."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -98,24 +99,22 @@ class AnswerCache:
         self._write(path, question, {"answer": asdict(answer), "reason": reason})
 
     @contextmanager
-    def one_at_a_time(self, wait: bool = True) -> Iterator[None]:
+    def one_at_a_time(self) -> Iterator[None]:
         """Hold the folder: another run that asks into it waits, and then finds the answers there.
 
         The lock goes with its process, however that ends; what a killed process left half-written is swept away.
 
-        Args:
-            wait: Whether to wait for another run that holds the folder.
-
         Raises:
             PromptError: The folder can't be written to.
-            BlockingIOError: Another run holds the folder and ``wait`` is off.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / LOCK)
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
-            raise BlockingIOError(f"another run asks into {self.folder}") from None
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                print(f"Another run asks into {self.folder}; waiting for it.", file=sys.stderr)
+                lock.acquire()
         except OSError as error:
             raise self._unwritable(error) from error
         try:

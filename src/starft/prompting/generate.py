@@ -183,7 +183,7 @@ def _refuse_gaps(
         return
     if len(questions) == 1:
         raise PromptError(outcome.failures[0])
-    left = len(gaps) if not refresh else len(outcome.failures)
+    left = len(questions) - (outcome.asked - len(outcome.failures)) if refresh else len(gaps)
     raise PromptError(
         f"{left} of {len(questions)} questions have no {'new ' if refresh else ''}answer yet, all others are kept in "
         f"{answers.folder}; run the same command again to ask the rest, or add --partial to go on without. "
