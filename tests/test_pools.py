@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from starft.errors import PoolError
-from starft.pools import Pool, check_pool, inject, list_pools, load_pool, save_pool
+from starft.pools import Pool, check_pool, inject, join_pools, list_pools, load_pool, load_pools, save_pool
 
 GOOD = {
     "schema_version": 1,
@@ -68,6 +68,13 @@ def names(folder: Path) -> list[str]:
         ("a duck.", "{{}} on {0} lake", "{a duck} on {0} lake."),
         ("a duck.", r"{} \1 %s", r"a duck \1 %s."),
         ("鸭子.", "{} — am Ufer", "鸭子 — am Ufer."),
+        ("a photo of a duck.", "blurry {}", "a blurry photo of a duck."),
+        ("a photo of a duck.", "old, blurry {}", "old, blurry a photo of a duck."),
+        ("an owl", "badly lit {} in a barn", "a badly lit owl in a barn"),
+        ("a duck.", "overexposed {}", "an overexposed duck."),
+        ("The duck.", "old {}", "The old duck."),
+        ("duck.", "old {}", "old duck."),
+        ("another duck.", "old {}", "old another duck."),
     ],
 )
 def test_inject(caption: str, template: str, expected: str) -> None:
@@ -235,6 +242,52 @@ def test_load_tells_the_first_problem_and_counts_the_others(tmp_path: Path) -> N
     write(tmp_path, GOOD | {"templates": ["lake", "sea", "{}."]})
     with pytest.raises(PoolError, match=r"pool\.json: templates\[0\] 'lake' .*\. \.\.\. and 2 more problems\.$"):
         load_pool(path)
+
+
+def test_a_bare_name_may_be_a_pool_that_was_generated_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts/pools").mkdir(parents=True)
+    for name in ("mine", "backgrounds"):
+        write(tmp_path, GOOD).rename(tmp_path / f"prompts/pools/{name}.json")
+    assert load_pool("mine") == POOL
+    assert load_pool("backgrounds").name == "backgrounds", "a shipped pool wins"
+
+
+# several pools
+
+
+def test_joining_keeps_each_template_once_and_each_provenance() -> None:
+    other = Pool(
+        name="other",
+        description="More.",
+        templates=("{} ON a lake", "{} at dawn"),
+        per_class={"duck": ("{} on a Pond", "{} in the forest", "{} on ice"), "owl": ("{} at dawn",)},
+        provenance={"source": "llm", "model": "m"},
+    )
+    joined = join_pools([POOL, other])
+    assert joined.name == "scenes+other"
+    assert joined.description == "Where it may be. More."
+    assert joined.templates == ("{} at dawn", "{} in the forest", "{} on a lake")
+    assert joined.per_class == {"duck": ("{} on a pond", "{} on ice")}, "what serves all isn't said again for one"
+    assert joined.provenance == {
+        "source": "llm",
+        "pools": [
+            {"name": "scenes", "provenance": {"source": "curated"}},
+            {"name": "other", "provenance": {"source": "llm", "model": "m"}},
+        ],
+    }
+    assert join_pools([POOL]) == POOL
+
+
+def test_load_pools_takes_one_or_several(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert load_pools(path) == load_pools(str(path)) == load_pools([path]) == POOL
+    joined = load_pools(["backgrounds", str(path)])
+    assert len(joined.templates) == len({*load_pool("backgrounds").templates, *POOL.templates})
+    save_pool(joined, tmp_path / "joined.json")
+    assert load_pool(tmp_path / "joined.json") == joined
+    with pytest.raises(PoolError, match=r"the list of pools is empty; name at least one, or give null for none\.$"):
+        load_pools([])
 
 
 # check_pool

@@ -24,9 +24,19 @@ from starft.checkpoints import WholeCheckpointIO, check_checkpoint
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, RunFolderError, StarftError, did_you_mean
 from starft.finetune import FinetuneModule
+from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
-from starft.run_folder import LOGS, StopSafely, check_writable, checkpoint_callbacks, claim, release, save_config
+from starft.run_folder import (
+    LOGS,
+    POOL,
+    StopSafely,
+    check_writable,
+    checkpoint_callbacks,
+    claim,
+    release,
+    save_config,
+)
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -153,9 +163,11 @@ class StarftCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=[*(config.get("callbacks") or []), *extra], **kwargs)
 
     def before_fit(self) -> None:
-        """Save the resolved config beside the checkpoints."""
+        """Save the resolved config and the pool, with its provenance, beside the checkpoints."""
         if not self._is_trial and self.trainer.is_global_zero:
             save_config(self.folder, self.resolved_config())
+            if self.model.pool is not None:
+                save_config(self.folder, pool_text(self.model.pool), POOL)
 
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""

@@ -20,6 +20,10 @@ class PoolError(StarftError, ValueError):
     """A pool file that can't be used."""
 
 
+class PromptError(StarftError):
+    """A question that can't be put to a language model, or an answer that can't be used."""
+
+
 class WeightsError(StarftError):
     """Weights or a checkpoint that can't be loaded."""
 

@@ -20,7 +20,7 @@ from starft.errors import ConfigError, WeightsError
 from starft.evaluation import Evaluator
 from starft.losses import Contrastive, Term
 from starft.optim import parameter_groups, warmup_cosine
-from starft.pools import load_pool
+from starft.pools import load_pools
 from starft.types import Batch, FinetuneData
 
 
@@ -39,7 +39,7 @@ class FinetuneModule(L.LightningModule):
         betas: AdamW's decay rates of the two moments.
         warmup_steps: Length of the linear warm-up in optimizer steps; cosine to 0 follows.
         regularizers: Terms added to the objective.
-        pool: Name or path of the pool that spurious captions are drawn from; null for none.
+        pool: Name or path of the pool that spurious captions are drawn from, or a list of them; null for none.
         templates: Caption templates, each with ``{}`` once; null takes those of the data.
         trim_captions: Cut padding off captions before the text tower: the same features but for rounding, in less time.
             Off, a run agrees with one of the authors' code to the last digits that float32 has.
@@ -58,7 +58,7 @@ class FinetuneModule(L.LightningModule):
         betas: tuple[float, float] = (0.9, 0.999),
         warmup_steps: int = 500,
         regularizers: list[Term] | None = None,
-        pool: str | None = None,
+        pool: list[str] | str | None = None,
         templates: list[str] | None = None,
         trim_captions: bool = True,
         seed: int = 0,
@@ -81,7 +81,7 @@ class FinetuneModule(L.LightningModule):
         self.model_name, self.pretrained, self.head = model_name, pretrained, head
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
-        self.pool = load_pool(pool) if pool is not None else None
+        self.pool = load_pools(pool) if pool is not None else None
         self.clip = build_clip(model_name, pretrained, trim_captions)
         self.twin = Twin(self.clip)
         self.clip.train()

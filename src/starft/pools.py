@@ -1,26 +1,32 @@
 """Pools: named lists of spurious templates, kept as JSON files with their provenance.
 
 A template holds ``{}`` once, where a caption goes without its final period: "a photo of a duck." and "{} on a lake"
-give "a photo of a duck on a lake.". This file reads, checks and writes pools; `starft.prompting` asks for them.
+give "a photo of a duck on a lake.". Plain words before the ``{}`` go behind the caption's article: "blurry {}" gives
+"a blurry photo of a duck.". This file reads, checks, joins and writes pools; `starft.prompting` asks for them.
 """
 
 import json
+import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from starft.english import a_or_an, is_modifier
 from starft.errors import PoolError, did_you_mean
 from starft.files import replace_file
 from starft.resources import shipped
 
 SCHEMA_VERSION = 1
 SOURCES = ("llm", "curated")
+LOCAL_POOLS = Path("prompts/pools")
+"""Where `starft prompts generate` writes, seen from where it runs."""
 KEYS = ("schema_version", "name", "description", "templates", "per_class", "provenance")
 
 _WRONG_SLOTS = "must hold {} exactly once; put it where the caption goes."
+_LEADING_ARTICLE = re.compile(r"(?:an?|the) (?=\S)", re.IGNORECASE)
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 100
 _repr.maxdict = 10
@@ -57,7 +63,8 @@ class Pool:
 def inject(caption: str, template: str) -> str:
     """Put a caption into a spurious template; a final period moves to the end.
 
-    Braces in the caption stay as they are: only the template's ``{}`` is replaced.
+    Braces in the caption stay as they are: only the template's ``{}`` is replaced. A template that begins with a plain
+    modifier, and not with a preposition or a comma behind it, puts that behind the caption's article.
 
     Args:
         caption: A whole caption, such as "a photo of a duck.".
@@ -69,11 +76,19 @@ def inject(caption: str, template: str) -> str:
     Example:
         >>> inject("a photo of a duck.", "{} on a lake")
         'a photo of a duck on a lake.'
+        >>> inject("a photo of a duck.", "overexposed {}")
+        'an overexposed photo of a duck.'
     """
     if template.count("{}") != 1:
         raise PoolError(f"the template {_show(template)} {_WRONG_SLOTS}")
     period = "." if caption.endswith(".") else ""
-    return template.replace("{}", caption.removesuffix(".")) + period
+    body = caption.removesuffix(".")
+    before, behind = template.split("{}")
+    article = _LEADING_ARTICLE.match(body) if before.endswith(" ") and is_modifier(before[:-1]) else None
+    if article is None:
+        return before + body + behind + period
+    first = article[0] if article[0].lower() == "the " else f"{a_or_an(before)} "
+    return first + before + body[article.end() :] + behind + period
 
 
 def list_pools() -> list[Path]:
@@ -88,8 +103,9 @@ def list_pools() -> list[Path]:
 def load_pool(name_or_path: str | Path) -> Pool:
     """Read a shipped pool by its name, or any pool file by its path.
 
-    What ends with ``.json`` or has a separator is a path. Anything else is the name of a shipped pool, or else a file;
-    a shipped pool wins, so that a config means the same in every folder.
+    What ends with ``.json`` or has a separator is a path. Anything else is the name of a shipped pool, or else a file,
+    or else the name of a pool in ``prompts/pools`` under the current folder; a shipped pool wins, so that a config
+    means the same in every folder.
 
     Args:
         name_or_path: Such as "backgrounds" or "my/pool.json".
@@ -98,8 +114,8 @@ def load_pool(name_or_path: str | Path) -> Pool:
         PoolError: No such pool, a file that can't be read or isn't JSON, or a pool with problems (see `check_pool`).
         FileNotFoundError: The installation holds no prompts.
     """
-    path = _find(str(name_or_path))
-    data = _read_json(path)
+    path = find_pool(name_or_path)
+    data = read_json(path)
     _refuse(str(path), data)
     return Pool(
         name=data["name"],
@@ -108,6 +124,67 @@ def load_pool(name_or_path: str | Path) -> Pool:
         per_class={name: tuple(templates) for name, templates in data.get("per_class", {}).items()},
         provenance=data["provenance"],
     )
+
+
+def load_pools(names: str | Path | Sequence[str | Path]) -> Pool:
+    """Read one pool, or several and join them.
+
+    Args:
+        names: A name or path as `load_pool` takes it, or a list of them.
+
+    Raises:
+        PoolError: The list is empty, or one of the pools can't be used.
+    """
+    if isinstance(names, str | Path):
+        return load_pool(names)
+    if not names:
+        raise PoolError("the list of pools is empty; name at least one, or give null for none.")
+    return join_pools([load_pool(name) for name in names])
+
+
+def join_pools(pools: Sequence[Pool]) -> Pool:
+    """Return one pool that holds the templates of all, each once, and the provenance of each.
+
+    Args:
+        pools: At least one; a single one comes back as it is.
+    """
+    if len(pools) == 1:
+        return pools[0]
+    general = {_heard(template): template for pool in reversed(pools) for template in reversed(pool.templates)}
+    classes = dict.fromkeys(name for pool in pools for name in pool.per_class)
+    per_class: dict[str, tuple[str, ...]] = {}
+    for name in classes:
+        own = {_heard(t): t for pool in reversed(pools) for t in reversed(pool.per_class.get(name, ()))}
+        if left := sorted(template for heard, template in own.items() if heard not in general):
+            per_class[name] = tuple(left)
+    return Pool(
+        name="+".join(pool.name for pool in pools),
+        description=" ".join(pool.description for pool in pools),
+        templates=tuple(sorted(general.values())),
+        per_class=per_class,
+        provenance={
+            "source": "llm" if any(pool.provenance["source"] == "llm" for pool in pools) else "curated",
+            "pools": [{"name": pool.name, "provenance": pool.provenance} for pool in pools],
+        },
+    )
+
+
+def pool_text(pool: Pool) -> str:
+    """Return the text of a pool's file; the same pool always gives the same text.
+
+    Args:
+        pool: Not checked.
+
+    Raises:
+        PoolError: Something in it has no place in JSON.
+    """
+    try:
+        data = {"schema_version": SCHEMA_VERSION, **asdict(pool)}
+        text = json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise PoolError(f"pool {_show(pool.name)} can't be written as JSON: {error}; mend that value.") from error
+    return text
 
 
 def save_pool(pool: Pool, path: str | Path, overwrite: bool = False) -> None:
@@ -122,17 +199,12 @@ def save_pool(pool: Pool, path: str | Path, overwrite: bool = False) -> None:
         PoolError: The pool has problems, the file exists and ``overwrite`` is off, or the file can't be written.
     """
     path = Path(path)
-    try:
-        data = {"schema_version": SCHEMA_VERSION, **asdict(pool)}
-        text = json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        content = text.encode("utf-8")
-    except (TypeError, ValueError) as error:
-        raise PoolError(f"pool {_show(pool.name)} can't be written as JSON: {error}; mend that value.") from error
+    text = pool_text(pool)
     _refuse(f"pool {_show(pool.name)} was not saved to {path}", json.loads(text))
     try:
         if path.exists() and not overwrite:
             raise PoolError(f"{path} already exists; choose another path, or allow overwriting it.")
-        replace_file(path, content)
+        replace_file(path, text.encode())
     except OSError as error:
         raise PoolError(
             f"can't write {path}: {error.strerror}; check that its folder exists, is writable and has room."
@@ -218,7 +290,16 @@ def _refuse(where: str, data: object) -> None:
         raise PoolError(f"{where}: {problems[0]}{rest}")
 
 
-def _find(name: str) -> Path:
+def find_pool(name_or_path: str | Path) -> Path:
+    """Return the file of a pool, by the rules of `load_pool`.
+
+    Args:
+        name_or_path: Such as "backgrounds" or "my/pool.json".
+
+    Raises:
+        PoolError: No pool has this name.
+    """
+    name = str(name_or_path)
     path = Path(name)
     if name.endswith(".json") or path.name != name:
         return path
@@ -227,13 +308,24 @@ def _find(name: str) -> Path:
         return known[name]
     if path.is_file():
         return path
+    if (local := LOCAL_POOLS / f"{name}.json").is_file():
+        return local
     raise PoolError(
         f"no pool is called {name!r} in {shipped('prompts') / 'pools'}, which holds {', '.join(known)}; "
         f"give one of these names or the path of a .json file.{did_you_mean(name, known)}"
     )
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return what a pool file holds, without checking that it is a pool.
+
+    Args:
+        path: The file.
+
+    Raises:
+        PoolError: It can't be read, isn't UTF-8 or isn't JSON.
+    """
+
     def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         for key, count in Counter(key for key, _ in pairs).items():
             if count > 1:

@@ -12,6 +12,7 @@ from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
 from starft.files import replace_file
 
 CONFIG = "config.yaml"
+POOL = "pool.json"
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 LOGS = "logs"
@@ -52,7 +53,7 @@ def release(folder: Path) -> None:
     """
     if any((folder / CHECKPOINTS).glob("*")) or any((folder / LOGS).rglob("metrics.csv")):
         return
-    for path in (folder / CONFIG, *(folder / LOGS).glob("*/hparams.yaml")):
+    for path in (folder / CONFIG, folder / POOL, *(folder / LOGS).glob("*/hparams.yaml")):
         path.unlink(missing_ok=True)
     for made in (*(folder / LOGS).glob("*"), folder / LOGS, folder / CHECKPOINTS, folder):
         if made.is_dir() and not any(made.iterdir()):
@@ -77,22 +78,24 @@ def check_writable(folder: Path) -> None:
         raise RunFolderError(f"The run folder {folder} can't be written to: {error.strerror}; give another.") from error
 
 
-def save_config(folder: Path, text: str) -> Path:
-    """Write the resolved config beside the checkpoints; an earlier, different one is kept.
+def save_config(folder: Path, text: str, name: str = CONFIG) -> Path:
+    """Write the resolved config, or another file that says what was run, beside the checkpoints.
 
     Args:
         folder: The run folder.
-        text: YAML.
+        text: YAML, or what the file is to hold.
+        name: Of the file.
 
     Returns:
-        Where it went: ``config.yaml``, or ``config-2.yaml`` and on for a run continued with other settings.
+        Where it went: ``config.yaml``, or ``config-2.yaml`` and on for a run continued with other settings; an earlier,
+        different one is kept.
     """
-    number, path = 1, folder / CONFIG
+    number, path = 1, folder / name
     while path.exists():
         if path.read_text(encoding="utf-8") == text:
             return path
         number += 1
-        path = folder / f"config-{number}.yaml"
+        path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
     replace_file(path, text.encode())
     return path
 

@@ -2,6 +2,7 @@
 
 from starft.clip.build import build_clip
 from starft.clip.encoder import ClipEncoder, Twin
+from starft.clip.length import CaptionRuler
 from starft.clip.zeroshot import caption, zero_shot_head
 
-__all__ = ["ClipEncoder", "Twin", "build_clip", "caption", "zero_shot_head"]
+__all__ = ["CaptionRuler", "ClipEncoder", "Twin", "build_clip", "caption", "zero_shot_head"]

@@ -36,7 +36,7 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
         ConfigError: Name or tag doesn't exist.
         WeightsError: The weights are damaged, don't fit, or can't be had.
     """
-    name = _register(model_name)
+    name = register_model(model_name)
     quick_gelu = False
     weights: Path | None = None
     if pretrained is not None and not name.startswith(SCHEMAS):
@@ -50,8 +50,15 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
     return ClipEncoder(model, tokenize, trim)
 
 
-def _register(model_name: str) -> str:
-    """Return the name under which open_clip knows the model, after telling it of a model config file."""
+def register_model(model_name: str) -> str:
+    """Return the name under which open_clip knows the model, after telling it of a model config file.
+
+    Args:
+        model_name: As `build_clip` takes it.
+
+    Raises:
+        ConfigError: There is no such model, or its config can't be used.
+    """
     if MINI_MODEL not in open_clip.list_models():
         open_clip.add_model_config(MINI_FOLDER / f"{MINI_MODEL}.json")
     if model_name.startswith(SCHEMAS):

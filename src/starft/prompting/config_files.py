@@ -1,0 +1,125 @@
+"""What the prompt stage reads of a config: class names, caption templates, the CLIP model and the data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+import starft.mini  # noqa: F401  # configs may name its classes without their module
+from starft.data.datamodules import BaseDataModule
+from starft.errors import ConfigError
+
+MODEL = "ViT-B-16"
+PRETRAINED = "openai"
+TEMPLATE = "a photo of a {}."
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A config, as far as prompts are concerned.
+
+    Args:
+        path: Where it was read.
+        model_name: CLIP architecture; the default of training where the config names none.
+        pretrained: Its weights.
+        seed: Of the run.
+        data: The DataModule, not set up; null where the file lists class names only.
+        listed: Class names that the file lists itself.
+    """
+
+    path: Path
+    model_name: str
+    pretrained: str | None
+    seed: int
+    data: BaseDataModule | None
+    listed: tuple[str, ...] = ()
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the class names, from the data if need be.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        names = self.listed
+        if self.data is not None:
+            names = _told(self.data)
+            if not names:
+                self.data.setup("fit")
+                names = _told(self.data)
+        if not names:
+            raise ConfigError(f"The data of {self.path} tell no class names; give a config whose data do.")
+        return names
+
+    def templates(self) -> tuple[str, ...]:
+        """Return the caption templates of the data."""
+        return tuple(self.data.templates) if self.data is not None else (TEMPLATE,)
+
+
+def read_config(path: str) -> RunConfig:
+    """Read the config of a run, or a file with nothing but a list ``class_names``.
+
+    Args:
+        path: A YAML file.
+
+    Raises:
+        ConfigError: It can't be read, or has no usable data.
+    """
+    file = Path(path)
+    try:
+        held = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"The config {file} can't be read: {error.strerror}; check its path.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"The config {file} is not YAML in UTF-8 ({' '.join(str(error).split())}).") from error
+    held = held if isinstance(held, dict) else {}
+    listed = held.get("class_names")
+    if "data" not in held and listed is None:
+        raise ConfigError(
+            f"The config {file} has no class names: it needs a 'data' section as for `starft fit`, "
+            "or a list 'class_names'."
+        )
+    if listed is not None and not (
+        isinstance(listed, list) and listed and all(isinstance(name, str) and name.strip() for name in listed)
+    ):
+        raise ConfigError(f"'class_names' of {file} must be a list of texts that isn't empty; got {str(listed)[:80]}.")
+    section = held.get("model")
+    model: dict[str, Any] = section if isinstance(section, dict) else {}
+    seed = held.get("seed_everything")
+    seed = seed if type(seed) is int else 0
+    return RunConfig(
+        path=file,
+        model_name=str(model.get("model_name", MODEL)),
+        pretrained=model.get("pretrained", PRETRAINED),
+        seed=seed,
+        data=_data(file, held["data"], seed) if "data" in held else None,
+        listed=tuple(listed or ()),
+    )
+
+
+def _data(file: Path, section: Any, seed: int) -> BaseDataModule:
+    """Build the DataModule of a config's data section; the run's seed is its seed, as in training."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(BaseDataModule, "data", required=True)
+    section = {"class_path": section} if isinstance(section, str) else section
+    try:
+        parsed = parser.parse_object({"data": section})
+        if "seed" in parsed.data.get("init_args", {}):
+            parsed.data.init_args.seed = seed
+        # jsonargparse renamed the method; we take whichever it has
+        instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+        data = instantiate(parsed).data
+    except (ArgumentError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"The data section of {file} can't be used: {why[:400]}") from error
+    assert isinstance(data, BaseDataModule)
+    return data
+
+
+def _told(data: BaseDataModule) -> tuple[str, ...]:
+    """Return a DataModule's class names; empty where it can't tell them before it is set up."""
+    try:
+        return tuple(data.class_names)
+    except (AttributeError, AssertionError):
+        return ()

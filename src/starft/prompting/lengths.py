@@ -1,0 +1,43 @@
+"""Which templates fit: the longest caption of a data set, with the template in it, against a CLIP's context."""
+
+from collections.abc import Sequence
+
+from starft.clip import CaptionRuler, caption
+from starft.pools import inject
+
+SOME_NAME = "thing"
+
+
+class LengthLimit:
+    """Measures templates with the longest class name and the longest caption of a data set.
+
+    Args:
+        model_name: The CLIP architecture.
+        class_names: Of the data set; may be empty.
+        templates: Caption templates of the data set.
+
+    Raises:
+        ConfigError: There is no such model, or its tokenizer can't be had.
+    """
+
+    def __init__(self, model_name: str, class_names: Sequence[str], templates: Sequence[str]) -> None:
+        self.model_name = model_name
+        self._ruler = CaptionRuler(model_name)
+        self.context = self._ruler.context
+        names = [*dict.fromkeys(class_names)] or [SOME_NAME]
+        self.class_name = self._longest(names, [caption(templates[0], name) for name in names])
+        captions = [caption(template, self.class_name) for template in templates]
+        self._caption = self._longest(captions, captions)
+
+    def too_long(self, templates: Sequence[str]) -> list[bool]:
+        """Tell of each template whether its longest caption would be cut off.
+
+        Args:
+            templates: With ``{}`` once each.
+        """
+        counts = self._ruler.tokens([inject(self._caption, template) for template in templates])
+        return [count > self.context for count in counts]
+
+    def _longest(self, names: Sequence[str], captions: Sequence[str]) -> str:
+        counts = self._ruler.tokens(captions)
+        return names[max(range(len(names)), key=lambda index: counts[index])]

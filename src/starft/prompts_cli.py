@@ -1,0 +1,83 @@
+"""``starft prompts generate | check | list | rank``: plain functions whose signature and docstring are their help."""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from docstring_parser import parse
+from jsonargparse import ArgumentError, ArgumentParser
+
+from starft.errors import ConfigError, did_you_mean
+
+VERBS = {
+    "generate": ("starft.prompting.generate", "generate", "ask a language model for spurious labels, write a pool"),
+    "check": ("starft.prompting.checks", "check", "tell everything that is wrong with a pool"),
+    "list": ("starft.prompting.listing", "list_at_hand", "list the pools at hand and the queries"),
+    "rank": ("starft.prompting.rank_command", "rank", "rank a pool's phrases by how they go with your data's labels"),
+}
+"""Verb -> a module, imported only then, its function, and what that does."""
+
+USAGE = """usage: starft prompts VERB [options]
+
+Spurious labels by a language model.
+
+verbs:
+{verbs}
+
+`starft prompts VERB --help` tells a verb's options.
+"""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one of the verbs.
+
+    Args:
+        words: "prompts", the verb and its options.
+
+    Raises:
+        ConfigError: The verb or its options can't be used.
+    """
+    verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
+    if verb in ("--help", "-h"):
+        told = "\n".join(f"  {name:<9} {does}" for name, (_, _, does) in VERBS.items())
+        print(USAGE.format(verbs=told), end="")
+        return 0
+    if verb not in VERBS:
+        known = ", ".join(VERBS)
+        raise ConfigError(f"`starft prompts` has no verb {verb!r}; its verbs are {known}.{did_you_mean(verb, VERBS)}")
+    if "--offline" in rest:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when open_clip is imported: no look for a newer tokenizer
+    module, name, _ = VERBS[verb]
+    function = getattr(import_module(module), name)
+    parser = parser_of(function, f"starft prompts {verb}")
+    try:
+        options = parser.parse_args(rest)
+    except ArgumentError as error:
+        lines = " ".join(str(error).split())
+        raise ConfigError(f"{lines.rstrip('.')}; see `starft prompts {verb} --help`.") from error
+    return int(function(**{key: options[key] for key in inspect.signature(function).parameters}))
+
+
+def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
+    """Return the parser of a command: what has no default is required, a bool is a flag.
+
+    Args:
+        function: Typed, with a Google docstring.
+        prog: The command's words.
+    """
+    told = parse(function.__doc__ or "")
+    helps = {param.arg_name: " ".join((param.description or "").split()) for param in told.params}
+    about = " ".join(filter(None, (told.short_description, told.long_description))).replace("\n", " ")
+    parser = ArgumentParser(prog=prog, description=about, exit_on_error=False)
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        option = f"--{name.replace('_', '-')}"
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=helps[name])
+        elif parameter.default is parameter.empty:
+            parser.add_argument(name, type=parameter.annotation, help=helps[name])
+        elif parameter.annotation is bool:
+            parser.add_argument(option, action="store_true", help=helps[name])
+        else:
+            parser.add_argument(option, type=parameter.annotation, default=parameter.default, help=helps[name])
+    return parser

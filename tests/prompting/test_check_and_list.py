@@ -1,0 +1,98 @@
+"""`starft prompts check`, `list` and the help of each verb."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from starft.__main__ import main
+from starft.pools import list_pools
+
+BAD: dict[str, Any] = {
+    "schema_version": 1,
+    "name": "",
+    "description": "d",
+    "templates": [
+        "{} among ducks", "{} in the woods", "{} in a Wood", "in the {}", "no slot", "{} at dawn.",
+        "{} in " + "very " * 22 + "old houses", "{} In the woods",
+    ],
+    "per_class": {"dack": ["{} at noon", "{} near a wood", "{} in woods"]},
+    "provenance": {"source": "llm"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", list_pools(), ids=lambda path: path.stem)
+def test_shipped_pools_are_in_order(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompts", "check", path.stem]) == 0
+    assert "is in order: " in capsys.readouterr().out
+
+
+def test_everything_wrong_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.json").write_text(json.dumps(BAD))
+    assert main(["prompts", "check", "bad.json", "--data", "classes.yaml", "--model", "starft-mini"]) == 2
+    told = capsys.readouterr()
+    parts = (
+        "'name' must be a string",
+        "templates[4] 'no slot' must hold {} exactly once",
+        "templates[5] '{} at dawn.' ends with a period",
+        "templates[7] '{} In the woods' repeats templates[1]",
+        "templates[2] '{} in a Wood' says the same as templates[1]",
+        "templates[3] 'in the {}' doesn't read as English: 'in the a photo of a duck.'",
+        "per_class['dack'] is no class of the data; take it out or spell it as there. Did you mean duck?",
+        "per_class['dack'][2] '{} in woods' says the same as templates[1]",
+        "templates[0] '{} among ducks' names the class 'duck' of the data",
+        "is too long for the 24 tokens of starft-mini with the class",
+    )
+    for part in parts:
+        assert part in told.out
+    assert len(told.out.splitlines()) == len(parts)
+    assert told.err == f"starft: bad.json has {len(parts)} problems, told above; mend the file or generate it again.\n"
+
+
+@pytest.mark.parametrize("held", [[], "text", {"templates": "x", "per_class": 3}, {"templates": [1, None]}])
+def test_a_file_that_is_no_pool_at_all(capsys: pytest.CaptureFixture[str], held: Any) -> None:
+    Path("bad.json").write_text(json.dumps(held))
+    assert main(["prompts", "check", "bad.json", "--data", "classes.yaml"]) == 2
+    assert "problem" in capsys.readouterr().err
+
+
+def test_a_pool_that_suits_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompts", "check", "mini_scenes", "--data", "classes.yaml"]) == 0
+    assert "It suits the 4 classes of classes.yaml." in capsys.readouterr().out
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("prompts/pools")
+    folder.mkdir(parents=True)
+    good = BAD | {"name": "own", "templates": ["{} at dawn"], "per_class": {"duck": ["{} at noon", "{} on a lake"]}}
+    (folder / "own.json").write_text(json.dumps(good | {"provenance": {"source": "llm", "model": "some-model"}}))
+    (folder / "broken.json").write_text("{")
+    assert main(["prompts", "list"]) == 0
+    out = capsys.readouterr().out
+    (own,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["own"]]
+    assert own[:7] == ["own", "1", "2", "for", "1", "llm", "some-model"]
+    (shipped,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["mini_scenes"]]
+    assert shipped[1:4] == ["10", "-", "curated"]
+    assert "Not usable: prompts/pools/broken.json is not valid JSON" in out
+    assert "per_class" in out, "queries are listed too"
+
+
+@pytest.mark.parametrize("verb", ["generate", "check", "list", "rank"])
+def test_help(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["prompts", verb, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: starft prompts {verb}" in capsys.readouterr().out
+
+
+def test_help_of_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompts"]) == 0
+    out = capsys.readouterr().out
+    for verb in ("generate", "check", "list", "rank"):
+        assert f"\n  {verb} " in out
+
+
+def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompts", "genrate"]) == 2
+    assert "has no verb 'genrate'; its verbs are generate, check, list, rank. Did you mean" in capsys.readouterr().err

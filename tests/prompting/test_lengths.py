@@ -1,0 +1,24 @@
+"""Tokens are counted as the model's tokenizer counts them, against its context."""
+
+from starft.clip import CaptionRuler
+from starft.prompting.lengths import LengthLimit
+
+
+def test_counts_are_those_of_the_tokenizer() -> None:
+    ruler = CaptionRuler("starft-mini")
+    assert ruler.context == 24
+    # start + one token a word + end
+    assert ruler.tokens(["", "duck", "a photo of a duck"]) == [2, 3, 7]
+    assert ruler.tokens(["duck " * 22, "duck " * 23, "duck " * 500]) == [24, 25, 25]
+
+
+def test_many_captions_keep_their_order() -> None:
+    texts = ["duck " * (index % 5) for index in range(5000)]
+    assert CaptionRuler("ViT-B-16").tokens(texts) == [2 + index % 5 for index in range(5000)]
+
+
+def test_the_longest_class_in_the_longest_caption_decides() -> None:
+    limit = LengthLimit("starft-mini", ["duck", "very old bald eagle"], ["a {}.", "a photo of a {}."])
+    assert limit.class_name == "very old bald eagle"
+    # start, a photo of a + 4 words, end, period: 11 tokens; 13 are left
+    assert limit.too_long(["{}" + " duck" * 13, "{}" + " duck" * 14]) == [False, True]

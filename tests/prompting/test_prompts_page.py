@@ -1,0 +1,44 @@
+"""Every command of docs/prompts.md is run, against the local server and on little data."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer
+
+from starft.__main__ import main
+from starft.pools import load_pool
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/prompts.md").read_text(encoding="utf-8")
+SMALL = [
+    "--data.init_args.train_size=24", "--data.init_args.val_size=12", "--data.init_args.test_size=12",
+    "--data.init_args.batch_size=12", "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1",
+]  # fmt: skip
+
+
+def commands() -> list[list[str]]:
+    lines = [
+        shlex.split(line) for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
+    ]
+    return [line[1:] for line in lines if line[0] == "starft"]
+
+
+@pytest.mark.slow
+def test_every_command_runs(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lightning_configs").symlink_to(ROOT / "lightning_configs")
+    for name, text in re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE, re.DOTALL):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    assert len(commands()) >= 10
+    for command in commands():
+        assert main([*command, *(SMALL if command[0] == "fit" else [])]) == 0, shlex.join(command)
+        capsys.readouterr()
+    assert load_pool("runs/one/pool.json").name == "backgrounds"
+    assert load_pool("runs/two/pool.json").name == "mini_scenes+textures"
+    assert (tmp_path / "ranked.png").is_file()
+    assert main(["prompts", "generate", "per_class", "--data", "classes.yaml"]) == 0
+    assert set(load_pool("prompts/pools/per_class.json").per_class) == {"duck", "owl", "robin"}

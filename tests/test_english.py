@@ -1,0 +1,56 @@
+"""The little English we need: the examples in its docstrings, and the words that rules of thumb get wrong."""
+
+import doctest
+
+import pytest
+
+from starft import english
+from starft.english import a_or_an, is_modifier, mend_articles, singular, words
+
+
+def test_examples() -> None:
+    result = doctest.testmod(english)
+    assert result.attempted >= 5
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "an old barn",
+        "a hill",
+        "a university",
+        "an umbrella",
+        "an unlit street",
+        "a unique place",
+        "an hour",
+        "a used car",
+        "a one-way street",
+        "a European city",
+        "an ice floe",
+    ],
+)
+def test_articles(said: str) -> None:
+    article, word = said.split(" ", 1)
+    assert a_or_an(word) == article
+
+
+def test_only_wrong_articles_are_mended() -> None:
+    assert mend_articles("{} in a old barn with an hat and a owl") == "{} in an old barn with a hat and an owl"
+    assert mend_articles("{} at a 3 am party") == "{} at a 3 am party"
+
+
+@pytest.mark.parametrize(
+    ("plural", "one"),
+    [("ducks", "duck"), ("boxes", "box"), ("branches", "branch"), ("berries", "berry"), ("glass", "glass"),
+     ("bus", "bus"), ("iris", "iris"), ("children", "child"), ("ties", "tie"), ("houses", "house"), ("gas", "gas")],
+)  # fmt: skip
+def test_singular(plural: str, one: str) -> None:
+    assert singular(plural) == one
+
+
+def test_words_and_modifiers() -> None:
+    assert words("{} With Snow-capped Peaks!") == ["with", "snow", "capped", "peak"]
+    assert [is_modifier(text) for text in ("blurry", "black and white", "in", "the", "a b.", "", "{}", "3d")] == [
+        True, True, False, False, False, False, False, False,
+    ]  # fmt: skip
