@@ -136,6 +136,8 @@ def checkpoint_callbacks(
 class StopSafely(Callback):
     """On Ctrl-C or SIGTERM, finish the step, write ``last.ckpt`` and stop; a second signal stops at once.
 
+    Where the step ends an epoch, its validation and checkpoints come first, so that ``best.ckpt`` misses none.
+
     Args:
         folder: The run folder.
     """
@@ -157,14 +159,31 @@ class StopSafely(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop here, where the state is whole."""
+        """Save and stop here, where the state is whole; after the last step of an epoch, validate it first."""
         if self.received is None:
             return
-        path = self.folder / CHECKPOINTS / LAST
-        trainer.save_checkpoint(path)
-        raise Stopped(
-            f"Stopped after step {trainer.global_step}; continue with the same command and --ckpt_path {path}.",
-            128 + self.received,
+        trainer.save_checkpoint(self._last)
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            raise self._stopped(trainer)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop between two epochs: the first one's checkpoints are written."""
+        if self.received is not None and self._last.is_file():
+            raise self._stopped(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tell of a signal that came in the last epoch, too late to stop it."""
+        if self.received is not None:
+            raise self._stopped(trainer)
+
+    @property
+    def _last(self) -> Path:
+        return self.folder / CHECKPOINTS / LAST
+
+    def _stopped(self, trainer: L.Trainer) -> Stopped:
+        return Stopped(
+            f"Stopped after step {trainer.global_step}; continue with the same command and --ckpt_path {self._last}.",
+            128 + (self.received or 0),
         )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
