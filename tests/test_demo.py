@@ -242,7 +242,7 @@ def test_show_draws_the_world_and_runs_nothing(
     assert capsys.readouterr().out == f"wrote {out / 'world.png'}\n"
     with Image.open(out / "world.png") as picture:
         picture.load()
-        assert len(set(picture.convert("RGB").resize((64, 64)).getdata())) > 100, "a blank sheet"
+        assert len(set(picture.convert("RGB").resize((64, 64)).get_flattened_data())) > 100, "a blank sheet"
     assert [path.name for path in out.iterdir()] == ["world.png"]
     assert main(["demo", "--out", str(out)]) == 0, "the picture is no reason to refuse the folder"
 

@@ -172,7 +172,7 @@ class StarftCLI(LightningCLI):
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""
         config = self.config.get(str(self.subcommand), self.config)
-        return str(self._parser(self.subcommand).dump(config, skip_none=False))
+        return str(self._parser(self.subcommand).dump(config, skip_none=False, skip_link_targets=False))
 
     def after_test(self) -> None:
         """Write results.json."""

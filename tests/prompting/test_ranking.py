@@ -68,7 +68,7 @@ def test_homes_come_before_scenes_that_tell_nothing(capsys: pytest.CaptureFixtur
 
 @pytest.mark.slow
 def test_the_same_ranking_twice_and_per_class_phrases() -> None:
-    Path("config.yaml").write_text(CONFIG.format(seed=0, pretrained="null", size=120))
+    Path("config.yaml").write_text(CONFIG.format(seed=0, pretrained="mini", size=120))
     held = {
         "schema_version": 1, "name": "own", "description": "d", "templates": ["{} at dawn"],
         "per_class": {"duck": ["{} on a lake"], "owl": ["{} in a forest", "{} on a lake"]},

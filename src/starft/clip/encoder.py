@@ -66,7 +66,7 @@ class ClipEncoder(nn.Module):
 
 
 class Twin(ClipEncoder):
-    """The frozen copy of a CLIP model: no gradients, always in eval mode, text features remembered.
+    """The frozen copy of a CLIP model: no gradients, always in eval mode.
 
     Args:
         clip: The model to copy, as it is now.
@@ -75,14 +75,7 @@ class Twin(ClipEncoder):
     def __init__(self, clip: ClipEncoder) -> None:
         super().__init__(deepcopy(clip.model), clip.tokenize, clip.trim)
         self.requires_grad_(False)
-        self._features: dict[str, Tensor] = {}
         self.eval()
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "Twin":
-        """Forget when the weights change device or dtype, as in `to` and `double`."""
-        self.forget()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's own has no types
-        return self
 
     def train(self, mode: bool = True) -> "Twin":
         """Stay in eval mode, whatever ``mode`` says."""
@@ -95,15 +88,12 @@ class Twin(ClipEncoder):
 
     @torch.no_grad()
     def encode_text(self, captions: Sequence[str]) -> Tensor:
-        """Return unit features (N, D) of N captions; a frozen tower never encodes a caption twice."""
-        unknown = [caption for caption in dict.fromkeys(captions) if caption not in self._features]
-        if unknown:
-            self._features.update(zip(unknown, super().encode_text(unknown), strict=True))
-        return torch.stack([self._features[caption] for caption in captions])
+        """Return unit features (N, D) of N captions, without a graph.
 
-    def forget(self) -> None:
-        """Drop the remembered text features, as after a change of weights."""
-        self._features.clear()
+        Nothing is remembered between steps: a caption's last digits depend on the batch it is encoded in, and a run
+        that is continued must see the same ones.
+        """
+        return super().encode_text(captions)
 
 
 def _is_causal(model: Any) -> bool:

@@ -23,7 +23,7 @@ def comparison_table(methods: Mapping[str, Values], columns: Mapping[str, str], 
         titles: Method -> what the table calls it.
     """
     table = Table(title="accuracy in %" + _seeds(methods))
-    table.add_column("method")
+    table.add_column("method", no_wrap=True)
     for heading in columns.values():
         table.add_column(heading, justify="right")
     for method, values in methods.items():
@@ -43,7 +43,7 @@ def gains_table(
         pairs: Method -> the baseline it is compared with.
     """
     table = Table(title="gain over the matching baseline, in points (seeds in which it is a gain)")
-    table.add_column("method")
+    table.add_column("method", no_wrap=True)
     for heading in columns.values():
         table.add_column(heading, justify="right")
     for method, baseline in pairs.items():

@@ -36,6 +36,8 @@ class BaseDataModule(L.LightningDataModule, ABC):
                 raise ConfigError(f"{name} must be at least {least}; got {value}.")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
+        self._train_loader: ResumableLoader | None = None
+        self._resume_from: dict[str, int] | None = None
         self.train_set: Dataset[Any] | None = None
         self.val_data: Sequence[Dataset[Any]] = ()
         self.test_data: Sequence[Dataset[Any]] = ()
@@ -72,7 +74,23 @@ class BaseDataModule(L.LightningDataModule, ABC):
                 f"set data.init_args.batch_size to at most {size // world}."
             )
         sampler = ShuffledSampler(self.train_set, world, rank, self.seed)
-        return ResumableLoader(self.train_set, sampler, self.batch_size, self.num_workers)
+        self._train_loader = ResumableLoader(self.train_set, sampler, self.batch_size, self.num_workers)
+        if self._resume_from is not None:
+            self._train_loader.load_state_dict(self._resume_from)
+            self._resume_from = None
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where in the epoch the training loader is, for a checkpoint."""
+        return self._train_loader.state_dict() if self._train_loader is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Take up the training loader where a checkpoint was written.
+
+        Lightning restores a loader's own state only if nobody has asked for the length of the run before, and the
+        learning-rate schedule has; a DataModule's state comes early enough.
+        """
+        self._resume_from = state_dict or None
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """Return one loader for each of ``val_sets``."""
