@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,7 +100,7 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
         RunFolderError: The folder holds something else.
     """
     spent = _open(out)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     start = time.monotonic()
     jobs = [(method, seed) for seed in seeds for method in METHODS]
     for number, (method, seed) in enumerate(jobs, 1):
