@@ -16,6 +16,10 @@ class ConfigError(StarftError, ValueError):
     """An argument or a config value that can't be used."""
 
 
+class DataError(StarftError):
+    """Data that are missing, or that can't be used."""
+
+
 class PoolError(StarftError, ValueError):
     """A pool file that can't be used."""
 

@@ -145,6 +145,7 @@ class StopSafely(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.received: int | None = None
+        self._saved = False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -159,16 +160,21 @@ class StopSafely(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop here, where the state is whole; after the last step of an epoch, validate it first."""
-        if self.received is None:
-            return
-        trainer.save_checkpoint(self._last)
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        """Save here, where the state is whole; the step's numbers are logged after this."""
+        if self.received is not None:
+            trainer.save_checkpoint(self._last)
+            self._saved = True
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop before the next step."""
+        if self._saved:
             raise self._stopped(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop between two epochs: the first one's checkpoints are written."""
-        if self.received is not None and self._last.is_file():
+        """Stop between two epochs: the first one has been validated, and its checkpoints are written."""
+        if self._saved:
             raise self._stopped(trainer)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

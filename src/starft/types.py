@@ -1,7 +1,7 @@
 """What the data side and the training side agree on."""
 
 from dataclasses import dataclass
-from typing import NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 from torch import Tensor
 
@@ -30,6 +30,9 @@ class EvalSet:
         group_names: One name a group, in the order of group ids; empty where the set has no groups.
         group_weights: Share of each group in the *training* set, for adjusted accuracy; empty where unknown.
         ood: Whether the set counts in ``ood_acc``.
+        merge: Label projection: for each label of the set the positions in ``class_names`` that mean it, whose highest
+            logit is its own (ImageNet-R: one position each of 200; ObjectNet: several of 113); empty where the labels
+            are the classes.
     """
 
     name: str
@@ -38,6 +41,38 @@ class EvalSet:
     group_names: tuple[str, ...] = ()
     group_weights: tuple[float, ...] = ()
     ood: bool = False
+    merge: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class ImagePreprocessing:
+    """How a model wants its images.
+
+    Args:
+        size: Height and width in pixels.
+        mean: Of each channel, in 0..1; subtracted.
+        std: Of each channel, in 0..1; divided by.
+        interpolation: ``bicubic``, ``bilinear`` or ``nearest``.
+        resize_mode: ``shortest`` side to size and crop the middle, ``longest`` and pad, or ``squash``.
+        fill_color: Grey level of the padding, in 0..255.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    interpolation: str = "bicubic"
+    resize_mode: Literal["shortest", "longest", "squash"] = "shortest"
+    fill_color: int = 0
+
+
+@runtime_checkable
+class PreprocessingModel(Protocol):
+    """What the data side asks of the model it feeds, ``trainer.lightning_module``."""
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """How the model wants its images."""
+        ...
 
 
 @runtime_checkable

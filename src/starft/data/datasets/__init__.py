@@ -1,0 +1,1 @@
+"""Data sets on disk, one file each: a `Source` that lists their images."""

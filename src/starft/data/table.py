@@ -1,0 +1,108 @@
+"""What a data set on disk tells: which images there are, what they show, and what ought to be there."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starft.types import EvalSet
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """The images of one split; nothing is decoded yet.
+
+    Shapes: N images; ``labels`` and ``groups`` int64 (N,).
+
+    Args:
+        root: Folder that every path is relative to and must not leave.
+        paths: POSIX paths below ``root``, one an image.
+        labels: Class of each image.
+        groups: Group id of each image; null where the set has no groups.
+    """
+
+    root: Path
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the papers say a split holds, to tell a truncated copy by.
+
+    Args:
+        images: Number of images.
+        groups: Number of images by group name; empty where the set has no groups.
+    """
+
+    images: int
+    groups: Mapping[str, int] = field(default_factory=dict)
+
+
+class Source(ABC):
+    """One data set on disk, read split by split; cheap to make, nothing is read before it is asked for.
+
+    Args:
+        root: Folder that holds it.
+    """
+
+    title: ClassVar[str]
+    """What messages call the data set, such as ``Waterbirds``."""
+    tree: ClassVar[str]
+    """The expected folder, drawn with one line a file or folder, for messages about missing ones."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """One name a class, in label order."""
+
+    @property
+    @abstractmethod
+    def templates(self) -> tuple[str, ...]:
+        """Caption templates, each with ``{}`` once."""
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """One name a group, in the order of group ids; empty where the set has no groups."""
+        return ()
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """Splits there are, of ``train``, ``val`` and ``test``."""
+
+    @abstractmethod
+    def table(self, split: str) -> ImageTable:
+        """List one split.
+
+        Args:
+            split: One of ``splits``.
+
+        Raises:
+            DataError: A file or folder is missing or can't be used; the sentence names it and draws `tree`.
+        """
+
+    def published(self, split: str) -> Published | None:
+        """Return what the split ought to hold, or null where nobody says."""
+        return None
+
+    def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:
+        """Return how a model is scored on a split.
+
+        Args:
+            name: Stands in metric names.
+            split: One of ``splits``.
+            ood: Whether the set counts in ``ood_acc``.
+        """
+        return EvalSet(name, self.class_names, self.templates, self.group_names, ood=ood)
