@@ -78,7 +78,6 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0].removeprefix("starft: ")
 
 
-@pytest.mark.xfail(reason="the width of the table outside a terminal; see CHANGELOG", strict=False)
 def test_results_table_and_plot(cli: FakeCli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["demo", "--seeds", "0,3", "--out", str(out)]) == 0
@@ -249,7 +248,6 @@ def test_show_draws_the_world_and_runs_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="exact resume; see CHANGELOG", strict=False)
 def test_the_real_thing_killed_and_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     run_cli, calls = demo.run_cli, []

@@ -52,7 +52,6 @@ def test_make_knows_its_targets(command: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="not seen whole; see CHANGELOG", strict=False)
 def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lightning_configs").symlink_to(ROOT / "lightning_configs")
     monkeypatch.chdir(tmp_path)

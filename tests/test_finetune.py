@@ -163,7 +163,6 @@ def test_the_total_is_the_weighted_sum_of_terms_logged_by_name() -> None:
     assert steps[1]["train/spuriosity_alignment"] > 0, "tuned and frozen model have parted by now"
 
 
-@pytest.mark.xfail(reason="not seen whole; see CHANGELOG", strict=False)
 def test_a_term_of_weight_0_isnt_computed() -> None:
     never, first_epoch, always = Constant(1.0, 0.0), Constant(1.0, 2.0, "epoch"), Constant(1.0, 2.0)
     _, steps = fit(build(regularizers=[never, first_epoch, always]), epochs=2)
@@ -249,7 +248,6 @@ def test_bad_arguments_are_refused(given: dict[str, Any], told: str) -> None:
         build(**given)
 
 
-@pytest.mark.xfail(reason="a warning of the trainer comes first; see CHANGELOG", strict=False)
 def test_a_data_module_that_tells_too_little_is_refused() -> None:
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False

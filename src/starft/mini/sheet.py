@@ -11,7 +11,7 @@ from starft.mini.birds import SPECIES
 from starft.mini.scenes import SCENES
 from starft.mini.world import HOMES, IMAGE_SIZE, Picture, draw
 
-MARGIN_LEFT, MARGIN_TOP = 84, 18
+MARGIN_LEFT, MARGIN_TOP = 84, 32
 
 
 def contact_sheet(path: Path) -> None:
@@ -25,7 +25,8 @@ def contact_sheet(path: Path) -> None:
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
     for across, name in enumerate(columns):
-        pen.text((MARGIN_LEFT + IMAGE_SIZE * across + 3, 3), name, fill="black")
+        heading = name.replace(" ", "\n")
+        pen.multiline_text((MARGIN_LEFT + IMAGE_SIZE * across + 3, 3), heading, fill="black", spacing=1)
     for down, species in enumerate(SPECIES):
         top = MARGIN_TOP + IMAGE_SIZE * down
         pen.text((6, top + IMAGE_SIZE // 2 - 6), species, fill="black")
