@@ -17,19 +17,19 @@ def test_contact_sheet(tmp_path: Path) -> None:
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.mode == "RGB"
-        assert image.size == (84 + 64 * 11, 18 + 64 * 12)
+        assert image.size == (84 + 64 * 11, 32 + 64 * 12)
         pixels = np.asarray(image)
     assert [file.name for file in tmp_path.iterdir()] == ["world.png"]
     across, down = list(SCENES).index("city"), list(SPECIES).index("owl")
-    shown = pixels[18 + 64 * down : 18 + 64 * (down + 1), 84 + 64 * across : 84 + 64 * (across + 1)]
+    shown = pixels[32 + 64 * down : 32 + 64 * (down + 1), 84 + 64 * across : 84 + 64 * (across + 1)]
     np.testing.assert_array_equal(shown, draw(Picture("owl", "city", "photo", "sheet/owl/city")))
     framed = {
         (species, scene)
         for down, species in enumerate(SPECIES)
         for across, scene in enumerate(SCENES)
-        if (pixels[18 + 64 * down, 84 + 64 * across : 84 + 64 * (across + 1)] == (220, 30, 30)).all()
+        if (pixels[32 + 64 * down, 84 + 64 * across : 84 + 64 * (across + 1)] == (220, 30, 30)).all()
     }
     assert framed == set(HOMES.items())
-    assert (pixels[:18, :84] == 255).all()  # the corner is empty, the margins aren't
-    assert (pixels[:18] != 255).any()
-    assert (pixels[18:, :84] != 255).any()
+    assert (pixels[:32, :84] == 255).all()  # the corner is empty, the margins aren't
+    assert (pixels[:32] != 255).any()
+    assert (pixels[32:, :84] != 255).any()

@@ -39,12 +39,12 @@ LANDBIRDS = ("sparrow", "owl", "robin", "crow", "parrot", "woodpecker")
 
 # As drawn when the shipped weights were trained. If one changes, the world did: figures and weights are of another one.
 DRAWN = {
-    ("duck", "lake", "photo", "a"): "71867802aa789679c5aa50b8c431d9641fb68dbe496e2b927fa5c2d61afd5e50",
+    ("duck", "lake", "photo", "a"): "fb81bfad8b0825e0c49d6941c9476648907787714ed00153a7aea05dc1d3b840",
     ("owl", "city", "photo", "b"): "94428bb16b61018c5909199cd34915f189e3c76bded4e5cf028dba04d4622d8f",
-    ("flamingo", "night sky", "sketch", "c"): "7c0c794445e8678122757600d29596559f475464c006932700e5ebf69ac82a42",
-    ("woodpecker", "bamboo grove", "sketch", "d"): "04f321fe6c01cdda9869c1e0ef4cef9f6c8eba41195db6af7371125d1da36d3d",
+    ("flamingo", "night sky", "sketch", "c"): "b45b45b6f8faa2c6b5a63b4b38900a394eb79ca2bff6430e34828a82fe7dabc7",
+    ("woodpecker", "bamboo grove", "sketch", "d"): "b587636c80b77e15f5650a8134b8520db60317be851701d997742b04b08cd762",
 }
-ALL_DRAWN = "0905cc502472d43a1cf0c0776ff2cc3e897d3434ea3783c5debc7d4ac04cc97f"
+ALL_DRAWN = "d3426d1456299e8f137cf58d1e36c1d36a11cf0c5dcf26e2965154addc00fb2a"
 """SHA-256 over every species in every scene and both styles, in that order."""
 
 

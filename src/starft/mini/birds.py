@@ -39,8 +39,8 @@ class Species:
 SPECIES: dict[str, Species] = {
     bird.name: bird
     for bird in (
-        Species("duck", True, (134, 104, 76), (108, 84, 62), (34, 104, 66), (226, 186, 60), (206, 196, 180),
-                neck=12, beak_shape="flat", legs=3, tail=10),
+        Species("duck", True, (132, 118, 100), (106, 94, 82), (26, 116, 70), (226, 186, 60), (220, 214, 204),
+                head_size=12, neck=12, beak_shape="flat", legs=3, tail=10),
         Species("gull", True, (240, 240, 240), (150, 158, 170), (244, 244, 244), (236, 196, 60),
                 body_length=32, body_height=14, head_size=10, neck=8, beak_length=11, legs=9, tail=18),
         Species("heron", True, (132, 148, 168), (94, 108, 132), (222, 226, 232), (222, 170, 70), crest=(40, 44, 60),
@@ -103,14 +103,14 @@ class _Brush:
         if self.outline is None:
             self.pen.draw.polygon(placed, fill=color)
         else:
-            self.pen.draw.line([*placed, placed[0]], fill=self.outline, width=2)
+            self.pen.draw.line([*placed, placed[0]], fill=self.outline, width=3)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
         turns = (2 * math.pi * k / 18 for k in range(18))
         self.polygon([(x + rx * math.cos(t), y + ry * math.sin(t)) for t in turns], color)
 
     def stroke(self, points: list[tuple[float, float]], width: float, color: Color) -> None:
-        thick = max(1, round(width * self.frame.scale)) if self.outline is None else 2
+        thick = max(1, round(width * self.frame.scale)) if self.outline is None else 3
         placed = [self.frame.place(x, y) for x, y in points]
         self.pen.draw.line(placed, fill=self.outline or color, width=thick, joint="curve")
 

@@ -23,7 +23,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 HOME_SHARE = 0.95
 """How much of the in-distribution data shows a species in its home scene."""
 
-SKETCH_SHARE = 0.2
+SKETCH_SHARE = 0.25
 """How much of the pre-training data is drawn in lines."""
 
 GROUPS = ("landbird on land", "landbird on water", "waterbird on land", "waterbird on water")
@@ -94,7 +94,7 @@ def group_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
     """Return landbirds and waterbirds on land and on water, four groups of equal size; the label is the kind."""
     rows = []
     for index in range(size):
-        rng = random.Random(f"{split}/{seed}/{index}")
+        rng = random.Random(f"rows/{split}/{seed}/{index}")
         kind, water = index // 2 % 2, index % 2
         species = _any([name for name in NAMES if kind_of(name) == KINDS[kind]], rng)
         picture = Picture(species, _any(WATER if water else LAND, rng), "photo", f"{split}/{seed}/{index}")
@@ -107,7 +107,7 @@ def captioned_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]
     position = {caption: index for index, caption in enumerate(CAPTIONS)}
     rows = []
     for index in range(size):
-        rng = random.Random(f"{split}/{seed}/{index}")
+        rng = random.Random(f"rows/{split}/{seed}/{index}")
         style: Style = "sketch" if rng.random() < SKETCH_SHARE else "photo"
         picture = Picture(_any(NAMES, rng), _any(PLACE_NAMES, rng), style, f"{split}/{seed}/{index}")
         rows.append(Labelled(picture, position[_caption(picture, rng)]))
@@ -132,7 +132,7 @@ def _species(
 ) -> tuple[Labelled, ...]:
     rows = []
     for index in range(size):
-        rng = random.Random(f"{split}/{seed}/{index}")
+        rng = random.Random(f"rows/{split}/{seed}/{index}")
         species = NAMES[index % len(NAMES)]
         picture = Picture(species, scene(species, rng), style, f"{split}/{seed}/{index}")
         rows.append(Labelled(picture, index % len(NAMES)))
