@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,14 @@ def test_an_existing_pool_is_refused_before_anything_is_asked(
 def test_offline_and_refresh_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prompts", "generate", "general.yaml", "--offline", "--refresh"]) == 2
     assert "--offline and --refresh exclude each other" in capsys.readouterr().err
+
+
+def test_without_openai_one_sentence_says_how_to_install_it(
+    generate: Generate, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    monkeypatch.delitem(sys.modules, "starft.prompting.client", raising=False)
+    assert generate() == 2
+    said = capsys.readouterr().err
+    assert said == "starft: Asking a language model needs the openai package; run `pip install starft[llm]`.\n"
+    assert generate("general.yaml", "--dry-run") == 0, "what asks nothing needs no client"
