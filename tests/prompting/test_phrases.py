@@ -1,11 +1,14 @@
 """One phrase to one template: English before and behind the caption, and what is refused."""
 
+import random
+
 import pytest
 
-from starft.pools import inject
+from starft.pools import check_pool, inject
 from starft.prompting.phrases import Unfit, fold, to_template
-from starft.prompting.query import load_query
+from starft.prompting.query import list_queries, load_query
 
+QUERIES = [path.stem for path in list_queries()]
 NOUN, ADJECTIVE = "{} with {phrase} in the background", "{phrase} {}"
 
 
@@ -16,6 +19,7 @@ NOUN, ADJECTIVE = "{} with {phrase} in the background", "{phrase} {}"
         ("In the Forest.", "a photo of a duck in the Forest."),
         ("1. on a lake", "a photo of a duck on a lake."),
         ("- “at dawn”", "a photo of a duck at dawn."),
+        (", at dawn,", "a photo of a duck at dawn."),
         ("forest", "a photo of a duck with a forest in the background."),
         ("old barn", "a photo of a duck with an old barn in the background."),
         ("wooden fences", "a photo of a duck with wooden fences in the background."),
@@ -184,3 +188,24 @@ def test_what_is_refused(phrase: str, reason: str) -> None:
 )
 def test_folding(one: str, other: str, same: bool) -> None:
     assert (fold(one) == fold(other)) is same
+
+
+PIECES = (
+    "a|an|the|{}|thing|photo|of|in|with|,|-|'|&|/|%|.|:|(|)|°|+|blurry|wooden|swimming|ing|ed|-ed|ed-|very|and|light|left|"
+    "being|upside|down|hour|X-ray|4K|1920s|é|{class}|half|nearby|'s|---|Alone|night|is|ß|don't|Lego"
+)
+
+
+def test_any_words_make_a_good_template_or_are_refused() -> None:
+    rng, frames = random.Random(0), [(query.bare, query.adjective) for query in map(load_query, QUERIES)]
+    made = 0
+    for _ in range(4000):
+        phrase = " ".join(rng.choices(PIECES.split("|"), k=rng.randint(1, 6)))
+        try:
+            template = to_template(phrase, *rng.choice(frames))
+        except Unfit:
+            continue
+        made += 1
+        data = {"schema_version": 1, "name": "n", "description": "d", "templates": [template]}
+        assert check_pool(data | {"provenance": {"source": "llm"}}) == [], phrase
+    assert made > 1000

@@ -82,7 +82,7 @@ def clean(phrase: str) -> str:
     if not text.isprintable():
         raise Unfit("holds characters that can't be printed")
     text = _MARKER.sub("", text)
-    while text and (stripped := text.strip().strip("\"'`*").rstrip(".,;:!?").strip()) != text:
+    while text and (stripped := text.strip().strip("\"'`*").lstrip(",;:").rstrip(".,;:!?").strip()) != text:
         text = stripped
     if not text:
         raise Unfit("is empty")
