@@ -5,12 +5,12 @@ import doctest
 import pytest
 
 from starft import english
-from starft.english import a_or_an, is_modifier, mend_articles, singular, words
+from starft.english import a_or_an, is_modifier, mend_articles
 
 
 def test_examples() -> None:
     result = doctest.testmod(english)
-    assert result.attempted >= 5
+    assert result.attempted >= 3
     assert result.failed == 0
 
 
@@ -28,6 +28,18 @@ def test_examples() -> None:
         "a one-way street",
         "a European city",
         "an ice floe",
+        "an X-ray",
+        "an HDR display",
+        "an MRI scanner",
+        "a JPEG",
+        "a UFO",
+        "an 8-bit console",
+        "a 4K screen",
+        "an 18th birthday",
+        "a 180 degree turn",
+        "a ukulele",
+        "an old UFO",
+        "a LEGO brick",
     ],
 )
 def test_articles(said: str) -> None:
@@ -40,17 +52,7 @@ def test_only_wrong_articles_are_mended() -> None:
     assert mend_articles("{} at a 3 am party") == "{} at a 3 am party"
 
 
-@pytest.mark.parametrize(
-    ("plural", "one"),
-    [("ducks", "duck"), ("boxes", "box"), ("branches", "branch"), ("berries", "berry"), ("glass", "glass"),
-     ("bus", "bus"), ("iris", "iris"), ("children", "child"), ("ties", "tie"), ("houses", "house"), ("gas", "gas")],
-)  # fmt: skip
-def test_singular(plural: str, one: str) -> None:
-    assert singular(plural) == one
-
-
-def test_words_and_modifiers() -> None:
-    assert words("{} With Snow-capped Peaks!") == ["with", "snow", "capped", "peak"]
-    assert [is_modifier(text) for text in ("blurry", "black and white", "in", "the", "a b.", "", "{}", "3d")] == [
-        True, True, False, False, False, False, False, False,
+def test_modifiers() -> None:
+    assert [is_modifier(text) for text in ("blurry", "black and white", "in", "the", "a b.", "", "{}", "3D", "3")] == [
+        True, True, False, False, False, False, False, True, False,
     ]  # fmt: skip

@@ -62,10 +62,12 @@ def test_an_unknown_verb_is_one_sentence_and_status_2(verb: str) -> None:
 
 
 @pytest.mark.slow
-def test_fit_help_tells_every_option_with_its_docstring() -> None:
-    done = python("-m", "starft", "fit", "--help")
+def test_fit_help_tells_every_option_with_its_docstring_and_loads_no_openai() -> None:
+    done = python("-X", "importtime", "-m", "starft", "fit", "--help")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if not line.startswith("import time:")] == []
+    assert "open_clip" in loaded(done.stderr)
+    assert "openai" not in loaded(done.stderr), "only asking a language model needs it"
     text = " ".join(done.stdout.split())
     told = {param.arg_name: param.description for param in docstring_parser.parse(FinetuneModule.__doc__ or "").params}
     names = [name for name in inspect.signature(FinetuneModule).parameters if name != "seed"]

@@ -1,4 +1,4 @@
-"""The little English that pools need: a or an, singular nouns, and what kind of word a phrase begins with."""
+"""The little English that pools need: a or an, and what kind of word a phrase begins with."""
 
 import re
 
@@ -22,25 +22,27 @@ PREPOSITIONS = frozenset({
 })  # fmt: skip
 """Words that a phrase behind a noun begins with."""
 
-_SOUNDS_LIKE_A_CONSONANT = re.compile(r"(?:uni(?!n|m|d)|use|usu|uti|eu|ewe|one\b|once\b|u-)", re.IGNORECASE)
+_SOUNDS_LIKE_A_CONSONANT = re.compile(r"(?:uni(?!n|m|d)|uk|use|usu|uti|eu|ewe|one\b|once\b|u-)", re.IGNORECASE)
 _SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
-_IRREGULAR = {
-    "children": "child", "feet": "foot", "geese": "goose", "knives": "knife", "leaves": "leaf", "loaves": "loaf",
-    "men": "man", "mice": "mouse", "people": "person", "shelves": "shelf", "teeth": "tooth", "wolves": "wolf",
-    "women": "woman",
-}  # fmt: skip
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_SPELLED = re.compile(
+    r"[AEFHILMNORSXaefhilmnorsx]-|[AEFHILMNORSX](?:[A-Z]{1,2}|[B-DF-HJ-NP-TV-Z]+)\b|8|1[18](?!\d)",
+)
+"""X-ray, HDR, 8-bit: begins with the sound of a letter's or number's name that is a vowel."""
+_LETTERS = re.compile(r"U[A-Z]{1,2}\b")
+"""UFO: begins with the sound of you."""
 
 
 def a_or_an(word: str) -> str:
     """Return the indefinite article that goes before a word, judged by its spelling.
 
     Example:
-        >>> a_or_an("blurry"), a_or_an("old"), a_or_an("unicorn"), a_or_an("hour")
-        ('a', 'an', 'a', 'an')
+        >>> [a_or_an(word) for word in ("blurry", "old", "unicorn", "hour", "X-ray", "UFO")]
+        ['a', 'an', 'a', 'an', 'an', 'a']
     """
-    if _SILENT_H.match(word):
+    if _SILENT_H.match(word) or _SPELLED.match(word):
         return "an"
+    if _LETTERS.match(word):
+        return "a"
     return "an" if word[:1].lower() in "aeiou" and word and not _SOUNDS_LIKE_A_CONSONANT.match(word) else "a"
 
 
@@ -51,38 +53,7 @@ def mend_articles(text: str) -> str:
         >>> mend_articles("in a open field by an river")
         'in an open field by a river'
     """
-    return re.sub(r"\b(an?) (?=([^\W\d_]+))", lambda found: f"{a_or_an(found[2])} ", text)
-
-
-def singular(word: str) -> str:
-    """Return the singular of an English noun as well as its spelling tells; other words stay as they are.
-
-    Args:
-        word: In lower case.
-
-    Example:
-        >>> [singular(word) for word in ("ducks", "beaches", "cities", "grass", "leaves")]
-        ['duck', 'beach', 'city', 'grass', 'leaf']
-    """
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 4 and word.endswith(("ches", "shes", "sses", "xes", "zzes")):
-        return word[:-2]
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        return word[:-1]
-    return word
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text in lower case and singular, without punctuation.
-
-    Example:
-        >>> words("In the Snow-covered forests!")
-        ['in', 'the', 'snow', 'covered', 'forest']
-    """
-    return [singular(word) for word in _WORD.findall(text.casefold())]
+    return re.sub(r"\b(an?) (?=([^\W_][\w-]*))", lambda found: f"{a_or_an(found[2])} ", text)
 
 
 def is_modifier(text: str) -> bool:
@@ -92,6 +63,6 @@ def is_modifier(text: str) -> bool:
         >>> is_modifier("badly lit"), is_modifier("at night,"), is_modifier("in the snow")
         (True, False, False)
     """
-    if not re.fullmatch(r"[^\W\d_][\w'-]*(?: [\w'-]+)*", text):
+    if not re.fullmatch(r"\w[\w'-]*(?: [\w'-]+)*", text) or not any(map(str.isalpha, text)):
         return False
     return text.split(maxsplit=1)[0].casefold() not in DETERMINERS | PREPOSITIONS

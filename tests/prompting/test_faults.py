@@ -220,7 +220,7 @@ def test_a_wrong_path_and_an_unknown_model_are_404(
     assert generate("general.yaml", "--model", "gtp") == 2
     said = sentence(capsys)
     assert "asked for the model 'gtp': The model `gtp` does not exist." in said
-    assert "check --model and --base-url" in said
+    assert "does not exist. Check --model and --base-url" in said
 
 
 @pytest.mark.parametrize("key", ["", "  ", None])

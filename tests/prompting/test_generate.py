@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,17 @@ def test_one_request_makes_a_pool(generate: Generate, server: ChatServer, capsys
     out = capsys.readouterr().out
     assert "Asked 1 of 1 questions: 10 tokens in, 5 tokens out." in out
     assert "Wrote prompts/pools/mine.json: 3 templates; 0 phrases dropped." in out
+    assert "shipped" not in out
+
+
+def test_a_pool_with_the_name_of_a_shipped_one_is_told_apart(
+    generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.behaviour = lambda request, number: phrases("in the forest", "{} and {}")
+    assert generate("backgrounds") == 0
+    out = capsys.readouterr().out
+    assert "1 templates; 1 phrases dropped, for the reasons in its provenance." in out
+    assert "A shipped pool has the same name, so give training the path: model.pool: prompts/pools/backgrounds" in out
 
 
 def test_what_is_sent(generate: Generate, server: ChatServer) -> None:
@@ -50,6 +62,28 @@ def test_what_is_sent(generate: Generate, server: ChatServer) -> None:
             "json_schema": {"name": "phrases", "strict": True, "schema": SCHEMA},
         },
     }
+
+
+def test_azure_gets_its_own_key_over_its_v1_url(
+    generate: Generate, server: ChatServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def everything_is_here(host: Any, *more: Any, **options: Any) -> Any:
+        return look_up("127.0.0.1", *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", everything_is_here)
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-key-123456789")
+    url = server.url.replace("127.0.0.1", "me.openai.azure.com").replace("/v1", "/openai/v1")
+    assert generate("general.yaml", "--base-url", url, "--model", "my-deployment") == 0
+    assert server.paths == ["/openai/v1/chat/completions"]
+    assert server.requests[0]["model"] == "my-deployment"
+    assert server.headers[0]["authorization"] == "Bearer azure-key-123456789"
+    server.behaviour = lambda request, number: Reply(status=401, body={"error": {"message": "no"}})
+    assert generate("general.yaml", "--base-url", url, "--model", "other", "--overwrite") == 2
+    assert "doesn't take the key in AZURE_OPENAI_API_KEY: no." in capsys.readouterr().err
+    assert generate("general.yaml", "--model", "a third", "--overwrite") == 2
+    assert server.headers[-1]["authorization"] == f"Bearer {KEY}", "no other host gets the Azure key"
 
 
 def test_a_server_that_refuses_schemas_is_asked_in_json_mode_then_in_plain_text(
@@ -262,3 +296,14 @@ def test_an_existing_pool_is_refused_before_anything_is_asked(
 def test_offline_and_refresh_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prompts", "generate", "general.yaml", "--offline", "--refresh"]) == 2
     assert "--offline and --refresh exclude each other" in capsys.readouterr().err
+
+
+def test_without_openai_one_sentence_says_how_to_install_it(
+    generate: Generate, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    monkeypatch.delitem(sys.modules, "starft.prompting.client", raising=False)
+    assert generate() == 2
+    said = capsys.readouterr().err
+    assert said == "starft: Asking a language model needs the openai package; run `pip install starft[llm]`.\n"
+    assert generate("general.yaml", "--dry-run") == 0, "what asks nothing needs no client"

@@ -1,88 +1,111 @@
-"""A run that is killed outright: what had arrived stays, the next run asks only the rest."""
+"""Real processes: one that is killed outright loses nothing that had arrived, and two at once ask nothing twice."""
 
 import json
 import multiprocessing
 import os
 import random
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from chat_server import ChatServer, asked_class
+from chat_server import ChatServer, asked_class, by_class
 
+import starft
 from starft.__main__ import main
 
 QUESTIONS = 200
-ROUNDS, KILLS = 4, 5
-POOL = Path("pool.json")
+KILLS = 20
+CACHE, POOL, OTHER = Path("prompts/cache/mine"), Path("pool.json"), Path("other.json")
+
+Start = Callable[[Path], BaseProcess]
 
 
-def run(url: str, folder: str, ready: Path) -> None:
-    """What the process that is killed does: `starft prompts generate`, after a sign that it begins."""
+def run(url: str, folder: str, out: str, ready: str) -> None:
+    """What the process does: `starft prompts generate`, after a sign that it begins."""
     os.chdir(folder)
     os.environ["OPENAI_API_KEY"] = "anything"
-    ready.touch()
-    words = ["per_class.yaml", "--data", "classes.yaml", "--base-url", url, "--out", "pool.json", "--overwrite"]
-    os._exit(main(["prompts", "generate", *words]))
+    assert "forked_preload" in sys.modules
+    Path(ready).touch()
+    words = ["--data", "classes.yaml", "--base-url", url, "--out", out, "--overwrite", "--concurrency", "4"]
+    os._exit(main(["prompts", "generate", "per_class.yaml", *words]))
 
 
-@pytest.mark.slow
-def test_kill_at_random_moments(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def start(server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Return what starts a process and waits until it begins."""
+    server.behaviour = lambda request, number: replace(by_class(request, number), delay=0.005)
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join(map(str, (Path(__file__).parent, Path(starft.__file__).parents[1])))
+    )
     names = [f"thing {index}" for index in range(QUESTIONS)]
     (tmp_path / "classes.yaml").write_text(json.dumps({"class_names": names}))
-    # Processes are forked from one that has imported everything, so that a kill hits the asking and not an import.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_killed", "starft.prompting.generate", "starft.prompting.client"])
+    context.set_forkserver_preload(["forked_preload"])
 
-    def start() -> multiprocessing.process.BaseProcess:
+    def begin(out: Path) -> BaseProcess:
         ready = tmp_path / "ready"
         ready.unlink(missing_ok=True)
-        process = context.Process(target=run, args=(server.url, str(tmp_path), ready))
+        process = context.Process(target=run, args=(server.url, str(tmp_path), str(out), str(ready)))
         process.start()
-        while not ready.exists():
+        while not ready.exists() and process.exitcode is None:
             time.sleep(0.005)
         return process
 
-    cache = tmp_path / "prompts/cache/mine"
-    for _ in range(2):  # the first waits for the imports
-        for path in cache.glob("*.json"):
-            path.unlink()
-        undisturbed = start()
-        begin = time.monotonic()
-        undisturbed.join()
-        seconds = time.monotonic() - begin
-        assert undisturbed.exitcode == 0
-    whole = POOL.read_bytes()
+    return begin
 
-    rng, killed_after = random.Random(4), []
-    for _ in range(ROUNDS):
-        for path in cache.glob("*.json"):
-            path.unlink()
-        POOL.unlink(missing_ok=True)
-        before: set[str] = set()
-        for kill in range(KILLS + 1):
-            server.requests.clear()
-            process = start()
-            if kill < KILLS:
-                some = rng.randrange(60)
-                while process.is_alive() and len(server.requests) < some:
-                    time.sleep(0.001)
-                time.sleep(rng.random() * 0.02)
-                process.kill()
-            process.join()
-            asked = Counter(asked_class(request) for request in server.requests)
-            assert max(asked.values(), default=1) == 1
-            assert not before & set(asked), "an answered question was asked again"
-            held = [json.loads(path.read_bytes()) for path in cache.glob("*.json")]
-            before = {str(asked_class(one["question"])) for one in held}
-            assert all(one["answer"]["text"] for one in held), "nothing is half-written"
-            assert not POOL.exists() or POOL.read_bytes() == whole
-            killed_after.append(len(before))
-        assert process.exitcode == 0
-        assert len(before) == QUESTIONS
-        assert POOL.read_bytes() == whole
-        assert not [path for path in cache.iterdir() if path.name.endswith(".tmp")]
-    print(f"answers there after each of {ROUNDS * KILLS} kills, and at the end of a round: {killed_after}; "
-          f"an undisturbed run of {QUESTIONS} requests takes {seconds:.2f} s")  # fmt: skip
-    assert len({count for count in killed_after if 0 < count < QUESTIONS}) >= ROUNDS, "kills fell into the asking"
+
+def wipe() -> None:
+    for path in CACHE.glob("*.json"):
+        path.unlink()
+    POOL.unlink(missing_ok=True)
+
+
+def finish(process: BaseProcess) -> None:
+    process.join()
+    assert process.exitcode == 0
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_and_two_at_once(server: ChatServer, start: Start) -> None:
+    finish(start(POOL))
+    whole = POOL.read_bytes()
+    wipe()
+    rng, before, killed_after = random.Random(4), set[str](), list[int]()
+    for kill in range(KILLS + 1):
+        server.requests.clear()
+        process = start(POOL)
+        if kill < KILLS:
+            some = rng.randrange(20)
+            while process.is_alive() and len(server.requests) < some:
+                time.sleep(0.001)
+            time.sleep(rng.random() * 0.01)
+            process.kill()
+        process.join()
+        asked = Counter(asked_class(request) for request in server.requests)
+        assert max(asked.values(), default=1) == 1
+        assert not before & set(asked), "an answered question was asked again"
+        held = [json.loads(path.read_bytes()) for path in CACHE.glob("*.json")]
+        assert all(one["answer"]["text"] for one in held), "nothing is half-written"
+        now = {str(asked_class(one["question"])) for one in held}
+        assert before <= now, "nothing that had arrived is lost"
+        before = now
+        assert not POOL.exists() or POOL.read_bytes() == whole
+        killed_after.append(len(before))
+    assert process.exitcode == 0
+    assert killed_after[-1] == QUESTIONS
+    assert POOL.read_bytes() == whole
+    assert not [path for path in CACHE.iterdir() if path.name.endswith(".tmp")]
+    assert len({count for count in killed_after if 0 < count < QUESTIONS}) >= KILLS // 2, "kills fell into the asking"
+
+    wipe()
+    server.requests.clear()
+    both = [start(POOL), start(OTHER)]
+    for process in both:
+        finish(process)
+    assert len(server.requests) == QUESTIONS
+    assert POOL.read_bytes() == OTHER.read_bytes() == whole

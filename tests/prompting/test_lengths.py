@@ -1,6 +1,12 @@
 """Tokens are counted as the model's tokenizer counts them, against its context."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 from starft.clip import CaptionRuler
+from starft.data.datamodules import BaseDataModule
+from starft.prompting.config_files import RunConfig
 from starft.prompting.lengths import LengthLimit
 
 
@@ -18,7 +24,9 @@ def test_many_captions_keep_their_order() -> None:
 
 
 def test_the_longest_class_in_the_longest_caption_decides() -> None:
-    limit = LengthLimit("starft-mini", ["duck", "very old bald eagle"], ["a {}.", "a photo of a {}."])
+    data = SimpleNamespace(class_names=["duck", "very old bald eagle"], templates=["a {}.", "a photo of a {}."])
+    config = RunConfig(Path("some.yaml"), "starft-mini", None, 0, cast(BaseDataModule, data))
+    limit = LengthLimit(None, config)
     assert limit.class_name == "very old bald eagle"
     # start, a photo of a + 4 words, end, period: 11 tokens; 13 are left
     assert limit.too_long(["{}" + " duck" * 13, "{}" + " duck" * 14]) == [False, True]

@@ -77,6 +77,7 @@ def without(key: str) -> dict[str, object]:
             r"a general query has no class to put in the place of \{class_name\}",
         ),
         (GOOD | {"bare": "with"}, r"'bare' must hold \{phrase\} and \{\} once each"),
+        (GOOD | {"adjective": "{phrase}"}, r"'adjective' must hold \{phrase\} and \{\} once each"),
         (GOOD | {"fallback": ["no slot"]}, r"'fallback' must be a list of templates that hold \{\} once each"),
         (GOOD | {"parameters": 3}, "'parameters' must map names to values"),
         (GOOD | {"parameters": {"model": "x"}}, "'parameters' can't hold model, which starft sets itself"),

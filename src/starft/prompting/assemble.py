@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starft.english import words
 from starft.pools import Pool
+from starft.prompting.lexicon import words
 from starft.prompting.phrases import Unfit, fold, to_template
 from starft.prompting.query import Query
 
@@ -122,7 +122,7 @@ def _candidates(answer: Phrases, query: Query, named: NamedClass, drops: list[Dr
     """Yield each usable phrase with its template."""
     for phrase in answer.phrases:
         try:
-            template = to_template(phrase, query.bare)
+            template = to_template(phrase, query.bare, query.adjective)
         except Unfit as reason:
             drops.append(Drop(phrase, str(reason), answer.class_name))
             continue

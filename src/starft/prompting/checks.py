@@ -7,7 +7,7 @@ from starft.english import is_modifier
 from starft.errors import PoolError, did_you_mean
 from starft.pools import check_pool, find_pool, inject, read_json
 from starft.prompting.assemble import NamedClass
-from starft.prompting.config_files import MODEL, TEMPLATE, read_config
+from starft.prompting.config_files import read_config
 from starft.prompting.lengths import LengthLimit
 from starft.prompting.phrases import fold
 
@@ -28,14 +28,12 @@ def check(pool: str, data: str | None = None, model: str | None = None) -> int:
     held = read_json(path)
     config = read_config(data) if data is not None else None
     names = config.class_names() if config is not None else ()
-    templates = config.templates() if config is not None else (TEMPLATE,)
-    clip = model or (config.model_name if config is not None else MODEL)
     found = list(_templates(held))
     problems = check_pool(held)
     problems += _repeats(found)
     problems += _english(found)
     problems += _classes(held, found, names)
-    problems += _lengths(found, LengthLimit(clip, names, templates))
+    problems += _lengths(found, LengthLimit(model, config))
     for problem in problems:
         print(problem)
     if problems:

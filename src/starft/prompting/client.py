@@ -54,7 +54,7 @@ class Client:
     def __init__(self, base_url: str | None, timeout: float, retries: int) -> None:
         url = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL") or None
         host = _host(url)
-        self._key = _key(host)
+        self._key_name, self._key = _key(host)
         self._client = openai.AsyncOpenAI(api_key=self._key, base_url=url, timeout=timeout, max_retries=retries)
         self.url = _without_user(str(self._client.base_url))
         self.timeout = timeout
@@ -103,10 +103,10 @@ class Client:
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             raise
         except openai.AuthenticationError as error:
-            raise self._no_answer(f"{self.url} doesn't take the key in {KEY}", error, True) from None
+            raise self._no_answer(f"{self.url} doesn't take the key in {self._key_name}", error, True) from None
         except openai.NotFoundError as error:
             told = f"{self.url} answered 404 when asked for the model {question.model!r}"
-            raise self._no_answer(told, error, True, "check --model and --base-url, which often ends in /v1") from None
+            raise self._no_answer(told, error, True, "Check --model and --base-url, which often ends in /v1.") from None
         except openai.RateLimitError as error:
             raise self._no_answer(f"{self.url} still says 429, too many requests", error, True) from None
         except openai.APITimeoutError:
@@ -146,7 +146,7 @@ class Client:
         )
 
     def _no_answer(self, told: str, error: openai.APIStatusError, hopeless: bool, then: str = "") -> NoAnswer:
-        return NoAnswer(f"{told}: {self._said(error)}" + (f" Now {then}." if then else ""), hopeless)
+        return NoAnswer(f"{told}: {self._said(error)}" + (f" {then}" if then else ""), hopeless)
 
     def _said(self, error: openai.APIStatusError) -> str:
         """Return the server's own message, without the key, ending in a period."""
@@ -165,14 +165,15 @@ class Client:
         return text
 
 
-def _key(host: str) -> str:
+def _key(host: str) -> tuple[str, str]:
+    """Return the name of the variable that holds the key, and the key."""
     names = (AZURE_KEY, KEY) if host.endswith(".azure.com") else (KEY,)
     for name in names:
         key = os.environ.get(name, "").strip()
         if key and not (key.isascii() and key.isprintable()):
             raise PromptError(f"{name} holds characters that a key can't have; set it again.")
         if key:
-            return key
+            return name, key
     raise PromptError(
         f"There is no key: set the environment variable {names[0]}; for a server that needs none, any word does."
     )

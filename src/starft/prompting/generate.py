@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from starft.errors import PromptError
-from starft.pools import LOCAL_POOLS, Pool, save_pool
+from starft.pools import LOCAL_POOLS, Pool, list_pools, save_pool
 from starft.prompting.answers import UnusableAnswer, read_phrases
 from starft.prompting.asking import Outcome, ask_all
 from starft.prompting.assemble import Phrases, answers_digest, build_pool
 from starft.prompting.cache import Answer, AnswerCache
-from starft.prompting.config_files import MODEL, TEMPLATE, read_config
+from starft.prompting.config_files import read_config
 from starft.prompting.lengths import LengthLimit
 from starft.prompting.query import Query, Question, check_parameters, load_query
 from starft.prompting.targets import check_target
@@ -44,8 +44,8 @@ def generate(
 ) -> int:
     """Ask a language model for spurious labels and write what it says as a pool.
 
-    The key is read from the environment variable OPENAI_API_KEY. Every answer is cached as it arrives: a run that was
-    stopped asks only what is missing, and the same answers always give the same pool.
+    The key is read from the environment variable OPENAI_API_KEY, for Azure AZURE_OPENAI_API_KEY. Every answer is cached
+    as it arrives: a run that was stopped asks only what is missing, and the same answers always give the same pool.
 
     Args:
         query: A shipped query (backgrounds, textures, resolution, style, cooccurring, per_class) or a .yaml file.
@@ -86,8 +86,7 @@ def generate(
         return 0
     target = Path(out) if out is not None else LOCAL_POOLS / f"{asked.name}.json"
     check_target(target, ".json", "out", overwrite)
-    clip = clip_model or (config.model_name if config is not None else MODEL)
-    limit = LengthLimit(clip, names, config.templates() if config is not None else (TEMPLATE,))
+    limit = LengthLimit(clip_model, config)
     outcome = Outcome()
     with nullcontext() if offline else answers.one_at_a_time():
         missing = questions if refresh else [question for question in questions if not _usable(answers.get(question))]
@@ -101,7 +100,10 @@ def generate(
     save_pool(pool, target, overwrite)
     classes = f", {sum(map(len, pool.per_class.values()))} for {len(pool.per_class)} classes" if pool.per_class else ""
     dropped = len(pool.provenance["dropped"])
-    print(f"Wrote {target}: {len(pool.templates)} templates{classes}; {dropped} phrases dropped.")
+    why = ", for the reasons in its provenance" if dropped else ""
+    print(f"Wrote {target}: {len(pool.templates)} templates{classes}; {dropped} phrases dropped{why}.")
+    if target.stem in {path.stem for path in list_pools()}:
+        print(f"A shipped pool has the same name, so give training the path: model.pool: {target}.")
     return 0
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from starft.clip import CaptionRuler, caption
 from starft.pools import inject
+from starft.prompting.config_files import MODEL, TEMPLATE, RunConfig
 
 SOME_NAME = "thing"
 
@@ -12,17 +13,18 @@ class LengthLimit:
     """Measures templates with the longest class name and the longest caption of a data set.
 
     Args:
-        model_name: The CLIP architecture.
-        class_names: Of the data set; may be empty.
-        templates: Caption templates of the data set.
+        model_name: The CLIP architecture; null takes the config's.
+        config: Tells class names and caption templates; null for no data set.
 
     Raises:
         ConfigError: There is no such model, or its tokenizer can't be had.
     """
 
-    def __init__(self, model_name: str, class_names: Sequence[str], templates: Sequence[str]) -> None:
-        self.model_name = model_name
-        self._ruler = CaptionRuler(model_name)
+    def __init__(self, model_name: str | None, config: RunConfig | None) -> None:
+        self.model_name = model_name or (config.model_name if config is not None else MODEL)
+        self._ruler = CaptionRuler(self.model_name)
+        class_names = config.class_names() if config is not None else ()
+        templates = config.templates() if config is not None else (TEMPLATE,)
         self.context = self._ruler.context
         names = [*dict.fromkeys(class_names)] or [SOME_NAME]
         self.class_name = self._longest(names, [caption(templates[0], name) for name in names])

@@ -7,59 +7,14 @@ A phrase becomes a template with ``{}`` once, where the caption "a photo of a du
 import re
 import unicodedata
 
-from starft.english import DETERMINERS, PREPOSITIONS, a_or_an, is_modifier, mend_articles, singular, words
-from starft.prompting.query import PHRASE
+from starft.english import DETERMINERS, PREPOSITIONS, is_modifier, mend_articles
+from starft.prompting.lexicon import kinds, words
+from starft.prompting.placing import ADJECTIVE, BARE, leads, place
 
 MOST_WORDS = 12
 
 PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‑": "-", "\u00a0": " "})
 PUNCTUATION = frozenset(" ,'-&/%.:()°+")
-
-LEADS = frozenset({
-    *PREPOSITIONS,
-    "alone", "asleep", "half", "halfway", "nearby", "of", "overhead", "partially", "partly",
-})  # fmt: skip
-"""Words that a phrase behind the caption begins with."""
-
-PLACED = frozenset({
-    "close", "deep", "far", "full", "high", "low", "upside", "wet", "white", "next",
-})  # fmt: skip
-"""Words that do so where a preposition follows."""
-
-ADJECTIVES = frozenset({
-    "black", "blue", "brown", "gray", "green", "grey", "monochrome", "red", "white", "yellow",
-})  # fmt: skip
-"""Words that are no noun, whatever they end in."""
-
-TRANSITIVE = frozenset({
-    "wearing", "holding", "eating", "facing", "carrying", "casting", "showing", "riding", "playing",
-    "reflecting",
-})  # fmt: skip
-"""Participles that take an object without an article."""
-
-PARTICIPLES = frozenset({
-    "built", "cut", "drawn", "held", "hidden", "hung", "kept", "laid", "left", "lit", "made", "seen", "set",
-    "shot", "shown", "stuck", "sunk", "taken", "torn", "worn", "woven", "caught", "bound", "frozen", "grown",
-    "written",
-})  # fmt: skip
-
-MASS = frozenset({
-    "aberration", "art", "artwork", "ash", "banding", "blur", "bokeh", "bronze", "cardboard", "chalk",
-    "charcoal", "chrome", "clay", "clothing", "concrete", "contrast", "darkness", "daylight", "debris", "dirt",
-    "distortion", "dust", "exposure", "felt", "flare", "fog", "foliage", "food", "frost", "fur", "furniture",
-    "ghosting", "glare", "glass", "gold", "grain", "graffiti", "grass", "gravel", "haze", "ice", "ink", "ivy",
-    "lace", "lava", "leather", "light", "luggage", "machinery", "marble", "mist", "moonlight", "moss", "mud",
-    "noise", "paper", "plastic", "pollen", "porcelain", "rain", "resolution", "rubble", "rust", "sand",
-    "saturation", "scaffolding", "silk", "silver", "smoke", "snow", "sunlight", "sunshine", "text", "traffic",
-    "vegetation", "velvet", "vignetting", "watercolor", "water", "wool", "wood",
-})  # fmt: skip
-"""Nouns without an indefinite article."""
-
-FAULTS = frozenset({
-    "aberration", "artifact", "banding", "blur", "bokeh", "distortion", "exposure", "flare", "ghosting", "glare",
-    "grain", "halo", "haze", "noise", "vignetting",
-})  # fmt: skip
-"""Nouns that don't stand before "photo"; what a picture has rather than is."""
 
 _PICTURE = r"(?:photo|photograph|picture|image|pic|snapshot)"
 _THING = r"(?:(?:an?|the|some)\s+)?(?:\{\}|thing|object|item|subject)"
@@ -69,40 +24,45 @@ _CARRIER = re.compile(rf"^(?:(?:an?|the|this)\s+)?{_PICTURE}\s+(?:of|showing)\s+
 _QUALITY = re.compile(
     rf"^(?:(?:an?|the)\s+)?(?P<modifier>[\w'-]+(?: [\w'-]+)*?)\s+{_PICTURE}(?:\s+of\s+{_THING})?$", re.IGNORECASE
 )
-_PICTURE_FIRST = re.compile(rf"^(?:(?:an?|the)\s+)?{_PICTURE}\s+(?=\w+)", re.IGNORECASE)
+_QUALIFIED = re.compile(
+    r"^(?:an?|the)?\s*(?P<modifier>[\w'-]+(?: [\w'-]+)*?)\s+(?:thing|object|item|subject|\{\})$", re.IGNORECASE
+)
+_PICTURE_FIRST = re.compile(rf"^(?:(?:an?|the)\s+)?{_PICTURE}\s+(?:(?P<of>of|showing)\s+)?(?=\w+)", re.IGNORECASE)
+_THING_FIRST = re.compile(rf"^(?:an?|the|some)?\s*{_THING}\s+(?=\w+)", re.IGNORECASE)
 
 
 class Unfit(ValueError):  # noqa: N818  # an outcome, not a fault
     """A phrase that makes no template; the message is the reason."""
 
 
-def to_template(phrase: str, bare: str) -> str:
+def to_template(phrase: str, bare: str = BARE, adjective: str = ADJECTIVE) -> str:
     """Turn a phrase into a template.
 
     Args:
         phrase: As the model wrote it.
-        bare: Template with ``{phrase}`` and ``{}`` for phrases that nothing leads into.
+        bare: Template with ``{phrase}`` and ``{}`` for phrases that name something and that nothing leads into.
+        adjective: Such a template for phrases that only describe.
 
     Raises:
         Unfit: It can't be used.
 
     Example:
-        >>> [to_template(phrase, "{} with {phrase}") for phrase in ("In the Forest.", "wooden fence", "a {} at dawn")]
-        ['{} in the Forest', '{} with a wooden fence', '{} at dawn']
-        >>> to_template("blurry image", "{phrase} {}")
+        >>> [to_template(phrase) for phrase in ("In the Forest.", "wooden fence", "wooden", "a {} at dawn")]
+        ['{} in the Forest', '{} with a wooden fence', '{} that is wooden', '{} at dawn']
+        >>> to_template("blurry", adjective="{phrase} {}")
         'blurry {}'
     """
     text = _carrier_off(_slotted(clean(phrase)))
     before, slot, behind = text.partition("{}")
     if not slot:
-        return _placed(before, bare)
+        return place(before, bare, adjective)
     before, behind = before.strip(), behind.strip()
     if not before and not behind:
         raise Unfit("says nothing beside the object")
     if before and not (is_modifier(before) or before.endswith(",")):
         raise Unfit("doesn't read as English around the object")
     if behind and not behind.startswith(","):
-        behind = _placed(behind, bare).removeprefix("{}").strip() if not before else " " + behind
+        behind = place(behind, bare, adjective).removeprefix("{}").strip() if not before else " " + behind
         if "{}" in behind:  # a modifier that was written behind the slot
             return behind
     space = "" if behind.startswith(",") or not behind else " "
@@ -122,7 +82,7 @@ def clean(phrase: str) -> str:
     if not text.isprintable():
         raise Unfit("holds characters that can't be printed")
     text = _MARKER.sub("", text)
-    while text and (stripped := text.strip().strip("\"'`*").rstrip(".,;:!?").strip()) != text:
+    while text and (stripped := text.strip().strip("\"'`*").lstrip(",;:").rstrip(".,;:!?").strip()) != text:
         text = stripped
     if not text:
         raise Unfit("is empty")
@@ -130,9 +90,7 @@ def clean(phrase: str) -> str:
         raise Unfit("isn't in Latin letters")
     if len(text.split()) > MOST_WORDS:
         raise Unfit(f"has more than {MOST_WORDS} words")
-    text = text.lower() if text.isupper() and " " in text else text
-    first, space, rest = text.partition(" ")
-    return (first.lower() if first[1:].islower() or len(first) == 1 else first) + space + rest
+    return _plain_case(text)
 
 
 def fold(template: str) -> tuple[str, ...]:
@@ -162,60 +120,27 @@ def _carrier_off(text: str) -> str:
     text = _CARRIER.sub("{}", text)
     if (found := _QUALITY.match(text)) and is_modifier(found["modifier"]):
         return f"{found['modifier']} {{}}"
-    if not text.startswith("{}") and (found := _PICTURE_FIRST.match(text)) and _leads(text[found.end() :]):
+    found = _PICTURE_FIRST.match(text)
+    if found and (found["of"] or leads(text[found.end() :])):
+        text = text[found.end() :]
+    if (found := _THING_FIRST.match(text)) and not text.startswith("{}") and leads(text[found.end() :]):
         text = text[found.end() :]
     text = re.sub(r"\b(?:an?|the)\s+\{\}", "{}", text, flags=re.IGNORECASE)
-    return re.sub(r"^(?:an?|the)\s+(?=[^{]*\{\}$)", "", text, flags=re.IGNORECASE)
+    found = _QUALIFIED.match(text)
+    return found["modifier"] if found and is_modifier(found["modifier"]) else text
 
 
-def _leads(text: str) -> bool:
-    """Tell whether a text can stand behind a noun as it is: it begins with a preposition or a participle."""
-    first, *rest = (word.casefold().strip(",") for word in text.split())
-    if first in LEADS:
-        return True
-    if first.endswith("ly") and rest:
-        first, *rest = rest
-    if not rest:
-        return False
-    participle = first.endswith(("ed", "ing")) or first in PARTICIPLES
-    if participle or first in PLACED:
-        return rest[0] in LEADS or first in TRANSITIVE or (rest[0] in DETERMINERS and first.endswith("ing"))
-    return False
-
-
-def _placed(text: str, bare: str) -> str:
-    """Return the template of a phrase without a slot."""
-    if _leads(text):
-        return mend_articles(f"{{}} {text}")
-    parts = text.casefold().split()
-    head = _head(parts)
-    more = head < len(parts) - 1  # something is said of the noun: "mountains in the distance"
-    noun = parts[0] in DETERMINERS or more or singular(parts[-1]) in FAULTS
-    if is_modifier(text) and not noun and (bare.startswith(PHRASE) or _is_adjective(parts)):
-        return f"{text} {{}}"
-    frame = "{} with {phrase}" if more or bare.startswith(PHRASE) else bare
-    return mend_articles(frame.replace(PHRASE, _with_article(text, parts, head)))
-
-
-def _head(parts: list[str]) -> int:
-    """Return the position of the noun that the rest of a noun phrase hangs on."""
-    for index, word in enumerate(parts):
-        if index and (word in LEADS or (word.endswith("ing") and index < len(parts) - 1)):
-            return index - 1
-    return len(parts) - 1
-
-
-def _is_adjective(parts: list[str]) -> bool:
-    """Tell whether a phrase describes and names nothing, as well as its last word tells."""
-    if parts[-1] in ADJECTIVES:
-        return True
-    described = len(parts) == 1 or parts[0].endswith("ly")
-    return described and parts[-1].endswith(("ed", "ish", "ous", "ful", "less", "like"))
-
-
-def _with_article(text: str, parts: list[str], head: int) -> str:
-    noun = parts[head]
-    plural = singular(noun) != noun
-    if parts[0] in DETERMINERS or plural or noun in MASS or noun.endswith(("ing", "ism", "ness", "ss")):
-        return text
-    return f"{a_or_an(text)} {text}"
+def _plain_case(text: str) -> str:
+    """Return a phrase without capitals that are there for show: those of names stay."""
+    if text.isupper() and " " in text:
+        return text.lower()
+    parts = text.split()
+    if len(parts) > 1 and all(part.istitle() and kinds(part.lower()) for part in parts):
+        return text.lower()  # Pop Art, but not Art Deco
+    first, space, rest = text.partition(" ")
+    low = first.lower()
+    if low in PREPOSITIONS | DETERMINERS:
+        return low + space + rest
+    known = kinds(low.partition("-")[0]) or low.endswith(("ed", "ing", "ly"))
+    named = not known or first[1:2] == "-" or any(part[:1].isupper() for part in rest.split())
+    return text if named or not first[1:].islower() else low + space + rest

@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from starft.errors import PromptError, did_you_mean
+from starft.prompting.placing import ADJECTIVE, BARE, PHRASE
 from starft.resources import shipped
 
 REQUIRED = ("name", "description", "kind", "count", "messages")
-OPTIONAL = ("bare", "fallback", "parameters")
+OPTIONAL = ("bare", "adjective", "fallback", "parameters")
 KINDS = ("general", "per_class")
 ROLES = ("system", "developer", "user", "assistant")
 MOST = 1000
@@ -23,7 +24,7 @@ MOST = 1000
 OWN_PARAMETERS = ("model", "messages", "response_format", "stream", "n", "tools")
 """Parameters of a request that starft sets itself."""
 
-PHRASE, CLASS, COUNT = "{phrase}", "{class_name}", "{count}"
+CLASS, COUNT = "{class_name}", "{count}"
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -81,7 +82,8 @@ class Query:
         kind: ``general``: one request for all classes; ``per_class``: one request for each class of a data set.
         count: How many phrases an answer should have; ``{count}`` in a message.
         messages: What is asked; ``{class_name}`` stands for the class.
-        bare: Template for phrases that no preposition leads: ``{phrase}`` and ``{}`` (the caption), once each.
+        bare: Template for phrases that name something: ``{phrase}`` and ``{}`` (the caption), once each.
+        adjective: Such a template for phrases that only describe.
         fallback: Templates for every class, beside those of the answers; a per-class query needs at least one.
         parameters: Sampling parameters, sent as they are.
         source: Where the file comes from, as the provenance tells it.
@@ -94,6 +96,7 @@ class Query:
     count: int
     messages: tuple[dict[str, str], ...]
     bare: str
+    adjective: str
     fallback: tuple[str, ...]
     parameters: dict[str, Any]
     source: str
@@ -154,7 +157,8 @@ def load_query(name_or_path: str) -> Query:
         kind=data["kind"],
         count=data["count"],
         messages=tuple({"role": m["role"], "content": m["content"]} for m in data["messages"]),
-        bare=data.get("bare", "{} with {phrase}"),
+        bare=data.get("bare", BARE),
+        adjective=data.get("adjective", ADJECTIVE),
         fallback=tuple(data.get("fallback", ())),
         parameters=data.get("parameters") or {},
         source=f"prompts/queries/{path.name}" if mine else path.name if path.is_absolute() else path.as_posix(),
@@ -189,9 +193,7 @@ def check_query(data: object) -> list[str]:
         problems.append(f"'count' must be a whole number from 1 to {MOST}, got {count!r}")
     if "messages" in data:
         problems += _check_messages(data["messages"], data.get("kind"))
-    bare = data.get("bare", "{} with {phrase}")
-    if not (isinstance(bare, str) and bare.count(PHRASE) == 1 and bare.replace(PHRASE, "").count("{}") == 1):
-        problems.append(f"'bare' must hold {PHRASE} and {{}} once each, as in '{{}} with {{phrase}}', got {bare!r}")
+    problems += _check_frames(data)
     fallback = data.get("fallback", [])
     if not isinstance(fallback, list) or any(not isinstance(t, str) or t.count("{}") != 1 for t in fallback):
         problems.append(f"'fallback' must be a list of templates that hold {{}} once each, got {fallback!r}")
@@ -217,6 +219,15 @@ def check_parameters(parameters: object) -> list[str]:
     except (TypeError, ValueError) as error:
         return [f"'parameters' can't be sent as JSON: {error}"]
     return []
+
+
+def _check_frames(data: dict[str, Any]) -> list[str]:
+    problems = []
+    for key, usual in (("bare", BARE), ("adjective", ADJECTIVE)):
+        frame = data.get(key, usual)
+        if not (isinstance(frame, str) and frame.count(PHRASE) == 1 and frame.replace(PHRASE, "").count("{}") == 1):
+            problems.append(f"{key!r} must hold {PHRASE} and {{}} once each, as in {usual!r}, got {frame!r}")
+    return problems
 
 
 def _check_messages(messages: object, kind: object) -> list[str]:
