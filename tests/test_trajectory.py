@@ -1,14 +1,20 @@
 """A training run of the authors' code, step by step, through our module and Lightning's loop."""
 
+import json
+import math
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
+import open_clip
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from starft.finetune import FinetuneModule
@@ -132,21 +138,97 @@ def inject_captions(module: FinetuneModule) -> None:
     module.setup = with_golden_captions  # type: ignore[method-assign]
 
 
+def in_another_order(golden: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The same batches with their rows in another order: the same losses but for rounding."""
+    order = np.random.RandomState(seed).permutation(ROWS)
+    rows = {key: golden[key] for key in ("images", "labels", "captions", "spurious")}
+    return golden | {key: v.reshape(STEPS, ROWS, *v.shape[1:])[:, order].reshape(v.shape) for key, v in rows.items()}
+
+
+def logged(steps: list[dict[str, float]], name: str) -> NDArray[np.float64]:
+    return np.array([step[f"train/{name}"] for step in steps])
+
+
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 def test_twelve_steps_agree_with_the_authors_run(golden: dict[str, Any], tmp_path: Path) -> None:
+    """To 1e-5 while the weights are the same; from then on as closely as float32 tells any two runs of this apart.
+
+    At the first step student and twin are equal, the true gradient of the alignment is 0, and Adam blows the rounding
+    that is left up to whole updates. On a processor that rounds as the authors' did the whole run agrees to 1e-5; on
+    others even the order of a batch's rows shows in the fourth digit. How far, the test measures where it runs.
+    `test_the_run_is_the_recipe` holds the same run to 1e-9 in float64, where none of this is seen.
+    """
     module, steps = run(golden, tmp_path, trim=False)
+    others = [run(in_another_order(golden, seed), tmp_path, trim=False) for seed in range(1, 5)]
     assert len(steps) == STEPS
-    for name, key in (("train/contrastive", "contrastive"), ("train/loss", "loss")):
-        np.testing.assert_allclose([step[name] for step in steps], golden[key], rtol=TOLERANCE, atol=TOLERANCE)
-    with_star = golden["weight"] > 0
-    ours = [step["train/spuriosity_alignment"] for step in np.array(steps)[with_star]]
-    np.testing.assert_allclose(ours, golden["star"][with_star], rtol=TOLERANCE, atol=TOLERANCE)
-    weights = [step["train/spuriosity_alignment_weight"] for step in np.array(steps)[with_star]]
-    np.testing.assert_allclose(weights, golden["weight"][with_star], rtol=1e-6)
+    with_star = int((golden["weight"] > 0).sum())  # the last epoch runs without it
+    weights = logged(steps, "spuriosity_alignment_weight")[:with_star]
+    np.testing.assert_allclose(weights, golden["weight"][:with_star], rtol=1e-6)
+    for name, key, end in (
+        ("contrastive", "contrastive", STEPS),
+        ("loss", "loss", STEPS),
+        ("spuriosity_alignment", "star", with_star),
+    ):
+        mine, theirs = logged(steps, name)[:end], golden[key][:end]
+        assert mine[0] == pytest.approx(theirs[0], rel=TOLERANCE, abs=TOLERANCE)
+        rounding = np.max([np.abs(logged(other, name)[:end] - mine) for _, other in others])
+        assert rounding < 0.02, f"{name} tells nothing"
+        np.testing.assert_allclose(mine, theirs, rtol=TOLERANCE, atol=TOLERANCE + rounding, err_msg=key)
     final = module.clip.model.state_dict()
     for key in (key for key in golden if key.startswith("final/")):
-        theirs, mine = golden[key], final[key.removeprefix("final/")].numpy()
-        np.testing.assert_allclose(mine, theirs, rtol=TOLERANCE, atol=TOLERANCE, err_msg=key)
+        name = key.removeprefix("final/")
+        rounding = max(float((other.clip.model.state_dict()[name] - final[name]).abs().max()) for other, _ in others)
+        assert rounding < 0.001, f"{key} tells nothing"
+        np.testing.assert_allclose(
+            final[name].numpy(), golden[key], rtol=TOLERANCE, atol=TOLERANCE + rounding, err_msg=key
+        )
+
+
+def recipe(golden: dict[str, Any], initial: Any) -> tuple[list[float], dict[str, Tensor]]:
+    """The paper's recipe written down plainly: open_clip's model, torch's AdamW, whole captions, float64."""
+    student, twin = deepcopy(initial).double(), deepcopy(initial).double().requires_grad_(False)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1.0, betas=(0.9, 0.999), weight_decay=0.1)
+    losses = []
+    for step in range(STEPS):
+        rows = slice(ROWS * step, ROWS * (step + 1))
+        images, labels = torch.from_numpy(golden["images"][rows]).double(), torch.from_numpy(golden["labels"][rows])
+        captions, spurious = (torch.from_numpy(golden[key][rows]) for key in ("captions", "spurious"))
+        image = student.encode_image(images, normalize=True)
+        logits = student.logit_scale.exp() * image @ student.encode_text(captions, normalize=True).T
+        target = torch.arange(ROWS)
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        scale = twin.logit_scale.exp()
+        z = scale * image @ student.encode_text(spurious, normalize=True).T
+        t = scale * twin.encode_image(images, normalize=True) @ twin.encode_text(spurious, normalize=True).T
+        divergences = []
+        for row in range(ROWS):
+            left = labels != labels[row]  # what is left of this row
+            if left.any():
+                p, log_q = t[row][left].softmax(0), z[row][left].log_softmax(0)
+                divergences.append((p * (p.log() - log_q)).sum())
+        weight = 0.5 * (1 - (step // (STEPS // EPOCHS) + 1) / EPOCHS)
+        loss = loss + weight * torch.stack(divergences).sum() / ROWS
+        for group in optimizer.param_groups:
+            warm = (step + 1) / 3 if step < 3 else 0.5 * (1 + math.cos(math.pi * (step - 3) / (STEPS - 3)))
+            group["lr"] = 1e-3 * warm
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, student.state_dict()
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+def test_the_run_is_the_recipe(golden: dict[str, Any], tmp_path: Path) -> None:
+    initial: Any = open_clip.CLIP(**json.loads((GOLDEN / "starft-golden.json").read_text(encoding="utf-8")))
+    initial.load_state_dict({k.removeprefix("init/"): torch.from_numpy(v) for k, v in golden.items() if "init/" in k})
+    expected_losses, expected = recipe(golden, initial)
+    module, steps = run(golden, tmp_path, trim=False, precision="64-true")
+    assert logged(steps, "loss") == pytest.approx(expected_losses, abs=1e-6), "logged in float32"
+    final = module.clip.model.state_dict()
+    assert final.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(final[key], value, rtol=0, atol=1e-9, msg=key)
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
