@@ -14,14 +14,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from starft.captions import CaptionSampler
 from starft.checkpoints import CheckpointFacts, refill_twin, strip_twin
-from starft.clip import Twin, build_clip, zero_shot_head
+from starft.clip import Twin, build_clip, image_preprocessing, zero_shot_head
 from starft.context import Progress, StepContext
 from starft.errors import ConfigError, WeightsError
 from starft.evaluation import Evaluator
 from starft.losses import Contrastive, Term
 from starft.optim import parameter_groups, warmup_cosine
 from starft.pools import load_pools
-from starft.types import Batch, FinetuneData
+from starft.types import Batch, FinetuneData, ImagePreprocessing
 
 
 class FinetuneModule(L.LightningModule):
@@ -93,6 +93,11 @@ class FinetuneModule(L.LightningModule):
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
         self._host_labels: list[int] = []
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """How the model wants its images; DataModules ask for it."""
+        return image_preprocessing(self.clip.model)
 
     # --- what the data tell -------------------------------------------------------------------------------------------
 

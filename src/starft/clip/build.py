@@ -10,6 +10,7 @@ from open_clip.factory import load_checkpoint
 from torch import nn
 
 from starft.clip.encoder import ClipEncoder, Tokenize
+from starft.clip.preprocessing import shared_preprocessing
 from starft.errors import ConfigError, WeightsError, did_you_mean
 from starft.resources import PACKAGE
 
@@ -130,6 +131,7 @@ def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
 
 
 def _create(name: str, pretrained: str | None, quick_gelu: bool) -> tuple[nn.Module, Tokenize]:
+    preprocessing = None if pretrained is not None or name.startswith(SCHEMAS) else shared_preprocessing(name)
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.CRITICAL)  # open_clip warns of random weights, which null asks for, and logs what it raises
@@ -138,6 +140,8 @@ def _create(name: str, pretrained: str | None, quick_gelu: bool) -> tuple[nn.Mod
             name,
             pretrained=pretrained,
             force_quick_gelu=quick_gelu,
+            force_preprocess_cfg=preprocessing,
+            pretrained_text=False,  # null asks for random weights, and a weight file holds both towers
             require_pretrained=pretrained is not None or name.startswith(SCHEMAS),
         )
         return model, open_clip.get_tokenizer(name)
