@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from open_clip.hf_configs import arch_dict
 from open_clip.hf_model import HFTextEncoder
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
@@ -131,10 +130,15 @@ def _image_parts(visual: Any) -> list[list[Part]]:
 def _text_parts(text: Any) -> list[list[Part]]:
     """Return the embeddings, then the blocks; what comes behind the last block isn't listed."""
     if isinstance(text, HFTextEncoder):
-        names = arch_dict[text.config.model_type]["config_names"]
-        encoder = getattr(text.transformer, "encoder", text.transformer)
-        embeddings = getattr(text.transformer, names["token_embeddings_attr"])
-        return [[embeddings], *([block] for block in getattr(encoder, names["layer_attr"]))]
+        transformer = text.transformer
+        encoder = getattr(transformer, "encoder", transformer)
+        stem, blocks = (
+            next((getattr(owner, name) for name in names if hasattr(owner, name)), None)
+            for owner, names in ((transformer, ("embeddings", "embed_tokens")), (encoder, ("layer", "layers", "block")))
+        )
+        if stem is None or blocks is None:
+            raise ConfigError(f"Blocks of {type(transformer).__name__} aren't known; set freeze_text_blocks to 0.")
+        return [[stem], *([block] for block in blocks)]
     stem = [text.token_embedding, text.positional_embedding]
     if getattr(text, "cls_emb", None) is not None:
         stem.append(text.cls_emb)
