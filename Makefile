@@ -17,7 +17,7 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable '.[llm,test,dev]'
+	$(BIN)/pip install --quiet --editable '.[llm,hf,test,dev]'
 	@touch $@ $(VENV)/.run
 
 demo: $(VENV)/.run  ## fine-tune on the embedded world and compare the methods (SEEDS=0,1,2 for more)
