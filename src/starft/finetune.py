@@ -2,7 +2,8 @@
 
 import math
 import re
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -13,15 +14,18 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from starft.captions import CaptionSampler
-from starft.checkpoints import CheckpointFacts, refill_twin, strip_twin
-from starft.clip import Twin, build_clip, zero_shot_head
+from starft.checkpoints import CheckpointFacts, match_teachers, refill_twin, strip_twin
+from starft.clip import build_clip
 from starft.context import Progress, StepContext
 from starft.errors import ConfigError, WeightsError
 from starft.evaluation import Evaluator
 from starft.losses import Contrastive, Term
 from starft.optim import parameter_groups, warmup_cosine
 from starft.pools import load_pools
+from starft.teachers import Teacher
 from starft.types import Batch, FinetuneData
+
+Named = TypeVar("Named")
 
 
 class FinetuneModule(L.LightningModule):
@@ -83,9 +87,12 @@ class FinetuneModule(L.LightningModule):
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
         self.pool = load_pools(pool) if pool is not None else None
         self.clip = build_clip(model_name, pretrained, trim_captions)
-        self.twin = Twin(self.clip)
+        self.twin = Teacher(self.clip)
+        terms = [objective or Contrastive(), *(regularizers or [])]
+        rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
+        self.terms = nn.ModuleDict(_by_name(terms))
+        self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in _by_name(rules).items()})
         self.clip.train()
-        self.terms = nn.ModuleDict(_by_name([objective or Contrastive(), *(regularizers or [])]))
         self.class_names: tuple[str, ...] = ()
         self.templates: tuple[str, ...] = tuple(templates or ())
         self.linear_head: nn.Parameter | None
@@ -120,8 +127,10 @@ class FinetuneModule(L.LightningModule):
         self.class_names, self.templates = class_names, templates
         if self.head == "linear":
             with torch.no_grad():
-                rows = self.twin.logit_scale * zero_shot_head(self.twin, class_names, templates)
-            self.linear_head = nn.Parameter(rows.float().clone())
+                rows = self.twin.class_head(class_names, templates).float()
+            self.linear_head = nn.Parameter(rows.clone())
+            for teacher in self._followers():
+                teacher.linear_head = rows.clone()
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -164,7 +173,18 @@ class FinetuneModule(L.LightningModule):
             class_names=self.class_names,
             templates=self.templates,
             progress=progress,
+            teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
         )
+
+    def _followers(self) -> list[Teacher]:
+        return [teacher for teacher in self.teachers.values() if isinstance(teacher, Teacher)]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""
+        super().optimizer_step(*args, **kwargs)
+        total = int(self.trainer.estimated_stepping_batches)
+        for teacher in self._followers():
+            teacher.follow(self.clip, self.linear_head, self.global_step + 1, total)
 
     def _progress(self) -> Progress:
         epochs = self.trainer.max_epochs
@@ -239,6 +259,7 @@ class FinetuneModule(L.LightningModule):
                 f"The checkpoint was trained on the classes {_shorten(facts.class_names)}, the data have "
                 f"{_shorten(self.class_names)}; continue it on its own data, or start a new run."
             )
+        match_teachers(checkpoint, self.teachers, self._is_fitting())
 
     def _is_fitting(self) -> bool:
         return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
@@ -247,13 +268,13 @@ class FinetuneModule(L.LightningModule):
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates)
 
 
-def _by_name(terms: list[Term]) -> dict[str, Term]:
-    """Name each term for its class in snake case, numbered where two are of one class."""
-    named: dict[str, Term] = {}
-    for term in terms:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(term).__name__).lower()
+def _by_name(things: Iterable[Named]) -> dict[str, Named]:
+    """Name each thing for its class in snake case (``L2SP`` is ``l2_sp``), numbered where two are of one class."""
+    named: dict[str, Named] = {}
+    for thing in things:
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(thing).__name__).lower()
         copies = sum(other == name or other.startswith(f"{name}_") for other in named)
-        named[f"{name}_{copies + 1}" if copies else name] = term
+        named[f"{name}_{copies + 1}" if copies else name] = thing
     return named
 
 
