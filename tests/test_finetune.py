@@ -80,9 +80,15 @@ def test_the_optimizer_has_all_that_is_trained_and_nothing_of_the_twin(head: str
     twin = copied(module.twin.state_dict())
     trainer, _ = fit(module)
     held = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
-    trained = {name: id(p) for name, p in module.named_parameters() if not name.startswith("twin.")}
+    trained = {name: id(p) for name, p in module.named_parameters() if p.requires_grad}
     assert held == set(trained.values())
     assert ("linear_head" in trained) == (head == "linear")
+    assert not any(name.startswith("twin.") for name in trained)
+    still = {name for name, p in module.clip.model.named_parameters() if not p.requires_grad}
+    if head == "text":
+        assert still == set()
+    else:  # the text tower and the scale, which nothing reads
+        assert {name for name, _ in module.clip.model.named_parameters() if not name.startswith("visual.")} == still
     assert all(torch.equal(value, twin[name]) for name, value in module.twin.state_dict().items())
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from starft.clip import Twin
+from starft.clip.names import is_path
 from starft.errors import WeightsError
 from starft.files import replace_file
 
@@ -39,12 +40,12 @@ class CheckpointFacts:
     templates: tuple[str, ...]
 
 
-def strip_twin(checkpoint: dict[str, Any], twin: Twin, facts: CheckpointFacts) -> None:
+def strip_twin(checkpoint: dict[str, Any], twin_fingerprint: str, facts: CheckpointFacts) -> None:
     """Take the twin's weights out of a checkpoint and write down what it was.
 
     Args:
         checkpoint: Lightning's checkpoint, changed in place.
-        twin: The frozen model of this run.
+        twin_fingerprint: Of the frozen model of this run, as it was built.
         facts: What makes the checkpoint usable without its config and data.
     """
     state = checkpoint["state_dict"]
@@ -55,16 +56,19 @@ def strip_twin(checkpoint: dict[str, Any], twin: Twin, facts: CheckpointFacts) -
         "head": facts.head,
         "class_names": list(facts.class_names),
         "templates": list(facts.templates),
-        "twin": fingerprint(twin.state_dict()),
+        "twin": twin_fingerprint,
     }
 
 
-def refill_twin(checkpoint: dict[str, Any], twin: Twin, expected: CheckpointFacts) -> CheckpointFacts:
+def refill_twin(
+    checkpoint: dict[str, Any], twin: Twin, twin_fingerprint: str, expected: CheckpointFacts
+) -> CheckpointFacts:
     """Put the live twin's weights into a checkpoint that is being loaded, after checking that it is the same twin.
 
     Args:
         checkpoint: Lightning's checkpoint, changed in place.
         twin: The frozen model of this run.
+        twin_fingerprint: Its fingerprint, as it was built.
         expected: What this run is.
 
     Returns:
@@ -81,11 +85,12 @@ def refill_twin(checkpoint: dict[str, Any], twin: Twin, expected: CheckpointFact
         ("model", facts.model_name, expected.model_name),
         ("head", facts.head, expected.head),
     ):
-        if theirs != ours:
+        moved = what == "model" and is_path(theirs) and is_path(ours)  # its weights tell whether it is the same
+        if theirs != ours and not moved:
             raise WeightsError(
                 f"The checkpoint is of {what} {theirs}, the config asks for {what} {ours}; give its own config."
             )
-    if held["twin"] != fingerprint(twin.state_dict()):
+    if held["twin"] != twin_fingerprint:
         raise WeightsError(
             "The checkpoint was trained from other pre-trained weights than this config loads; "
             "give the same model.pretrained as its run had."

@@ -14,16 +14,23 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from starft.captions import CaptionSampler
-from starft.checkpoints import CheckpointFacts, match_teachers, refill_twin, strip_twin
-from starft.clip import build_clip
+from starft.checkpoints import CheckpointFacts, fingerprint, match_teachers, refill_twin, strip_twin
+from starft.clip import (
+    build_clip,
+    checkpoint_activations,
+    compile_towers,
+    freeze,
+    freeze_unread,
+    image_preprocessing,
+)
 from starft.context import Progress, StepContext
 from starft.errors import ConfigError, WeightsError
 from starft.evaluation import Evaluator
-from starft.losses import Contrastive, Term
+from starft.losses import Contrastive, CrossEntropy, Term
 from starft.optim import parameter_groups, warmup_cosine
 from starft.pools import load_pools
 from starft.teachers import Teacher
-from starft.types import Batch, FinetuneData
+from starft.types import Batch, FinetuneData, ImagePreprocessing
 
 Named = TypeVar("Named")
 
@@ -34,7 +41,8 @@ class FinetuneModule(L.LightningModule):
     Args:
         objective: The term that carries the supervision: ``Contrastive`` (FLYP) or ``CrossEntropy`` (FT).
         model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
-        pretrained: A tag of open_clip's weights, a local weight file, or null for random weights.
+        pretrained: A tag of open_clip's weights, a local weight file, or null for random weights; ``hf-hub:`` and
+            ``local-dir:`` models bring their own.
         head: ``text`` re-makes the zero-shot head from the tuned text tower; ``linear`` starts from the zero-shot head
             times exp(logit_scale) and is trained.
         lr: Peak learning rate of AdamW.
@@ -47,6 +55,12 @@ class FinetuneModule(L.LightningModule):
         templates: Caption templates, each with ``{}`` once; null takes those of the data.
         trim_captions: Cut padding off captions before the text tower: the same features but for rounding, in less time.
             Off, a run agrees with one of the authors' code to the last digits that float32 has.
+        freeze_text_tower: Leave the text tower as it is.
+        freeze_image_tower: Leave the image tower as it is.
+        freeze_text_blocks: Leave the text tower's embeddings and this many of its first blocks as they are.
+        freeze_image_blocks: Leave the image tower's stem and this many of its first blocks as they are.
+        gradient_checkpointing: Compute activations again on the way back: less memory, about a third more time.
+        compile: Compile both towers with torch.compile, when they are first used.
         seed: Start of the caption draws.
     """
 
@@ -65,6 +79,12 @@ class FinetuneModule(L.LightningModule):
         pool: list[str] | str | None = None,
         templates: list[str] | None = None,
         trim_captions: bool = True,
+        freeze_text_tower: bool = False,
+        freeze_image_tower: bool = False,
+        freeze_text_blocks: int = 0,
+        freeze_image_blocks: int = 0,
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -88,10 +108,24 @@ class FinetuneModule(L.LightningModule):
         self.pool = load_pools(pool) if pool is not None else None
         self.clip = build_clip(model_name, pretrained, trim_captions)
         self.twin = Teacher(self.clip)
-        terms = [objective or Contrastive(), *(regularizers or [])]
+        self._twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
+        model = self.clip.model
+        objective = objective or Contrastive()
+        terms = [objective, *(regularizers or [])]
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
         self.terms = nn.ModuleDict(_by_name(terms))
         self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in _by_name(rules).items()})
+        freeze_unread(model)
+        if head == "linear" and isinstance(objective, CrossEntropy) and not regularizers:
+            # Nothing reads them: with several processes, each would wait for gradients that never come.
+            freeze_text_tower = True
+            model.logit_scale.requires_grad_(False)
+        freeze(model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
+        if gradient_checkpointing:
+            checkpoint_activations(model)
+        if compile:
+            for compiled in (self.clip, self.twin, *self._followers()):
+                compile_towers(compiled.model)
         self.clip.train()
         self.class_names: tuple[str, ...] = ()
         self.templates: tuple[str, ...] = tuple(templates or ())
@@ -100,6 +134,11 @@ class FinetuneModule(L.LightningModule):
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
         self._host_labels: list[int] = []
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """How the model wants its images; DataModules ask for it."""
+        return image_preprocessing(self.clip.model)
 
     # --- what the data tell -------------------------------------------------------------------------------------------
 
@@ -247,11 +286,11 @@ class FinetuneModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the twin out: it is what ``pretrained`` names, and is refilled on load."""
-        strip_twin(checkpoint, self.twin, self._facts())
+        strip_twin(checkpoint, self._twin_fingerprint, self._facts())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model or twin; refill the twin; take class names and templates from it."""
-        facts = refill_twin(checkpoint, self.twin, self._facts())
+        facts = refill_twin(checkpoint, self.twin, self._twin_fingerprint, self._facts())
         if not self.class_names or (self.head == "linear" and not self._is_fitting()):
             self.describe(facts.class_names, facts.templates)
         elif self._is_fitting() and facts.class_names != self.class_names:

@@ -318,7 +318,8 @@ def test_a_tag_out_of_reach(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", gone)
     text = sentence(WeightsError, "hf-hub:org/name", None)
-    assert "Failed initial config/weights load from HF Hub org/name" in text
+    assert "The model hf-hub:org/name with weights None can't be loaded: " in text
+    assert "Temporary failure in name resolution" in text
     assert "local-dir:PATH" in text
 
 

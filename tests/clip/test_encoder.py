@@ -16,6 +16,8 @@ from starft.clip import ClipEncoder, Twin, build_clip
 LONG = "a photo of a great blue heron standing on the shore of a lake."
 CAPTIONS = ["a duck.", LONG, "a duck.", "a crow at night.", "a duck.", LONG, ""]
 CONTEXT = 24
+END = 49407
+"""The id that ends a caption, the highest there is."""
 TINY = {
     "embed_dim": 8,
     "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8},
@@ -120,10 +122,11 @@ def test_trimming_can_be_switched_off(clip: ClipEncoder) -> None:
 @pytest.mark.parametrize(
     ("name", "custom_text", "text"),
     [
-        ("tiny-custom", True, {}),
         ("tiny-last", False, {"pool_type": "last"}),
         ("tiny-custom-first", True, {"pool_type": "first"}),
         ("tiny-bidirectional", False, {"no_causal_mask": True}),
+        ("tiny-custom-bidirectional", True, {"no_causal_mask": True}),
+        ("tiny-custom-last", True, {"pool_type": "last"}),
         ("tiny-cls", True, {"embed_cls": True}),
     ],
 )
@@ -135,6 +138,40 @@ def test_other_towers_keep_full_length(tmp_path: Path, name: str, custom_text: b
     assert [rows for rows, _ in calls.shapes] == [2]
     assert {length for _, length in calls.shapes} <= {CONTEXT, CONTEXT + 1}  # a class token comes on top
     torch.testing.assert_close(features, plain(clip, ["a duck.", "a crow.", "a duck."]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "custom_text", "text"),
+    [
+        ("tiny-custom", True, {}),
+        ("tiny-custom-bias", True, {"proj_bias": True}),
+        ("tiny-custom-none", True, {"proj_type": "none", "width": 8}),
+        ("tiny-custom-pad", True, {"pad_id": 7}),
+        ("tiny-eos", False, {"pool_type": "eos", "eos_id": END}),
+        ("tiny-custom-eos", True, {"pool_type": "eos", "eos_id": END}),
+        ("tiny-custom-blocks", True, {"qk_norm": True, "scale_heads": True}),
+    ],
+)
+def test_every_causal_tower_that_pools_the_end_is_cut(
+    tmp_path: Path, name: str, custom_text: bool, text: dict[str, Any]
+) -> None:
+    clip = tiny(tmp_path, name, custom_text, **text)
+    tokenize = clip.tokenize
+
+    def padded(captions: list[str]) -> Tensor:
+        """Pad with ids that aren't 0: what stands behind the end can't matter."""
+        tokens = tokenize(captions)
+        behind = torch.arange(CONTEXT) > tokens.eq(END).int().argmax(dim=1, keepdim=True)
+        return tokens.masked_fill(behind, 7)
+
+    for clip.tokenize in (tokenize, padded):
+        clip._tokens.clear()
+        calls = Calls(clip)
+        captions = ["a duck.", LONG, "duck " * 40]
+        cut, whole = [clip.encode_text(captions[:count]) for count in (1, 2, 3)], plain(clip, captions)
+        assert calls.shapes[:3] == [(1, 5), (2, 17), (3, CONTEXT)]
+        for count, features in enumerate(cut, start=1):
+            torch.testing.assert_close(features, whole[:count], rtol=1e-5, atol=1e-6)
 
 
 def test_features_are_unit_rows_and_the_scale_is_exponentiated(clip: ClipEncoder) -> None:

@@ -3,6 +3,20 @@
 from starft.clip.build import build_clip
 from starft.clip.encoder import ClipEncoder, Twin
 from starft.clip.length import CaptionRuler
+from starft.clip.preprocessing import image_preprocessing
+from starft.clip.towers import checkpoint_activations, compile_towers, freeze, freeze_unread
 from starft.clip.zeroshot import caption, zero_shot_head
 
-__all__ = ["CaptionRuler", "ClipEncoder", "Twin", "build_clip", "caption", "zero_shot_head"]
+__all__ = [
+    "CaptionRuler",
+    "ClipEncoder",
+    "Twin",
+    "build_clip",
+    "caption",
+    "checkpoint_activations",
+    "compile_towers",
+    "freeze",
+    "freeze_unread",
+    "image_preprocessing",
+    "zero_shot_head",
+]

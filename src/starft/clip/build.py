@@ -1,26 +1,27 @@
 """Build the CLIP models that open_clip knows, the embedded world's own among them."""
 
 import hashlib
-import json
 import logging
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import open_clip
 from open_clip.factory import load_checkpoint
 from torch import nn
 
-from starft.clip.encoder import ClipEncoder, Tokenize
-from starft.errors import ConfigError, WeightsError, did_you_mean
-from starft.resources import PACKAGE
+from starft.clip.encoder import ClipEncoder
+from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_names, needs_hub, why
+from starft.clip.names import MINI_FOLDER, MINI_MODEL, SCHEMAS, near_paths, register_model
+from starft.clip.preprocessing import shared_preprocessing
+from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
 
-MINI_MODEL = "starft-mini"
-"""Name of the embedded world's model config."""
+__all__ = ["MINI_FOLDER", "MINI_MODEL", "MINI_TAG", "build_clip", "checked_mini_weights", "load_tokenizer"]
 
 MINI_TAG = "mini"
-"""Tag of its pre-trained weights, which come with the package."""
-
-MINI_FOLDER = PACKAGE / "mini"
-SCHEMAS = ("hf-hub:", "local-dir:")
+"""Tag of the embedded world's pre-trained weights, which come with the package."""
 
 
 def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> ClipEncoder:
@@ -29,65 +30,69 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
     Args:
         model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
         pretrained: A tag of open_clip, ``mini`` for the embedded world's weights, a local weight file, or null for
-            random weights.
+            random weights; ``hf-hub:`` and ``local-dir:`` models bring their own.
         trim: Cut padding off token rows where the text tower allows it.
 
     Raises:
-        ConfigError: Name or tag doesn't exist.
+        ConfigError: Name or tag doesn't exist, or the model needs an extra that isn't installed.
         WeightsError: The weights are damaged, don't fit, or can't be had.
     """
     name = register_model(model_name)
-    quick_gelu = False
-    weights: Path | None = None
-    if pretrained is not None and not name.startswith(SCHEMAS):
-        weights = _local_weights(name, pretrained)
-        tag = open_clip.get_pretrained_cfg(name, pretrained)
-        quick_gelu = bool(tag.get("quick_gelu", False))
-    model, tokenize = _create(name, None if weights is not None else pretrained, quick_gelu)
+    own = name.startswith(SCHEMAS)
+    weights = None if pretrained is None or own else _local_weights(name, pretrained)
+    tag = None if own or weights is not None else pretrained
+    options: dict[str, Any] = {
+        "pretrained": tag,
+        "require_pretrained": own or tag is not None,
+        "force_quick_gelu": tag is not None and bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu")),
+        "force_preprocess_cfg": None if own or tag is not None else shared_preprocessing(name),
+        "pretrained_text": False,  # null asks for random weights, and a weight file holds both towers
+    }
+    with _told(name, f" with weights {pretrained!r}", tag) as config:
+        check_extra(name, config)
+        model: nn.Module = open_clip.create_model(name, **options)
+        tokenize = open_clip.get_tokenizer(name)
     if weights is not None:
         _load(model, weights)
     model.eval()
     return ClipEncoder(model, tokenize, trim)
 
 
-def register_model(model_name: str) -> str:
-    """Return the name under which open_clip knows the model, after telling it of a model config file.
+def load_tokenizer(model_name: str) -> Any:
+    """Return the tokenizer of a model, without building it.
 
     Args:
         model_name: As `build_clip` takes it.
 
     Raises:
-        ConfigError: There is no such model, or its config can't be used.
+        ConfigError: There is no such model, or it needs an extra that isn't installed.
+        WeightsError: The tokenizer can't be had.
     """
-    if MINI_MODEL not in open_clip.list_models():
-        open_clip.add_model_config(MINI_FOLDER / f"{MINI_MODEL}.json")
-    if model_name.startswith(SCHEMAS):
-        return model_name
-    if model_name.endswith(".json"):
-        path = Path(model_name)
-        try:
-            keys = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"The model config {model_name} can't be read: {error}.") from error
-        held = keys if isinstance(keys, dict) else {}
-        missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in held]
-        if missing:
-            raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see those of open_clip.")
-        known = open_clip.get_model_config(path.stem)
-        if known is not None and known != keys:
-            raise ConfigError(
-                f"The model config {model_name} differs from the model {path.stem!r} that is known already, "
-                "and models are known by their file's name; rename the file."
-            )
-        if known is None:
-            open_clip.add_model_config(path)
-        return path.stem
-    if model_name not in open_clip.list_models():
-        raise ConfigError(
-            f"There is no model {model_name!r}.{did_you_mean(model_name, open_clip.list_models())} "
-            "Give an open_clip architecture, hf-hub:ORG/NAME, local-dir:PATH, or a model config (.json)."
-        )
-    return model_name
+    name = register_model(model_name)
+    with _told(name, "'s tokenizer", None) as config:
+        check_extra(name, config)
+        return open_clip.get_tokenizer(name)
+
+
+@contextmanager
+def _told(name: str, what: str, tag: str | None) -> Iterator[dict[str, Any]]:
+    """Yield a model's config with the hub at hand and the log quiet; whatever goes wrong is told in one sentence."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)  # open_clip warns of random weights, which null asks for, and logs what it raises
+    try:
+        config: dict[str, Any] = {} if name.startswith(HUB) else open_clip.get_model_config(name)
+        with asked_once(needs_hub(name, tag, config)):
+            try:
+                yield open_clip.get_model_config(name) if name.startswith(HUB) else config
+            except StarftError:
+                raise
+            except Exception as error:  # the network, a hub's files and a person's model config share no base
+                raise WeightsError(
+                    f"The model {name}{what} can't be loaded: {why(error)}.{near_hub_names(name)} {OFFLINE}"
+                ) from error
+    finally:
+        root.setLevel(level)
 
 
 def _local_weights(name: str, pretrained: str) -> Path | None:
@@ -100,8 +105,9 @@ def _local_weights(name: str, pretrained: str) -> Path | None:
     if open_clip.get_pretrained_cfg(name, pretrained):
         return None
     known = [MINI_TAG] if name == MINI_MODEL else tags
+    near = did_you_mean(pretrained, known) or near_paths(Path(pretrained))
     raise ConfigError(
-        f"{pretrained!r} is neither a file nor a tag of weights for {name}.{did_you_mean(pretrained, known)} "
+        f"{pretrained!r} is neither a file nor a tag of weights for {name}.{near} "
         f"Its tags: {', '.join(known) or 'none'}."
     )
 
@@ -129,34 +135,20 @@ def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
     return path
 
 
-def _create(name: str, pretrained: str | None, quick_gelu: bool) -> tuple[nn.Module, Tokenize]:
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.CRITICAL)  # open_clip warns of random weights, which null asks for, and logs what it raises
-    try:
-        model: nn.Module = open_clip.create_model(
-            name,
-            pretrained=pretrained,
-            force_quick_gelu=quick_gelu,
-            require_pretrained=pretrained is not None or name.startswith(SCHEMAS),
-        )
-        return model, open_clip.get_tokenizer(name)
-    except Exception as error:  # the network, a hub's files and a person's model config share no base
-        raise WeightsError(
-            f"The model {name} with weights {pretrained!r} can't be loaded: {_first_line(error)} "
-            "Without a network, give pretrained a local weight file or model_name a local-dir:PATH."
-        ) from error
-    finally:
-        root.setLevel(level)
-
-
 def _load(model: nn.Module, path: Path) -> None:
+    if _holds_code(path):
+        raise WeightsError(
+            f"The weights {path} are a TorchScript archive, which holds code, as OpenAI's own downloads do; "
+            "turn it into a plain weight file first, see docs/models.md."
+        )
     try:
         load_checkpoint(model, str(path), strict=True, weights_only=True)
     except Exception as error:  # safetensors, pickle, zip and size errors share no base
-        raise WeightsError(f"The weights {path} don't load into this model: {_first_line(error)}") from error
+        raise WeightsError(f"The weights {path} don't load into this model: {why(error)}.") from error
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".:") + "."
+def _holds_code(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name or name.endswith("constants.pkl") for name in archive.namelist())

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, Self
 
 import open_clip
 import torch
+from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Tokenize = Callable[[list[str]], Tensor]
+
+POOLED = ("argmax", "eos")
+"""Ways of pooling that take a token of the caption itself, the end."""
 
 
 class ClipEncoder(nn.Module):
@@ -17,7 +21,7 @@ class ClipEncoder(nn.Module):
 
     Args:
         model: Any open_clip model.
-        tokenize: Turns captions into token ids (N, context length), zero-padded behind the end.
+        tokenize: Turns captions into token ids (N, context length), padded behind the end.
         trim: Cut padding off token rows where the tower allows it.
     """
 
@@ -28,11 +32,23 @@ class ClipEncoder(nn.Module):
         self.trim = trim
         self._tokens: dict[str, Tensor] = {}
 
+    def train(self, mode: bool = True) -> Self:
+        """Train what is trained: a part that is frozen as a whole stays in eval mode.
+
+        So its batch norms keep their statistics, and its dropout drops nothing.
+        """
+        super().train(mode)
+        for part in self.model.modules():
+            parameters = list(part.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                part.eval()
+        return self
+
     @property
     def logit_scale(self) -> Tensor:
         """The factor on cosine similarities, exponentiated; a scalar."""
         scale: Tensor = self.model.logit_scale
-        return scale.float().exp()
+        return scale.float().exp().reshape(())
 
     @property
     def device(self) -> torch.device:
@@ -48,8 +64,9 @@ class ClipEncoder(nn.Module):
         """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
         distinct = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
         tokens = self._tokenized(list(distinct))
-        if self.trim and _is_causal(self.model):
-            encoded = _encode_trimmed(self.model, tokens, self.device)
+        tower = text_tower_of(self.model)
+        if self.trim and _is_causal(tower):
+            encoded = _encode_trimmed(tower, tokens, self.device)
         else:
             encoded = self.model.encode_text(tokens.to(self.device, non_blocking=True))
         features = F.normalize(encoded, dim=-1)
@@ -77,7 +94,7 @@ class Twin(ClipEncoder):
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> "Twin":
+    def train(self, mode: bool = True) -> Self:
         """Stay in eval mode, whatever ``mode`` says."""
         return super().train(False)
 
@@ -96,25 +113,53 @@ class Twin(ClipEncoder):
         return super().encode_text(captions)
 
 
-def _is_causal(model: Any) -> bool:
-    """Return whether the text tower pools the end token and no token looks at what comes behind it."""
-    return isinstance(model, open_clip.CLIP) and model.attn_mask is not None and model.text_pool_type == "argmax"
+def text_tower_of(model: Any) -> Any:
+    """Return what holds the text tower's parts: a module of its own, or the model itself in open_clip's plain CLIP.
+
+    Args:
+        model: Any open_clip model.
+    """
+    return model.text if hasattr(model, "text") else model
 
 
-def _encode_trimmed(model: Any, tokens: Tensor, device: torch.device) -> Tensor:
+def _is_causal(tower: Any) -> bool:
+    """Return whether the text tower pools a token of the caption and no token looks at what comes behind it.
+
+    That is so for CLIP's own kind. It isn't for SigLIP and others without a causal mask, for towers of transformers,
+    for CoCa's class token, which stands behind the padding, and for towers that pool the last place whatever is there.
+    """
+    if not isinstance(tower, open_clip.CLIP | TextTransformer):
+        return False
+    return tower.attn_mask is not None and getattr(tower, "cls_emb", None) is None and _pooling(tower) in POOLED
+
+
+def _pooling(tower: Any) -> str:
+    return str(tower.text_pool_type if isinstance(tower, open_clip.CLIP) else tower.pool_type)
+
+
+def _pooled(tower: Any, tokens: Tensor) -> Tensor:
+    """Return the place (N,) in each row of token ids (N, L) that the tower pools, as open_clip finds it."""
+    if _pooling(tower) == "argmax":
+        return tokens.argmax(dim=-1)
+    end: int = tower.text_eos_id if isinstance(tower, open_clip.CLIP) else tower.eos_id
+    return tokens.eq(end).int().argmax(dim=-1)
+
+
+def _encode_trimmed(tower: Any, tokens: Tensor, device: torch.device) -> Tensor:
     """Return text features (N, D), not normalised, of token ids (N, context length) on the host.
 
-    Columns that are padding in every row are cut first: same features, less work. That is done on the host, so that
-    nothing waits for the device.
+    Columns behind the last pooled place of all rows are cut first: same features, less work, whatever the padding is.
+    That is done on the host, so that nothing waits for the device.
     """
-    length = int(tokens.argmax(dim=-1).max()) + 1
+    places = _pooled(tower, tokens)
+    length = int(places.max()) + 1
     tokens = tokens[:, :length].to(device, non_blocking=True)
-    x: Tensor = model.token_embedding(tokens) + model.positional_embedding[:length]
-    x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
-    x = model.ln_final(x)
-    x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
-    if model.text_projection is None:
+    x: Tensor = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+    x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
+    x = tower.ln_final(x)
+    x = x[torch.arange(len(x), device=x.device), places.to(device, non_blocking=True)]
+    if tower.text_projection is None:
         return x
-    projection = model.text_projection
+    projection = tower.text_projection
     projected: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
     return projected

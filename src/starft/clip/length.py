@@ -1,13 +1,10 @@
 """How long a caption may be: text beyond a model's context is cut off in silence, so it is measured before."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import open_clip
 from torch import Tensor
 
-from starft.clip.build import register_model
-from starft.errors import ConfigError
+from starft.clip.build import load_tokenizer
 
 CHUNK = 4096
 
@@ -19,18 +16,12 @@ class CaptionRuler:
         model_name: As `build_clip` takes it.
 
     Raises:
-        ConfigError: There is no such model, or its tokenizer can't be had.
+        ConfigError: There is no such model, or it needs an extra that isn't installed.
+        WeightsError: Its tokenizer can't be had.
     """
 
     def __init__(self, model_name: str) -> None:
-        name = register_model(model_name)
-        try:
-            self._tokenize: Any = open_clip.get_tokenizer(name)
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise ConfigError(
-                f"The tokenizer of {model_name} can't be loaded: {why}; without a network, give another model."
-            ) from error
+        self._tokenize = load_tokenizer(model_name)
         self.context: int = self._tokenize.context_length
         """How many tokens fit, start and end included."""
 

@@ -1,0 +1,106 @@
+"""Which names of models there are, and what is wrong with those that aren't."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from starft.clip.hub import HUB, LOCAL
+from starft.errors import ConfigError, WeightsError, did_you_mean
+from starft.resources import PACKAGE
+
+MINI_MODEL = "starft-mini"
+"""Name of the embedded world's model config."""
+
+MINI_FOLDER = PACKAGE / "mini"
+SCHEMAS = (HUB, LOCAL)
+FOLDER_CONFIG = "open_clip_config.json"
+PARTS = ("embed_dim", "vision_cfg", "text_cfg")
+
+
+def register_model(model_name: str) -> str:
+    """Return the name under which open_clip knows the model, after telling it of a model config file.
+
+    Args:
+        model_name: As `build_clip` takes it.
+
+    Raises:
+        ConfigError: There is no such model, or its config can't be used.
+        WeightsError: There is no such folder, or it holds no model.
+    """
+    if MINI_MODEL not in open_clip.list_models():
+        open_clip.add_model_config(MINI_FOLDER / f"{MINI_MODEL}.json")
+    if model_name.startswith(LOCAL):
+        _check_folder(Path(model_name.removeprefix(LOCAL)))
+        return model_name
+    if model_name.startswith(HUB):
+        return model_name
+    if is_path(model_name):
+        return _register_file(model_name)
+    if model_name not in open_clip.list_models():
+        raise ConfigError(
+            f"There is no model {model_name!r}.{did_you_mean(model_name, open_clip.list_models())} "
+            "Give an open_clip architecture, hf-hub:ORG/NAME, local-dir:PATH, or a model config (.json)."
+        )
+    return model_name
+
+
+def is_path(model_name: str) -> bool:
+    """Return whether a model is named by where it lies, so that its name changes when it is moved.
+
+    Args:
+        model_name: As `build_clip` takes it.
+    """
+    return model_name.startswith(LOCAL) or model_name.endswith(".json")
+
+
+def near_paths(path: Path) -> str:
+    """Return a suggestion for a path that doesn't exist from what lies beside it.
+
+    Args:
+        path: What the person wrote.
+    """
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    return did_you_mean(path.name, (beside.name for beside in path.parent.iterdir()))
+
+
+def _register_file(model_name: str) -> str:
+    path = Path(model_name)
+    try:
+        keys = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The model config {model_name} can't be read: {error}.{near_paths(path)}") from error
+    held: dict[str, Any] = keys if isinstance(keys, dict) else {}
+    if "model_cfg" in held:
+        raise ConfigError(
+            f"The model config {model_name} is that of a folder; keep it as {FOLDER_CONFIG} beside its weights "
+            f"and give model_name {LOCAL}{path.parent}."
+        )
+    missing = [key for key in PARTS if key not in held]
+    if missing:
+        raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see those of open_clip.")
+    known = open_clip.get_model_config(path.stem)
+    if known is not None and known != keys:
+        raise ConfigError(
+            f"The model config {model_name} differs from the model {path.stem!r} that is known already, "
+            "and models are known by their file's name; rename the file."
+        )
+    if known is None:
+        open_clip.add_model_config(path)
+    return path.stem
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise WeightsError(f"The model folder {folder} doesn't exist; check its path.{near_paths(folder)}")
+    path = folder / FOLDER_CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"The model folder {folder} has no readable {FOLDER_CONFIG}: {error}.") from error
+    held = config.get("model_cfg") if isinstance(config, dict) else None
+    missing = [key for key in PARTS if not isinstance(held, dict) or key not in held]
+    if missing:
+        raise WeightsError(f"{path} must hold model_cfg with {', '.join(PARTS)}; it lacks {', '.join(missing)}.")

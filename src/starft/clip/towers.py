@@ -1,0 +1,145 @@
+"""The parts of a model's two towers: freezing some of them, and trading time for memory in the others."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from open_clip.hf_configs import arch_dict
+from open_clip.hf_model import HFTextEncoder
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from timm.models import group_parameters
+from torch import nn
+
+from starft.clip.encoder import text_tower_of
+from starft.errors import ConfigError
+
+Part = nn.Module | nn.Parameter
+STEM = 1
+"""How many of a tower's parts come before its blocks."""
+
+
+def freeze_unread(model: Any) -> None:
+    """Freeze what no loss of ours reads, so that no process waits for its gradient: SigLIP's bias, CoCa's decoder.
+
+    A bias that all logits share drops out of every softmax, and all losses here are softmax ones.
+
+    Args:
+        model: Any open_clip model.
+    """
+    for part in (getattr(model, "logit_bias", None), getattr(model, "text_decoder", None)):
+        if part is not None:
+            part.requires_grad_(False)
+
+
+def freeze(
+    model: Any, text_tower: bool = False, image_tower: bool = False, text_blocks: int = 0, image_blocks: int = 0
+) -> None:
+    """Freeze one tower with its projection, or the first blocks of one and all before them.
+
+    A block is a residual block, or what timm lists as one layer of its model.
+
+    Args:
+        model: Any open_clip model.
+        text_tower: The whole text tower.
+        image_tower: The whole image tower.
+        text_blocks: How many blocks of the text tower.
+        image_blocks: How many blocks of the image tower.
+
+    Raises:
+        ConfigError: There are fewer blocks.
+    """
+    text = text_tower_of(model)
+    if text_tower:
+        names = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
+        _freeze([text] if text is not model else [getattr(model, name) for name in names])
+    if image_tower:
+        _freeze([model.visual])
+    if text_blocks:
+        _freeze_first("freeze_text_blocks", "text tower", _text_parts(text), text_blocks)
+    if image_blocks:
+        _freeze_first("freeze_image_blocks", "image tower", _image_parts(model.visual), image_blocks)
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Keep a block's input only and compute the rest again on the way back: less memory, a third more time.
+
+    Args:
+        model: Any open_clip model.
+
+    Raises:
+        ConfigError: A tower can't.
+    """
+    visual, text = model.visual, text_tower_of(model)
+    if isinstance(visual, ModifiedResNet):
+        raise _no_checkpointing("CLIP's ResNets")
+    if isinstance(visual, TimmModel):
+        try:
+            visual.trunk.set_grad_checkpointing(True)
+        except (AssertionError, AttributeError, TypeError) as error:
+            raise _no_checkpointing(f"timm's {type(visual.trunk).__name__}") from error
+    else:
+        visual.set_grad_checkpointing(True)
+    if isinstance(text, HFTextEncoder):
+        transformer = text.transformer
+        newer = getattr(transformer, "activation_checkpointing_enable", None)  # transformers from 5 on
+        (newer or transformer.gradient_checkpointing_enable)()
+    else:
+        text.transformer.grad_checkpointing = True
+
+
+def compile_towers(model: Any) -> None:
+    """Compile both towers in place, when they are first used; names of weights stay as they are.
+
+    Args:
+        model: Any open_clip model.
+    """
+    text = text_tower_of(model)
+    model.visual.compile()
+    (text if isinstance(text, HFTextEncoder) else text.transformer).compile()
+
+
+def _freeze(parts: Sequence[Part | None]) -> None:
+    for part in parts:
+        if part is not None:
+            part.requires_grad_(False)
+
+
+def _freeze_first(argument: str, tower: str, parts: Sequence[Sequence[Part]], count: int) -> None:
+    blocks = len(parts) - STEM
+    if not 0 < count <= blocks:
+        raise ConfigError(f"{argument} must lie in 0..{blocks}, the blocks of this {tower}; got {count}.")
+    for part in parts[: STEM + count]:
+        _freeze(part)
+
+
+def _image_parts(visual: Any) -> list[list[Part]]:
+    """Return the stem, then the blocks; the last norm comes with timm's last block, and isn't listed in the others."""
+    if isinstance(visual, VisionTransformer):
+        stem = [visual.conv1, visual.class_embedding, visual.positional_embedding, visual.ln_pre]
+        return [stem, *([block] for block in visual.transformer.resblocks)]
+    if isinstance(visual, ModifiedResNet):
+        stem = [visual.conv1, visual.bn1, visual.conv2, visual.bn2, visual.conv3, visual.bn3]
+        stages = (visual.layer1, visual.layer2, visual.layer3, visual.layer4)
+        return [stem, *([block] for stage in stages for block in stage)]
+    if not isinstance(visual, TimmModel) or not hasattr(visual.trunk, "group_matcher"):
+        raise ConfigError(f"Blocks of {type(visual).__name__} aren't known; set freeze_image_blocks to 0.")
+    layers = group_parameters(visual.trunk, visual.trunk.group_matcher())
+    return [[visual.trunk.get_parameter(name) for name in layers[layer]] for layer in sorted(layers)]
+
+
+def _text_parts(text: Any) -> list[list[Part]]:
+    """Return the embeddings, then the blocks; what comes behind the last block isn't listed."""
+    if isinstance(text, HFTextEncoder):
+        names = arch_dict[text.config.model_type]["config_names"]
+        encoder = getattr(text.transformer, "encoder", text.transformer)
+        embeddings = getattr(text.transformer, names["token_embeddings_attr"])
+        return [[embeddings], *([block] for block in getattr(encoder, names["layer_attr"]))]
+    stem = [text.token_embedding, text.positional_embedding]
+    if getattr(text, "cls_emb", None) is not None:
+        stem.append(text.cls_emb)
+    return [stem, *([block] for block in text.transformer.resblocks)]
+
+
+def _no_checkpointing(what: str) -> ConfigError:
+    return ConfigError(f"{what} can't recompute activations; set gradient_checkpointing to false.")
