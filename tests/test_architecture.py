@@ -22,7 +22,7 @@ ORDER = [
     "losses",
     "regularizers",
     "metrics",
-    "evaluation optim weights",
+    "evaluation optim weights probe",
     "checkpoints",
     "finetune",
     "data",

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -29,8 +30,9 @@ from starft.evaluation import Evaluator
 from starft.losses import Contrastive, CrossEntropy, Term
 from starft.optim import parameter_groups, warmup_cosine
 from starft.pools import load_pools
+from starft.probe import STRENGTHS, check_strengths, fit_probe, rows_of
 from starft.teachers import Teacher
-from starft.types import Batch, FinetuneData, ImagePreprocessing
+from starft.types import Batch, FinetuneData, ImagePreprocessing, PlainTrainingData
 
 Named = TypeVar("Named")
 
@@ -45,6 +47,10 @@ class FinetuneModule(L.LightningModule):
             ``local-dir:`` models bring their own.
         head: ``text`` re-makes the zero-shot head from the tuned text tower; ``linear`` starts from the zero-shot head
             times exp(logit_scale) and is trained.
+        head_start: What the linear head starts from: ``zero_shot``, or ``probe``, a logistic regression on the frozen
+            features of the training images (LP-FT).
+        probe_strengths: Values of C that the probe tries, inverse strengths of its L2 penalty; the first validation set
+            that has the training classes and isn't OOD chooses. Null takes LP-FT's 100 from 1e-7 to 100.
         lr: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         decay_one_dimensional: Decay vectors and scalars too, as the paper does.
@@ -70,6 +76,8 @@ class FinetuneModule(L.LightningModule):
         model_name: str = "ViT-B-16",
         pretrained: str | None = "openai",
         head: Literal["text", "linear"] = "text",
+        head_start: Literal["zero_shot", "probe"] = "zero_shot",
+        probe_strengths: list[float] | None = None,
         lr: float = 1e-5,
         weight_decay: float = 0.1,
         decay_one_dimensional: bool = True,
@@ -101,8 +109,12 @@ class FinetuneModule(L.LightningModule):
         for template in templates or []:
             if template.count("{}") != 1:
                 raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")
+        if head_start == "probe" and head != "linear":
+            raise ConfigError(f"head_start probe is for the linear head; the head is {head!r}, set head to linear.")
+        self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
+        check_strengths(self.probe_strengths)
         self.save_hyperparameters(ignore=["objective", "regularizers"])
-        self.model_name, self.pretrained, self.head = model_name, pretrained, head
+        self.model_name, self.pretrained, self.head, self.head_start = model_name, pretrained, head, head_start
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
         self.pool = load_pools(pool) if pool is not None else None
@@ -170,6 +182,37 @@ class FinetuneModule(L.LightningModule):
             self.linear_head = nn.Parameter(rows.clone())
             for teacher in self._followers():
                 teacher.linear_head = rows.clone()
+
+    def on_fit_start(self) -> None:
+        """Start the linear head from a probe where that is asked for; a run that is continued has its head already."""
+        if self.head_start == "probe" and self.trainer.ckpt_path is None:
+            self._start_from_probe()
+
+    def _start_from_probe(self) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        chosen_on = [at for at, one in enumerate(data.val_sets) if one.class_names == self.class_names and not one.ood]
+        if not isinstance(data, PlainTrainingData) or not chosen_on:
+            raise ConfigError(
+                f"head_start probe chooses its C on a validation set with the training classes that isn't OOD, and "
+                f"{type(data).__name__} has none; set head_start to zero_shot, or give it one."
+            )
+        train, val = (
+            rows_of(loader, self._frozen_features)
+            for loader in (data.plain_train_dataloader(), data.val_dataloader()[chosen_on[0]])  # type: ignore[attr-defined]
+        )
+        probe = fit_probe(train, val, self.class_names, self.probe_strengths)
+        rank_zero_info(f"Linear probe: C {probe.strength:.3g}, validation accuracy {probe.accuracy:.3f}.")
+        assert self.linear_head is not None, "describe comes first"
+        with torch.no_grad():
+            self.linear_head.copy_(probe.head)
+            for teacher in self._followers():
+                teacher.linear_head = self.linear_head.detach().clone()
+
+    def _frozen_features(self, batch: Batch) -> Tensor:
+        precision = self.trainer.precision_plugin
+        images: Tensor = precision.convert_input(batch["image"].to(self.device))
+        with precision.forward_context():
+            return self.twin.encode_image(images)
 
     # --- training -----------------------------------------------------------------------------------------------------
 
