@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from starft import regularizers
 from starft.context import Progress
 from starft.errors import ConfigError
 from starft.losses import Contrastive, CrossEntropy, Term
 from starft.regularizers import SpuriosityAlignment
 
-TERMS = (Term, CrossEntropy, Contrastive, SpuriosityAlignment)
+TERMS = (Term, CrossEntropy, Contrastive, *(getattr(regularizers, name) for name in regularizers.__all__))
 BAD_WEIGHTS = (-1.0, -1e-9, math.nan, math.inf, -math.inf)
 
 
@@ -33,6 +34,10 @@ def context(**given: Any) -> Any:
 
 
 # weights and schedules
+
+
+def test_the_regularizers_are_among_the_terms() -> None:
+    assert {SpuriosityAlignment, regularizers.KD, regularizers.Tracer} < set(TERMS)
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.__name__)
@@ -94,7 +99,7 @@ def test_the_paper_s_defaults() -> None:
 
 def test_a_term_holds_no_weights_of_its_own() -> None:
     """Else they would be trained, decayed and counted."""
-    assert [list(term().state_dict()) for term in TERMS] == [[], [], [], []]
+    assert [list(term().state_dict()) for term in TERMS] == [[]] * len(TERMS)
 
 
 # cross-entropy
