@@ -88,7 +88,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 STOPS = [(config, stop) for config in ("starft", "starft_ce") for stop in (2, 4, 5)]
 """In the middle, at the end and at the start of an epoch."""
 
-FOLLOWED = {"carot": "exponential_average", "tracer": "weighted_average"}
+FOLLOWED = {"tracer": "weighted_average"}
 """Config -> its teacher that follows the student."""
 
 
