@@ -36,7 +36,8 @@ def name_of(config: Path) -> str:
 
 
 def test_configs_were_found() -> None:
-    assert {"ce", "flyp", "pretrain", "starft", "starft_ce", "zeroshot"} <= {path.stem for path in CONFIGS}
+    rivals = {"l2_sp", "kd", "feature_distillation", "car_ft", "lipsum_ft", "carot", "tracer", "linear_probe", "lp_ft"}
+    assert {"ce", "flyp", "pretrain", "starft", "starft_ce", "zeroshot", *rivals} <= {path.stem for path in CONFIGS}
     assert verb_of(ROOT / "lightning_configs" / "mini" / "zeroshot.yaml") == "test"
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from starft import functional
-from starft.functional import contrastive_loss, spuriosity_alignment
+from starft.functional import contrastive_loss, distillation, pair_logits, spuriosity_alignment
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.npz"
 CASES = ("small", "batch", "binary", "one_class", "distinct")
@@ -268,6 +268,35 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         spuriosity_alignment(a, a, b, b, 1.0)
     with pytest.raises(ValueError, match=r"labels must have shape \(4,\).* got \(4, 1\)"):
         spuriosity_alignment(a, a, a, a, 1.0, torch.zeros(4, 1))
+
+
+# distillation
+
+
+def test_distillation_runs_in_float32_whatever_autocast_says() -> None:
+    """100 and 99.9 are one number in bfloat16 products; the loss must see the difference."""
+    image, text, *_ = features(11, 6, 4, torch.float32)
+    plain = pair_logits(image, text, 100.0)
+    loss = distillation(plain, plain.flip(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (image @ text.T).dtype == torch.bfloat16  # autocast is on around the calls
+        assert torch.equal(pair_logits(image, text, 100.0), plain)
+        assert torch.equal(distillation(plain, plain.flip(0)), loss)
+    assert loss.dtype == torch.float32
+    assert distillation(plain.bfloat16(), plain.bfloat16()).dtype == torch.float32
+    assert distillation(plain.double(), plain.double()).dtype == torch.float64
+
+
+def test_distillation_of_equal_logits_is_zero_to_the_bit() -> None:
+    logits = 100 * features(12, 50, 7, torch.float32)[0]
+    for temperature in (0.5, 1.0, 3.0):
+        assert distillation(logits, logits.clone(), temperature).item() == 0.0
+    assert distillation(torch.zeros(0, 3), torch.zeros(0, 3)).item() == 0.0
+
+
+def test_distillation_refuses_logits_of_other_shapes() -> None:
+    with pytest.raises(ValueError, match=r"student_logits and teacher_logits .* got \(4, 4\) and \(4, 3\)"):
+        distillation(torch.eye(4), torch.ones(4, 3))
 
 
 def test_examples_in_the_docstrings() -> None:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from starft import regularizers
 from starft.context import Progress
 from starft.errors import ConfigError
 from starft.losses import Contrastive, CrossEntropy, Term
 from starft.regularizers import SpuriosityAlignment
 
-TERMS = (Term, CrossEntropy, Contrastive, SpuriosityAlignment)
+TERMS = (Term, CrossEntropy, Contrastive, *(getattr(regularizers, name) for name in regularizers.__all__))
 BAD_WEIGHTS = (-1.0, -1e-9, math.nan, math.inf, -math.inf)
 
 
@@ -33,6 +34,10 @@ def context(**given: Any) -> Any:
 
 
 # weights and schedules
+
+
+def test_the_regularizers_are_among_the_terms() -> None:
+    assert {SpuriosityAlignment, regularizers.KD, regularizers.Tracer} < set(TERMS)
 
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term.__name__)
@@ -94,7 +99,7 @@ def test_the_paper_s_defaults() -> None:
 
 def test_a_term_holds_no_weights_of_its_own() -> None:
     """Else they would be trained, decayed and counted."""
-    assert [list(term().state_dict()) for term in TERMS] == [[], [], [], []]
+    assert [list(term().state_dict()) for term in TERMS] == [[]] * len(TERMS)
 
 
 # cross-entropy
@@ -149,19 +154,19 @@ def test_contrastive_by_its_formula() -> None:
 
 
 def alignment_context(labels: Tensor) -> Any:
+    scale = torch.tensor(10.0, dtype=torch.float64)
+    twin = SimpleNamespace(image_features=unit(5), spurious_features=unit(6), logit_scale=scale)
     return context(
         image_features=unit(3),
         spurious_features=unit(4),
-        twin_image_features=unit(5),
-        twin_spurious_features=unit(6),
-        twin=SimpleNamespace(logit_scale=torch.tensor(10.0, dtype=torch.float64)),
+        teacher={None: twin}.__getitem__,
         clip=SimpleNamespace(logit_scale=torch.tensor(99.0)),  # the student's scale has no part in it
         labels=labels,
     )
 
 
 def kl_by_hand(ctx: Any, masked: bool) -> float:
-    teacher = 10.0 * (ctx.twin_image_features @ ctx.twin_spurious_features.T).detach()
+    teacher = 10.0 * (ctx.teacher(None).image_features @ ctx.teacher(None).spurious_features.T).detach()
     student = 10.0 * (ctx.image_features @ ctx.spurious_features.T).detach()
     total = 0.0
     for i in range(6):
@@ -188,11 +193,11 @@ def test_alignment_trains_the_student_and_never_the_twin() -> None:
     SpuriosityAlignment()(ctx).backward()
     assert ctx.image_features.grad.abs().sum() > 0
     assert ctx.spurious_features.grad.abs().sum() > 0
-    assert ctx.twin_image_features.grad is None
-    assert ctx.twin_spurious_features.grad is None
+    assert ctx.teacher(None).image_features.grad is None
+    assert ctx.teacher(None).spurious_features.grad is None
 
 
 def test_alignment_of_a_student_like_its_twin_is_zero() -> None:
     ctx = alignment_context(torch.tensor([0, 0, 1, 2, 1, 0]))
-    ctx.image_features, ctx.spurious_features = ctx.twin_image_features, ctx.twin_spurious_features
+    ctx.image_features, ctx.spurious_features = ctx.teacher(None).image_features, ctx.teacher(None).spurious_features
     assert SpuriosityAlignment()(ctx).item() == pytest.approx(0.0, abs=1e-14)

@@ -85,8 +85,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 # Stopped at a chosen step, in this process
 
 
-@pytest.mark.parametrize("config", ["starft", "starft_ce"])
-@pytest.mark.parametrize("stop", [2, 4, 5], ids=["mid-epoch", "end-of-epoch", "start-of-epoch"])
+STOPS = [(config, stop) for config in ("starft", "starft_ce") for stop in (2, 4, 5)]
+"""In the middle, at the end and at the start of an epoch."""
+
+FOLLOWED = {"tracer": "weighted_average"}
+"""Config -> its teacher that follows the student."""
+
+
+@pytest.mark.parametrize(("config", "stop"), [*STOPS, *((config, 5) for config in FOLLOWED)])
 def test_stopped_at_a_step(
     config: str,
     stop: int,
@@ -117,6 +123,8 @@ def test_stopped_at_a_step(
     ended, expected = final_state(run), final_state(reference)
     assert expected["global_step"] == 12
     assert ("linear_head" in expected["state_dict"]) == (config == "starft_ce")
+    teachers = {key.split(".")[1] for key in expected["state_dict"] if key.startswith("teachers.")}
+    assert teachers == ({FOLLOWED[config]} if config in FOLLOWED else set()), "teachers are compared"
     assert len(expected["optimizer_states"][0]["state"]) > 50, "the optimizer's moments are compared"
     assert differences(ended, expected) == []
     best, best_expected = (torch.load(f / "checkpoints" / "best.ckpt", weights_only=True) for f in (run, reference))

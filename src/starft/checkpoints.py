@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
 
 from starft.clip import Twin
 from starft.clip.names import is_path
@@ -20,6 +20,7 @@ from starft.files import replace_file
 
 KEY = "starft"
 TWIN = "twin."
+TEACHERS = "teachers."
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,32 @@ def refill_twin(
         )
     checkpoint["state_dict"].update({f"{TWIN}{key}": value for key, value in twin.state_dict().items()})
     return facts
+
+
+def match_teachers(checkpoint: dict[str, Any], teachers: nn.Module, continues: bool) -> None:
+    """Refuse to continue training with other teachers than a checkpoint holds; elsewhere nobody reads them.
+
+    Args:
+        checkpoint: Lightning's checkpoint, changed in place.
+        teachers: Those of this run that follow the student, by name.
+        continues: Whether training goes on from here.
+
+    Raises:
+        WeightsError: Training would go on with other teachers.
+    """
+    state = checkpoint["state_dict"]
+    live = {f"{TEACHERS}{key}": value for key, value in teachers.state_dict().items()}
+    held = [key for key in state if key.startswith(TEACHERS)]
+    if continues and set(held) != live.keys():
+        theirs, ours = (", ".join(dict.fromkeys(key.split(".")[1] for key in keys)) or "none" for keys in (held, live))
+        raise WeightsError(
+            f"The checkpoint's run has teachers that follow the student: {theirs}; the config asks for: {ours}. "
+            "Continue it with its own config, or start a new run."
+        )
+    if not continues:
+        for key in held:
+            del state[key]
+        state.update(live)
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

@@ -1,12 +1,13 @@
 """What a term may read at one training step; features are computed once, when first asked for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import Tensor
 
-from starft.clip import ClipEncoder, Twin, zero_shot_head
+from starft.clip import ClipEncoder, zero_shot_head
+from starft.teachers import Teacher, TeacherRule
 from starft.types import Batch
 
 
@@ -43,17 +44,20 @@ class StepContext:
         class_names: The C training classes, in label order.
         templates: Caption templates of the text head.
         progress: How far the run is.
+        teachers: The teachers that follow the student, by their rules.
     """
 
     batch: Batch
     captions: Sequence[str]
     spurious_captions: Sequence[str]
     clip: ClipEncoder
-    twin: Twin
+    twin: Teacher
     linear_head: Tensor | None
     class_names: Sequence[str]
     templates: Sequence[str]
     progress: Progress
+    teachers: Mapping[TeacherRule, Teacher] = field(default_factory=dict)
+    _views: dict[TeacherRule | None, "TeacherView"] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def labels(self) -> Tensor:
@@ -76,19 +80,56 @@ class StepContext:
         return self.clip.encode_text(self.spurious_captions)
 
     @cached_property
-    def twin_image_features(self) -> Tensor:
-        """The twin's image features, without a graph."""
-        return self.twin.encode_image(self.batch["image"])
-
-    @cached_property
-    def twin_spurious_features(self) -> Tensor:
-        """The twin's features of the spurious captions, without a graph."""
-        return self.twin.encode_text(self.spurious_captions)
-
-    @cached_property
     def logits(self) -> Tensor:
         """Class logits of the head in use: the trained one, or the text tower's as it is at this step."""
         if self.linear_head is not None:
             return self.image_features @ self.linear_head.T
-        head = zero_shot_head(self.clip, self.class_names, self.templates)
-        return self.clip.logit_scale * self.image_features @ head.T
+        head = self.clip.logit_scale * zero_shot_head(self.clip, self.class_names, self.templates)
+        return self.image_features @ head.T
+
+    def teacher(self, rule: TeacherRule | None = None) -> "TeacherView":
+        """What a teacher makes of this batch; terms that name one teacher share its features.
+
+        Args:
+            rule: As the term's ``teacher`` has it; null for the frozen twin.
+        """
+        if rule not in self._views:
+            self._views[rule] = TeacherView(self.twin if rule is None else self.teachers[rule], self)
+        return self._views[rule]
+
+
+class TeacherView:
+    """One batch as a teacher sees it: the same features as `StepContext` has of the student, without a graph.
+
+    Args:
+        model: The teacher.
+        ctx: The step, for its images, captions and classes.
+    """
+
+    def __init__(self, model: Teacher, ctx: StepContext) -> None:
+        self.model, self._ctx = model, ctx
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The teacher's own factor on cosines; a scalar."""
+        return self.model.logit_scale
+
+    @cached_property
+    def image_features(self) -> Tensor:
+        """Image features."""
+        return self.model.encode_image(self._ctx.batch["image"])
+
+    @cached_property
+    def text_features(self) -> Tensor:
+        """Features of the clean captions."""
+        return self.model.encode_text(self._ctx.captions)
+
+    @cached_property
+    def spurious_features(self) -> Tensor:
+        """Features of the spurious captions."""
+        return self.model.encode_text(self._ctx.spurious_captions)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Class logits of the teacher's head; the frozen twin's is the zero-shot head."""
+        return self.image_features @ self.model.class_head(self._ctx.class_names, self._ctx.templates).T

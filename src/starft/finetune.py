@@ -2,27 +2,27 @@
 
 import math
 import re
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, TypeVar
 
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from starft.captions import CaptionSampler
-from starft.checkpoints import CheckpointFacts, fingerprint, refill_twin, strip_twin
+from starft.checkpoints import CheckpointFacts, fingerprint, match_teachers, refill_twin, strip_twin
 from starft.clip import (
-    Twin,
     build_clip,
     checkpoint_activations,
     compile_towers,
     freeze,
     freeze_unread,
     image_preprocessing,
-    zero_shot_head,
 )
 from starft.context import Progress, StepContext
 from starft.errors import ConfigError, WeightsError
@@ -30,7 +30,11 @@ from starft.evaluation import Evaluator
 from starft.losses import Contrastive, CrossEntropy, Term
 from starft.optim import parameter_groups, warmup_cosine
 from starft.pools import load_pools
-from starft.types import Batch, FinetuneData, ImagePreprocessing
+from starft.probe import STRENGTHS, check_strengths, fit_probe, rows_of
+from starft.teachers import Teacher
+from starft.types import Batch, FinetuneData, ImagePreprocessing, PlainTrainingData
+
+Named = TypeVar("Named")
 
 
 class FinetuneModule(L.LightningModule):
@@ -43,6 +47,10 @@ class FinetuneModule(L.LightningModule):
             ``local-dir:`` models bring their own.
         head: ``text`` re-makes the zero-shot head from the tuned text tower; ``linear`` starts from the zero-shot head
             times exp(logit_scale) and is trained.
+        head_start: What the linear head starts from: ``zero_shot``, or ``probe``, a logistic regression on the frozen
+            features of the training images (LP-FT).
+        probe_strengths: Values of C that the probe tries, inverse strengths of its L2 penalty; the first validation set
+            that has the training classes and isn't OOD chooses. Null takes LP-FT's 100 from 1e-7 to 100.
         lr: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         decay_one_dimensional: Decay vectors and scalars too, as the paper does.
@@ -68,6 +76,8 @@ class FinetuneModule(L.LightningModule):
         model_name: str = "ViT-B-16",
         pretrained: str | None = "openai",
         head: Literal["text", "linear"] = "text",
+        head_start: Literal["zero_shot", "probe"] = "zero_shot",
+        probe_strengths: list[float] | None = None,
         lr: float = 1e-5,
         weight_decay: float = 0.1,
         decay_one_dimensional: bool = True,
@@ -99,17 +109,24 @@ class FinetuneModule(L.LightningModule):
         for template in templates or []:
             if template.count("{}") != 1:
                 raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")
+        if head_start == "probe" and head != "linear":
+            raise ConfigError(f"head_start probe is for the linear head; the head is {head!r}, set head to linear.")
+        self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
+        check_strengths(self.probe_strengths)
         self.save_hyperparameters(ignore=["objective", "regularizers"])
-        self.model_name, self.pretrained, self.head = model_name, pretrained, head
+        self.model_name, self.pretrained, self.head, self.head_start = model_name, pretrained, head, head_start
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
         self.pool = load_pools(pool) if pool is not None else None
         self.clip = build_clip(model_name, pretrained, trim_captions)
-        self.twin = Twin(self.clip)
+        self.twin = Teacher(self.clip)
         self._twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
         model = self.clip.model
         objective = objective or Contrastive()
-        self.terms = nn.ModuleDict(_by_name([objective, *(regularizers or [])]))
+        terms = [objective, *(regularizers or [])]
+        rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
+        self.terms = nn.ModuleDict(_by_name(terms))
+        self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in _by_name(rules).items()})
         freeze_unread(model)
         if head == "linear" and isinstance(objective, CrossEntropy) and not regularizers:
             # Nothing reads them: with several processes, each would wait for gradients that never come.
@@ -119,8 +136,8 @@ class FinetuneModule(L.LightningModule):
         if gradient_checkpointing:
             checkpoint_activations(model)
         if compile:
-            compile_towers(model)
-            compile_towers(self.twin.model)
+            for compiled in (self.clip, self.twin, *self._followers()):
+                compile_towers(compiled.model)
         self.clip.train()
         self.class_names: tuple[str, ...] = ()
         self.templates: tuple[str, ...] = tuple(templates or ())
@@ -161,8 +178,41 @@ class FinetuneModule(L.LightningModule):
         self.class_names, self.templates = class_names, templates
         if self.head == "linear":
             with torch.no_grad():
-                rows = self.twin.logit_scale * zero_shot_head(self.twin, class_names, templates)
-            self.linear_head = nn.Parameter(rows.float().clone())
+                rows = self.twin.class_head(class_names, templates).float()
+            self.linear_head = nn.Parameter(rows.clone())
+            for teacher in self._followers():
+                teacher.linear_head = rows.clone()
+
+    def on_fit_start(self) -> None:
+        """Start the linear head from a probe where that is asked for; a run that is continued has its head already."""
+        if self.head_start == "probe" and self.trainer.ckpt_path is None:
+            self._start_from_probe()
+
+    def _start_from_probe(self) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        chosen_on = [at for at, one in enumerate(data.val_sets) if one.class_names == self.class_names and not one.ood]
+        if not isinstance(data, PlainTrainingData) or not chosen_on:
+            raise ConfigError(
+                f"head_start probe chooses its C on a validation set with the training classes that isn't OOD, and "
+                f"{type(data).__name__} has none; set head_start to zero_shot, or give it one."
+            )
+        train, val = (
+            rows_of(loader, self._frozen_features)
+            for loader in (data.plain_train_dataloader(), data.val_dataloader()[chosen_on[0]])  # type: ignore[attr-defined]
+        )
+        probe = fit_probe(train, val, self.class_names, self.probe_strengths)
+        rank_zero_info(f"Linear probe: C {probe.strength:.3g}, validation accuracy {probe.accuracy:.3f}.")
+        assert self.linear_head is not None, "describe comes first"
+        with torch.no_grad():
+            self.linear_head.copy_(probe.head)
+            for teacher in self._followers():
+                teacher.linear_head = self.linear_head.detach().clone()
+
+    def _frozen_features(self, batch: Batch) -> Tensor:
+        precision = self.trainer.precision_plugin
+        images: Tensor = precision.convert_input(batch["image"].to(self.device))
+        with precision.forward_context():
+            return self.twin.encode_image(images)
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -205,7 +255,18 @@ class FinetuneModule(L.LightningModule):
             class_names=self.class_names,
             templates=self.templates,
             progress=progress,
+            teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
         )
+
+    def _followers(self) -> list[Teacher]:
+        return [teacher for teacher in self.teachers.values() if isinstance(teacher, Teacher)]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""
+        super().optimizer_step(*args, **kwargs)
+        total = int(self.trainer.estimated_stepping_batches)
+        for teacher in self._followers():
+            teacher.follow(self.clip, self.linear_head, self.global_step + 1, total)
 
     def _progress(self) -> Progress:
         epochs = self.trainer.max_epochs
@@ -280,6 +341,7 @@ class FinetuneModule(L.LightningModule):
                 f"The checkpoint was trained on the classes {_shorten(facts.class_names)}, the data have "
                 f"{_shorten(self.class_names)}; continue it on its own data, or start a new run."
             )
+        match_teachers(checkpoint, self.teachers, self._is_fitting())
 
     def _is_fitting(self) -> bool:
         return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
@@ -288,13 +350,13 @@ class FinetuneModule(L.LightningModule):
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates)
 
 
-def _by_name(terms: list[Term]) -> dict[str, Term]:
-    """Name each term for its class in snake case, numbered where two are of one class."""
-    named: dict[str, Term] = {}
-    for term in terms:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(term).__name__).lower()
+def _by_name(things: Iterable[Named]) -> dict[str, Named]:
+    """Name each thing for its class in snake case (``L2SP`` is ``l2_sp``), numbered where two are of one class."""
+    named: dict[str, Named] = {}
+    for thing in things:
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(thing).__name__).lower()
         copies = sum(other == name or other.startswith(f"{name}_") for other in named)
-        named[f"{name}_{copies + 1}" if copies else name] = term
+        named[f"{name}_{copies + 1}" if copies else name] = thing
     return named
 
 

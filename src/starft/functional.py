@@ -119,6 +119,51 @@ def spuriosity_alignment(
         return (torch.xlogy(target, target) - target * student.log_softmax(dim=1)).sum() / max(n, 1)
 
 
+def distillation(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return how far the student's distribution over K choices is from the teacher's.
+
+    With temperature t::
+
+        loss = t^2 / N sum_i KL(softmax_k teacher_ik / t || softmax_k student_ik / t)
+
+    Equal logits give 0 exactly.
+
+    Shapes: both (N, K); the result is a scalar of float32, or float64 if an input is. An empty batch gives 0.
+
+    Args:
+        student_logits: Of the model in training.
+        teacher_logits: Of its teacher; a constant, no gradient flows into it.
+        temperature: Divides both; above 0.
+
+    Raises:
+        ValueError: If the logits aren't two matrices of one shape.
+
+    Source: Hinton et al., 2015, arXiv 1503.02531.
+
+    Example:
+        >>> distillation(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]))  # tanh(1 / 2)
+        tensor(0.4621)
+    """
+    _check_shapes(student_logits=student_logits, teacher_logits=teacher_logits)
+    with torch.autocast(device_type=student_logits.device.type, enabled=False):
+        dtype = _dtype(student_logits, teacher_logits)
+        student = (student_logits.to(dtype) / temperature).log_softmax(dim=1)
+        teacher = (teacher_logits.to(dtype).detach() / temperature).log_softmax(dim=1)
+        return temperature**2 * (teacher.exp() * (teacher - student)).sum() / max(len(student), 1)
+
+
+def pair_logits(image_features: Tensor, text_features: Tensor, logit_scale: Tensor | float) -> Tensor:
+    """Return ``logit_scale * image_i . text_j``, (N, N), in float32 or float64 whatever autocast says.
+
+    Args:
+        image_features: (N, D), L2-normalised.
+        text_features: (N, D), L2-normalised.
+        logit_scale: Factor on the cosines, already exponentiated.
+    """
+    with torch.autocast(device_type=image_features.device.type, enabled=False):
+        return _logits(image_features, text_features, logit_scale, _dtype(image_features, text_features))
+
+
 def _dtype(*features: Tensor) -> torch.dtype:
     """Return float32, or float64 where a feature has it."""
     return reduce(torch.promote_types, (tensor.dtype for tensor in features), torch.float32)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from starft.context import Progress, StepContext
 from starft.errors import ConfigError
 from starft.functional import contrastive_loss
+from starft.teachers import TeacherRule
 
 Schedule = Literal["constant", "epoch", "step"]
 
@@ -26,6 +27,9 @@ class Term(nn.Module):
             e of E, so that the last epoch runs without the term (StarFT's recipe); ``step`` multiplies it by
             ``1 - s / S`` at step s of S.
     """
+
+    teacher: TeacherRule | None = None
+    """The rule of the teacher that the term reads; null where it reads the frozen twin, or none."""
 
     def __init__(self, weight: float = 1.0, schedule: Schedule = "constant") -> None:
         super().__init__()

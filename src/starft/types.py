@@ -1,5 +1,6 @@
 """What the data side and the training side agree on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -72,6 +73,15 @@ class PreprocessingModel(Protocol):
     @property
     def preprocessing(self) -> ImagePreprocessing:
         """How the model wants its images."""
+        ...
+
+
+@runtime_checkable
+class PlainTrainingData(Protocol):
+    """What is asked of a DataModule where something is fitted on the features of the training images."""
+
+    def plain_train_dataloader(self) -> Iterable[Batch]:
+        """Return every training image once, prepared as in evaluation."""
         ...
 
 

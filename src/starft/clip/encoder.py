@@ -63,17 +63,18 @@ class ClipEncoder(nn.Module):
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
         distinct = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-        tokens = self._tokenized(list(distinct))
-        tower = text_tower_of(self.model)
-        if self.trim and _is_causal(tower):
-            encoded = _encode_trimmed(tower, tokens, self.device)
-        else:
-            encoded = self.model.encode_text(tokens.to(self.device, non_blocking=True))
-        features = F.normalize(encoded, dim=-1)
+        features = self.encode_tokens(self._tokenized(list(distinct)))
         if len(distinct) == len(captions):
             return features
         rows = torch.tensor([distinct[caption] for caption in captions])
         return features[rows.to(self.device, non_blocking=True)]
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Return unit features (N, D) of token ids (N, context length) on the host."""
+        tower = text_tower_of(self.model)
+        if self.trim and _is_causal(tower):
+            return F.normalize(_encode_trimmed(tower, tokens, self.device), dim=-1)
+        return F.normalize(self.model.encode_text(tokens.to(self.device, non_blocking=True)), dim=-1)
 
     def _tokenized(self, captions: list[str]) -> Tensor:
         unknown = [caption for caption in captions if caption not in self._tokens]
@@ -111,6 +112,11 @@ class Twin(ClipEncoder):
         that is continued must see the same ones.
         """
         return super().encode_text(captions)
+
+    @torch.no_grad()
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Return unit features (N, D) of token ids (N, context length) on the host, without a graph."""
+        return super().encode_tokens(tokens)
 
 
 def text_tower_of(model: Any) -> Any:

@@ -9,31 +9,40 @@ from torch import Tensor
 from starft.context import StepContext
 from starft.functional import spuriosity_alignment
 from starft.losses import Schedule, Term
+from starft.teachers import TeacherName, TeacherRule, teacher_rule
 
 
 class SpuriosityAlignment(Term):
-    """KL from the frozen to the tuned model's distribution over the batch's spurious captions.
+    """KL from the teacher's to the tuned model's distribution over the batch's spurious captions.
 
-    Needs a pool of spurious templates (``pool``). Both sets of logits take the frozen model's scale.
+    Needs a pool of spurious templates (``pool``). Both sets of logits take the teacher's scale.
 
     Args:
         weight: Factor in the total loss, at least 0; the paper uses 0.5 on ImageNet.
         schedule: ``epoch`` is the paper's: the factor falls linearly and is 0 in the last epoch. ``step`` falls with
             every step, ``constant`` doesn't fall.
         masked: Leave pairs of one class out of both distributions, as the paper does.
+        teacher: ``frozen`` is the paper's; ``ema``, ``weighted`` or a class of ``starft.teachers`` follows the student.
     """
 
-    def __init__(self, weight: float = 0.5, schedule: Schedule = "epoch", masked: bool = True) -> None:
+    def __init__(
+        self,
+        weight: float = 0.5,
+        schedule: Schedule = "epoch",
+        masked: bool = True,
+        teacher: TeacherRule | TeacherName = "frozen",
+    ) -> None:
         super().__init__(weight, schedule)
-        self.masked = masked
+        self.masked, self.teacher = masked, teacher_rule(teacher)
 
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the alignment loss, averaged over the rows of the batch."""
+        teacher = ctx.teacher(self.teacher)
         return spuriosity_alignment(
             ctx.image_features,
             ctx.spurious_features,
-            ctx.twin_image_features,
-            ctx.twin_spurious_features,
-            ctx.twin.logit_scale,
+            teacher.image_features,
+            teacher.spurious_features,
+            teacher.logit_scale,
             ctx.labels if self.masked else None,
         )

@@ -80,6 +80,11 @@ class BaseDataModule(L.LightningDataModule, ABC):
             self._resume_from = None
         return self._train_loader
 
+    def plain_train_dataloader(self) -> DataLoader[Any]:
+        """Return every training image once, in their order, prepared as in evaluation."""
+        assert self.train_set is not None, "setup comes first"
+        return self._eval_loader(self.train_set)
+
     def state_dict(self) -> dict[str, int]:
         """Return where in the epoch the training loader is, for a checkpoint."""
         return self._train_loader.state_dict() if self._train_loader is not None else {}

@@ -1,0 +1,189 @@
+"""Which model a term compares the student with: the frozen twin, or an average of the student's own weights.
+
+A term names its teacher; the module makes one for each rule that a term asks for, however many ask, and none otherwise.
+
+Papers: CaRot (Oh et al., NeurIPS 2024, arXiv 2311.01723) for the exponential average; TRACER (ICML 2026,
+arXiv 2605.29380) for the weighted one. Deviations: none known; that CaRot's momentum rises linearly is our reading.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from starft.clip import ClipEncoder, Twin, zero_shot_head
+from starft.errors import ConfigError
+
+TeacherName = Literal["frozen", "ema", "weighted"]
+
+
+class TeacherRule:
+    """How a teacher follows the student. Two rules with equal values are one: their terms share a teacher."""
+
+    def share(self, step: int, total_steps: int) -> float:
+        """Return the share of the student's weights in the teacher's new ones; 0 leaves the teacher as it is.
+
+        Args:
+            step: Optimizer steps done, the one just made included; at least 1.
+            total_steps: Optimizer steps of the whole run.
+        """
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other rule is of the same class and values."""
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        """Return a hash of class and values."""
+        return hash((type(self), tuple(sorted(vars(self).items()))))
+
+
+class ExponentialAverage(TeacherRule):
+    """``teacher <- m * teacher + (1 - m) * student`` every few steps, with a momentum m that rises linearly.
+
+    The defaults are CaRot's for 25,000 steps on ImageNet.
+
+    Args:
+        update_every: Optimizer steps between two updates.
+        momentum_start: Momentum at the start of the run, in [0, 1].
+        momentum_end: Momentum after the rise, in [0, 1].
+        rise: Share of the run that the rise takes, in [0, 1].
+    """
+
+    def __init__(
+        self, update_every: int = 500, momentum_start: float = 0.05, momentum_end: float = 0.9, rise: float = 0.2
+    ) -> None:
+        if update_every < 1:
+            raise ConfigError(f"update_every of a teacher must be at least 1; got {update_every}.")
+        for name, value in (("momentum_start", momentum_start), ("momentum_end", momentum_end), ("rise", rise)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} of a teacher must lie in [0, 1]; got {value}.")
+        self.update_every, self.rise = update_every, rise
+        self.momentum_start, self.momentum_end = momentum_start, momentum_end
+
+    def share(self, step: int, total_steps: int) -> float:
+        """Return ``1 - m`` at every ``update_every``-th step, 0 between."""
+        if step % self.update_every:
+            return 0.0
+        risen = min(1.0, step / (self.rise * total_steps)) if self.rise > 0 else 1.0
+        return 1 - (self.momentum_start + (self.momentum_end - self.momentum_start) * risen)
+
+
+class WeightedAverage(TeacherRule):
+    """Average of the student's weights at every step so far, the pre-trained ones included, weighted by time.
+
+    Step t of T weighs as the density of Beta(alpha, beta) at ``(t + 0.5) / (T + 1)``. TRACER's Beta(0.5, 0.5) is high
+    at both ends, so the teacher starts near the pre-trained model and keeps its distance from the student to the end,
+    where an exponential average would fall onto it.
+
+    Args:
+        alpha: First parameter of the Beta density, above 0.
+        beta: Second parameter, above 0.
+    """
+
+    def __init__(self, alpha: float = 0.5, beta: float = 0.5) -> None:
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} of a weighted teacher must be a finite number above 0; got {value}.")
+        self.alpha, self.beta = alpha, beta
+
+    def share(self, step: int, total_steps: int) -> float:
+        """Return the weight of this step over the sum of all weights up to it."""
+        return _beta_shares(self.alpha, self.beta, total_steps)[step]
+
+
+@lru_cache(maxsize=8)
+def _beta_shares(alpha: float, beta: float, total_steps: int) -> list[float]:
+    """Return ``w(t) / (w(0) + ... + w(t))`` for t from 0 to the last step; the density's constant cancels."""
+    times = [(step + 0.5) / (total_steps + 1) for step in range(total_steps + 1)]
+    weights = [time ** (alpha - 1) * (1 - time) ** (beta - 1) for time in times]
+    return [weight / total for weight, total in zip(weights, accumulate(weights), strict=True)]
+
+
+def teacher_rule(teacher: TeacherRule | TeacherName) -> TeacherRule | None:
+    """Return the rule that a term's ``teacher`` argument means; null for the frozen twin.
+
+    Args:
+        teacher: ``frozen``, a rule, or the name of one with its defaults: ``ema`` (`ExponentialAverage`), ``weighted``
+            (`WeightedAverage`).
+
+    Raises:
+        ConfigError: There is no such teacher.
+    """
+    if isinstance(teacher, TeacherRule):
+        return teacher
+    if teacher not in get_args(TeacherName):
+        known = ", ".join(get_args(TeacherName))
+        raise ConfigError(f"teacher must be one of {known}, or a class of starft.teachers; got {teacher!r}.")
+    return {"frozen": None, "ema": ExponentialAverage(), "weighted": WeightedAverage()}[teacher]
+
+
+class Teacher(Twin):
+    """A teacher of a run: no gradients, always in eval mode, outside the optimizer.
+
+    Args:
+        clip: The model to start from, as it is now.
+        rule: How it follows the student; null stays frozen.
+    """
+
+    linear_head: Tensor | None
+
+    def __init__(self, clip: ClipEncoder, rule: TeacherRule | None = None) -> None:
+        super().__init__(clip)
+        self.rule = rule
+        self.register_buffer("linear_head", None)
+        self._remembered: dict[Hashable, Tensor] = {}
+
+    @torch.no_grad()
+    def follow(self, student: ClipEncoder, linear_head: Tensor | None, step: int, total_steps: int) -> None:
+        """Move towards the student by the share that the rule gives; nothing waits for the device.
+
+        Args:
+            student: The model in training, after the optimizer's step.
+            linear_head: Its trained head (C, D), or null.
+            step: Optimizer steps done, this one included.
+            total_steps: Optimizer steps of the whole run.
+        """
+        share = self.rule.share(step, total_steps) if self.rule is not None else 0.0
+        if share == 0:
+            return
+        self._remembered.clear()
+        own, theirs = self.model.state_dict(), student.model.state_dict()
+        if self.linear_head is not None and linear_head is not None:
+            own, theirs = own | {"head": self.linear_head}, theirs | {"head": linear_head}
+        moving = [name for name, value in own.items() if value.is_floating_point()]
+        torch._foreach_lerp_([own[name] for name in moving], [theirs[name] for name in moving], share)
+        for name in own.keys() - set(moving):
+            own[name].copy_(theirs[name])
+
+    def class_head(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Return the head (C, D) that class logits come from: image features times its rows, no further scale.
+
+        That is the average of the student's trained heads where the teacher follows one; the zero-shot head times
+        exp(logit_scale) otherwise, made once for as long as the weights stay.
+
+        Args:
+            class_names: C names, in label order.
+            templates: Captions with ``{}`` for the name.
+        """
+        if self.linear_head is not None:
+            return self.linear_head
+        key = ("head", tuple(class_names), tuple(templates))
+        return self.once(key, lambda: self.logit_scale * zero_shot_head(self, class_names, templates))
+
+    @torch.no_grad()
+    def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """Return what ``make`` returns, called once for as long as the weights stay; it goes along between devices.
+
+        Args:
+            key: Says what it is and what it depends on besides the weights.
+            make: Computes it.
+        """
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        self._remembered[key] = self._remembered[key].to(self.device)
+        return self._remembered[key]
