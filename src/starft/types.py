@@ -33,6 +33,13 @@ class EvalSet:
         merge: Label projection: for each label of the set the positions in ``class_names`` that mean it, whose highest
             logit is its own (ImageNet-R: one position each of 200; ObjectNet: several of 113); empty where the labels
             are the classes.
+        accepted: For each label the predictions that count as right, where a picture may show several things
+            (ImageNet-Vid-Robust); labels past those of ``merge`` stand for several things at once. Empty where only the
+            label itself is right.
+        metrics: Names of what is computed beside ``acc``, of ``starft.metrics``; empty takes the group metrics where
+            there are groups.
+        frame_sets: Number of sets of one frame, the anchor, and its neighbours. Then ``group`` of a batch is 2 * set,
+            plus 1 for a neighbour, there are no group names, and ``pm0`` and ``pm10`` are computed. 0 elsewhere.
     """
 
     name: str
@@ -42,6 +49,21 @@ class EvalSet:
     group_weights: tuple[float, ...] = ()
     ood: bool = False
     merge: tuple[tuple[int, ...], ...] = ()
+    accepted: tuple[tuple[int, ...], ...] = ()
+    metrics: tuple[str, ...] = ()
+    frame_sets: int = 0
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels there are to be right or wrong about, those that stand for several things included."""
+        return len(self.accepted) or len(self.merge) or len(self.class_names)
+
+    @property
+    def prediction_names(self) -> tuple[str, ...]:
+        """One name for each label that can be predicted: the class names that it stands for."""
+        if not self.merge:
+            return self.class_names
+        return tuple(" or ".join(self.class_names[position] for position in positions) for positions in self.merge)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         """Append one batch of whole rows."""
         eval_set = trainer.datamodule.test_sets[dataloader_idx]  # type: ignore[attr-defined]
+        names = eval_set.prediction_names
         new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -41,4 +42,4 @@ class PredictionWriter(BasePredictionWriter):
                 writer.writerow(["set", "index", "label", "class_name", "probability"])
             columns = (prediction[key].tolist() for key in ("index", "label", "probability"))
             for index, label, probability in zip(*columns, strict=True):
-                writer.writerow([eval_set.name, index, label, eval_set.class_names[label], f"{probability:.6f}"])
+                writer.writerow([eval_set.name, index, label, names[label], f"{probability:.6f}"])
