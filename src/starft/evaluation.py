@@ -84,7 +84,11 @@ class Evaluator(nn.Module):
     def update(self, which: int, image_features: Tensor, batch: Batch) -> None:
         """Count one batch of the eval set at position ``which``; image features (B, D) are unit rows."""
         eval_set, labels = self.eval_sets[which], batch["label"]
-        group = batch["group"] if eval_set.group_names or eval_set.frame_sets else torch.zeros_like(labels)
+        group = torch.zeros_like(labels)
+        if eval_set.group_names:
+            group = batch["group"]
+        elif eval_set.frame_sets:
+            group = batch["index"]
         preds = self._predictions(which, image_features, self._heads[which], labels)
         _collection(self.metrics[which]).update(preds, labels, group)
         text_head = self._text_heads[which]

@@ -38,8 +38,8 @@ class EvalSet:
             label itself is right.
         metrics: Names of what is computed beside ``acc``, of ``starft.metrics``; empty takes the group metrics where
             there are groups.
-        frame_sets: Number of sets of one frame, the anchor, and its neighbours. Then ``group`` of a batch is 2 * set,
-            plus 1 for a neighbour, there are no group names, and ``pm0`` and ``pm10`` are computed. 0 elsewhere.
+        frame_sets: Sets of neighbouring frames, each the positions (``index`` of a batch) of an anchor and, behind it,
+            its neighbours; ``pm0`` and ``pm10`` are computed of them. Empty elsewhere, and never together with groups.
     """
 
     name: str
@@ -51,7 +51,7 @@ class EvalSet:
     merge: tuple[tuple[int, ...], ...] = ()
     accepted: tuple[tuple[int, ...], ...] = ()
     metrics: tuple[str, ...] = ()
-    frame_sets: int = 0
+    frame_sets: tuple[tuple[int, ...], ...] = ()
 
     @property
     def num_labels(self) -> int:

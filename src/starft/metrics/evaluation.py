@@ -7,7 +7,7 @@ from torchmetrics import Metric, MetricCollection
 
 from starft.errors import ConfigError, did_you_mean
 from starft.metrics.f1 import MacroF1
-from starft.metrics.frames import AnchorAccuracy, FrameSetAccuracy
+from starft.metrics.frames import AnchorAccuracy, FrameSetAccuracy, num_frames
 from starft.metrics.groups import (
     AdjustedAccuracy,
     AverageAccuracy,
@@ -32,8 +32,8 @@ METRICS: dict[str, Callable[[EvalSet, int], Metric]] = {
         groups, leave_out=[at for at, name in enumerate(eval_set.group_names) if name == OTHER_REGION]
     ),
     "macro_f1": lambda eval_set, groups: MacroF1(eval_set.num_labels),
-    "pm0": lambda eval_set, groups: AnchorAccuracy(groups),
-    "pm10": lambda eval_set, groups: FrameSetAccuracy(groups),
+    "pm0": lambda eval_set, groups: AnchorAccuracy(eval_set.frame_sets),
+    "pm10": lambda eval_set, groups: FrameSetAccuracy(eval_set.frame_sets),
 }
 """What ``EvalSet.metrics`` may name; ``acc`` is always there."""
 
@@ -43,7 +43,7 @@ def eval_metrics(eval_set: EvalSet) -> MetricCollection:
 
     ``acc`` always. Beside it those that the set names; where it names none, ``worst_group_acc`` and ``group_mean_acc``
     if it has groups, and ``adjusted_acc`` if the training set's group shares are known too. Sets of frames have ``pm0``
-    and ``pm10``. A set without groups is counted as one group.
+    and ``pm10``; there each frame is a group of its own. A set without groups is counted as one group.
 
     Args:
         eval_set: What is evaluated.
@@ -51,7 +51,7 @@ def eval_metrics(eval_set: EvalSet) -> MetricCollection:
     Raises:
         ConfigError: The set names a metric that there isn't.
     """
-    groups = 2 * eval_set.frame_sets or max(1, len(eval_set.group_names))
+    groups = num_frames(eval_set.frame_sets) if eval_set.frame_sets else max(1, len(eval_set.group_names))
     names = list(eval_set.metrics)
     if not names and eval_set.group_names:
         names = ["worst_group_acc", "group_mean_acc", *(["adjusted_acc"] if eval_set.group_weights else [])]
