@@ -21,7 +21,7 @@ from starft.evaluation import Evaluator
 from starft.losses import Contrastive, Term
 from starft.optim import parameter_groups, warmup_cosine
 from starft.pools import load_pools
-from starft.types import Batch, FinetuneData
+from starft.types import Batch, FinetuneData, ImagePreprocessing
 
 
 class FinetuneModule(L.LightningModule):
@@ -101,14 +101,19 @@ class FinetuneModule(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, FinetuneData):
             raise ConfigError(
-                f"{type(data).__name__} doesn't tell class_names, templates, val_sets and test_sets; "
+                f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
                 "give the trainer a DataModule of starft.data."
             )
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
-        sets = {"fit": data.val_sets, "validate": data.val_sets, "test": data.test_sets, "predict": data.test_sets}
+        sets = {"fit": data.val_sets, "validate": data.val_sets, "test": data.test_sets, "predict": data.predict_sets}
         self.evaluator = Evaluator(sets[stage])
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """How the model wants its images."""
+        return self.clip.preprocessing
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
         """Set the training classes and, for the linear head, start it from the zero-shot head.

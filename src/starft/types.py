@@ -102,7 +102,7 @@ class FinetuneData(Protocol):
     """What the training side asks of a DataModule beyond its loaders.
 
     The eval sets come in the order of the loaders: ``val_sets`` of ``val_dataloader``, ``test_sets`` of
-    ``test_dataloader``.
+    ``test_dataloader``, ``predict_sets`` of ``predict_dataloader``.
     """
 
     @property
@@ -123,4 +123,9 @@ class FinetuneData(Protocol):
     @property
     def test_sets(self) -> tuple[EvalSet, ...]:
         """What is tested."""
+        ...
+
+    @property
+    def predict_sets(self) -> tuple[EvalSet, ...]:
+        """What is predicted."""
         ...

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from starft.types import ImagePreprocessing
+
 Tokenize = Callable[[list[str]], Tensor]
 
 
@@ -39,6 +41,21 @@ class ClipEncoder(nn.Module):
         """Where the weights are."""
         scale: Tensor = self.model.logit_scale
         return scale.device
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """How the model wants its images, as open_clip has it."""
+        held = self.model.visual.preprocess_cfg
+        size = held["size"]
+        height, width = size if isinstance(size, tuple | list) else (size, size)
+        return ImagePreprocessing(
+            size=(height, width),
+            mean=tuple(held["mean"]),
+            std=tuple(held["std"]),
+            interpolation=held["interpolation"],
+            resize_mode=held["resize_mode"],
+            fill_color=held["fill_color"],
+        )
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W)."""

@@ -1,1 +1,18 @@
-"""Data: loaders and DataModules."""
+"""Data: sources of images on disk, loaders and DataModules. Configs name them ``starft.data.NAME``."""
+
+from starft.data.datamodules import CSV, BaseDataModule, EvalOn, ImageDataModule
+from starft.data.datasets.csv_file import CSVSource
+from starft.data.table import ImageTable, Published, Source
+from starft.data.transforms import Augmentation
+
+__all__ = [
+    "CSV",
+    "Augmentation",
+    "BaseDataModule",
+    "CSVSource",
+    "EvalOn",
+    "ImageDataModule",
+    "ImageTable",
+    "Published",
+    "Source",
+]

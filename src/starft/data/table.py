@@ -33,6 +33,15 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def take(self, positions: NDArray[np.int64]) -> "ImageTable":
+        """Return the table of some of the images.
+
+        Args:
+            positions: Which ones, (M,).
+        """
+        groups = self.groups[positions] if self.groups is not None else None
+        return ImageTable(self.root, tuple(self.paths[at] for at in positions), self.labels[positions], groups)
+
 
 @dataclass(frozen=True)
 class Published:
