@@ -101,7 +101,7 @@ def _counted(found: Checked, allow_partial: bool) -> Iterable[Problem]:
 
 
 def _labels(found: Checked, table: ImageTable, described: EvalSet) -> Iterable[Problem]:
-    known = len(described.merge) or len(described.class_names)
+    known = described.num_labels
     outside = np.flatnonzero((table.labels < 0) | (table.labels >= known))
     seen = np.unique(table.labels)
     found.classes = (len(seen), known)
@@ -167,7 +167,7 @@ def _look_up(table: ImageTable) -> tuple[list[str], list[str]]:
     """Return the paths that are missing and those that lead out of the root; one look at each folder."""
     root = os.path.realpath(table.root)
     by_folder: dict[str, list[str]] = defaultdict(list)
-    for path in table.paths:
+    for path in table.files:
         folder, _, name = path.rpartition("/")
         by_folder[folder].append(name)
     missing, outside = [], []

@@ -44,7 +44,7 @@ class ImageSet(Dataset[Batch]):
             BadImageError: The image can't be read.
         """
         turn, index = (which, which.position) if isinstance(which, Turn) else (None, which)
-        image = read_image(self.path(index))
+        image = (self.table.read or read_image)(self.path(index))
         if turn is not None and self.varied is not None:
             with drawn_from(self.seed, turn.epoch, index):
                 pixels = self.varied(image)

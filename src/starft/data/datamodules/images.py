@@ -92,10 +92,13 @@ class ImageDataModule(BaseDataModule):
             raise ConfigError(f"shots must be at least 1, or null for all images; got {shots}.")
         if split_seed < 0:
             raise ConfigError(f"split_seed must be at least 0; got {split_seed}.")
-        names = [name, *(one.name for one in self.evals)]
-        for one in names:
-            if not one or "/" in one or names.count(one) > 1:
-                raise ConfigError(f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}.")
+        for stage in ("validate", "test"):
+            names = [name, *(one.name for one in self.evals if one.stage in (stage, "both"))]
+            for one in names:
+                if not one or "/" in one or names.count(one) > 1:
+                    raise ConfigError(
+                        f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}."
+                    )
         self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
         self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
         self._tables: dict[tuple[int, str], ImageTable] = {}

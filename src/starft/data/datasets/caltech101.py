@@ -19,7 +19,7 @@ SHOTS = 30
 """Training images a class where there is no split file, the number that the data set's authors compare at."""
 
 
-class Caltech101(CoOpSource):
+class Caltech101Source(CoOpSource):
     """Caltech101, by ``split_zhou_Caltech101.json`` (100 classes) or, without it, 30 training images of each of 101.
 
     The 30 are drawn with a fixed seed; such numbers can't be compared with those of others. Clutter is left out.

@@ -19,7 +19,7 @@ COUNTS = {"train": (71629, 66874, 22880, 1387), "val": (8535, 8276, 2874, 182), 
 LABEL, ATTRIBUTE = "Blond_Hair", "Male"
 
 
-class CelebA(PublishedSource):
+class CelebASource(PublishedSource):
     """CelebA, with its lists as .csv (Kaggle) or .txt (the authors, torchvision).
 
     Adjusted accuracy weighs the groups as the train split has them.

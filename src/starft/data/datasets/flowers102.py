@@ -16,7 +16,7 @@ from starft.errors import DataError
 IDS = {"train": "trnid", "val": "valid", "test": "tstid"}
 
 
-class Flowers102(CoOpSource):
+class Flowers102Source(CoOpSource):
     """Flowers102, by ``split_zhou_OxfordFlowers.json`` or, without it, the authors' split (``setid.mat``)."""
 
     title: ClassVar[str] = "Flowers102"

@@ -1,7 +1,7 @@
 """ImageNet-1k, and what all sets of its classes share.
 
-Paper: Russakovsky et al., IJCV 2015, arXiv 1409.0575. Class names and templates are those of OpenAI's CLIP, as open_clip
-ships them; the order of classes is that of the sorted synsets, as timm ships them.
+Paper: Russakovsky et al., IJCV 2015, arXiv 1409.0575. Class names and templates are those of OpenAI's CLIP, as
+open_clip ships them; the order of classes is that of the sorted synsets, as timm ships them.
 """
 
 from functools import cache
@@ -28,8 +28,8 @@ def synsets(subset: str = "") -> tuple[str, ...]:
 class ImageNetClasses(PublishedSource):
     """A set whose pictures show ImageNet's 1000 classes, or some of them.
 
-    Two pairs of classes have equal names, "missile" and "sunglasses", in OpenAI's list: a zero-shot head can't tell them
-    apart.
+    Two pairs of classes have equal names, "missile" and "sunglasses", in OpenAI's list: a zero-shot head can't tell
+    them apart.
     """
 
     own_templates: ClassVar[tuple[str, ...]] = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
@@ -40,7 +40,7 @@ class ImageNetClasses(PublishedSource):
         return tuple(IMAGENET_CLASSNAMES)
 
 
-class ImageNet(ImageNetClasses):
+class ImageNetSource(ImageNetClasses):
     """ImageNet-1k: ``train`` and, as ``test``, the 50,000 validation images; those of ``val`` are held out of train.
 
     Args:

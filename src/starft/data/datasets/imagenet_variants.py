@@ -39,7 +39,7 @@ class _TestOnly(ImageNetClasses):
         return Published(self.images)
 
 
-class ImageNetV2(_TestOnly):
+class ImageNetV2Source(_TestOnly):
     """ImageNet-V2, matched frequency: 10,000 new photos, collected as ImageNet was.
 
     Its folders are numbers, to be sorted as such: "10" comes behind "9".
@@ -58,7 +58,7 @@ class ImageNetV2(_TestOnly):
         return {str(label): label for label in range(1000)}
 
 
-class ImageNetSketch(_TestOnly):
+class ImageNetSketchSource(_TestOnly):
     """ImageNet-Sketch: 50,889 sketches of all 1000 classes."""
 
     title: ClassVar[str] = "ImageNet-Sketch"
@@ -87,7 +87,7 @@ class _Subset(_TestOnly):
         return replace(super().eval_set(name, split, ood), merge=merge)
 
 
-class ImageNetR(_Subset):
+class ImageNetRSource(_Subset):
     """ImageNet-R: 30,000 renditions (art, cartoons, toys, tattoos) of 200 classes."""
 
     title: ClassVar[str] = "ImageNet-R"
@@ -99,7 +99,7 @@ class ImageNetR(_Subset):
     images = 30_000
 
 
-class ImageNetA(_Subset):
+class ImageNetASource(_Subset):
     """ImageNet-A: 7,500 photos of 200 classes that a ResNet-50 got wrong."""
 
     title: ClassVar[str] = "ImageNet-A"

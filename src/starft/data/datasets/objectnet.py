@@ -1,8 +1,8 @@
 """ObjectNet: household things in odd places, from odd sides.
 
-Paper: Barbu et al., NeurIPS 2019. Scored on the 113 of its 313 classes that overlap ImageNet, as the authors do: the logit of
-a class is the highest of its ImageNet classes', and the red border, 2 pixels wide, is cut off first. Which classes overlap
-is told by the mapping files that come with the data.
+Paper: Barbu et al., NeurIPS 2019. Scored on the 113 of its 313 classes that overlap ImageNet, as the authors do: the
+logit of a class is the highest of its ImageNet classes', and the red border, 2 pixels wide, is cut off first. Which
+classes overlap is told by the mapping files that come with the data.
 """
 
 from dataclasses import replace
@@ -34,7 +34,7 @@ def read_without_border(path: str) -> Image.Image:
     return image.crop((BORDER, BORDER, image.width - BORDER, image.height - BORDER))
 
 
-class ObjectNet(ImageNetClasses):
+class ObjectNetSource(ImageNetClasses):
     """ObjectNet's 18,574 images of classes that ImageNet has; truncated copies circulate, and the count tells them.
 
     Args:

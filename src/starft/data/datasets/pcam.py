@@ -49,7 +49,7 @@ def _h5py() -> Any:
     return h5py
 
 
-class PatchCamelyon(PublishedSource):
+class PatchCamelyonSource(PublishedSource):
     """PatchCamelyon: 96 px patches, half of them with tumour tissue in the middle."""
 
     title: ClassVar[str] = "PatchCamelyon"

@@ -11,7 +11,7 @@ from starft.data.table import ImageTable, Published
 COUNTS = {"train": 6920, "val": 872, "test": 1821}
 
 
-class RenderedSST2(PublishedSource):
+class RenderedSST2Source(PublishedSource):
     """Rendered SST2, in OpenAI's folders."""
 
     title: ClassVar[str] = "RenderedSST2"

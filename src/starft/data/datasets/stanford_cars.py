@@ -13,7 +13,7 @@ from starft.data.datasets.coop import CoOpSource
 from starft.data.table import ImageTable
 
 
-class StanfordCars(CoOpSource):
+class StanfordCarsSource(CoOpSource):
     """Stanford Cars, by ``split_zhou_StanfordCars.json`` or, without it, the authors' train and test split."""
 
     title: ClassVar[str] = "StanfordCars"

@@ -15,7 +15,7 @@ from starft.errors import DataError
 PARTITIONS = {"train": "Training_01.txt", "test": "Testing_01.txt"}
 
 
-class SUN397(CoOpSource):
+class SUN397Source(CoOpSource):
     """SUN397, by ``split_zhou_SUN397.json`` or, without it, the first of the authors' ten partitions."""
 
     title: ClassVar[str] = "SUN397"

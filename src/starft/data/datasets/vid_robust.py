@@ -1,7 +1,7 @@
 """ImageNet-Vid-Robust: frames of videos, and whether a model is right on all frames around one.
 
-Paper: Shankar et al., ICCV 2021, arXiv 1906.02168. Of each of 30 classes the logit is the highest of its ImageNet classes'.
-A frame may show several of them; each then counts as right, as in the authors' scoring.
+Paper: Shankar et al., ICCV 2021, arXiv 1906.02168. Of each of 30 classes the logit is the highest of its ImageNet
+classes'. A frame may show several of them; each then counts as right, as in the authors' scoring.
 """
 
 from dataclasses import replace
@@ -11,12 +11,12 @@ from typing import ClassVar
 import numpy as np
 
 from starft.data.datasets.imagenet import ImageNetClasses, synsets
-from starft.data.table import ImageTable
+from starft.data.table import ImageTable, Published
 from starft.errors import DataError
 from starft.types import EvalSet
 
 
-class ImageNetVidRobust(ImageNetClasses):
+class ImageNetVidRobustSource(ImageNetClasses):
     """ImageNet-Vid-Robust: anchor frames, each with its neighbours up to 10 frames away.
 
     Each frame is listed once, whatever the number of sets that it is in.
@@ -92,6 +92,10 @@ class ImageNetVidRobust(ImageNetClasses):
                 "get a whole copy."
             ) from error
         return ImageTable(self.root, tuple(self._frames), np.array(labels, np.int64))
+
+    def published(self, split: str) -> Published:
+        """The paper counts 1109 sets; whether it counts a frame of two sets once or twice it doesn't say."""
+        return Published(None)
 
     def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:
         """Score 30 classes by their highest ImageNet logit, frame by frame and set by set (``pm0``, ``pm10``)."""

@@ -17,8 +17,8 @@ from starft.types import EvalSet
 COUNTS = {"train": (3498, 184, 56, 1057), "val": (467, 466, 133, 133), "test": (2255, 2255, 642, 642)}
 
 
-class Waterbirds(PublishedSource):
-    """Waterbirds, as the group DRO authors (``waterbird_complete95_forest2water2``) or WILDS (``waterbirds_v1.0``) pack it.
+class WaterbirdsSource(PublishedSource):
+    """Waterbirds, as the group DRO authors or WILDS pack it (``waterbirds_v1.0``).
 
     Adjusted accuracy weighs the groups as the train split has them.
     """
