@@ -82,8 +82,9 @@ def check_split(
     expected = source.published(split) if split in source.splits else None
     found.published = expected.images if expected is not None else None
     found.problems += _counted(found, allow_partial)
-    found.problems += _labels(found, table, described)
-    found.problems += _groups(found, table, described, dict(expected.groups) if expected else {}, allow_partial)
+    if source.labelled:
+        found.problems += _labels(found, table, described)
+        found.problems += _groups(found, table, described, dict(expected.groups) if expected else {}, allow_partial)
     found.problems += path_problems(table)
     found.problems += caption_problems(described, stops=expected is None)
     return found
@@ -225,9 +226,9 @@ def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
         key = tuple(" ".join(t.replace("{}", name).lower().split()) for t in described.templates)
         classes[key].append(name)
     alike = [" = ".join(map(repr, names)) for names in classes.values() if len(names) > 1]
-    problems = [Problem(f"class names have equal captions: {some(alike)}; no text tells them apart", stops)] * bool(
-        alike
-    )
+    problems = []
+    if alike:
+        problems.append(Problem(f"class names have equal captions: {some(alike)}; no text tells them apart", stops))
     if any(not name.strip() for name in described.class_names):
         problems.append(Problem("a class name is empty"))
     return problems

@@ -46,8 +46,8 @@ class EvalOn:
 class ImageDataModule(BaseDataModule):
     """Train on one set of images on disk, validate on its ``val`` split, test on its ``test`` split and on other sets.
 
-    Where the training source has no ``val`` split, a share of ``train`` is held out for it. Everything is checked before
-    the model trains, as by ``starft data check``.
+    Where the training source has no ``val`` split, a share of ``train`` is held out for it. Everything is checked
+    before the model trains, as by ``starft data check``.
 
     Args:
         train: The data set to train on; its classes are the training classes.
@@ -85,7 +85,7 @@ class ImageDataModule(BaseDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        self.source, self.name, self.evals = train, name, tuple(evals or ())
+        self.source, self.own_name, self.evals = train, name, tuple(evals or ())
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"val_fraction must lie in [0, 1); got {val_fraction}.")
         if shots is not None and shots < 1:
@@ -98,6 +98,7 @@ class ImageDataModule(BaseDataModule):
                 raise ConfigError(f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}.")
         self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
         self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
+        self.test_data: Sequence[ImageSet] = ()
         self._tables: dict[tuple[int, str], ImageTable] = {}
         self._guards: list[Guarded] = []
         self.new_images = NewImages(Path(predict), train) if predict is not None else None
@@ -129,10 +130,9 @@ class ImageDataModule(BaseDataModule):
         """The new images, or else the test sets."""
         return self.test_sets if self.new_images is None else (self._eval_set(self._predicted()[0]),)
 
-    @property
-    def predict_paths(self) -> tuple[Sequence[str], ...]:
-        """Paths of the images of each of ``predict_sets``."""
-        return tuple(self.table(one.source, one.split).paths for one in self._predicted())
+    def predict_path(self, which: int, index: int) -> str:
+        """Return the path of an image that is predicted."""
+        return self.test_data[which].path(index)
 
     def evaluated(self, stage: str) -> tuple[EvalOn, ...]:
         """Return the sources and splits that a stage evaluates, in the order of its loaders.
@@ -147,11 +147,11 @@ class ImageDataModule(BaseDataModule):
     def _validated(self) -> tuple[EvalOn, ...]:
         own = "val" in self.source.splits or self.val_fraction > 0
         more = tuple(one for one in self.evals if one.stage != "test")
-        return ((EvalOn(self.source, self.name, "val"), *more)) if own else more
+        return ((EvalOn(self.source, self.own_name, "val"), *more)) if own else more
 
     def _tested(self) -> tuple[EvalOn, ...]:
         more = tuple(one for one in self.evals if one.stage != "validate")
-        return (EvalOn(self.source, self.name, "test"), *more) if "test" in self.source.splits else more
+        return (EvalOn(self.source, self.own_name, "test"), *more) if "test" in self.source.splits else more
 
     def _predicted(self) -> tuple[EvalOn, ...]:
         return self._tested() if self.new_images is None else (EvalOn(self.new_images, "new", "test"),)
