@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import Checked, check_split, complain, shared_paths
+from starft.data.check import Checked, check_split, complain, shared_paths, told
 from starft.data.datamodules.base import BaseDataModule
 from starft.data.datasets.new_images import NewImages
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
@@ -20,7 +20,7 @@ from starft.data.loading import ResumableLoader, TurnSampler
 from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
 from starft.data.transforms import Augmentation, eval_transform, train_transform
-from starft.errors import ConfigError
+from starft.errors import ConfigError, DataError
 from starft.types import EvalSet, ImagePreprocessing, PreprocessingModel
 
 
@@ -232,18 +232,23 @@ class ImageDataModule(BaseDataModule):
         Args:
             stages: ``fit``, ``validate``, ``test`` or ``predict``.
         """
-        train = [EvalOn(self.source, "train", "train")] if "fit" in stages else []
-        parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
-        found = [
-            check_split(one.source, one.name, one.split, partial(self.table, one.source, one.split), self.allow_partial)
-            for one in (*train, *parts.values())
-        ]
-        if train and found[0].images:
+        train = (EvalOn(self.source, "train", "train"),) if "fit" in stages else ()
+        try:
+            parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
+        except DataError as error:  # the training source can't tell its splits; the others may have problems too
+            found = [Checked(self.own_name, self.source.title, "all", problems=told(error))]
+            return found + [self._checked(one) for one in self.evals]
+        found = [self._checked(one) for one in (*train, *parts.values())]
+        if train and found[0].table is not None:
             mine = self.training_table()
-            for one, checked in zip(parts.values(), found[1:], strict=True):
-                if checked.images:
-                    checked.problems += shared_paths(mine, self.table(one.source, one.split))
+            for one in found[1:]:
+                if one.table is not None:
+                    one.problems += shared_paths(mine, one.table)
         return found
+
+    def _checked(self, one: EvalOn) -> Checked:
+        listing = partial(self.table, one.source, one.split)
+        return check_split(one.source, one.name, one.split, listing, self.allow_partial)
 
     def _preprocessing(self) -> ImagePreprocessing:
         if self.preprocessing is not None:
