@@ -28,7 +28,7 @@ ORDER = [
     "mini",
     "prompting",
     "reporting run_folder",
-    "cli prompts_cli",
+    "cli prompts_cli data_cli",
     "demo",
     "__main__",
 ]

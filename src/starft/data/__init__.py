@@ -7,6 +7,7 @@ from starft.data.datamodules import (
     EvalOn,
     FMoW,
     ImageDataModule,
+    ImageFolder,
     ImageNet,
     IWildCam,
     Transfer,
@@ -17,6 +18,7 @@ from starft.data.datasets.celeba import CelebASource
 from starft.data.datasets.csv_file import CSVSource
 from starft.data.datasets.flowers102 import Flowers102Source
 from starft.data.datasets.fmow import FMoWSource
+from starft.data.datasets.image_folder import ImageFolderSource
 from starft.data.datasets.imagenet import ImageNetSource
 from starft.data.datasets.imagenet_variants import (
     ImageNetASource,
@@ -50,6 +52,8 @@ __all__ = [
     "IWildCam",
     "IWildCamSource",
     "ImageDataModule",
+    "ImageFolder",
+    "ImageFolderSource",
     "ImageNet",
     "ImageNetASource",
     "ImageNetRSource",

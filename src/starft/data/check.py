@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Checked:
         groups: Group name, images, and images that the papers say.
         example: Path of one image.
         problems: All of them.
+        table: The images; null where they can't be listed.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Checked:
     groups: list[tuple[str, int, int | None]] = field(default_factory=list)
     example: str | None = None
     problems: list[Problem] = field(default_factory=list)
+    table: ImageTable | None = None
 
 
 def check_split(
@@ -74,19 +77,26 @@ def check_split(
         table = listing()
         described = source.eval_set(name, split)
     except DataError as error:
-        texts = error.problems if isinstance(error, DataProblems) else (str(error).rstrip("."),)
-        found.problems += [Problem(text) for text in texts]
+        found.problems += told(error)
         return found
+    found.table = table
     found.images = len(table)
     found.example = f"{table.root}/{table.paths[0]}" if len(table) else None
     expected = source.published(split) if split in source.splits else None
     found.published = expected.images if expected is not None else None
     found.problems += _counted(found, allow_partial)
-    found.problems += _labels(found, table, described)
-    found.problems += _groups(found, table, described, dict(expected.groups) if expected else {}, allow_partial)
+    if source.labelled:
+        found.problems += _labels(found, table, described)
+        found.problems += _groups(found, table, described, dict(expected.groups) if expected else {}, allow_partial)
     found.problems += path_problems(table)
     found.problems += caption_problems(described, stops=expected is None)
     return found
+
+
+def told(error: DataError) -> list[Problem]:
+    """Return the problems that an error tells."""
+    texts = error.problems if isinstance(error, DataProblems) else (str(error).rstrip("."),)
+    return [Problem(text) for text in texts]
 
 
 def _counted(found: Checked, allow_partial: bool) -> Iterable[Problem]:
@@ -225,9 +235,9 @@ def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
         key = tuple(" ".join(t.replace("{}", name).lower().split()) for t in described.templates)
         classes[key].append(name)
     alike = [" = ".join(map(repr, names)) for names in classes.values() if len(names) > 1]
-    problems = [Problem(f"class names have equal captions: {some(alike)}; no text tells them apart", stops)] * bool(
-        alike
-    )
+    problems = []
+    if alike:
+        problems.append(Problem(f"class names have equal captions: {some(alike)}; no text tells them apart", stops))
     if any(not name.strip() for name in described.class_names):
         problems.append(Problem("a class name is empty"))
     return problems
@@ -254,21 +264,26 @@ def _nested(one: ImageTable, other: ImageTable) -> bool:
     return _within(a, b) or _within(b, a)
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], most: int = SHOWN) -> str:
     """Return names as people list them, a few of many."""
-    return ", ".join(names[:SHOWN]) + (f", ... ({len(names)})" if len(names) > SHOWN else "")
+    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
 
 
 def complain(checked: Sequence[Checked]) -> None:
-    """Refuse data with problems.
+    """Tell what is worth knowing of the data, and refuse those with problems.
 
     Args:
         checked: What was found of each split.
 
     Raises:
-        DataError: With every problem that stops a run.
+        DataError: With every problem that stops a run, ten at most.
     """
-    told = [f"{one.title}, {one.split}: {problem.text}" for one in checked for problem in one.problems if problem.stops]
-    if told:
-        more = f" (and {len(told) - 10} more problems; `starft data check` lists them)" if len(told) > 10 else ""
-        raise DataError("; ".join(told[:10]) + more + ".")
+    stops = [
+        f"{one.title}, {one.split}: {problem.text}" for one in checked for problem in one.problems if problem.stops
+    ]
+    for one in checked:
+        for worth_knowing in (problem.text for problem in one.problems if not problem.stops):
+            print(f"note: {one.title}, {one.split}: {worth_knowing}.", file=sys.stderr)
+    if stops:
+        more = f" (and {len(stops) - 10} more problems; `starft data check` lists them)" if len(stops) > 10 else ""
+        raise DataError("; ".join(stops[:10]) + more + ".")

@@ -15,6 +15,14 @@ SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """What counts as an image where a folder is listed."""
 
+KNOWN: dict[type[Exception], str] = {
+    FileNotFoundError: "it doesn't exist",
+    IsADirectoryError: "it is a folder",
+    PermissionError: "permission denied",
+    Image.DecompressionBombError: "it claims more pixels than is safe to decode, a decompression bomb",
+}
+"""What errors mean."""
+
 
 class BadImageError(DataError):
     """An image file that can't be read.
@@ -34,8 +42,8 @@ class BadImageError(DataError):
 def read_image(path: str | Path) -> Image.Image:
     """Read an image as 8-bit RGB, turned the way its EXIF tag says.
 
-    Palettes, greyscale and CMYK are converted, alpha is dropped (as open_clip does), of 16 bits the upper 8 are kept, of
-    several frames the first.
+    Palettes, greyscale and CMYK are converted, alpha is dropped (as open_clip does), of 16 bits the upper 8 are kept,
+    of several frames the first.
 
     Args:
         path: The file.
@@ -71,16 +79,11 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _why(path: Path, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "it doesn't exist"
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder"
-    if isinstance(error, PermissionError):
-        return "permission denied"
+    for kind, told in KNOWN.items():
+        if isinstance(error, kind):
+            return told
     if path.is_file() and path.stat().st_size == 0:
         return "it is empty (0 bytes)"
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return f"it claims more pixels than is safe to decode ({2 * (Image.MAX_IMAGE_PIXELS or 0):,})"
     if isinstance(error, UnidentifiedImageError):
         return "it isn't an image of a known format"
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

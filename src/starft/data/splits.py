@@ -44,3 +44,18 @@ def few(labels: Ints, shots: int, seed: int) -> Ints:
     ordered = labels[by_class]
     rank = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
     return np.sort(by_class[rank < shots])
+
+
+def draw_splits(cells: Ints, test: float, val: float, seed: int) -> dict[str, Ints]:
+    """Draw train, validation and test, in equal shares from every cell; splits without rows are left out.
+
+    Args:
+        cells: The cell of each row (N,), such as its label or group.
+        test: Share of the test.
+        val: Share of the validation.
+        seed: Of the draws.
+    """
+    kept, tested = hold_out(cells, test, seed)
+    trained, validated = hold_out(cells[kept], val / (1 - test), seed + 1)
+    drawn = {"train": kept[trained], "val": kept[validated], "test": tested}
+    return {split: rows for split, rows in drawn.items() if len(rows)}

@@ -79,6 +79,9 @@ class Source(ABC):
     tree: ClassVar[str]
     """The expected folder, drawn with one line a file or folder, for messages about missing ones."""
 
+    labelled: ClassVar[bool] = True
+    """Whether the labels mean anything; not for images that are only predicted."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
 

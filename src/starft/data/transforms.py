@@ -109,7 +109,7 @@ def drawn_from(*key: int) -> Iterator[None]:
     """
     seed = seed_of(*key)
     torch_state, python_state = torch.random.get_rng_state(), random.getstate()
-    torch.random.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed the GPUs too
+    torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed the GPUs too
     random.seed(seed)
     try:
         yield

@@ -86,6 +86,7 @@ def rank(
 def _look(clip: Twin, data: BaseDataModule, most: int, seed: int) -> tuple[torch.Tensor, NDArray[np.int64]]:
     """Return features (N, D) and labels (N,) of training images."""
     if data.train_set is None:
+        data.preprocessing = clip.preprocessing
         data.setup("fit")
     train_set: Dataset[Any] | None = data.train_set
     if train_set is None:

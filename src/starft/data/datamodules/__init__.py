@@ -4,6 +4,7 @@ from starft.data.datamodules.base import BaseDataModule
 from starft.data.datamodules.celeba import CelebA
 from starft.data.datamodules.csv_file import CSV
 from starft.data.datamodules.fmow import FMoW
+from starft.data.datamodules.image_folder import ImageFolder
 from starft.data.datamodules.imagenet import ImageNet
 from starft.data.datamodules.images import EvalOn, ImageDataModule
 from starft.data.datamodules.iwildcam import IWildCam
@@ -18,6 +19,7 @@ __all__ = [
     "FMoW",
     "IWildCam",
     "ImageDataModule",
+    "ImageFolder",
     "ImageNet",
     "Transfer",
     "Waterbirds",

@@ -69,10 +69,14 @@ class BaseDataModule(L.LightningDataModule, ABC):
         """What ``predict_dataloader`` yields, in its order."""
         return self.test_sets
 
-    @property
-    def predict_paths(self) -> tuple[Sequence[str], ...]:
-        """Paths of the images of each of ``predict_sets``; empty where they have none."""
-        return ()
+    def predict_path(self, which: int, index: int) -> str:
+        """Return the path of an image that is predicted, or an empty text where it has none.
+
+        Args:
+            which: Position of its set in ``predict_sets``.
+            index: Position of the image in the set.
+        """
+        return ""
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training loader: shuffled by (seed, epoch), whole batches only."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import Checked, check_split, complain, shared_paths
+from starft.data.check import Checked, check_split, complain, shared_paths, told
 from starft.data.datamodules.base import BaseDataModule
 from starft.data.datasets.new_images import NewImages
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
@@ -20,7 +20,7 @@ from starft.data.loading import ResumableLoader, TurnSampler
 from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
 from starft.data.transforms import Augmentation, eval_transform, train_transform
-from starft.errors import ConfigError
+from starft.errors import ConfigError, DataError
 from starft.types import EvalSet, ImagePreprocessing, PreprocessingModel
 
 
@@ -46,8 +46,8 @@ class EvalOn:
 class ImageDataModule(BaseDataModule):
     """Train on one set of images on disk, validate on its ``val`` split, test on its ``test`` split and on other sets.
 
-    Where the training source has no ``val`` split, a share of ``train`` is held out for it. Everything is checked before
-    the model trains, as by ``starft data check``.
+    Where the training source has no ``val`` split, a share of ``train`` is held out for it. Everything is checked
+    before the model trains, as by ``starft data check``.
 
     Args:
         train: The data set to train on; its classes are the training classes.
@@ -85,7 +85,7 @@ class ImageDataModule(BaseDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        self.source, self.name, self.evals = train, name, tuple(evals or ())
+        self.source, self.own_name, self.evals = train, name, tuple(evals or ())
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"val_fraction must lie in [0, 1); got {val_fraction}.")
         if shots is not None and shots < 1:
@@ -101,6 +101,7 @@ class ImageDataModule(BaseDataModule):
                     )
         self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
         self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
+        self.test_data: Sequence[ImageSet] = ()
         self._tables: dict[tuple[int, str], ImageTable] = {}
         self._guards: list[Guarded] = []
         self.new_images = NewImages(Path(predict), train) if predict is not None else None
@@ -132,10 +133,9 @@ class ImageDataModule(BaseDataModule):
         """The new images, or else the test sets."""
         return self.test_sets if self.new_images is None else (self._eval_set(self._predicted()[0]),)
 
-    @property
-    def predict_paths(self) -> tuple[Sequence[str], ...]:
-        """Paths of the images of each of ``predict_sets``."""
-        return tuple(self.table(one.source, one.split).paths for one in self._predicted())
+    def predict_path(self, which: int, index: int) -> str:
+        """Return the path of an image that is predicted."""
+        return self.test_data[which].path(index)
 
     def evaluated(self, stage: str) -> tuple[EvalOn, ...]:
         """Return the sources and splits that a stage evaluates, in the order of its loaders.
@@ -150,11 +150,11 @@ class ImageDataModule(BaseDataModule):
     def _validated(self) -> tuple[EvalOn, ...]:
         own = "val" in self.source.splits or self.val_fraction > 0
         more = tuple(one for one in self.evals if one.stage != "test")
-        return ((EvalOn(self.source, self.name, "val"), *more)) if own else more
+        return ((EvalOn(self.source, self.own_name, "val"), *more)) if own else more
 
     def _tested(self) -> tuple[EvalOn, ...]:
         more = tuple(one for one in self.evals if one.stage != "validate")
-        return (EvalOn(self.source, self.name, "test"), *more) if "test" in self.source.splits else more
+        return (EvalOn(self.source, self.own_name, "test"), *more) if "test" in self.source.splits else more
 
     def _predicted(self) -> tuple[EvalOn, ...]:
         return self._tested() if self.new_images is None else (EvalOn(self.new_images, "new", "test"),)
@@ -235,18 +235,23 @@ class ImageDataModule(BaseDataModule):
         Args:
             stages: ``fit``, ``validate``, ``test`` or ``predict``.
         """
-        train = [EvalOn(self.source, "train", "train")] if "fit" in stages else []
-        parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
-        found = [
-            check_split(one.source, one.name, one.split, partial(self.table, one.source, one.split), self.allow_partial)
-            for one in (*train, *parts.values())
-        ]
-        if train and found[0].images:
+        train = (EvalOn(self.source, "train", "train"),) if "fit" in stages else ()
+        try:
+            parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
+        except DataError as error:  # the training source can't tell its splits; the others may have problems too
+            found = [Checked(self.own_name, self.source.title, "all", problems=told(error))]
+            return found + [self._checked(one) for one in self.evals]
+        found = [self._checked(one) for one in (*train, *parts.values())]
+        if train and found[0].table is not None:
             mine = self.training_table()
-            for one, checked in zip(parts.values(), found[1:], strict=True):
-                if checked.images:
-                    checked.problems += shared_paths(mine, self.table(one.source, one.split))
+            for one in found[1:]:
+                if one.table is not None:
+                    one.problems += shared_paths(mine, one.table)
         return found
+
+    def _checked(self, one: EvalOn) -> Checked:
+        listing = partial(self.table, one.source, one.split)
+        return check_split(one.source, one.name, one.split, listing, self.allow_partial)
 
     def _preprocessing(self) -> ImagePreprocessing:
         if self.preprocessing is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from starft.data.datasets.names import class_list, texts
 from starft.data.datasets.table_file import TableFile, first_rows, rows_where
-from starft.data.splits import hold_out
+from starft.data.splits import draw_splits
 from starft.data.table import ImageTable, Source
 from starft.errors import ConfigError, DataProblems, did_you_mean
 
@@ -86,11 +86,11 @@ class CSVSource(Source):
     ) -> None:
         super().__init__(Path(root) if root is not None else Path(file).parent)
         self.file = Path(file)
-        for name, value in (("test_fraction", test_fraction), ("val_fraction", val_fraction)):
-            if not 0 <= value < 1:
-                raise ConfigError(f"{name} must lie in [0, 1); got {value}.")
-        if test_fraction + val_fraction >= 1:
-            raise ConfigError(f"test_fraction + val_fraction must be below 1; got {test_fraction + val_fraction}.")
+        if min(test_fraction, val_fraction) < 0 or test_fraction + val_fraction >= 1:
+            raise ConfigError(
+                "test_fraction and val_fraction must be at least 0 and below 1 together; "
+                f"got {test_fraction} and {val_fraction}."
+            )
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
         self.given_names, self.given_templates = class_names, templates
@@ -102,7 +102,7 @@ class CSVSource(Source):
         return self._read.class_names
 
     @cached_property
-    def templates(self) -> tuple[str, ...]:  # type: ignore[override]  # read once
+    def templates(self) -> tuple[str, ...]:
         """Given, one or many."""
         return texts(self.given_templates, "templates")
 
@@ -130,10 +130,8 @@ class CSVSource(Source):
         frame = file.read([self.path_column, self.label_column, *must], [*named.values()])
         column = {kind: frame[name] for kind, name in named.items() if name in frame}
         problems: list[str] = []
-        self._no_gaps(
-            {self.path_column: frame[self.path_column], self.label_column: frame[self.label_column]}, problems
-        )
-        self._no_gaps({named[kind]: column[kind] for kind in column if kind != "split"}, problems)
+        for name in (self.path_column, self.label_column, *(named[kind] for kind in column if kind != "split")):
+            _no_gaps(name, frame[name], problems)
         labels, class_names = self._labels(frame[self.label_column], problems)
         groups, group_names = self._groups(labels, class_names, column)
         splits = self._splits(labels if groups is None else groups, column.get("split"), problems)
@@ -145,12 +143,6 @@ class CSVSource(Source):
         if problems:
             raise DataProblems([f"{self.file}: {problems[0]}", *problems[1:]])
         return _Read(file.paths(frame[self.path_column], self.root), labels, class_names, groups, group_names, splits)
-
-    def _no_gaps(self, columns: Mapping[str, "pd.Series[str]"], problems: list[str]) -> None:
-        for name, cells in columns.items():
-            rows = rows_where(cells.isna())
-            if rows:
-                problems.append(f"the column {name!r} is empty (or NaN) in {len(rows)} rows, {first_rows(rows)}")
 
     def _labels(self, cells: "pd.Series[str]", problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         codes, values = _coded(cells)
@@ -181,7 +173,7 @@ class CSVSource(Source):
 
     def _splits(self, cells: Ints, column: "pd.Series[str] | None", problems: list[str]) -> dict[str, Ints]:
         if column is None:
-            return self._drawn(cells)
+            return draw_splits(cells, self.fractions["test"], self.fractions["val"], self.split_seed)
         codes, values = _coded(column)
         for at in sorted({*codes.tolist()}):
             value = values[at] if at >= 0 else "an empty cell"
@@ -189,14 +181,14 @@ class CSVSource(Source):
                 rows = [int(row) + 1 for row in np.flatnonzero(codes == at)]
                 problems.append(f"the split column says {value} in {first_rows(rows)}; it must be train, val or test")
         meant = np.array([*(SPLITS.get(value.lower(), "") for value in values), ""])[codes]
-        return {split: rows for split in ("train", "val", "test") if len(rows := np.flatnonzero(meant == split))}
+        rows_of = {split: np.flatnonzero(meant == split) for split in ("train", "val", "test")}
+        return {split: found for split, found in rows_of.items() if len(found)}
 
-    def _drawn(self, cells: Ints) -> dict[str, Ints]:
-        kept, test = hold_out(cells, self.fractions["test"], self.split_seed)
-        share = self.fractions["val"] / (1 - self.fractions["test"])
-        train, val = hold_out(cells[kept], share, self.split_seed + 1)
-        drawn = {"train": kept[train], "val": kept[val], "test": test}
-        return {split: rows for split, rows in drawn.items() if len(rows)}
+
+def _no_gaps(name: str, cells: "pd.Series[str]", problems: list[str]) -> None:
+    rows = rows_where(cells.isna())
+    if rows:
+        problems.append(f"the column {name!r} is empty (or NaN) in {len(rows)} rows, {first_rows(rows)}")
 
 
 def _coded(cells: "pd.Series[str]") -> tuple[Ints, list[str]]:

@@ -19,6 +19,7 @@ class NewImages(Source):
     """
 
     title = "New images"
+    labelled = False
     tree = "FOLDER/\n  any/folders/image.jpg"
 
     def __init__(self, path: Path, trained: Source) -> None:
