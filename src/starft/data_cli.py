@@ -103,9 +103,10 @@ def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int |
     train = data.training_table() if any(one.split == "train" and one.table is not None for one in checked) else None
     tables = [one.table for one in checked if one.table is not None]
     paths = list(dict.fromkeys(path for table in tables for path in files(table)))
+    readers = {path: table.read for table in tables if table.read is not None for path in files(table)}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("decoding", total=len(paths))
-        decoded = decode(paths, workers, lambda count: progress.advance(task, count))
+        decoded = decode(paths, workers, lambda count: progress.advance(task, count), readers)
     look_deep(checked, train, decoded)
 
 

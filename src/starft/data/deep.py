@@ -2,15 +2,18 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from starft.data.check import Checked, Problem, some
 from starft.data.images import BadImageError, read_image
 from starft.data.table import ImageTable
+
+Reader = Callable[[str], Image.Image]
 
 CHUNK = 32
 """Images that a worker decodes at a time."""
@@ -29,31 +32,34 @@ class Decoded(NamedTuple):
 
 
 class _Files(Dataset[Decoded]):
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.paths = paths
+    def __init__(self, paths: Sequence[str], readers: Mapping[str, Reader]) -> None:
+        self.paths, self.readers = paths, readers
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Decoded:
         try:
-            image = read_image(self.paths[index])
+            image = self.readers.get(self.paths[index], read_image)(self.paths[index])
         except BadImageError as error:
             return Decoded(error.why, b"")
         return Decoded(None, blake2b(image.tobytes(), digest_size=16, salt=repr(image.size).encode()[:16]).digest())
 
 
-def decode(paths: Sequence[str], workers: int | None, advance: Callable[[int], None]) -> dict[str, Decoded]:
+def decode(
+    paths: Sequence[str], workers: int | None, advance: Callable[[int], None], readers: Mapping[str, Reader]
+) -> dict[str, Decoded]:
     """Decode images in parallel.
 
     Args:
         paths: Their files.
         workers: Processes; null takes one for each CPU, 0 none but this one.
         advance: Told how many more are done.
+        readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``).
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     done: dict[str, Decoded] = {}
-    loader = DataLoader(_Files(paths), batch_size=CHUNK, num_workers=workers, collate_fn=list)
+    loader = DataLoader(_Files(paths, readers), batch_size=CHUNK, num_workers=workers, collate_fn=list)
     for chunk in loader:
         done.update(zip(paths[len(done) : len(done) + len(chunk)], chunk, strict=True))
         advance(len(chunk))
@@ -83,7 +89,7 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
         bad = [f"{path} ({decoded[path].why})" for path in paths if decoded[path].why is not None]
         if bad:
             one.problems.append(Problem(f"{len(bad)} images can't be read: {some(bad, 20)}"))
-        stops = one.published is None  # what the makers published is as it is
+        stops = not one.as_published  # what the makers published is as it is
         if one.split != "train":
             good = {path: decoded[path].digest for path in paths if decoded[path].why is None}
             both = [f"{path} = {trained[d]}" for path, d in good.items() if d in trained and trained[d] != path]
