@@ -6,20 +6,29 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fakes import own_images
 from starft.cli import main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "lightning_configs").rglob("*.yaml"))
 
-SMALLEST = {
-    "mini": [
-        "--data.init_args.train_size=24",
-        "--data.init_args.val_size=12",
-        "--data.init_args.test_size=12",
-        "--data.init_args.batch_size=12",
-    ],
-}
-"""Folder of configs -> the least data that its configs run on."""
+MINI = ["train_size=24", "val_size=12", "test_size=12", "batch_size=12"]
+OWN = ["batch_size=4", "num_workers=0"]
+TINY = ["--model.model_name=starft-mini", "--model.pretrained=mini"]
+"""The model of every config but the embedded world's own."""
+
+ON_CPU = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]
+
+
+def smallest(config: Path, root: Path) -> list[str]:
+    """Write the least data that a config runs on; return its ``data.init_args``."""
+    folder = config.parent.name
+    if folder == "mini":
+        return MINI
+    if folder == "csv":
+        return [f"file={own_images.write_table(root)}", *OWN]
+    return [f"root={own_images.write_folders(root, {'train': 4, 'val': 1, 'test': 2})}", *OWN]
+
 
 ONE_STEP = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.log_every_n_steps=1"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -62,7 +71,9 @@ def test_config_runs_one_step(config: Path, tmp_path: Path) -> None:
     verb = verb_of(config)
     run = tmp_path / "run"
     where = ["--seed_everything=7", f"--trainer.default_root_dir={run}"]
-    cli = main([verb, f"--config={config}", *SMALLEST[config.parent.name], *ONE_STEP, *QUIET, *where])
+    data = [f"--data.init_args.{argument}" for argument in smallest(config, tmp_path / "data")]
+    model = TINY if config.parent.name != "mini" else []
+    cli = main([verb, f"--config={config}", *data, *model, *ON_CPU, *ONE_STEP, *QUIET, *where])
     assert (cli.model.seed, cli.datamodule.seed) == (7, 7), "a link was lost"
     resolved = yaml.safe_load(cli.resolved_config())
     assert resolved["model"]["seed"] == resolved["data"]["init_args"]["seed"] == 7

@@ -232,7 +232,7 @@ def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
         return [Problem(f"each template must hold {{}} exactly once; got {some(broken) or 'no template'}")]
     classes: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name in described.class_names:
-        key = tuple(" ".join(t.replace("{}", name).lower().split()) for t in described.templates)
+        key = tuple(" ".join(t.replace("{}", name.strip()).lower().split()) for t in described.templates)
         classes[key].append(name)
     alike = [" = ".join(map(repr, names)) for names in classes.values() if len(names) > 1]
     problems = []

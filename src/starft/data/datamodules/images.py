@@ -216,7 +216,6 @@ class ImageDataModule(BaseDataModule):
         complain(self.check(stage))
         preprocessing = self._preprocessing()
         plain = eval_transform(preprocessing)
-        self._guards = []
         if stage == "fit":
             varied = train_transform(preprocessing, self.augmentation)
             self.train_set = ImageSet(self.training_table(), plain, varied, self.seed)
