@@ -31,10 +31,8 @@ RESULTS: dict[str, Any] = {
 
 
 def cells(text: str) -> list[list[str]]:
-    lines = (
-        line.replace("┃", "│").strip("│ \n").split("│") for line in text.splitlines() if "│" in line or "┃" in line
-    )
-    return [[cell.strip() for cell in line] for line in lines]
+    lines = [line.replace("┃", "│") for line in text.splitlines()]
+    return [[cell.strip() for cell in line.strip("│ \n").split("│")] for line in lines if "│" in line]
 
 
 def test_every_number() -> None:

@@ -46,6 +46,7 @@ class Checked:
         example: Path of one image.
         problems: All of them.
         table: The images; null where they can't be listed.
+        scored: Whether predictions for it are right or wrong; not for images that are only predicted.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Checked:
     example: str | None = None
     problems: list[Problem] = field(default_factory=list)
     table: ImageTable | None = None
+    scored: bool = True
 
 
 def check_split(
@@ -72,7 +74,7 @@ def check_split(
         listing: Lists it.
         allow_partial: Whether it may hold another number of images than its papers say.
     """
-    found = Checked(name, source.title, split)
+    found = Checked(name, source.title, split, scored=source.labelled)
     try:
         table = listing()
         described = source.eval_set(name, split)

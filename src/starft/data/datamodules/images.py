@@ -241,7 +241,7 @@ class ImageDataModule(BaseDataModule):
         if train and found[0].table is not None:
             mine = self.training_table()
             for one in found[1:]:
-                if one.table is not None:
+                if one.table is not None and one.scored:
                     one.problems += shared_paths(mine, one.table)
         return found
 
