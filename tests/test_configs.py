@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fakes import group_sets, imagenet, transfer_sets
+from fakes import group_sets, imagenet, own_images, transfer_sets
 from starft.cli import main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "lightning_configs").rglob("*.yaml"))
 
 MINI = ["train_size=24", "val_size=12", "test_size=12", "batch_size=12"]
-FAKE = ["allow_partial=true", "batch_size=4", "num_workers=0"]
+OWN = ["batch_size=4", "num_workers=0"]
+FAKE = ["allow_partial=true", *OWN]
 """Fakes hold a few images where their papers count thousands."""
 TINY = ["--model.model_name=starft-mini", "--model.pretrained=mini"]
 """The model of every config but the embedded world's own."""
@@ -61,6 +62,10 @@ def smallest(config: Path, root: Path) -> list[str]:
         return MINI
     if folder == "imagenet":
         return imagenet_folders(root)
+    if folder == "csv":
+        return [f"file={own_images.write_table(root)}", *OWN]
+    if folder == "imagefolder":
+        return [f"root={own_images.write_folders(root, {'train': 4, 'val': 1, 'test': 2})}", *OWN]
     write = WRITE.get(folder) or WRITE[f"{folder}/{config.stem}"]
     batch = ["batch_size=2"] if folder == "transfer" else []
     return [f"root={write(root)}", *FAKE, *batch]

@@ -47,6 +47,7 @@ class Checked:
         problems: All of them.
         table: The images; null where they can't be listed.
         as_published: Whether it is a published data set, which is as it is, equal captions and all.
+        scored: Whether predictions for it are right or wrong; not for images that are only predicted.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Checked:
     problems: list[Problem] = field(default_factory=list)
     table: ImageTable | None = None
     as_published: bool = False
+    scored: bool = True
 
 
 def check_split(
@@ -74,7 +76,7 @@ def check_split(
         listing: Lists it.
         allow_partial: Whether it may hold another number of images than its papers say.
     """
-    found = Checked(name, source.title, split)
+    found = Checked(name, source.title, split, scored=source.labelled)
     try:
         table = listing()
         described = source.eval_set(name, split)
@@ -235,7 +237,7 @@ def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
         return [Problem(f"each template must hold {{}} exactly once; got {some(broken) or 'no template'}")]
     classes: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name in described.class_names:
-        key = tuple(" ".join(t.replace("{}", name).lower().split()) for t in described.templates)
+        key = tuple(" ".join(t.replace("{}", name.strip()).lower().split()) for t in described.templates)
         classes[key].append(name)
     alike = [" = ".join(map(repr, names)) for names in classes.values() if len(names) > 1]
     problems = []

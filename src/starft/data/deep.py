@@ -90,7 +90,7 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
         if bad:
             one.problems.append(Problem(f"{len(bad)} images can't be read: {some(bad, 20)}"))
         stops = not one.as_published  # what the makers published is as it is
-        if one.split != "train":
+        if one.split != "train" and one.scored:
             good = {path: decoded[path].digest for path in paths if decoded[path].why is None}
             both = [f"{path} = {trained[d]}" for path, d in good.items() if d in trained and trained[d] != path]
             if both:

@@ -8,6 +8,7 @@ system notes it. A file that is overwritten under its own name changes no listin
 import os
 from hashlib import blake2b
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from platformdirs import user_cache_path
@@ -89,11 +90,11 @@ def _keep(entry: Path, folders: dict[str, int], files: list[str]) -> None:
 def _kept(entry: Path, folder: Path) -> tuple[str, ...] | None:
     """Return a listing that still holds, or null."""
     try:
-        with np.load(entry, allow_pickle=False) as held:
+        with entry.open("rb") as file, np.load(file, allow_pickle=False) as held:
             folders = os.fsdecode(held["folders"].tobytes()).split("\0")
             for name, time in zip(folders, held["times"].tolist(), strict=True):
                 if os.stat(f"{folder}/{name}").st_mtime_ns != time:  # noqa: PTH116
                     return None
             return tuple(os.fsdecode(held["files"].tobytes()).split("\0"))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None

@@ -219,7 +219,6 @@ class ImageDataModule(BaseDataModule):
         complain(self.check(stage))
         preprocessing = self._preprocessing()
         plain = eval_transform(preprocessing)
-        self._guards = []
         if stage == "fit":
             varied = train_transform(preprocessing, self.augmentation)
             self.train_set = ImageSet(self.training_table(), plain, varied, self.seed)
@@ -245,7 +244,7 @@ class ImageDataModule(BaseDataModule):
         if train and found[0].table is not None:
             mine = self.training_table()
             for one in found[1:]:
-                if one.table is not None:
+                if one.table is not None and one.scored:
                     one.problems += shared_paths(mine, one.table)
         return found
 

@@ -1,6 +1,7 @@
 """Tables of a user's own, read as text: CSV, TSV, Parquet and JSON lines, with the flaws that such files have."""
 
 import csv
+import json
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ class TableFile:
 
     def __init__(self, path: Path, separator: str | None = None) -> None:
         self.path, self.separator = path, separator
+        self.header: list[str] = []
         if not is_table(path):
             raise DataError(f"{path} must end in one of {', '.join(SUFFIXES)}.")
         if not path.is_file():
@@ -61,9 +63,7 @@ class TableFile:
             elif suffix in PARQUET_SUFFIXES:
                 frame = pd.read_parquet(self.path)
             else:
-                frame = pd.read_json(
-                    self.path, lines=True, dtype=False, convert_dates=False, convert_axes=False, encoding="utf-8-sig"
-                )
+                frame = self._read_lines([*wanted, *optional])
         except ImportError as error:
             raise DataError(
                 f"Reading {self.path} needs pyarrow; install it with `pip install 'starft[parquet]'`."
@@ -72,10 +72,8 @@ class TableFile:
             raise DataError(f"{self.path} isn't UTF-8 text (byte {error.start}); save it as UTF-8.") from error
         except (ValueError, OSError, csv.Error) as error:  # pandas' and pyarrow's errors of parsing are ValueErrors
             why = " ".join(str(error).split()).rstrip(".")
-            raise DataError(
-                f"{self.path} can't be read: {why}; quote cells that hold the separator or line breaks."
-            ) from error
-        self._has_all(wanted, [str(column) for column in frame.columns])
+            raise DataError(f"{self.path} can't be read: {why}; mend it, or write it anew.") from error
+        self._has_all(wanted, self.header or [str(column) for column in frame.columns])
         frame = frame[[column for column in frame.columns if column in {*wanted, *optional}]]
         if frame.empty:
             raise DataError(f"{self.path} has a header but no rows; it needs one row an image.")
@@ -85,27 +83,53 @@ class TableFile:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
         separator = self.separator or self._separator(first, columns)
-        header = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
-        twice = sorted({name for name in header if header.count(name) > 1 and name in columns})
+        self.header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+        twice = sorted({name for name in self.header if self.header.count(name) > 1 and name in columns})
         if twice:
             raise DataError(f"{self.path} has the column {twice[0]!r} twice; rename one.")
-        frame = pd.read_csv(
+        self._has_no_more_cells(separator, len(self.header))
+        return pd.read_csv(
             self.path,
             sep=separator,
             header=0,
-            names=header,
-            usecols=[name for name in header if name in columns] or header[:1],
+            names=[name if name in columns else f"{at}: {name}" for at, name in enumerate(self.header)],
+            usecols=[at for at, name in enumerate(self.header) if name in columns],
             dtype="str",
             keep_default_na=False,
             na_values=MISSING,
             index_col=False,
             skipinitialspace=True,
             encoding="utf-8-sig",
-            on_bad_lines="error",
         )
-        self._has_all((), header)
-        self.header = header
-        return frame
+
+    def _has_no_more_cells(self, separator: str, width: int) -> None:
+        """Refuse rows with more cells than the header, which pandas would cut: a comma in a name, without quotes."""
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
+            long = [number for number, row in enumerate(reader) if len(row) > width and any(row[width:])]
+        if long:
+            raise DataError(
+                f"{self.path} has {len(long)} rows with more cells than its header, {first_rows(long)}; "
+                "quote cells that hold the separator."
+            )
+
+    def _read_lines(self, columns: Sequence[str]) -> pd.DataFrame:
+        cells: dict[str, list[object]] = {column: [] for column in columns}
+        keys: dict[str, None] = {}
+        with self.path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"line {number} isn't an object in braces")
+                keys.update(dict.fromkeys(row))
+                for column, values in cells.items():
+                    values.append(row.get(column))
+        self.header = list(keys)
+        return pd.DataFrame(
+            {column: pd.Series(values, dtype=object) for column, values in cells.items() if column in keys}
+        )
 
     def _separator(self, first: str, columns: Sequence[str]) -> str:
         """Return the separator that gives the header most of the wanted columns, or else most columns."""
@@ -117,7 +141,6 @@ class TableFile:
         return max(SEPARATORS, key=fits)
 
     def _has_all(self, wanted: Sequence[str], header: Sequence[str]) -> None:
-        header = getattr(self, "header", header)
         for name in wanted:
             if name not in header:
                 lower = {column.lower(): column for column in header}
