@@ -271,6 +271,12 @@ def test_named_metrics_take_the_place_of_the_group_metrics() -> None:
     )
 
 
+def test_the_worst_region_is_nan_where_only_the_other_was_seen() -> None:
+    evaluator = ready(EvalSet("map", SPECIES, ("a {}",), ("Asia", "Other"), metrics=("worst_region_acc",)))
+    evaluator.update(0, images(0), batch([0], [1]))
+    assert evaluator.compute()["map/worst_region_acc"].isnan()
+
+
 def test_an_unknown_metric_is_told_with_the_near_names() -> None:
     with pytest.raises(ConfigError, match=r"map names the metric macro_f2.*Did you mean macro_f1"):
         Evaluator([EvalSet("map", SPECIES, ("a {}",), metrics=("macro_f2",))])
