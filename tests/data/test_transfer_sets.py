@@ -128,6 +128,20 @@ def test_pcam_with_fewer_images_than_labels(tmp_path: Path) -> None:
         PatchCamelyonSource(top).table("val")
 
 
+def test_a_matlab_file_that_is_cut_short(tmp_path: Path) -> None:
+    labels = flowers102(tmp_path) / "imagelabels.mat"
+    for content in (labels.read_bytes()[:100], b"", b"no matrix"):
+        labels.write_bytes(content)
+        with pytest.raises(DataError, match=r"imagelabels.mat can't be read as MATLAB's 'labels'; get a whole copy"):
+            Flowers102Source(tmp_path).table("train")
+
+
+def test_lists_that_are_no_text(tmp_path: Path) -> None:
+    (sun397(tmp_path) / "ClassName.txt").write_bytes(b"/a/abb\xff\xfe")
+    with pytest.raises(DataError, match=r"ClassName.txt can't be read as text .*; get a whole copy"):
+        SUN397Source(tmp_path).table("train")
+
+
 def test_a_split_file_that_is_none(tmp_path: Path) -> None:
     top = sun397(tmp_path, coop=True)
     (top / "split_zhou_SUN397.json").write_text('{"train": [["a/abbey/sun_0.jpg", 0]], "val": [], "test": []}')

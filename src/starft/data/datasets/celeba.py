@@ -58,7 +58,7 @@ class CelebASource(PublishedSource):
             others, parts = self.read_table("list_eval_partition.csv", ["image_id", "partition"])
         else:
             files, *signs = self._read_text()
-            split = [line.split() for line in self._lines("list_eval_partition.txt")]
+            split = [line.split() for line in self.read_lines("list_eval_partition.txt")]
             others, parts = [row[0] for row in split], [row[-1] for row in split]
         part_of = dict(zip(others, self.whole_numbers(parts, "list_eval_partition").tolist(), strict=True))
         missing = next((file for file in files if file not in part_of), None)
@@ -68,12 +68,9 @@ class CelebASource(PublishedSource):
         in_split = np.array([part_of[file] for file in files], np.int64)
         return files, (blond > 0).astype(np.int64), (male > 0).astype(np.int64), in_split
 
-    def _lines(self, below: str) -> list[str]:
-        return [line for line in self.need(below).read_text(encoding="utf-8").splitlines() if line.strip()]
-
     def _read_text(self) -> list[list[str]]:
         """The .txt form: how many there are, the attributes' names, then one line an image."""
-        lines = self._lines("list_attr_celeba.txt")
+        lines = self.read_lines("list_attr_celeba.txt")
         names = lines[1].split() if len(lines) > 1 else []
         if LABEL not in names or ATTRIBUTE not in names:
             raise DataError(

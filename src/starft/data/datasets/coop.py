@@ -4,9 +4,11 @@ Paper: Zhou et al., IJCV 2022, arXiv 2109.01134.
 """
 
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
 
 from starft.data.datasets.published import PublishedSource
 from starft.data.table import ImageTable, Published
@@ -57,6 +59,22 @@ class CoOpSource(PublishedSource):
         if sorted(names) != list(range(len(names))):
             raise DataError(f"{self.title}: the labels in {self.root / self.split_file} have gaps; get it again.")
         return tuple(names[label].replace("_", " ") for label in range(len(names)))
+
+    def read_mat(self, below: str, key: str) -> NDArray[Any]:
+        """Return one array, of one dimension, of a MATLAB file.
+
+        Args:
+            below: Its path below ``root``.
+            key: The array's name.
+
+        Raises:
+            DataError: It is missing or can't be read.
+        """
+        path = self.need(below)
+        try:
+            return np.atleast_1d(loadmat(str(path), squeeze_me=True)[key])
+        except Exception as error:  # the readers share no base: MatReadError, IndexError, KeyError, struct.error, ...
+            raise DataError(f"{self.title}: {path} can't be read as MATLAB's {key!r}; get a whole copy.") from error
 
     @property
     def listed_class_names(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ Paper: Nilsback and Zisserman, ICVGIP 2008. Class names are those of torchvision
 from typing import ClassVar
 
 import numpy as np
-from scipy.io import loadmat
 from torchvision.datasets import Flowers102 as TorchvisionFlowers102
 
 from starft.data.datasets.coop import CoOpSource
@@ -41,8 +40,8 @@ class Flowers102Source(CoOpSource):
     def listed(self, split: str) -> ImageTable:
         """List the authors' split; image ids count from 1."""
         self.need("jpg")
-        labels = np.atleast_1d(loadmat(str(self.need("imagelabels.mat")), squeeze_me=True)["labels"]).astype(np.int64)
-        ids = np.atleast_1d(loadmat(str(self.need("setid.mat")), squeeze_me=True)[IDS[split]]).astype(np.int64)
+        labels = self.read_mat("imagelabels.mat", "labels").astype(np.int64)
+        ids = self.read_mat("setid.mat", IDS[split]).astype(np.int64)
         if len(ids) and ids.max() > len(labels):
             raise DataError(f"{self.title}: imagelabels.mat has no label of image {ids.max()}; get a whole copy.")
         return ImageTable(self.root, tuple(f"jpg/image_{number:05d}.jpg" for number in ids), labels[ids - 1] - 1)

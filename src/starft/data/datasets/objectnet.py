@@ -66,7 +66,7 @@ class ObjectNetSource(ImageNetClasses):
         names = self.read_json("mappings/folder_to_objectnet_label.json")
         overlap = self.read_json("mappings/objectnet_to_imagenet_1k.json")
         line_of = self.read_json("mappings/pytorch_to_imagenet_2012_id.json")
-        lines = self.need("mappings/imagenet_to_label_2012_v2").read_text(encoding="utf-8").splitlines()
+        lines = self.read_text("mappings/imagenet_to_label_2012_v2").splitlines()
         try:
             label_of = {lines[line].strip(): int(label) for label, line in line_of.items()}
             return {

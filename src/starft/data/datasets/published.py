@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,13 +72,38 @@ class PublishedSource(Source):
             raise DataError(f"{self.title}: {path} doesn't exist; give the root of a folder like this:\n{self.tree}")
         return path
 
-    def read_table(self, below: str, columns: Sequence[str], separator: str = ",") -> list[list[str]]:
+    def read_text(self, below: str) -> str:
+        """Return what a text file holds.
+
+        Args:
+            below: Its path below ``root``.
+
+        Raises:
+            DataError: It is missing or can't be read as UTF-8.
+        """
+        path = self.need(below)
+        try:
+            return path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.title}: {path} can't be read as text ({error}); get a whole copy.") from error
+
+    def read_lines(self, below: str) -> list[str]:
+        """Return the lines of a text file, stripped, without empty ones.
+
+        Args:
+            below: Its path below ``root``.
+
+        Raises:
+            DataError: It is missing or can't be read as UTF-8.
+        """
+        return [line.strip() for line in self.read_text(below).splitlines() if line.strip()]
+
+    def read_table(self, below: str, columns: Sequence[str]) -> list[list[str]]:
         """Return columns of a text table with a header.
 
         Args:
             below: Its path below ``root``.
             columns: Which columns.
-            separator: What stands between two values.
 
         Returns:
             One list of strings for each of ``columns``.
@@ -86,20 +112,19 @@ class PublishedSource(Source):
             DataError: The file or a column is missing, or a row is short.
         """
         path = self.need(below)
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, delimiter=separator)
-            header = next(rows, [])
-            for column in columns:
-                if column not in header:
-                    near = did_you_mean(column, header)
-                    raise DataError(f"{self.title}: {path} has no column {column}; get a whole copy.{near}")
-            places = [header.index(column) for column in columns]
-            read: list[list[str]] = [[] for _ in columns]
-            for row in rows:
-                if len(row) <= max(places):
-                    raise DataError(f"{self.title}: line {rows.line_num} of {path} is cut short; get a whole copy.")
-                for values, place in zip(read, places, strict=True):
-                    values.append(row[place])
+        rows = csv.reader(StringIO(self.read_text(below), newline=""))
+        header = next(rows, [])
+        for column in columns:
+            if column not in header:
+                near = did_you_mean(column, header)
+                raise DataError(f"{self.title}: {path} has no column {column}; get a whole copy.{near}")
+        places = [header.index(column) for column in columns]
+        read: list[list[str]] = [[] for _ in columns]
+        for row in rows:
+            if len(row) <= max(places):
+                raise DataError(f"{self.title}: line {rows.line_num} of {path} is cut short; get a whole copy.")
+            for values, place in zip(read, places, strict=True):
+                values.append(row[place])
         return read
 
     def read_json(self, below: str) -> Any:
@@ -111,11 +136,11 @@ class PublishedSource(Source):
         Raises:
             DataError: It is missing or isn't JSON.
         """
-        path = self.need(below)
+        text = self.read_text(below)
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(text)
         except ValueError as error:
-            raise DataError(f"{self.title}: {path} isn't valid JSON; get a whole copy.") from error
+            raise DataError(f"{self.title}: {self.root / below} isn't valid JSON; get a whole copy.") from error
 
     def whole_numbers(self, values: Sequence[str], what: str) -> NDArray[np.int64]:
         """Return text as whole numbers (N,).
@@ -146,7 +171,10 @@ class PublishedSource(Source):
             DataError: It is missing, or holds no class folder, or one of an unknown class.
         """
         top = self.need(below)
-        images = list_images(top)
+        try:
+            images = list_images(top)
+        except OSError as error:
+            raise DataError(f"{self.title}: {top} can't be listed: {error.strerror}; check its permissions.") from error
         folders = [path.partition("/")[0] if "/" in path else "" for path in images]
         unknown = sorted({*folders} - labels.keys() - {""})
         if unknown and not others:

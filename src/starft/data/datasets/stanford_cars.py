@@ -4,10 +4,9 @@ Paper: Krause et al., ICCV workshop 2013.
 """
 
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from scipy.io import loadmat
 
 from starft.data.datasets.coop import CoOpSource
 from starft.data.table import ImageTable
@@ -33,20 +32,16 @@ class StanfordCarsSource(CoOpSource):
     split_counts: ClassVar[dict[str, int]] = {"train": 6509, "val": 1635, "test": 8041}
     own_counts: ClassVar[dict[str, int]] = {"train": 8144, "test": 8041}
 
-    def _mat(self, below: str) -> dict[str, Any]:
-        loaded: dict[str, Any] = loadmat(str(self.need(below)), squeeze_me=True)
-        return loaded
-
     @cached_property
     def listed_class_names(self) -> tuple[str, ...]:
         """Maker, model, type and year, as the authors write them."""
-        return tuple(str(name) for name in self._mat("devkit/cars_meta.mat")["class_names"])
+        return tuple(str(name) for name in self.read_mat("devkit/cars_meta.mat", "class_names"))
 
     def listed(self, split: str) -> ImageTable:
         """List the authors' split."""
         folder = f"cars_{split}"
         self.need(folder)
         file = "devkit/cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat"
-        rows = np.atleast_1d(self._mat(file)["annotations"])
+        rows = self.read_mat(file, "annotations")
         labels = np.array([int(row["class"]) - 1 for row in rows], np.int64)
         return ImageTable(self.root, tuple(f"{folder}/{row['fname']}" for row in rows), labels)

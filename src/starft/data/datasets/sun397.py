@@ -36,7 +36,7 @@ class SUN397Source(CoOpSource):
     own_counts: ClassVar[dict[str, int]] = {"train": 19850, "test": 19850}
 
     def _lines(self, name: str) -> list[str]:
-        return [line.strip().lstrip("/") for line in self.need(name).read_text("utf-8").splitlines() if line.strip()]
+        return [line.lstrip("/") for line in self.read_lines(name)]
 
     @cached_property
     def _classes(self) -> dict[str, int]:
