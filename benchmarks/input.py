@@ -6,6 +6,7 @@ turns with torchvision, so that a busy machine slows both alike; the median of t
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -21,20 +22,23 @@ from torch import Tensor
 from torchvision import transforms
 
 from starft.data import Augmentation, CSVSource, ImageTable
+from starft.data.check import path_problems
 from starft.data.imageset import ImageSet
+from starft.data.listing import CACHE, list_images
 from starft.data.loading import Turn
 from starft.data.transforms import eval_transform, train_transform
 from starft.types import ImagePreprocessing
 
 IMAGES, ROUNDS = 48, 8
 ROWS = 1_000_000
+FOLDERS, FILES = 100, 100_000
 
 
 def main() -> None:
     """Print all rows."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:
-        for row in (*decoding(Path(made)), listing(Path(made))):
+        for row in (*decoding(Path(made)), listing(Path(made)), folders(Path(made) / "tree")):
             print(json.dumps(row), flush=True)
 
 
@@ -113,6 +117,30 @@ def list_it(table: Path) -> dict[str, object]:
         "imports_mib": before,
         "listing_mib": peak_mib() - before,
         "at_most_mib": 1024,
+    }
+
+
+def folders(root: Path) -> dict[str, object]:
+    """List a tree of empty files, list it again from the cache, and look all of its paths up as the check does."""
+    os.environ[CACHE] = str(root.parent / "cache")
+    for number in range(FOLDERS):
+        (root / f"{number:04}").mkdir(parents=True)
+        for image in range(FILES // FOLDERS):
+            (root / f"{number:04}" / f"{image:06}.jpg").touch()
+    seconds = {}
+    for name in ("first", "cached"):
+        start = time.perf_counter()
+        paths = list_images(root)
+        seconds[name] = round(time.perf_counter() - start, 3)
+    start = time.perf_counter()
+    problems = path_problems(ImageTable(root, paths, np.zeros(len(paths), dtype=np.int64)))
+    seconds["check"] = round(time.perf_counter() - start, 3)
+    return {
+        "row": "list folders",
+        "files": len(paths),
+        "folders": FOLDERS,
+        "seconds": seconds,
+        "problems": len(problems),
     }
 
 
