@@ -274,11 +274,12 @@ def some(names: Sequence[str], most: int = SHOWN) -> str:
     return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
 
 
-def complain(checked: Sequence[Checked]) -> None:
+def complain(checked: Sequence[Checked], notes: bool = True) -> None:
     """Tell what is worth knowing of the data, and refuse those with problems.
 
     Args:
         checked: What was found of each split.
+        notes: Whether to tell what doesn't stop a run, on stderr.
 
     Raises:
         DataError: With every problem that stops a run, ten at most.
@@ -286,7 +287,7 @@ def complain(checked: Sequence[Checked]) -> None:
     stops = [
         f"{one.title}, {one.split}: {problem.text}" for one in checked for problem in one.problems if problem.stops
     ]
-    for one in checked:
+    for one in checked if notes else ():
         for worth_knowing in (problem.text for problem in one.problems if not problem.stops):
             print(f"note: {one.title}, {one.split}: {worth_knowing}.", file=sys.stderr)
     if stops:

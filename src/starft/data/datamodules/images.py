@@ -216,7 +216,7 @@ class ImageDataModule(BaseDataModule):
                 f"There is nothing to {stage}: {self.source.title} at {self.source.root} has the splits "
                 f"{', '.join(self.source.splits)}; give one more, or data.init_args.evals."
             )
-        complain(self.check(stage))
+        complain(self.check(stage), notes=self.trainer is None or self.trainer.is_global_zero)
         preprocessing = self._preprocessing()
         plain = eval_transform(preprocessing)
         if stage == "fit":
