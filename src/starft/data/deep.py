@@ -47,7 +47,10 @@ class _Files(Dataset[Decoded]):
 
 
 def decode(
-    paths: Sequence[str], workers: int | None, advance: Callable[[int], None], readers: Mapping[str, Reader]
+    paths: Sequence[str],
+    workers: int | None,
+    advance: Callable[[int], None],
+    readers: Mapping[str, Reader] | None = None,
 ) -> dict[str, Decoded]:
     """Decode images in parallel.
 
@@ -55,11 +58,11 @@ def decode(
         paths: Their files.
         workers: Processes; null takes one for each CPU, 0 none but this one.
         advance: Told how many more are done.
-        readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``).
+        readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``); null for none.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     done: dict[str, Decoded] = {}
-    loader = DataLoader(_Files(paths, readers), batch_size=CHUNK, num_workers=workers, collate_fn=list)
+    loader = DataLoader(_Files(paths, readers or {}), batch_size=CHUNK, num_workers=workers, collate_fn=list)
     for chunk in loader:
         done.update(zip(paths[len(done) : len(done) + len(chunk)], chunk, strict=True))
         advance(len(chunk))
