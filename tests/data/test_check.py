@@ -219,7 +219,7 @@ def test_notes_are_told_and_do_not_stop(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "note: Shoes, train: 1 of 3 classes have no images: clog.\n"
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_deep(workers: int, tmp_path: Path) -> None:
     """A test image that is a training image under another name, one that is cut, and one twice in train."""
     train = table(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], [0, 1, 0])

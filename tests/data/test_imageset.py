@@ -17,6 +17,8 @@ from starft.data.transforms import Augmentation, eval_transform, train_transform
 from starft.errors import DataError
 from starft.types import Batch, ImagePreprocessing
 
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one CPU
+
 SIZE, BATCH = 12, 4
 SMALL = ImagePreprocessing(size=(16, 16))
 WORKERS = [0, pytest.param(2, marks=pytest.mark.slow)]

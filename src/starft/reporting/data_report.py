@@ -74,7 +74,7 @@ def data_tables(found: Sequence[Found]) -> list[Table]:
     groups = Table(title="images a group (published)" if published else "images a group")
     groups.add_column("group", overflow="fold")
     for one in grouped:
-        groups.add_column(f"{one.name} {one.split}", justify="right")
+        groups.add_column(one.split if one.name == one.split else f"{one.name} {one.split}", justify="right")
     cells = [{name: _count(count, expected) for name, count, expected in one.groups} for one in grouped]
     for name in names:
         groups.add_row(name, *(column.get(name, "–") for column in cells))
