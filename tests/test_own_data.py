@@ -105,9 +105,7 @@ def test_a_bad_image_stops_the_run_with_its_path(
 
 
 @pytest.mark.slow
-def test_skip_goes_on_and_counts(
-    workers: int, words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_skip_goes_on_and_counts(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Four of 40 images are bad: the steps are as many, the sizes as large; no metric counts them."""
     spoil(tmp_path, 4)
     skip = "--data.init_args.on_bad_image=skip"
