@@ -88,7 +88,9 @@ def refused(capsys: pytest.CaptureFixture[str], steps: list[int]) -> Refused:
 
 
 def test_an_unknown_verb(refused: Refused) -> None:
-    assert refused(["fitt"]) == "There is no verb 'fitt'; the verbs are fit, validate, test, predict, prompts, demo."
+    assert (
+        refused(["fitt"]) == "There is no verb 'fitt'; the verbs are fit, validate, test, predict, data, prompts, demo."
+    )
 
 
 @pytest.mark.parametrize(

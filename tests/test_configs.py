@@ -1,27 +1,82 @@
 """Every shipped config is whole and runs one step."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
+from fakes import group_sets, imagenet, own_images, transfer_sets
 from starft.cli import main
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "lightning_configs").rglob("*.yaml"))
 
-SMALLEST = {
-    "mini": [
-        "--data.init_args.train_size=24",
-        "--data.init_args.val_size=12",
-        "--data.init_args.test_size=12",
-        "--data.init_args.batch_size=12",
-    ],
-}
-"""Folder of configs -> the least data that its configs run on."""
+MINI = ["train_size=24", "val_size=12", "test_size=12", "batch_size=12"]
+OWN = ["batch_size=4", "num_workers=0"]
+FAKE = ["allow_partial=true", *OWN]
+"""Fakes hold a few images where their papers count thousands."""
+TINY = ["--model.model_name=starft-mini", "--model.pretrained=mini"]
+"""The model of every config but the embedded world's own."""
 
-ONE_STEP = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.log_every_n_steps=1"]
+ON_CPU = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]
+
+
+def imagenet_folders(root: Path) -> list[str]:
+    """Write ImageNet and its test sets; one template, as 80 of 1000 classes take their time."""
+    folders = {
+        "root": imagenet.imagenet(root / "imagenet"),
+        "v2": imagenet.v2(root),
+        "r": imagenet.renditions(root),
+        "a": imagenet.adversarial(root),
+        "sketch": imagenet.sketch(root),
+        "objectnet": imagenet.objectnet(root),
+        "vid_robust": imagenet.vid_robust(root),
+        "waterbirds": group_sets.waterbirds(root),
+        "celeba": group_sets.celeba(root),
+    }
+    return [*(f"{name}={path}" for name, path in folders.items()), 'templates=["a {}."]', "val_fraction=0.25", *FAKE]
+
+
+WRITE: dict[str, Callable[[Path], Path]] = {
+    "waterbirds": group_sets.waterbirds,
+    "celeba": group_sets.celeba,
+    "iwildcam": group_sets.iwildcam,
+    "fmow": group_sets.fmow,
+    "transfer/caltech101": transfer_sets.caltech101,
+    "transfer/stanford_cars": partial(transfer_sets.stanford_cars, coop=True),
+    "transfer/flowers102": transfer_sets.flowers102,
+    "transfer/pcam": transfer_sets.pcam,
+    "transfer/rendered_sst2": transfer_sets.rendered_sst2,
+    "transfer/sun397": partial(transfer_sets.sun397, coop=True),
+}
+"""Folder of configs, or config -> what writes its fake data."""
+
+
+def smallest(config: Path, root: Path) -> list[str]:
+    """Write the least data that a config runs on; return its ``data.init_args``."""
+    folder = config.parent.name
+    if folder == "mini":
+        return MINI
+    if folder == "imagenet":
+        return imagenet_folders(root)
+    if folder == "csv":
+        return [f"file={own_images.write_table(root)}", *OWN]
+    if folder == "imagefolder":
+        return [f"root={own_images.write_folders(root, {'train': 4, 'val': 1, 'test': 2})}", *OWN]
+    write = WRITE.get(folder) or WRITE[f"{folder}/{config.stem}"]
+    batch = ["batch_size=2"] if folder == "transfer" else []
+    return [f"root={write(root)}", *FAKE, *batch]
+
+
+ONE_STEP = [
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=1",
+    "--trainer.num_sanity_val_steps=0",
+    "--trainer.log_every_n_steps=1",
+]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
 
@@ -63,7 +118,10 @@ def test_config_runs_one_step(config: Path, tmp_path: Path) -> None:
     verb = verb_of(config)
     run = tmp_path / "run"
     where = ["--seed_everything=7", f"--trainer.default_root_dir={run}"]
-    cli = main([verb, f"--config={config}", *SMALLEST[config.parent.name], *ONE_STEP, *QUIET, *where])
+    data = [f"--data.init_args.{argument}" for argument in smallest(config, tmp_path / "data")]
+    model = TINY if config.parent.name != "mini" else []
+    words = [f"--config={config}", *data, *model, *ON_CPU, *ONE_STEP, *QUIET, *where]
+    cli = main([verb, *words])
     assert (cli.model.seed, cli.datamodule.seed) == (7, 7), "a link was lost"
     resolved = yaml.safe_load(cli.resolved_config())
     assert resolved["model"]["seed"] == resolved["data"]["init_args"]["seed"] == 7
@@ -71,8 +129,13 @@ def test_config_runs_one_step(config: Path, tmp_path: Path) -> None:
         assert cli.trainer.global_step == 1
         assert (run / "checkpoints" / "last.ckpt").is_file()
         assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")) == resolved
-    else:
-        assert (run / "results.json").is_file()
+        if config.stem == "starft":
+            words += [f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"]
+            cli = main(["test", *words])
+        else:
+            cli.trainer.test(cli.model, cli.datamodule, verbose=False)
+    assert {*cli.trainer.callback_metrics} >= {f"test/{one.name}/acc" for one in cli.datamodule.test_sets}
+    assert (run / "results.json").is_file() == (verb == "test" or config.stem == "starft")
     given = yaml.safe_load(config.read_text(encoding="utf-8"))
     assert cli.model.lr == given["model"]["lr"]
     assert [term.weight for term in cli.model.terms.values()][1:] == [

@@ -7,11 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from fakes import own_images
 from starft.__main__ import main
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = {"prompts.md"}  # needs a language model's server: tests/prompting/test_prompts_page.py
+ELSEWHERE = {"prompts.md", "datasets.md"}
+"""Pages with needs of their own: tests/prompting/test_prompts_page.py, tests/data/test_datasets_page.py."""
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in ELSEWHERE)]
+OWN = [
+    "--model.model_name=starft-mini",
+    "--model.pretrained=mini",
+    "--trainer.accelerator=cpu",
+    "--trainer.precision=32-true",
+    "--trainer.max_epochs=1",
+    "--data.init_args.num_workers=0",
+    "--data.init_args.batch_size=8",
+]
+"""What makes the commands on a user's own data small."""
 SMALL = [
     "--data.init_args.train_size=24",
     "--data.init_args.val_size=12",
@@ -32,6 +44,20 @@ def commands(first: str) -> list[list[str]]:
     """Return the command lines that start with a word."""
     lines = [shlex.split(line) for block in blocks("bash") for line in block.splitlines()]
     return [line for line in lines if line and line[0] == first]
+
+
+def small(command: list[str]) -> list[str]:
+    """Return the options that make a command small."""
+    if command[1] in ("demo", "prompts"):
+        return []
+    return OWN if {"csv", "imagefolder"} & {*"/".join(command).split("/")} else SMALL
+
+
+def test_your_own_data_takes_four_commands_at_most() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("### Your own data")[1].split("\n### ")[0]
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
+    assert [line.split()[1] for line in lines] == ["data", "fit", "test", "predict"]
 
 
 def test_there_is_something_to_run() -> None:
@@ -55,11 +81,13 @@ def test_make_knows_its_targets(command: list[str]) -> None:
 def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lightning_configs").symlink_to(ROOT / "lightning_configs")
     monkeypatch.chdir(tmp_path)
+    own_images.write_table(tmp_path, name="photos.csv")
+    own_images.write_folders(tmp_path / "photo_folders", {"": 8})
+    own_images.write_jpeg(tmp_path / "new_photos" / "new.jpg", 1)
     for command in commands("starft"):
-        small = [] if command[1] == "demo" else SMALL
         if command[1] == "demo" and "--show" not in command:
             continue  # tests/test_demo.py runs it on smaller configs
-        assert main([*command[1:], *small]) == 0, shlex.join(command)
+        assert main([*command[1:], *small(command)]) == 0, shlex.join(command)
 
 
 @pytest.mark.slow

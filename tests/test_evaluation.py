@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from starft.evaluation import Evaluator, GroupResult
+from starft.errors import ConfigError
+from starft.evaluation import Evaluator, GroupResult, accept, merge_logits
 from starft.types import Batch, EvalSet
 
 SPECIES, KINDS = ("duck", "owl", "crow"), ("landbird", "waterbird")
@@ -199,3 +200,96 @@ def test_counts_are_no_part_of_a_checkpoint() -> None:
     evaluator.update(0, images(0), batch([0]))
     assert evaluator.state_dict() == {}
     assert list(evaluator.parameters()) == []
+
+
+# --- label projection, several right answers, metrics by name ---------------------------------------------------------
+
+BIRD_OR_OWL = EvalSet("merged", SPECIES, ("a {}",), ood=True, merge=((1,), (0, 2)))
+"""Label 0 is the owl, label 1 a duck or a crow."""
+
+
+def test_merged_logits_are_the_highest_of_each_label() -> None:
+    logits = torch.tensor([[1.0, 5.0, 2.0, 4.0], [7.0, -1.0, 3.0, 8.0]])
+    assert merge_logits(logits, ()) is logits
+    assert merge_logits(logits, [(0,), (2,)]).tolist() == [[1.0, 2.0], [7.0, 3.0]]
+    assert merge_logits(logits, [(3, 0), (2,), (0, 1, 2)]).tolist() == [[4.0, 2.0, 5.0], [8.0, 3.0, 7.0]]
+
+
+def test_classes_that_no_label_means_are_never_predicted() -> None:
+    evaluator = ready(EvalSet("some", SPECIES, ("a {}",), merge=((2,), (1,))))
+    # Best is the duck, which the set doesn't have; of its own two the crow (label 0) is nearer.
+    evaluator.update(0, F.normalize(torch.tensor([[0.9, 0.1, 0.3]]), dim=-1), batch([0]))
+    assert floats(evaluator) == {"some/acc": 1.0}
+    assert evaluator.logits(0, images(0)).shape == (1, 2)
+
+
+def test_a_projected_set_is_scored_by_the_linear_head_and_by_the_text_head() -> None:
+    shifted = torch.eye(3).roll(1, dims=1)  # class c is axis c + 1
+    evaluator = ready(BIRD_OR_OWL, linear_head=shifted)
+    # Linear: axis 0 crow, axis 1 duck (label 1), axis 2 owl (label 0); text: axis 1 owl (label 0), others label 1.
+    evaluator.update(0, images(0, 1, 2, 2), batch([1, 1, 0, 1]))
+    assert floats(evaluator) == {"merged/acc": 0.75, "merged/text_head_acc": 0.5, "ood_acc": 0.75}
+
+
+def test_predicted_labels_have_names() -> None:
+    assert BIRD_OR_OWL.prediction_names == ("owl", "duck or crow")
+    assert BIRD_OR_OWL.num_labels == 2
+    assert (ID.prediction_names, ID.num_labels) == (SPECIES, 3)
+
+
+def test_pictures_of_several_things_accept_each() -> None:
+    several = EvalSet("several", SPECIES, ("a {}",), accepted=((0,), (1,), (2,), (0, 2)))
+    evaluator = ready(several)
+    # The last label is "duck and crow": both are right, the owl isn't.
+    evaluator.update(0, images(0, 2, 1, 0, 1), batch([3, 3, 3, 0, 0]))
+    assert floats(evaluator) == pytest.approx({"several/acc": 3 / 5})
+    assert several.num_labels == 4
+    preds = torch.tensor([2, 0])
+    assert accept(preds, torch.tensor([0, 0]), ((0,), (1,))).tolist() == [2, 0]  # 2 is past what any label accepts
+
+
+def test_sets_of_frames_by_hand() -> None:
+    # Frame 1 is in the first two sets. Set 0: all right. Set 1: anchor right, frame 3 wrong. Set 2: anchor wrong.
+    evaluator = ready(EvalSet("frames", SPECIES, ("a {}",), frame_sets=((0, 1), (2, 1, 3), (4, 5))))
+    evaluator.update(0, images(0, 0, 0, 1), batch([0, 0, 0, 0]))
+    last = batch([1, 1])
+    last["index"] += 4
+    evaluator.update(0, images(0, 1), last)
+    got = floats(evaluator)
+    assert got == pytest.approx({"frames/acc": 4 / 6, "frames/pm0": 2 / 3, "frames/pm10": 1 / 3})
+    assert evaluator.groups() == {"frames": [GroupResult("all", 4, 6)]}
+
+
+def test_named_metrics_take_the_place_of_the_group_metrics() -> None:
+    regions = ("Asia", "Europe", "Other")
+    evaluator = ready(EvalSet("map", SPECIES, ("a {}",), regions, metrics=("worst_region_acc", "macro_f1")))
+    evaluator.update(0, images(0, 1, 1, 2, 2), batch([0, 1, 0, 0, 2], [0, 1, 1, 2, 1]))
+    got = floats(evaluator)
+    # Asia 1/1, Europe 2/3, Other 0/1; F1: duck 2/4, owl 2/3, crow 2/3.
+    assert got == pytest.approx(
+        {"map/acc": 3 / 5, "map/worst_region_acc": 2 / 3, "map/macro_f1": (1 / 2 + 2 / 3 + 2 / 3) / 3}
+    )
+
+
+def test_the_worst_region_is_nan_where_only_the_other_was_seen() -> None:
+    evaluator = ready(EvalSet("map", SPECIES, ("a {}",), ("Asia", "Other"), metrics=("worst_region_acc",)))
+    evaluator.update(0, images(0), batch([0], [1]))
+    assert evaluator.compute()["map/worst_region_acc"].isnan()
+
+
+def test_an_unknown_metric_is_told_with_the_near_names() -> None:
+    with pytest.raises(ConfigError, match=r"map names the metric macro_f2.*Did you mean macro_f1"):
+        Evaluator([EvalSet("map", SPECIES, ("a {}",), metrics=("macro_f2",))])
+
+
+def test_sets_of_equal_words_share_one_head() -> None:
+    asked: list[int] = []
+
+    def encode_text(captions: Sequence[str]) -> Tensor:
+        asked.append(len(captions))
+        return torch.eye(3)[[AXES[caption] for caption in captions]]
+
+    evaluator = Evaluator([ID, OOD, BIRDS, BIRD_OR_OWL, STYLE])
+    stand_in: Any = SimpleNamespace(encode_text=encode_text, logit_scale=torch.tensor(1.0))
+    evaluator.prepare(stand_in, SPECIES, torch.eye(3))
+    assert asked == [3, 2]

@@ -60,6 +60,7 @@ class GoldenData(L.LightningDataModule):
     templates = ("{}",)
     val_sets: tuple[EvalSet, ...] = ()
     test_sets: tuple[EvalSet, ...] = ()
+    predict_sets: tuple[EvalSet, ...] = ()
 
     def __init__(self, rows: GoldenRows) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ VERBS = {
     "validate": ("starft.cli", "score a model on the validation sets of a config"),
     "test": ("starft.cli", "score a model on the test sets of a config, write results.json"),
     "predict": ("starft.cli", "write a model's predictions for the test sets of a config"),
+    "data": ("starft.data_cli", "check the data of a config: files, counts, labels, groups, images"),
     "prompts": ("starft.prompts_cli", "ask a language model for spurious labels; check, list and rank pools"),
     "demo": ("starft.demo", "fine-tune on the embedded world and compare the methods"),
 }

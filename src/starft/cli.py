@@ -27,6 +27,7 @@ from starft.finetune import FinetuneModule
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
+from starft.reporting.summary import print_results
 from starft.run_folder import (
     LOGS,
     POOL,
@@ -175,11 +176,13 @@ class StarftCLI(LightningCLI):
         return str(self._parser(self.subcommand).dump(config, skip_none=False, skip_link_targets=False))
 
     def after_test(self) -> None:
-        """Write results.json."""
+        """Write results.json and print what is in it."""
         if self.trainer.is_global_zero and not self._is_trial:
             config = yaml.safe_load(self.resolved_config())
             evaluator = self.model.evaluator
-            write_results(self.folder, config, self.trainer.callback_metrics, evaluator.eval_sets, evaluator.groups())
+            metrics = self.trainer.callback_metrics
+            path = write_results(self.folder, config, metrics, evaluator.eval_sets, evaluator.groups())
+            print_results(path)
 
 
 def _seed(value: Any) -> int:

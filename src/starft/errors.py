@@ -4,7 +4,7 @@ Whatever a user can get wrong ends in a `StarftError`: one sentence that names t
 The command line prints that sentence and exits with status 2.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -18,6 +18,18 @@ class ConfigError(StarftError, ValueError):
 
 class DataError(StarftError):
     """Data that are missing, or that can't be used."""
+
+
+class DataProblems(DataError):  # noqa: N818  # several at once
+    """Everything that is wrong with some data, not only the first thing.
+
+    Args:
+        problems: Each a sentence without its period.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems) + ".")
+        self.problems = tuple(problems)
 
 
 class PoolError(StarftError, ValueError):

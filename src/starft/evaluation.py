@@ -32,7 +32,8 @@ class Evaluator(nn.Module):
 
     A set is scored by the trained linear head where there is one and the set has the training classes; by the zero-shot
     head of its own class names otherwise. Where the linear head scores, the text tower's head is scored beside it, as
-    ``text_head_acc``.
+    ``text_head_acc``. Sets of equal class names and templates share one zero-shot head. Where a set has a label
+    projection (``EvalSet.merge``), either head's logits go through it.
 
     Args:
         eval_sets: In the order of the loaders.
@@ -56,8 +57,12 @@ class Evaluator(nn.Module):
             linear_head: Trained head (C, D), or null.
         """
         self._heads, self._text_heads = [], []
+        made: dict[tuple[tuple[str, ...], tuple[str, ...]], Tensor] = {}
         for eval_set in self.eval_sets:
-            text = clip.logit_scale * zero_shot_head(clip, eval_set.class_names, eval_set.templates)
+            words = (eval_set.class_names, eval_set.templates)
+            if words not in made:
+                made[words] = clip.logit_scale * zero_shot_head(clip, *words)
+            text = made[words]
             trained = linear_head is not None and tuple(class_names) == eval_set.class_names
             self._heads.append(linear_head if trained and linear_head is not None else text)
             self._text_heads.append(text if trained else None)
@@ -65,17 +70,30 @@ class Evaluator(nn.Module):
             _collection(metrics).reset()
 
     def logits(self, which: int, image_features: Tensor) -> Tensor:
-        """Return class logits (B, C) of the eval set at position ``which``, scaled, in float32."""
-        return image_features.float() @ self._heads[which].float().T
+        """Return logits (B, L) of the eval set at position ``which``, scaled, in float32, one a label."""
+        return self._project(which, image_features, self._heads[which])
+
+    def _project(self, which: int, image_features: Tensor, head: Tensor) -> Tensor:
+        return merge_logits(image_features.float() @ head.float().T, self.eval_sets[which].merge)
+
+    def _predictions(self, which: int, image_features: Tensor, head: Tensor, labels: Tensor) -> Tensor:
+        """Return predicted labels (B,); one that counts as right is told as the true label."""
+        preds = self._project(which, image_features, head).argmax(dim=-1)
+        return accept(preds, labels, self.eval_sets[which].accepted)
 
     def update(self, which: int, image_features: Tensor, batch: Batch) -> None:
         """Count one batch of the eval set at position ``which``; image features (B, D) are unit rows."""
-        labels = batch["label"]
-        group = batch["group"] if self.eval_sets[which].group_names else torch.zeros_like(labels)
-        _collection(self.metrics[which]).update(self.logits(which, image_features).argmax(dim=-1), labels, group)
+        eval_set, labels = self.eval_sets[which], batch["label"]
+        group = torch.zeros_like(labels)
+        if eval_set.group_names:
+            group = batch["group"]
+        elif eval_set.frame_sets:
+            group = batch["index"]
+        preds = self._predictions(which, image_features, self._heads[which], labels)
+        _collection(self.metrics[which]).update(preds, labels, group)
         text_head = self._text_heads[which]
         if text_head is not None:
-            preds = (image_features.float() @ text_head.float().T).argmax(dim=-1)
+            preds = self._predictions(which, image_features, text_head, labels)
             _collection(self.text_metrics[which]).update(preds, labels, group)
 
     def compute(self) -> dict[str, Tensor]:
@@ -97,9 +115,43 @@ class Evaluator(nn.Module):
         results = {}
         for which, eval_set in enumerate(self.eval_sets):
             correct, total = group_counts(_collection(self.metrics[which]))
-            names = eval_set.group_names or ("all",)
+            names = eval_set.group_names
+            if not names:
+                names, correct, total = ("all",), [sum(correct)], [sum(total)]
             results[eval_set.name] = [GroupResult(*row) for row in zip(names, correct, total, strict=True)]
         return results
+
+
+def merge_logits(logits: Tensor, merge: Sequence[Sequence[int]]) -> Tensor:
+    """Return label logits (B, L): of each label the highest logit among its classes; no ``merge``, no change.
+
+    Args:
+        logits: Class logits (B, C).
+        merge: For each of L labels the classes that mean it, one at least.
+    """
+    if not merge:
+        return logits
+    most = max(len(classes) for classes in merge)
+    # Padded with its first class, which changes no maximum.
+    padded = [[*classes, *[classes[0]] * (most - len(classes))] for classes in merge]
+    return logits[:, torch.tensor(padded, device=logits.device)].amax(dim=-1)
+
+
+def accept(preds: Tensor, labels: Tensor, accepted: Sequence[Sequence[int]]) -> Tensor:
+    """Return predictions (B,) in which every right one equals its label; nothing accepted, no change.
+
+    Args:
+        preds: Predicted labels (B,).
+        labels: True labels (B,).
+        accepted: For each label the predictions that are right, one at least.
+    """
+    if not accepted:
+        return preds
+    right = torch.zeros(len(accepted), 1 + max(map(max, accepted)), dtype=torch.bool, device=preds.device)
+    for label, row in enumerate(accepted):
+        right[label, list(row)] = True
+    known = preds.clamp(max=right.shape[1] - 1)
+    return torch.where(right[labels, known] & (known == preds), labels, preds)
 
 
 def _collection(module: nn.Module) -> MetricCollection:

@@ -159,13 +159,13 @@ class FinetuneModule(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, FinetuneData):
             raise ConfigError(
-                f"{type(data).__name__} doesn't tell class_names, templates, val_sets and test_sets; "
+                f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
                 "give the trainer a DataModule of starft.data."
             )
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
-        sets = {"fit": data.val_sets, "validate": data.val_sets, "test": data.test_sets, "predict": data.test_sets}
+        sets = {"fit": data.val_sets, "validate": data.val_sets, "test": data.test_sets, "predict": data.predict_sets}
         self.evaluator = Evaluator(sets[stage])
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:

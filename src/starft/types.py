@@ -34,6 +34,13 @@ class EvalSet:
         merge: Label projection: for each label of the set the positions in ``class_names`` that mean it, whose highest
             logit is its own (ImageNet-R: one position each of 200; ObjectNet: several of 113); empty where the labels
             are the classes.
+        accepted: For each label the predictions that count as right, where a picture may show several things
+            (ImageNet-Vid-Robust); labels past those of ``merge`` stand for several things at once. Empty where only the
+            label itself is right.
+        metrics: Names of what is computed beside ``acc``, of ``starft.metrics``; empty takes the group metrics where
+            there are groups.
+        frame_sets: Sets of neighbouring frames, each the positions (``index`` of a batch) of an anchor and, behind it,
+            its neighbours; ``pm0`` and ``pm10`` are computed of them. Empty elsewhere, and never together with groups.
     """
 
     name: str
@@ -43,6 +50,21 @@ class EvalSet:
     group_weights: tuple[float, ...] = ()
     ood: bool = False
     merge: tuple[tuple[int, ...], ...] = ()
+    accepted: tuple[tuple[int, ...], ...] = ()
+    metrics: tuple[str, ...] = ()
+    frame_sets: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels there are to be right or wrong about, those that stand for several things included."""
+        return len(self.accepted) or len(self.merge) or len(self.class_names)
+
+    @property
+    def prediction_names(self) -> tuple[str, ...]:
+        """One name for each label that can be predicted: the class names that it stands for."""
+        if not self.merge:
+            return self.class_names
+        return tuple(" or ".join(self.class_names[position] for position in positions) for positions in self.merge)
 
 
 @dataclass(frozen=True)
@@ -90,7 +112,7 @@ class FinetuneData(Protocol):
     """What the training side asks of a DataModule beyond its loaders.
 
     The eval sets come in the order of the loaders: ``val_sets`` of ``val_dataloader``, ``test_sets`` of
-    ``test_dataloader``.
+    ``test_dataloader``, ``predict_sets`` of ``predict_dataloader``.
     """
 
     @property
@@ -111,4 +133,9 @@ class FinetuneData(Protocol):
     @property
     def test_sets(self) -> tuple[EvalSet, ...]:
         """What is tested."""
+        ...
+
+    @property
+    def predict_sets(self) -> tuple[EvalSet, ...]:
+        """What is predicted."""
         ...

@@ -198,7 +198,7 @@ def test_results_of_a_run(run: Path, expected: dict[str, list[tuple[int, int, in
 def test_predictions_of_a_run(run: Path, expected: dict[str, list[tuple[int, int, int]]]) -> None:
     with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    assert list(rows[0]) == ["set", "index", "label", "class_name", "probability"]
+    assert list(rows[0]) == ["set", "index", "path", "label", "class_name", "probability"]
     order = [(name, index) for name, size in SIZES.items() for index in range(size)]
     assert [(row["set"], int(row["index"])) for row in rows] == order, "one row an image, in order"
     predictions = [prediction for name in SIZES for prediction, _, _ in expected[name]]

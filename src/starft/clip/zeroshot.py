@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from starft.clip.encoder import ClipEncoder
 
 CHUNK = 1024
-"""How many captions go through the text tower at a time."""
+"""How many captions go through the text tower at a time; the features of no more than these are held."""
 
 
 def caption(template: str, class_name: str) -> str:
@@ -28,7 +28,10 @@ def zero_shot_head(clip: ClipEncoder, class_names: Sequence[str], templates: Seq
     Returns:
         Head (C, D) with unit rows.
     """
-    captions = [caption(template, name) for name in class_names for template in templates]
-    chunks = [clip.encode_text(captions[at : at + CHUNK]) for at in range(0, len(captions), CHUNK)]
-    features = torch.cat(chunks).reshape(len(class_names), len(templates), -1)
-    return F.normalize(features.mean(dim=1), dim=-1)
+    size = max(1, CHUNK // len(templates))
+    rows = []
+    for at in range(0, len(class_names), size):
+        some = class_names[at : at + size]
+        features = clip.encode_text([caption(template, name) for name in some for template in templates])
+        rows.append(features.reshape(len(some), len(templates), -1).mean(dim=1))
+    return F.normalize(torch.cat(rows), dim=-1)

@@ -1,8 +1,9 @@
 """Training loaders whose order depends on (seed, epoch) alone and that can be taken up in the middle of an epoch."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -28,6 +29,26 @@ class ShuffledSampler(DistributedSampler[Any]):
         return iter(indices[skip:])
 
 
+class Turn(NamedTuple):
+    """One image's turn in training: which epoch, which image.
+
+    Args:
+        epoch: Counted from 0.
+        position: Of the image in the data set.
+    """
+
+    epoch: int
+    position: int
+
+
+class TurnSampler(ShuffledSampler):
+    """A `ShuffledSampler` that tells the epoch too: worker processes live on between epochs and can't know it."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield a `Turn` for each index."""
+        return (Turn(self.epoch, position) for position in super().__iter__())
+
+
 class ResumableLoader(DataLoader[Any]):
     """A DataLoader over a `ShuffledSampler` that goes on where a checkpoint was written.
 
@@ -39,9 +60,19 @@ class ResumableLoader(DataLoader[Any]):
         sampler: Gives the order.
         batch_size: Images a batch and process.
         num_workers: Worker processes; 0 loads in the main one.
+        collate_fn: Makes a batch of items; null takes torch's.
+        receive: What each batch passes through in the main process; null for nothing.
     """
 
-    def __init__(self, dataset: Dataset[Any], sampler: ShuffledSampler, batch_size: int, num_workers: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        sampler: ShuffledSampler,
+        batch_size: int,
+        num_workers: int,
+        collate_fn: Callable[..., Any] | None = None,
+        receive: Callable[[Any], Any] | None = None,
+    ) -> None:
         super().__init__(
             dataset,
             batch_size=batch_size,
@@ -49,7 +80,10 @@ class ResumableLoader(DataLoader[Any]):
             num_workers=num_workers,
             drop_last=True,
             persistent_workers=num_workers > 0,
+            collate_fn=collate_fn,
+            pin_memory=torch.cuda.is_available(),
         )
+        self._receive = receive
         self._shuffled = sampler
         self._size = batch_size
         self._handed_out = 0
@@ -62,7 +96,7 @@ class ResumableLoader(DataLoader[Any]):
         self._handed_out = start
         for batch in super().__iter__():
             self._handed_out += 1
-            yield batch
+            yield batch if self._receive is None else self._receive(batch)
 
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the epoch have been handed out."""

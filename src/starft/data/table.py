@@ -1,13 +1,14 @@
 """What a data set on disk tells: which images there are, what they show, and what ought to be there."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from starft.types import EvalSet
 
@@ -23,15 +24,34 @@ class ImageTable:
         paths: POSIX paths below ``root``, one an image.
         labels: Class of each image.
         groups: Group id of each image; null where the set has no groups.
+        read: Reads an image, told ``root/path``; null reads an image file as it is.
+        packed: Whether paths are ``FILE#N``, image N of a file that holds many, which ``read`` must know.
     """
 
     root: Path
     paths: Sequence[str]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
+    read: Callable[[str], Image.Image] | None = None
+    packed: bool = False
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Paths of the files that hold the images, below ``root``."""
+        return tuple(dict.fromkeys(path.rpartition("#")[0] for path in self.paths)) if self.packed else self.paths
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def take(self, positions: NDArray[np.int64]) -> "ImageTable":
+        """Return the table of some of the images.
+
+        Args:
+            positions: Which ones, (M,).
+        """
+        groups = self.groups[positions] if self.groups is not None else None
+        paths = tuple(self.paths[at] for at in positions)
+        return replace(self, paths=paths, labels=self.labels[positions], groups=groups)
 
 
 @dataclass(frozen=True)
@@ -39,11 +59,11 @@ class Published:
     """What the papers say a split holds, to tell a truncated copy by.
 
     Args:
-        images: Number of images.
+        images: Number of images; null where only class names and the like are published.
         groups: Number of images by group name; empty where the set has no groups.
     """
 
-    images: int
+    images: int | None
     groups: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -58,6 +78,9 @@ class Source(ABC):
     """What messages call the data set, such as ``Waterbirds``."""
     tree: ClassVar[str]
     """The expected folder, drawn with one line a file or folder, for messages about missing ones."""
+
+    labelled: ClassVar[bool] = True
+    """Whether the labels mean anything; not for images that are only predicted."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -80,7 +103,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
-        """Splits there are, of ``train``, ``val`` and ``test``."""
+        """Splits there are: of ``train``, ``val`` and ``test``, and of others with names of their own."""
 
     @abstractmethod
     def table(self, split: str) -> ImageTable:

@@ -1,6 +1,8 @@
 """Metrics that torchmetrics lacks."""
 
 from starft.metrics.evaluation import eval_metrics, group_counts
+from starft.metrics.f1 import MacroF1
+from starft.metrics.frames import AnchorAccuracy, FrameSetAccuracy
 from starft.metrics.groups import (
     AdjustedAccuracy,
     AverageAccuracy,
@@ -12,10 +14,13 @@ from starft.metrics.groups import (
 
 __all__ = [
     "AdjustedAccuracy",
+    "AnchorAccuracy",
     "AverageAccuracy",
+    "FrameSetAccuracy",
     "GroupAccuracy",
     "GroupCounts",
     "GroupMeanAccuracy",
+    "MacroF1",
     "WorstGroupAccuracy",
     "eval_metrics",
     "group_counts",

@@ -1,8 +1,13 @@
 """Which metrics an eval set gets."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from starft.errors import ConfigError, did_you_mean
+from starft.metrics.f1 import MacroF1
+from starft.metrics.frames import AnchorAccuracy, FrameSetAccuracy, num_frames
 from starft.metrics.groups import (
     AdjustedAccuracy,
     AverageAccuracy,
@@ -16,22 +21,50 @@ COUNTS = "counts"
 """Name of the metric that holds correct and total per group; it isn't a number to log."""
 
 
+OTHER_REGION = "Other"
+"""The region that FMoW's worst-region accuracy leaves out."""
+
+METRICS: dict[str, Callable[[EvalSet, int], Metric]] = {
+    "worst_group_acc": lambda eval_set, groups: WorstGroupAccuracy(groups),
+    "group_mean_acc": lambda eval_set, groups: GroupMeanAccuracy(groups),
+    "adjusted_acc": lambda eval_set, groups: AdjustedAccuracy(eval_set.group_weights, groups),
+    "worst_region_acc": lambda eval_set, groups: WorstGroupAccuracy(
+        groups, leave_out=[at for at, name in enumerate(eval_set.group_names) if name == OTHER_REGION]
+    ),
+    "macro_f1": lambda eval_set, groups: MacroF1(eval_set.num_labels),
+    "pm0": lambda eval_set, groups: AnchorAccuracy(eval_set.frame_sets),
+    "pm10": lambda eval_set, groups: FrameSetAccuracy(eval_set.frame_sets),
+}
+"""What ``EvalSet.metrics`` may name; ``acc`` is always there."""
+
+
 def eval_metrics(eval_set: EvalSet) -> MetricCollection:
     """Return the metrics of one eval set; they share one count of each batch.
 
-    ``acc`` always; ``worst_group_acc`` and ``group_mean_acc`` where the set has groups; ``adjusted_acc`` where the
-    training set's group shares are known too. A set without groups is counted as one group.
+    ``acc`` always. Beside it those that the set names; where it names none, ``worst_group_acc`` and ``group_mean_acc``
+    if it has groups, and ``adjusted_acc`` if the training set's group shares are known too. Sets of frames have ``pm0``
+    and ``pm10``; there each frame is a group of its own. A set without groups is counted as one group.
 
     Args:
         eval_set: What is evaluated.
+
+    Raises:
+        ConfigError: The set names a metric that there isn't.
     """
-    groups = max(1, len(eval_set.group_names))
+    groups = num_frames(eval_set.frame_sets) if eval_set.frame_sets else max(1, len(eval_set.group_names))
+    names = list(eval_set.metrics)
+    if not names and eval_set.group_names:
+        names = ["worst_group_acc", "group_mean_acc", *(["adjusted_acc"] if eval_set.group_weights else [])]
+    if eval_set.frame_sets:
+        names += ["pm0", "pm10"]
+    for name in names:
+        if name not in METRICS:
+            raise ConfigError(
+                f"The eval set {eval_set.name} names the metric {name}, which doesn't exist; "
+                f"give some of {', '.join(METRICS)}.{did_you_mean(name, METRICS)}"
+            )
     metrics: dict[str, Metric | MetricCollection] = {"acc": AverageAccuracy(groups), COUNTS: GroupCounts(groups)}
-    if eval_set.group_names:
-        metrics |= {"worst_group_acc": WorstGroupAccuracy(groups), "group_mean_acc": GroupMeanAccuracy(groups)}
-    if eval_set.group_weights:
-        metrics["adjusted_acc"] = AdjustedAccuracy(eval_set.group_weights, groups)
-    return MetricCollection(metrics)
+    return MetricCollection(metrics | {name: METRICS[name](eval_set, groups) for name in names})
 
 
 def group_counts(metrics: MetricCollection) -> tuple[list[int], list[int]]:

@@ -103,7 +103,12 @@ class GroupAccuracy(GroupCounts):
 class WorstGroupAccuracy(GroupCounts):
     """The lowest accuracy among the groups seen, a float scalar; NaN if nothing was seen.
 
-    Inputs and arguments are those of `GroupCounts`.
+    Inputs are those of `GroupCounts`.
+
+    Args:
+        num_groups: How many groups there are, whether or not a batch holds them all.
+        leave_out: Ids of groups that don't count, such as FMoW's region "Other".
+        **kwargs: Options of ``torchmetrics.Metric``.
 
     Example:
         >>> metric = WorstGroupAccuracy(num_groups=3)
@@ -114,9 +119,14 @@ class WorstGroupAccuracy(GroupCounts):
 
     higher_is_better = True
 
+    def __init__(self, num_groups: int, leave_out: Sequence[int] = (), **kwargs: Any) -> None:
+        super().__init__(num_groups, **kwargs)
+        self.leave_out = tuple(leave_out)
+
     def compute(self) -> Tensor:
         """Return the worst group's accuracy."""
         seen = self.group_total > 0
+        seen[list(self.leave_out)] = False
         worst = (self.group_correct / self.group_total).masked_fill(~seen, math.inf).min()
         return worst.masked_fill(~seen.any(), math.nan)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 
 import starft.mini  # noqa: F401  # configs may name its classes without their module
 from starft.data.datamodules import BaseDataModule
+from starft.data.from_config import data_of
 from starft.errors import ConfigError
 
 MODEL = "ViT-B-16"
@@ -93,28 +93,9 @@ def read_config(path: str) -> RunConfig:
         model_name=str(model.get("model_name", MODEL)),
         pretrained=model.get("pretrained", PRETRAINED),
         seed=seed,
-        data=_data(file, held["data"], seed) if "data" in held else None,
+        data=data_of(held["data"], seed, str(file)) if "data" in held else None,
         listed=tuple(listed or ()),
     )
-
-
-def _data(file: Path, section: Any, seed: int) -> BaseDataModule:
-    """Build the DataModule of a config's data section; the run's seed is its seed, as in training."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(BaseDataModule, "data", required=True)
-    section = {"class_path": section} if isinstance(section, str) else section
-    try:
-        parsed = parser.parse_object({"data": section})
-        if "seed" in parsed.data.get("init_args", {}):
-            parsed.data.init_args.seed = seed
-        # jsonargparse renamed the method; we take whichever it has
-        instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        data = instantiate(parsed).data
-    except (ArgumentError, TypeError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"The data section of {file} can't be used: {why[:400]}") from error
-    assert isinstance(data, BaseDataModule)
-    return data
 
 
 def _told(data: BaseDataModule) -> tuple[str, ...]:

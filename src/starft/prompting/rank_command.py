@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from starft.clip import Twin, build_clip
+from starft.clip import Twin, build_clip, image_preprocessing
 from starft.data.datamodules import BaseDataModule
 from starft.errors import PromptError
 from starft.files import replace_file
@@ -86,6 +86,7 @@ def rank(
 def _look(clip: Twin, data: BaseDataModule, most: int, seed: int) -> tuple[torch.Tensor, NDArray[np.int64]]:
     """Return features (N, D) and labels (N,) of training images."""
     if data.train_set is None:
+        data.preprocessing = image_preprocessing(clip.model)
         data.setup("fit")
     train_set: Dataset[Any] | None = data.train_set
     if train_set is None:

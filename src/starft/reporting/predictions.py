@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes ``set,index,label,class_name,probability`` as batches come.
+    """Writes ``set,index,path,label,class_name,probability`` as batches come; drawn images have no path.
 
     Args:
         folder: The run folder.
@@ -33,12 +33,15 @@ class PredictionWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Append one batch of whole rows."""
-        eval_set = trainer.datamodule.test_sets[dataloader_idx]  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        eval_set = data.predict_sets[dataloader_idx]
+        names = eval_set.prediction_names
         new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if new:
-                writer.writerow(["set", "index", "label", "class_name", "probability"])
+                writer.writerow(["set", "index", "path", "label", "class_name", "probability"])
             columns = (prediction[key].tolist() for key in ("index", "label", "probability"))
             for index, label, probability in zip(*columns, strict=True):
-                writer.writerow([eval_set.name, index, label, eval_set.class_names[label], f"{probability:.6f}"])
+                path = data.predict_path(dataloader_idx, index)
+                writer.writerow([eval_set.name, index, path, label, names[label], f"{probability:.6f}"])

@@ -1,5 +1,26 @@
 """DataModules, one file a data set."""
 
 from starft.data.datamodules.base import BaseDataModule
+from starft.data.datamodules.celeba import CelebA
+from starft.data.datamodules.csv_file import CSV
+from starft.data.datamodules.fmow import FMoW
+from starft.data.datamodules.image_folder import ImageFolder
+from starft.data.datamodules.imagenet import ImageNet
+from starft.data.datamodules.images import EvalOn, ImageDataModule
+from starft.data.datamodules.iwildcam import IWildCam
+from starft.data.datamodules.transfer import Transfer
+from starft.data.datamodules.waterbirds import Waterbirds
 
-__all__ = ["BaseDataModule"]
+__all__ = [
+    "CSV",
+    "BaseDataModule",
+    "CelebA",
+    "EvalOn",
+    "FMoW",
+    "IWildCam",
+    "ImageDataModule",
+    "ImageFolder",
+    "ImageNet",
+    "Transfer",
+    "Waterbirds",
+]

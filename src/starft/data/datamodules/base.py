@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from starft.data.loading import ResumableLoader, ShuffledSampler
 from starft.errors import ConfigError
-from starft.types import EvalSet
+from starft.types import EvalSet, ImagePreprocessing
 
 
 class BaseDataModule(L.LightningDataModule, ABC):
@@ -36,6 +36,8 @@ class BaseDataModule(L.LightningDataModule, ABC):
                 raise ConfigError(f"{name} must be at least {least}; got {value}.")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
+        self.preprocessing: ImagePreprocessing | None = None
+        """How the model wants its images; null asks the trainer's model."""
         self._train_loader: ResumableLoader | None = None
         self._resume_from: dict[str, int] | None = None
         self.train_set: Dataset[Any] | None = None
@@ -62,6 +64,20 @@ class BaseDataModule(L.LightningDataModule, ABC):
     def test_sets(self) -> tuple[EvalSet, ...]:
         """What ``test_dataloader`` yields, in its order."""
 
+    @property
+    def predict_sets(self) -> tuple[EvalSet, ...]:
+        """What ``predict_dataloader`` yields, in its order."""
+        return self.test_sets
+
+    def predict_path(self, which: int, index: int) -> str:
+        """Return the path of an image that is predicted, or an empty text where it has none.
+
+        Args:
+            which: Position of its set in ``predict_sets``.
+            index: Position of the image in the set.
+        """
+        return ""
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training loader: shuffled by (seed, epoch), whole batches only."""
         assert self.train_set is not None, "setup comes first"
@@ -73,8 +89,7 @@ class BaseDataModule(L.LightningDataModule, ABC):
                 f"batch_size {self.batch_size} on {world} device(s) is more than the {size} training images; "
                 f"set data.init_args.batch_size to at most {size // world}."
             )
-        sampler = ShuffledSampler(self.train_set, world, rank, self.seed)
-        self._train_loader = ResumableLoader(self.train_set, sampler, self.batch_size, self.num_workers)
+        self._train_loader = self._make_train_loader(self.train_set, world, rank)
         if self._resume_from is not None:
             self._train_loader.load_state_dict(self._resume_from)
             self._resume_from = None
@@ -84,6 +99,10 @@ class BaseDataModule(L.LightningDataModule, ABC):
         """Return every training image once, in their order, prepared as in evaluation."""
         assert self.train_set is not None, "setup comes first"
         return self._eval_loader(self.train_set)
+
+    def _make_train_loader(self, train_set: Dataset[Any], world: int, rank: int) -> ResumableLoader:
+        sampler = ShuffledSampler(train_set, world, rank, self.seed)
+        return ResumableLoader(train_set, sampler, self.batch_size, self.num_workers)
 
     def state_dict(self) -> dict[str, int]:
         """Return where in the epoch the training loader is, for a checkpoint."""

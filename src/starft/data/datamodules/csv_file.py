@@ -1,0 +1,96 @@
+"""The user's own images from a table."""
+
+from pathlib import Path
+from typing import Literal
+
+from starft.data.datamodules.images import EvalOn, ImageDataModule
+from starft.data.datasets.csv_file import CSVSource
+from starft.data.transforms import Augmentation
+
+
+class CSV(ImageDataModule):
+    """Your own images, listed in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group]``.
+
+    A group is a pair of label and attribute, or what the group column says. Without a split column, test and validation
+    images are drawn, in equal shares from every group (or class). Its own sets are called ``id`` in metric names.
+
+    Args:
+        file: The table; its suffix tells its kind.
+        root: Folder that the paths are relative to and must not leave; null takes the folder of the file.
+        path_column: Column of the image paths.
+        label_column: Column of the labels: class names, or numbers.
+        split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
+        attribute_column: Column of the spurious attribute; null takes ``attribute`` where it is there, "" none.
+        group_column: Column of group names; null takes ``group`` where it is there, "" none.
+        class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
+            text file with a name a line. Null takes the labels themselves, sorted.
+        templates: Caption templates, each with ``{}`` once, or a text file with one a line.
+        separator: Between the cells of a text file; null finds it.
+        test_fraction: Share of the images that is drawn for the test where there is no split column.
+        val_fraction: Share that is drawn for validation, or held out of ``train`` where the column has no ``val``.
+        split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        evals: More sets to evaluate on.
+        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test set.
+        shots: Train on so many images a class, drawn by ``seed``; null takes all.
+        augmentation: How training images are varied.
+        on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
+            training, and tells the count at the end.
+        batch_size: Training images a batch and process.
+        eval_batch_size: Images a batch in evaluation.
+        num_workers: Worker processes of each loader; results don't depend on it.
+        seed: Start of the shuffles, the augmentation and the few shots.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        root: Path | None = None,
+        path_column: str = "path",
+        label_column: str = "label",
+        split_column: str | None = None,
+        attribute_column: str | None = None,
+        group_column: str | None = None,
+        class_names: dict[str, str] | list[str] | str | None = None,
+        templates: list[str] | str = "a photo of a {}.",
+        separator: str | None = None,
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        evals: list[EvalOn] | None = None,
+        predict: str | None = None,
+        shots: int | None = None,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
+        on_bad_image: Literal["stop", "skip"] = "stop",
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        num_workers: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            CSVSource(
+                file,
+                root,
+                path_column,
+                label_column,
+                split_column,
+                attribute_column,
+                group_column,
+                class_names,
+                templates,
+                separator,
+                test_fraction,
+                val_fraction,
+                split_seed,
+            ),
+            evals=evals,
+            predict=predict,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            shots=shots,
+            augmentation=augmentation,
+            on_bad_image=on_bad_image,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+        )

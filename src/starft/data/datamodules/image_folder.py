@@ -1,0 +1,71 @@
+"""The user's own images from folders."""
+
+from pathlib import Path
+from typing import Literal
+
+from starft.data.datamodules.images import EvalOn, ImageDataModule
+from starft.data.datasets.image_folder import ImageFolderSource
+from starft.data.transforms import Augmentation
+
+
+class ImageFolder(ImageDataModule):
+    """Your own images in folders: ``{split}/{class}/``, ``{split}/{attribute}/{class}/``, or without split folders.
+
+    Without split folders, test and validation images are drawn, in equal shares from every group (or class). Its own
+    sets are called ``id`` in metric names.
+
+    Args:
+        root: Folder that holds them.
+        attribute_level: Whether a level of attribute folders lies above the class folders; groups are then pairs of
+            class and attribute.
+        class_names: Names of the class folders in sorted order; or the name of each folder (``{n01: cat, n02: dog}``);
+            or a text file with a name a line. Null takes the folders' names, ``_`` read as a space.
+        templates: Caption templates, each with ``{}`` once, or a text file with one a line.
+        test_fraction: Share of the images that is drawn for the test where there are no split folders.
+        val_fraction: Share that is drawn for validation, or held out of ``train`` where there is no ``val`` folder.
+        split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        evals: More sets to evaluate on.
+        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test set.
+        shots: Train on so many images a class, drawn by ``seed``; null takes all.
+        augmentation: How training images are varied.
+        on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
+            training, and tells the count at the end.
+        batch_size: Training images a batch and process.
+        eval_batch_size: Images a batch in evaluation.
+        num_workers: Worker processes of each loader; results don't depend on it.
+        seed: Start of the shuffles, the augmentation and the few shots.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        attribute_level: bool = False,
+        class_names: dict[str, str] | list[str] | str | None = None,
+        templates: list[str] | str = "a photo of a {}.",
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        evals: list[EvalOn] | None = None,
+        predict: str | None = None,
+        shots: int | None = None,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
+        on_bad_image: Literal["stop", "skip"] = "stop",
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        num_workers: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            ImageFolderSource(root, attribute_level, class_names, templates, test_fraction, val_fraction, split_seed),
+            evals=evals,
+            predict=predict,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            shots=shots,
+            augmentation=augmentation,
+            on_bad_image=on_bad_image,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+        )

@@ -1,0 +1,305 @@
+"""A DataModule around any source of images on disk: one to train on, any number to evaluate on."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from starft.data.check import Checked, check_split, complain, shared_paths, told
+from starft.data.datamodules.base import BaseDataModule
+from starft.data.datasets.new_images import NewImages
+from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
+from starft.data.loading import ResumableLoader, TurnSampler
+from starft.data.splits import few, hold_out
+from starft.data.table import ImageTable, Source
+from starft.data.transforms import Augmentation, eval_transform, train_transform
+from starft.errors import ConfigError, DataError
+from starft.types import EvalSet, ImagePreprocessing, PreprocessingModel
+
+
+@dataclass(frozen=True)
+class EvalOn:
+    """One more set to evaluate on.
+
+    Args:
+        source: The data set.
+        name: Stands in metric names, ``test/{name}/acc``.
+        split: Which of its splits.
+        ood: Whether the set counts in ``ood_acc``.
+        stage: Whether it is tested, validated, or both.
+    """
+
+    source: Source
+    name: str
+    split: str = "test"
+    ood: bool = False
+    stage: Literal["test", "validate", "both"] = "test"
+
+
+class ImageDataModule(BaseDataModule):
+    """Train on one set of images on disk, validate on its ``val`` split, test on its ``test`` split and on other sets.
+
+    Where the training source has no ``val`` split, a share of ``train`` is held out for it. Everything is checked
+    before the model trains, as by ``starft data check``.
+
+    Args:
+        train: The data set to train on; its classes are the training classes.
+        name: Stands in the metric names of its own validation and test split.
+        evals: More sets to evaluate on.
+        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
+        val_fraction: Share of ``train`` held out where there is no ``val`` split; 0 goes without validation.
+        split_seed: Draws what is held out; not the run's seed, so that runs of all seeds validate on the same images.
+        shots: Train on so many images a class, drawn by ``seed``; null takes all.
+        augmentation: How training images are varied.
+        on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
+            training, and tells the count at the end.
+        allow_partial: Take data sets that hold another number of images than their papers say.
+        batch_size: Training images a batch and process.
+        eval_batch_size: Images a batch in evaluation.
+        num_workers: Worker processes of each loader; results don't depend on it.
+        seed: Start of the shuffles, the augmentation and the few shots.
+    """
+
+    def __init__(
+        self,
+        train: Source,
+        name: str = "id",
+        evals: list[EvalOn] | None = None,
+        predict: str | None = None,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        shots: int | None = None,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
+        on_bad_image: Literal["stop", "skip"] = "stop",
+        allow_partial: bool = False,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        num_workers: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        self.source, self.own_name, self.evals = train, name, tuple(evals or ())
+        if not 0 <= val_fraction < 1:
+            raise ConfigError(f"val_fraction must lie in [0, 1); got {val_fraction}.")
+        if shots is not None and shots < 1:
+            raise ConfigError(f"shots must be at least 1, or null for all images; got {shots}.")
+        if split_seed < 0:
+            raise ConfigError(f"split_seed must be at least 0; got {split_seed}.")
+        for stage in ("validate", "test"):
+            names = [name, *(one.name for one in self.evals if one.stage in (stage, "both"))]
+            for one in names:
+                if not one or "/" in one or names.count(one) > 1:
+                    raise ConfigError(
+                        f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}."
+                    )
+        self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
+        self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
+        self.test_data: Sequence[ImageSet] = ()
+        self._tables: dict[tuple[int, str], ImageTable] = {}
+        self._guards: list[Guarded] = []
+        self.new_images = NewImages(Path(predict), train) if predict is not None else None
+
+    # --- what is in it ------------------------------------------------------------------------------------------------
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the training source's classes."""
+        return self.source.class_names
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Caption templates of the training source."""
+        return self.source.templates
+
+    @property
+    def val_sets(self) -> tuple[EvalSet, ...]:
+        """The training source's own validation split, then the others that are validated."""
+        return tuple(self._eval_set(one) for one in self._validated())
+
+    @property
+    def test_sets(self) -> tuple[EvalSet, ...]:
+        """The training source's own test split, then the others that are tested."""
+        return tuple(self._eval_set(one) for one in self._tested())
+
+    @property
+    def predict_sets(self) -> tuple[EvalSet, ...]:
+        """The new images, or else the test sets."""
+        return self.test_sets if self.new_images is None else (self._eval_set(self._predicted()[0]),)
+
+    def predict_path(self, which: int, index: int) -> str:
+        """Return the path of an image that is predicted."""
+        return self.test_data[which].path(index)
+
+    def evaluated(self, stage: str) -> tuple[EvalOn, ...]:
+        """Return the sources and splits that a stage evaluates, in the order of its loaders.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test`` or ``predict``.
+        """
+        if stage in ("fit", "validate"):
+            return self._validated()
+        return self._tested() if stage == "test" else self._predicted()
+
+    def _validated(self) -> tuple[EvalOn, ...]:
+        own = "val" in self.source.splits or self.val_fraction > 0
+        more = tuple(one for one in self.evals if one.stage != "test")
+        return ((EvalOn(self.source, self.own_name, "val"), *more)) if own else more
+
+    def _tested(self) -> tuple[EvalOn, ...]:
+        more = tuple(one for one in self.evals if one.stage != "validate")
+        return (EvalOn(self.source, self.own_name, "test"), *more) if "test" in self.source.splits else more
+
+    def _predicted(self) -> tuple[EvalOn, ...]:
+        return self._tested() if self.new_images is None else (EvalOn(self.new_images, "new", "test"),)
+
+    def _eval_set(self, one: EvalOn) -> EvalSet:
+        made = one.source.eval_set(one.name, one.split, one.ood)
+        mine = self.source
+        if made.group_weights or not made.group_names or made.group_names != mine.group_names:
+            return made
+        groups = self.table(mine, "train").groups
+        if groups is None or mine.class_names != made.class_names:
+            return made
+        counts = np.bincount(groups, minlength=len(made.group_names))
+        return replace(made, group_weights=tuple(float(share) for share in counts / counts.sum()))
+
+    def table(self, source: Source, split: str) -> ImageTable:
+        """Return the images of a split, listed once; of the training source's ``val`` those held out, if need be.
+
+        Args:
+            source: One of those it was made of.
+            split: One of the source's splits, or ``val``.
+        """
+        key = (id(source), split)
+        if key not in self._tables:
+            if source is self.source and split == "val" and "val" not in source.splits:
+                self._tables[key] = self._halves()[1]
+            else:
+                self._tables[key] = source.table(split)
+        return self._tables[key]
+
+    def _halves(self) -> tuple[ImageTable, ImageTable]:
+        """Return the training images and the validation images of a source without a ``val`` split."""
+        whole = self.table(self.source, "train")
+        kept, held = hold_out(
+            whole.labels if whole.groups is None else whole.groups, self.val_fraction, self.split_seed
+        )
+        return whole.take(kept), whole.take(held)
+
+    def training_table(self) -> ImageTable:
+        """Return the images that are trained on: of ``train``, less what is held out, the few shots."""
+        held_out = "val" not in self.source.splits and self.val_fraction > 0
+        table = self._halves()[0] if held_out else self.table(self.source, "train")
+        return table if self.shots is None else table.take(few(table.labels, self.shots, self.seed))
+
+    # --- a run --------------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """List and check what the stage needs.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test`` or ``predict``.
+
+        Raises:
+            DataError: The data have problems; the sentence lists them.
+            ConfigError: There is nothing to test, or the model doesn't tell how it wants its images.
+        """
+        if stage != "fit" and not self.evaluated(stage):
+            raise ConfigError(
+                f"There is nothing to {stage}: {self.source.title} at {self.source.root} has the splits "
+                f"{', '.join(self.source.splits)}; give one more, or data.init_args.evals."
+            )
+        complain(self.check(stage), notes=self.trainer is None or self.trainer.is_global_zero)
+        preprocessing = self._preprocessing()
+        plain = eval_transform(preprocessing)
+        if stage == "fit":
+            varied = train_transform(preprocessing, self.augmentation)
+            self.train_set = ImageSet(self.training_table(), plain, varied, self.seed)
+        sets = [ImageSet(self.table(one.source, one.split), plain) for one in self.evaluated(stage)]
+        if stage in ("fit", "validate"):
+            self.val_data = sets
+        else:
+            self.test_data = sets
+
+    def check(self, *stages: str) -> list[Checked]:
+        """Return what is found of each split that the stages read, problems and all; nothing is decoded.
+
+        Args:
+            stages: ``fit``, ``validate``, ``test`` or ``predict``.
+        """
+        train = (EvalOn(self.source, "train", "train"),) if "fit" in stages else ()
+        try:
+            parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
+        except DataError as error:  # the training source can't tell its splits; the others may have problems too
+            found = [Checked(self.own_name, self.source.title, "all", problems=told(error))]
+            return found + [self._checked(one) for one in self.evals]
+        found = [self._checked(one) for one in (*train, *parts.values())]
+        if train and found[0].table is not None:
+            mine = self.training_table()
+            for one in found[1:]:
+                if one.table is not None and one.scored:
+                    one.problems += shared_paths(mine, one.table)
+        return found
+
+    def _checked(self, one: EvalOn) -> Checked:
+        listing = partial(self.table, one.source, one.split)
+        return check_split(one.source, one.name, one.split, listing, self.allow_partial)
+
+    def _preprocessing(self) -> ImagePreprocessing:
+        if self.preprocessing is not None:
+            return self.preprocessing
+        module: L.LightningModule | None = self.trainer.lightning_module if self.trainer is not None else None
+        if isinstance(module, PreprocessingModel):
+            return module.preprocessing
+        who = type(module).__name__ if module is not None else "no trainer"
+        raise ConfigError(
+            f"How the model wants its images isn't known ({who}); "
+            "give the module a property preprocessing, or set it on the DataModule."
+        )
+
+    def _make_train_loader(self, train_set: Dataset[Any], world: int, rank: int) -> ResumableLoader:
+        assert isinstance(train_set, ImageSet)
+        guard = self._guard(train_set)
+        sampler = TurnSampler(train_set, world, rank, self.seed)
+        receive = partial(guard.receive, size=self.batch_size)
+        return ResumableLoader(guard, sampler, self.batch_size, self.num_workers, gathered, receive)
+
+    def _eval_loader(self, dataset: Dataset[Any], keep: bool = False) -> DataLoader[Any]:
+        assert isinstance(dataset, ImageSet)
+        return GuardedLoader(
+            self._guard(dataset),
+            batch_size=self.eval_batch_size,
+            num_workers=self.num_workers,
+            collate_fn=gathered,
+            persistent_workers=keep and self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """Return one loader for each of ``val_sets``; their workers live on from epoch to epoch."""
+        return [self._eval_loader(dataset, keep=True) for dataset in self.val_data]
+
+    def _guard(self, images: ImageSet) -> Guarded:
+        self._guards.append(Guarded(images, self.on_bad_image))
+        return self._guards[-1]
+
+    def teardown(self, stage: str) -> None:
+        """Tell how many images were skipped."""
+        bad = {path: why for guard in self._guards for path, why in guard.bad.items()}
+        self._guards = []
+        if bad:
+            shown = "; ".join(f"{path} ({why})" for path, why in sorted(bad.items())[:5])
+            more = "; ..." if len(bad) > 5 else ""
+            were = "1 image was" if len(bad) == 1 else f"{len(bad)} images were"
+            print(f"{were} skipped, as on_bad_image is skip: {shown}{more}", file=sys.stderr)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Tell it at a run that was stopped, too."""
+        self.teardown("")

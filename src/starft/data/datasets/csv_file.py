@@ -1,0 +1,211 @@
+"""The user's own images, listed in a table: one row an image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from starft.data.datasets.names import class_list, texts
+from starft.data.datasets.table_file import TableFile, first_rows, rows_where
+from starft.data.splits import draw_splits
+from starft.data.table import ImageTable, Source
+from starft.errors import ConfigError, DataProblems, did_you_mean
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What may stand in a split column, whatever its case."""
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """All rows of the file."""
+
+    paths: tuple[str, ...]
+    labels: Ints
+    class_names: tuple[str, ...]
+    groups: Ints | None
+    group_names: tuple[str, ...]
+    splits: dict[str, Ints]
+
+
+class CSVSource(Source):
+    """Images listed in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group]``.
+
+    A group is a pair of label and attribute, or what the group column says. Without a split column, test and validation
+    images are drawn, in equal shares from every group (or class).
+
+    Args:
+        file: The table; its suffix tells its kind.
+        root: Folder that the paths are relative to and must not leave; null takes the folder of the file.
+        path_column: Column of the image paths.
+        label_column: Column of the labels: class names, or numbers.
+        split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
+        attribute_column: Column of the spurious attribute; null takes ``attribute`` where it is there, "" none.
+        group_column: Column of group names; null takes ``group`` where it is there, "" none.
+        class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
+            text file with a name a line. Null takes the labels themselves, sorted.
+        templates: Caption templates, each with ``{}`` once, or a text file with one a line.
+        separator: Between the cells of a text file; null finds it.
+        test_fraction: Share of the images that is drawn for the test where there is no split column.
+        val_fraction: Share that is drawn for validation.
+        split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+    """
+
+    title = "CSV"
+    tree = "FILE.csv  (path,label[,split][,attribute][,group])\nimages/\n  a.jpg"
+
+    def __init__(
+        self,
+        file: Path,
+        root: Path | None = None,
+        path_column: str = "path",
+        label_column: str = "label",
+        split_column: str | None = None,
+        attribute_column: str | None = None,
+        group_column: str | None = None,
+        class_names: dict[str, str] | list[str] | str | None = None,
+        templates: list[str] | str = "a photo of a {}.",
+        separator: str | None = None,
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__(Path(root) if root is not None else Path(file).parent)
+        self.file = Path(file)
+        if min(test_fraction, val_fraction) < 0 or test_fraction + val_fraction >= 1:
+            raise ConfigError(
+                "test_fraction and val_fraction must be at least 0 and below 1 together; "
+                f"got {test_fraction} and {val_fraction}."
+            )
+        self.path_column, self.label_column, self.separator = path_column, label_column, separator
+        self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
+        self.given_names, self.given_templates = class_names, templates
+        self.fractions, self.split_seed = {"test": test_fraction, "val": val_fraction}, split_seed
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Given, or those of the label column."""
+        return self._read.class_names
+
+    @cached_property
+    def templates(self) -> tuple[str, ...]:
+        """Given, one or many."""
+        return texts(self.given_templates, "templates")
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """``class, attribute`` pairs, or those of the group column."""
+        return self._read.group_names
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the split column, or drawn."""
+        return tuple(self._read.splits)
+
+    def table(self, split: str) -> ImageTable:
+        """List one split."""
+        read = self._read
+        whole = ImageTable(self.root, read.paths, read.labels, read.groups)
+        return whole.take(read.splits[split])
+
+    @cached_property
+    def _read(self) -> _Read:
+        file = TableFile(self.file, self.separator)
+        named = {kind: column or kind for kind, column in self.extra.items() if column != ""}
+        must = [named[kind] for kind, column in self.extra.items() if column]
+        frame = file.read([self.path_column, self.label_column, *must], [*named.values()])
+        column = {kind: frame[name] for kind, name in named.items() if name in frame}
+        problems: list[str] = []
+        for name in (self.path_column, self.label_column, *(named[kind] for kind in column if kind != "split")):
+            _no_gaps(name, frame[name], problems)
+        labels, class_names = self._labels(frame[self.label_column], problems)
+        groups, group_names = self._groups(labels, class_names, column)
+        splits = self._splits(labels if groups is None else groups, column.get("split"), problems)
+        if len(class_names) < 2 and not problems:
+            problems.append(
+                f"the column {self.label_column!r} holds one class only, {', '.join(class_names)}; "
+                "there must be at least two"
+            )
+        if problems:
+            raise DataProblems([f"{self.file}: {problems[0]}", *problems[1:]])
+        return _Read(file.paths(frame[self.path_column], self.root), labels, class_names, groups, group_names, splits)
+
+    def _labels(self, cells: "pd.Series[str]", problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
+        codes, values = _coded(cells)
+        names, meant = class_list(self.given_names, values, self.label_column)
+        unknown = [value for value in values if value not in meant]
+        for value in unknown[:5]:
+            rows = [int(at) + 1 for at in np.flatnonzero(codes == values.index(value))]
+            near = did_you_mean(value, meant).replace("?", "").strip()
+            problems.append(
+                f"the label {value!r} ({first_rows(rows)}) is none of the {len(names)} classes"
+                + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
+            )
+        if len(unknown) > 5:
+            problems.append(f"{len(unknown) - 5} more labels are none of the classes")
+        position = np.array([*(meant.get(value, -1) for value in values), -1], dtype=np.int64)
+        return position[codes], names
+
+    def _groups(
+        self, labels: Ints, class_names: tuple[str, ...], column: Mapping[str, "pd.Series[str]"]
+    ) -> tuple[Ints | None, tuple[str, ...]]:
+        if "group" in column:
+            codes, values = _coded(column["group"])
+            return codes, tuple(values)
+        if "attribute" in column:
+            codes, values = _coded(column["attribute"])
+            return labels * len(values) + codes, tuple(f"{name}, {value}" for name in class_names for value in values)
+        return None, ()
+
+    def _splits(self, cells: Ints, column: "pd.Series[str] | None", problems: list[str]) -> dict[str, Ints]:
+        if column is None:
+            return draw_splits(cells, self.fractions["test"], self.fractions["val"], self.split_seed)
+        codes, values = _coded(column)
+        for at in sorted({*codes.tolist()}):
+            value = values[at] if at >= 0 else "an empty cell"
+            if at < 0 or value.lower() not in SPLITS:
+                rows = [int(row) + 1 for row in np.flatnonzero(codes == at)]
+                problems.append(f"the split column says {value} in {first_rows(rows)}; it must be train, val or test")
+        meant = np.array([*(SPLITS.get(value.lower(), "") for value in values), ""])[codes]
+        rows_of = {split: np.flatnonzero(meant == split) for split in ("train", "val", "test")}
+        return {split: found for split, found in rows_of.items() if len(found)}
+
+
+def _no_gaps(name: str, cells: "pd.Series[str]", problems: list[str]) -> None:
+    rows = rows_where(cells.isna())
+    if rows:
+        problems.append(f"the column {name!r} is empty (or NaN) in {len(rows)} rows, {first_rows(rows)}")
+
+
+def _coded(cells: "pd.Series[str]") -> tuple[Ints, list[str]]:
+    """Return the code of each cell, -1 for an empty one, and the values: numbers by size, texts by the alphabet."""
+    codes, found = pd.factorize(cells)
+    written = [_text(value) for value in found]
+    values = sorted(set(written), key=_order)
+    place = {value: at for at, value in enumerate(values)}
+    return np.array([*(place[value] for value in written), -1], dtype=np.int64)[codes], values
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def _order(value: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(value), value)
+    except ValueError:
+        return (1, 0.0, value)

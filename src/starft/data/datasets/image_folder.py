@@ -1,0 +1,141 @@
+"""The user's own images in folders: one folder a class."""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from starft.data.datasets.names import class_list, texts
+from starft.data.listing import list_images
+from starft.data.splits import draw_splits
+from starft.data.table import ImageTable, Source
+from starft.errors import ConfigError, DataError, DataProblems
+
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Folder name, in lower case -> split."""
+
+ORDER: tuple[str, ...] = ("train", "val", "test")
+
+
+class ImageFolderSource(Source):
+    """Images in ``{split}/{class}/``, ``{split}/{attribute}/{class}/``, or the same without split folders.
+
+    Folders below a class folder belong to the class. Without split folders, test and validation images are drawn, in
+    equal shares from every group (or class).
+
+    Args:
+        root: Folder that holds them.
+        attribute_level: Whether a level of attribute folders lies above the class folders; groups are then pairs of
+            class and attribute.
+        class_names: Names of the class folders in sorted order; or the name of each folder (``{n01: cat, n02: dog}``);
+            or a text file with a name a line. Null takes the folders' names, ``_`` read as a space.
+        templates: Caption templates, each with ``{}`` once, or a text file with one a line.
+        test_fraction: Share of the images that is drawn for the test where there are no split folders.
+        val_fraction: Share that is drawn for validation.
+        split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+    """
+
+    title = "ImageFolder"
+    tree = "ROOT/\n  train/\n    CLASS/\n      any.jpg\n  test/\n    CLASS/\n      any.jpg"
+
+    def __init__(
+        self,
+        root: Path,
+        attribute_level: bool = False,
+        class_names: dict[str, str] | list[str] | str | None = None,
+        templates: list[str] | str = "a photo of a {}.",
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__(Path(root))
+        if min(test_fraction, val_fraction) < 0 or test_fraction + val_fraction >= 1:
+            raise ConfigError(
+                "test_fraction and val_fraction must be at least 0 and below 1 together; "
+                f"got {test_fraction} and {val_fraction}."
+            )
+        self.attribute_level, self.given_names, self.given_templates = attribute_level, class_names, templates
+        self.test_fraction, self.val_fraction, self.split_seed = test_fraction, val_fraction, split_seed
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Given, or the folders'."""
+        return self._read[0]
+
+    @cached_property
+    def templates(self) -> tuple[str, ...]:
+        """Given, one or many."""
+        return texts(self.given_templates, "templates")
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """``class, attribute`` pairs where there is a level of attributes."""
+        return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in self._read[1])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that have a folder, or drawn."""
+        return tuple(self._read[2])
+
+    def table(self, split: str) -> ImageTable:
+        """List one split."""
+        return self._read[2][split]
+
+    @cached_property
+    def _read(self) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, ImageTable]]:
+        """Class names, attributes, and the table of each split."""
+        if not self.root.is_dir():
+            raise DataError(f"There is no folder {self.root}; expected is\n{self.tree}")
+        found = {SPLITS[one.name.lower()]: one.name for one in sorted(self.root.iterdir()) if self._is_split(one)}
+        tops = [f"{found[split]}/" for split in ORDER if split in found] or [""]
+        paths = [f"{top}{path}" for top in tops for path in list_images(self.root / top)]
+        depth = bool(found) + self.attribute_level
+        parts = [path.split("/") for path in paths]
+        loose = [path for path, part in zip(paths, parts, strict=True) if len(part) < depth + 2]
+        problems = []
+        if not paths:
+            problems.append(f"{self.root} holds no images; expected is\n{self.tree}")
+        elif loose:
+            level = "attribute and a class folder" if self.attribute_level else "class folder"
+            problems.append(f"{len(loose)} images of {self.root} lie in no {level}, such as {loose[0]}")
+        if problems:
+            raise DataProblems(problems)
+        folders = sorted({part[depth] for part in parts})
+        names, meant = class_list(self._given(folders), folders, "class folders")
+        unknown = [folder for folder in folders if folder not in meant]
+        if unknown:
+            problems.append(f"{self.root} has class folders that class_names doesn't list: {', '.join(unknown[:5])}")
+        if len(names) < 2:
+            problems.append(f"{self.root} has one class only, {', '.join(names)}; there must be at least two")
+        if problems:
+            raise DataProblems(problems)
+        labels = np.array([meant[part[depth]] for part in parts], dtype=np.int64)
+        attributes = sorted({part[depth - 1] for part in parts}) if self.attribute_level else []
+        groups = None
+        if self.attribute_level:
+            place = {attribute: at for at, attribute in enumerate(attributes)}
+            groups = labels * len(attributes) + np.array([place[part[depth - 1]] for part in parts], dtype=np.int64)
+        whole = ImageTable(self.root, paths, labels, groups)
+        if found:
+            split_of = np.array([SPLITS[part[0].lower()] for part in parts])
+            rows = {split: np.flatnonzero(split_of == split) for split in ORDER if split in found}
+        else:
+            cells = labels if groups is None else groups
+            rows = draw_splits(cells, self.test_fraction, self.val_fraction, self.split_seed)
+        return names, tuple(attributes), {split: whole.take(chosen) for split, chosen in rows.items()}
+
+    def _is_split(self, folder: Path) -> bool:
+        return folder.is_dir() and folder.name.lower() in SPLITS
+
+    def _given(self, folders: list[str]) -> dict[str, str] | list[str] | str:
+        """Names in sorted order belong to the folders in sorted order."""
+        if self.given_names is None:
+            return {folder: folder.replace("_", " ") for folder in folders}
+        if isinstance(self.given_names, dict):
+            return self.given_names
+        names = texts(self.given_names, "class_names")
+        if set(folders) <= set(names):
+            return list(names)
+        if len(names) != len(folders):
+            raise ConfigError(f"class_names has {len(names)} names, and {self.root} has {len(folders)} class folders.")
+        return dict(zip(folders, names, strict=True))

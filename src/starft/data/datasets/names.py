@@ -1,0 +1,58 @@
+"""Class names and templates as a config gives them: a list, a mapping, or a text file with one a line."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from starft.errors import ConfigError
+
+NAME_SUFFIXES = (".txt", ".text", ".lst", ".names")
+
+
+def texts(given: Sequence[str] | str, what: str) -> tuple[str, ...]:
+    """Return a list of texts.
+
+    Args:
+        given: A list; the path of a text file; or one text.
+        what: The argument, for messages.
+
+    Raises:
+        ConfigError: The file can't be read, or there is nothing in it.
+    """
+    if isinstance(given, str) and not given.endswith(NAME_SUFFIXES):
+        return (given,)
+    if isinstance(given, str):
+        try:
+            lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{what} names the file {given}, which can't be read: {error}.") from error
+        given = [line.strip() for line in lines if line.strip()]
+    if not given:
+        raise ConfigError(f"{what} is empty; give at least one.")
+    return tuple(str(one) for one in given)
+
+
+def class_list(
+    given: Mapping[str, str] | Sequence[str] | str | None, values: Sequence[str], where: str
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the class names in label order, and the class of each value that may be met.
+
+    Args:
+        given: Names; or the name of each value; or a text file of names; null takes the values.
+        values: What is met, sorted.
+        where: The column or folder that holds them, for messages.
+
+    Raises:
+        ConfigError: The names can't be used.
+    """
+    if given is None:
+        return tuple(values), {value: at for at, value in enumerate(values)}
+    if isinstance(given, Mapping):
+        meant = {str(value): at for at, value in enumerate(given)}
+        return tuple(str(name) for name in given.values()), meant
+    if isinstance(given, str) and not given.endswith(NAME_SUFFIXES):
+        raise ConfigError(f"class_names must be a list, a mapping, or a file that ends in .txt; got {given!r}.")
+    names = texts(given, "class_names")
+    by_name = {name: at for at, name in enumerate(names)}
+    if any(value in by_name for value in values):
+        return names, by_name
+    return names, {str(at): at for at in range(len(names))}

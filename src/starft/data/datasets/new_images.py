@@ -1,0 +1,56 @@
+"""Images without labels, to predict: a folder, or a table of paths."""
+
+from pathlib import Path
+
+import numpy as np
+
+from starft.data.datasets.table_file import TEXT_SUFFIXES, TableFile, is_table
+from starft.data.listing import list_images
+from starft.data.table import ImageTable, Source
+from starft.errors import DataError
+
+
+class NewImages(Source):
+    """Images to predict, with the classes of a training source.
+
+    Args:
+        path: A folder, or a table (CSV, TSV, Parquet, JSON lines) with a column ``path``.
+        trained: What the model was trained on.
+    """
+
+    title = "New images"
+    labelled = False
+    tree = "FOLDER/\n  any/folders/image.jpg"
+
+    def __init__(self, path: Path, trained: Source) -> None:
+        super().__init__(path if not is_table(path) else path.parent)
+        self.path, self.trained = path, trained
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of training."""
+        return self.trained.class_names
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Those of training."""
+        return self.trained.templates
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """``test`` alone."""
+        return ("test",)
+
+    def table(self, split: str) -> ImageTable:
+        """List them; all labels are 0 and mean nothing."""
+        if is_table(self.path):
+            file = TableFile(self.path)
+            paths = file.paths(file.read(["path"])["path"], self.root)
+        elif self.path.is_dir():
+            paths = list_images(self.path)
+        else:
+            raise DataError(
+                f"There is no folder or table of new images at {self.path}; give a folder, or a file that ends in "
+                f"{', '.join(TEXT_SUFFIXES)}, .parquet or .jsonl."
+            )
+        return ImageTable(self.root, paths, np.zeros(len(paths), dtype=np.int64))

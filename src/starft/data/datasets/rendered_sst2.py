@@ -1,0 +1,39 @@
+"""Rendered SST2: sentences of film reviews drawn as images, good or bad; reading is what is tested.
+
+Paper: Radford et al., ICML 2021, arXiv 2103.00020, on the Stanford Sentiment Treebank.
+"""
+
+from typing import ClassVar
+
+from starft.data.datasets.published import PublishedSource
+from starft.data.table import ImageTable, Published
+
+COUNTS = {"train": 6920, "val": 872, "test": 1821}
+
+
+class RenderedSST2Source(PublishedSource):
+    """Rendered SST2, in OpenAI's folders."""
+
+    title: ClassVar[str] = "RenderedSST2"
+    tree: ClassVar[str] = """rendered-sst2/
+  train/  valid/  test/
+    negative/
+      1.png
+    positive/
+      1.png"""
+    folders = ("rendered-sst2",)
+    own_templates = ("a {} review of a movie.",)
+    own_class_names = ("negative", "positive")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """``train``, ``val`` and ``test``, as published."""
+        return tuple(COUNTS)
+
+    def table(self, split: str) -> ImageTable:
+        """List one folder."""
+        return self.from_class_folders("valid" if split == "val" else split, {"negative": 0, "positive": 1})
+
+    def published(self, split: str) -> Published:
+        """Return OpenAI's counts."""
+        return Published(COUNTS[split])

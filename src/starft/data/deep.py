@@ -1,0 +1,107 @@
+"""Decoding every image of a config's data: which can't be read, and which are the same picture."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from starft.data.check import Checked, Problem, some
+from starft.data.images import BadImageError, read_image
+from starft.data.table import ImageTable
+
+Reader = Callable[[str], Image.Image]
+
+CHUNK = 32
+"""Images that a worker decodes at a time."""
+
+
+class Decoded(NamedTuple):
+    """What became of one image.
+
+    Args:
+        why: What is wrong with it; null if nothing.
+        digest: Hash of its size and pixels; empty where it can't be read.
+    """
+
+    why: str | None
+    digest: bytes
+
+
+class _Files(Dataset[Decoded]):
+    def __init__(self, paths: Sequence[str], readers: Mapping[str, Reader]) -> None:
+        self.paths, self.readers = paths, readers
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Decoded:
+        try:
+            image = self.readers.get(self.paths[index], read_image)(self.paths[index])
+        except BadImageError as error:
+            return Decoded(error.why, b"")
+        return Decoded(None, blake2b(image.tobytes(), digest_size=16, salt=repr(image.size).encode()[:16]).digest())
+
+
+def decode(
+    paths: Sequence[str],
+    workers: int | None,
+    advance: Callable[[int], None],
+    readers: Mapping[str, Reader] | None = None,
+) -> dict[str, Decoded]:
+    """Decode images in parallel.
+
+    Args:
+        paths: Their files.
+        workers: Processes; null takes one for each CPU, 0 none but this one.
+        advance: Told how many more are done.
+        readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``); null for none.
+    """
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    done: dict[str, Decoded] = {}
+    loader = DataLoader(_Files(paths, readers or {}), batch_size=CHUNK, num_workers=workers, collate_fn=list)
+    for chunk in loader:
+        done.update(zip(paths[len(done) : len(done) + len(chunk)], chunk, strict=True))
+        advance(len(chunk))
+    return done
+
+
+def files(table: ImageTable) -> list[str]:
+    """Return where the images of a table are."""
+    return [f"{table.root}/{path}" for path in table.paths]
+
+
+def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dict[str, Decoded]) -> None:
+    """Add the problems that only decoded images show.
+
+    Args:
+        checked: What was found of each split; their problems grow.
+        train: What is trained on; null where nothing is.
+        decoded: Every image of theirs.
+    """
+    trained: dict[bytes, str] = {}
+    if train is not None:
+        trained = {decoded[path].digest: path for path in files(train) if decoded[path].why is None}
+    for one in checked:
+        if one.table is None:
+            continue
+        paths = files(one.table)
+        bad = [f"{path} ({decoded[path].why})" for path in paths if decoded[path].why is not None]
+        if bad:
+            one.problems.append(Problem(f"{len(bad)} images can't be read: {some(bad, 20)}"))
+        stops = not one.as_published  # what the makers published is as it is
+        if one.split != "train" and one.scored:
+            good = {path: decoded[path].digest for path in paths if decoded[path].why is None}
+            both = [f"{path} = {trained[d]}" for path, d in good.items() if d in trained and trained[d] != path]
+            if both:
+                one.problems.append(Problem(f"{len(both)} pictures are in train too: {some(both, 20)}", stops))
+        alike: dict[bytes, list[str]] = defaultdict(list)
+        for path in dict.fromkeys(paths):
+            if decoded[path].why is None:
+                alike[decoded[path].digest].append(path)
+        twice = [" = ".join(same) for same in alike.values() if len(same) > 1]
+        if twice:
+            one.problems.append(Problem(f"{len(twice)} pictures are there more than once: {some(twice)}", stops=False))

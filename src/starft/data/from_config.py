@@ -1,0 +1,42 @@
+"""The DataModule of a config, without its model and trainer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from starft.data.datamodules import BaseDataModule
+from starft.errors import ConfigError
+
+
+def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) -> BaseDataModule:
+    """Build the DataModule of a config's data section; the run's seed is its seed, as in training.
+
+    Args:
+        section: ``class_path`` and ``init_args``, or a class path alone.
+        seed: Of the run.
+        where: What messages call the config.
+        options: Of the command line, ``--data...``.
+
+    Raises:
+        ConfigError: The section can't be used.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(BaseDataModule, "data", required=True)
+    section = {"class_path": section} if isinstance(section, str) else section
+    try:
+        parsed = parser.parse_object({"data": section}) if section is not None else None
+        if options:
+            parsed = parser.parse_args(list(options), namespace=parsed)
+        if parsed is None:
+            raise ConfigError(f"{where} has no data section; give one, as for `starft fit`.")
+        if "seed" in parsed.data.get("init_args", {}):
+            parsed.data.init_args.seed = seed
+        # jsonargparse renamed the method; we take whichever it has
+        instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+        data = instantiate(parsed).data
+    except (ArgumentError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"The data section of {where} can't be used: {why[:400]}") from error
+    assert isinstance(data, BaseDataModule)
+    return data

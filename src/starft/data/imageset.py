@@ -1,0 +1,148 @@
+"""A table of images as a data set that loads them, and what becomes of those that can't be read."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from starft.data.images import BadImageError, read_image
+from starft.data.loading import Turn
+from starft.data.table import ImageTable
+from starft.data.transforms import Transform, drawn_from, seed_of
+from starft.errors import DataError
+from starft.types import Batch
+
+TRIES = 100
+"""How many images in a row may be bad before a replacement is given up."""
+
+
+class ImageSet(Dataset[Batch]):
+    """Images of a table; items are single rows of a `Batch`.
+
+    An item is asked for by its position, which gives it as in evaluation, or by a `Turn`, which gives it as in
+    training: varied at random by (seed, epoch, position) alone, in whatever process.
+
+    Args:
+        table: Which images.
+        plain: Transform of evaluation.
+        varied: Transform of training; null where the set isn't for training.
+        seed: Of the variations.
+    """
+
+    def __init__(self, table: ImageTable, plain: Transform, varied: Transform | None = None, seed: int = 0) -> None:
+        self.table, self.plain, self.varied, self.seed = table, plain, varied, seed
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, which: int | Turn) -> Batch:
+        """Return one row: ``image`` (3, H, W), ``label``, ``index`` and, where there are groups, ``group``.
+
+        Raises:
+            BadImageError: The image can't be read.
+        """
+        turn, index = (which, which.position) if isinstance(which, Turn) else (None, which)
+        image = (self.table.read or read_image)(self.path(index))
+        if turn is not None and self.varied is not None:
+            with drawn_from(self.seed, turn.epoch, index):
+                pixels = self.varied(image)
+        else:
+            pixels = self.plain(image)
+        table = self.table
+        row = Batch(image=pixels, label=torch.tensor(int(table.labels[index])), index=torch.tensor(index))
+        if table.groups is not None:
+            row["group"] = torch.tensor(int(table.groups[index]))
+        return row
+
+    def path(self, index: int) -> str:
+        """Return where an image is."""
+        return f"{self.table.root}/{self.table.paths[index]}"
+
+
+class Loaded(NamedTuple):
+    """What a worker hands over: one row or batch, if there is any, and the bad images met on the way.
+
+    Args:
+        batch: The row or batch; null where nothing could be read.
+        bad: Path and reason of each bad image.
+    """
+
+    batch: Batch | None
+    bad: tuple[tuple[str, str], ...]
+
+
+class Guarded(Dataset[Loaded]):
+    """An `ImageSet` whose bad images stop the run with a sentence, or are skipped and counted.
+
+    A skipped image of an evaluation set is left out of its batch, and so out of every metric. In training another image
+    takes its place, drawn by (seed, epoch, position), so that batches keep their size on every device.
+
+    Args:
+        images: The images.
+        on_bad_image: ``stop`` or ``skip``.
+    """
+
+    def __init__(self, images: ImageSet, on_bad_image: Literal["stop", "skip"]) -> None:
+        self.images, self.on_bad_image = images, on_bad_image
+        self.bad: dict[str, str] = {}
+        """Path -> reason of the bad images met so far; kept in the main process."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, which: int | Turn) -> Loaded:
+        """Return one row, or what went wrong; nothing is raised in a worker, where sentences turn into tracebacks."""
+        bad: list[tuple[str, str]] = []
+        replacing = self.on_bad_image == "skip" and isinstance(which, Turn)
+        wanted = which
+        for attempt in range(TRIES if replacing else 1):
+            try:
+                return Loaded(self.images[wanted], tuple(bad))
+            except BadImageError as error:
+                bad.append((error.path, error.why))
+            if isinstance(which, Turn):
+                drawn = np.random.default_rng(seed_of(self.images.seed, *which, attempt)).integers(len(self))
+                wanted = Turn(which.epoch, int(drawn))
+        return Loaded(None, tuple(bad))
+
+    def receive(self, loaded: Loaded, size: int = 0) -> Batch | None:
+        """Take over what a worker read: the batch, or null if all of it is bad.
+
+        Args:
+            loaded: As `gathered` made it.
+            size: Rows that the batch must hold.
+
+        Raises:
+            BadImageError: An image is bad, and the run shall stop.
+            DataError: Rows are missing, as no image was found to take their place.
+        """
+        if loaded.bad and self.on_bad_image == "stop":
+            raise BadImageError(*loaded.bad[0])
+        self.bad.update(loaded.bad)
+        if size and (loaded.batch is None or len(loaded.batch["label"]) < size):
+            raise DataError(f"{TRIES} training images in a row can't be read, {loaded.bad[0][0]} first; mend the data.")
+        return loaded.batch
+
+
+def gathered(rows: Sequence[Loaded]) -> Loaded:
+    """Make one batch of rows; a `DataLoader`'s ``collate_fn`` for `Guarded` sets.
+
+    Args:
+        rows: As the set gives them.
+    """
+    good = [row.batch for row in rows if row.batch is not None]
+    return Loaded(default_collate(good) if good else None, tuple(bad for row in rows for bad in row.bad))
+
+
+class GuardedLoader(DataLoader[Any]):
+    """An evaluation loader over a `Guarded` set: a batch without its bad images, none where all of it is bad."""
+
+    def __iter__(self) -> Any:
+        """Yield the batches."""
+        assert isinstance(self.dataset, Guarded)
+        for loaded in super().__iter__():
+            batch = self.dataset.receive(loaded)
+            if batch is not None:
+                yield batch

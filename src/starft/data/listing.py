@@ -1,0 +1,100 @@
+"""Listing folders of images, with a cache for very large ones.
+
+The cache lies in the user's cache folder (`cache_folder`), never among the data. An entry holds every folder below the
+listed one with its time of change; a folder whose time differs is listed anew, so a change is seen as soon as the file
+system notes it. A file that is overwritten under its own name changes no listing.
+"""
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from starft.data.images import EXTENSIONS
+
+CACHE = "STARFT_CACHE"
+"""Environment variable that names another cache folder."""
+
+LARGE = 10_000
+"""Listings from this many files on are kept."""
+
+
+def cache_folder() -> Path:
+    """Return where listings are kept: ``$STARFT_CACHE``, or ``starft`` in the user's cache folder."""
+    given = os.environ.get(CACHE)
+    return Path(given) if given else user_cache_path("starft")
+
+
+def list_images(folder: Path) -> tuple[str, ...]:
+    """Return the POSIX paths of all images below a folder, sorted.
+
+    Folders that symbolic links lead to are listed too, each once. Hidden files and folders are left out.
+
+    Args:
+        folder: Where to look.
+
+    Raises:
+        OSError: A folder can't be read.
+    """
+    entry = cache_folder() / "listings" / f"{blake2b(os.fsencode(folder.resolve()), digest_size=16).hexdigest()}.npz"
+    kept = _kept(entry, folder)
+    if kept is not None:
+        return kept
+    folders: dict[str, int] = {}
+    files: list[str] = []
+    _walk(str(folder), "", folders, files, set())
+    files.sort()
+    if len(files) >= LARGE:
+        _keep(entry, folders, files)
+    return tuple(files)
+
+
+def _walk(folder: str, prefix: str, folders: dict[str, int], files: list[str], above: set[str]) -> None:
+    real = os.path.realpath(folder)
+    if real in above:  # a link to a folder that it lies in
+        return
+    folders[prefix] = os.stat(folder).st_mtime_ns  # noqa: PTH116  # before listing: a change meanwhile shows next time
+    below = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                below.append(entry.name)
+            elif entry.name.lower().endswith(EXTENSIONS):
+                files.append(prefix + entry.name)
+    for name in below:
+        _walk(f"{folder}/{name}", f"{prefix}{name}/", folders, files, above | {real})
+
+
+def _keep(entry: Path, folders: dict[str, int], files: list[str]) -> None:
+    text = "\0".join
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        temporary = entry.with_name(f".{entry.name}.{os.getpid()}")
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                folders=np.frombuffer(os.fsencode(text(folders)), dtype=np.uint8),
+                times=np.array(list(folders.values()), dtype=np.int64),
+                files=np.frombuffer(os.fsencode(text(files)), dtype=np.uint8),
+            )
+        temporary.replace(entry)
+    except OSError:
+        pass  # a cache that can't be written costs time, nothing else
+
+
+def _kept(entry: Path, folder: Path) -> tuple[str, ...] | None:
+    """Return a listing that still holds, or null."""
+    try:
+        with entry.open("rb") as file, np.load(file, allow_pickle=False) as held:
+            folders = os.fsdecode(held["folders"].tobytes()).split("\0")
+            for name, time in zip(folders, held["times"].tolist(), strict=True):
+                if os.stat(f"{folder}/{name}").st_mtime_ns != time:  # noqa: PTH116
+                    return None
+            return tuple(os.fsdecode(held["files"].tobytes()).split("\0"))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None

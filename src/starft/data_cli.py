@@ -1,0 +1,135 @@
+"""``starft data check``: what a config's data hold, and everything that is wrong with them."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from rich.console import Console
+from rich.progress import Progress
+
+import starft.mini  # noqa: F401  # configs may name its classes without their module
+from starft.cli import check_config_files, one_sentence
+from starft.data.check import Checked
+from starft.data.datamodules import ImageDataModule
+from starft.data.deep import decode, files, look_deep
+from starft.data.from_config import data_of
+from starft.errors import ConfigError, did_you_mean
+from starft.reporting.data_report import data_tables
+
+USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
+
+Look at the data of a config without building its model: counts, paths, labels, groups, class names, images in both
+train and test. Exit status 2 if a run would be refused, else 0. Options of a run (--model..., --trainer...) do nothing.
+
+  --config CONFIG   a config, as for `starft fit`; several are laid over each other
+  --deep            decode every image too, and compare pictures
+  --workers N       processes that decode; one for each CPU unless given
+"""
+OF_A_RUN = ("--model", "--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
+"""Options of a run that have nothing to do with its data."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one of the verbs.
+
+    Args:
+        words: "data", the verb and its options.
+
+    Raises:
+        ConfigError: The verb, its options or the config can't be used.
+    """
+    verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
+    if verb in ("--help", "-h") or (verb == "check" and {"--help", "-h"} & {*rest}):
+        print(USAGE, end="")
+        return 0
+    if verb != "check":
+        raise ConfigError(f"`starft data` has no verb {verb!r}; its verb is check.{did_you_mean(verb, ['check'])}")
+    check_config_files(rest)
+    own, of_data = _sorted(rest)
+    parser = ArgumentParser(prog="starft data check", exit_on_error=False)
+    parser.add_argument("--config", "-c", type=str, action="append")
+    parser.add_argument("--deep", action="store_true")
+    parser.add_argument("--workers", type=int | None, default=None)
+    try:
+        options = parser.parse_args(own)
+    except ArgumentError as error:
+        raise ConfigError(f"{one_sentence(error)} See `starft data check --help`.") from error
+    if options.workers is not None and options.workers < 0:
+        raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
+    held: dict[str, Any] = {}
+    for path in options.config or ():
+        held = _laid_over(held, yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    if not held:
+        raise ConfigError("`starft data check` needs --config, a config as for `starft fit`.")
+    seed = held.get("seed_everything")
+    data = data_of(held.get("data"), seed if type(seed) is int else 0, options.config[-1], of_data)
+    if not isinstance(data, ImageDataModule):
+        print(f"{type(data).__name__} reads no images from disk: nothing to check.")
+        return 0
+    return check(data, deep=options.deep, workers=options.workers)
+
+
+def check(data: ImageDataModule, deep: bool = False, workers: int | None = None) -> int:
+    """Print what the data hold and what is wrong with them; return 2 if a run would be refused, else 0.
+
+    Args:
+        data: Of a config.
+        deep: Decode every image.
+        workers: Processes that decode; null takes one for each CPU.
+    """
+    stages = ["fit", "test", *(["predict"] if data.new_images is not None else [])]
+    checked = data.check(*stages)
+    if deep:
+        _look_deep(data, checked, workers)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for table in data_tables(checked):
+        console.print(table)
+    stops = 0
+    for one in checked:
+        for problem in one.problems:
+            stops += problem.stops
+            kind = "[bold red]problem[/]" if problem.stops else "[yellow]note[/]"
+            console.print(f"{kind}: ", end="")
+            console.print(f"{one.title}, {one.split}: {problem.text}.", soft_wrap=True, markup=False, highlight=False)
+    looked = "every image decoded" if deep else "no image decoded; --deep decodes them all"
+    console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
+    return 2 if stops else 0
+
+
+def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> None:
+    train = data.training_table() if any(one.split == "train" and one.table is not None for one in checked) else None
+    tables = [one.table for one in checked if one.table is not None]
+    paths = list(dict.fromkeys(path for table in tables for path in files(table)))
+    readers = {path: table.read for table in tables if table.read is not None for path in files(table)}
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("decoding", total=len(paths))
+        decoded = decode(paths, workers, lambda count: progress.advance(task, count), readers)
+    look_deep(checked, train, decoded)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _laid_over(below[key], above[key]) for key in above if _are_dicts(below.get(key), above[key])}
+    return below | above | both
+
+
+def _are_dicts(*values: object) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _sorted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words of this command and those of the data section; those of a run's other parts are dropped."""
+    own: list[str] = []
+    of_data: list[str] = []
+    into = own
+    for word in words:
+        if word.startswith("--data"):
+            into = of_data
+        elif word.startswith(OF_A_RUN):
+            into = []
+        elif word.startswith("-") and not word.removeprefix("-")[:1].isdigit():
+            into = own
+        into.append(word)
+    return own, of_data

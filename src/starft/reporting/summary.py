@@ -1,0 +1,69 @@
+"""What a test found, as tables for the terminal."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+HEADINGS = {
+    "acc": "accuracy",
+    "worst_group_acc": "worst group",
+    "group_mean_acc": "group mean",
+    "adjusted_acc": "adjusted",
+}
+"""Metric -> its heading; other metrics keep their names."""
+
+
+def print_results(path: Path) -> None:
+    """Print the tables of a results.json: every eval set, then the groups of those that have any.
+
+    Args:
+        path: The file.
+    """
+    results = json.loads(path.read_text(encoding="utf-8"))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for table in results_tables(results):
+        console.print(table)
+    console.print(f"Numbers: {path}", soft_wrap=True)
+
+
+def results_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Return one table of all eval sets, and one of the groups of each set that has several.
+
+    Args:
+        results: What results.json holds.
+    """
+    sets = results["eval_sets"]
+    metrics = list(dict.fromkeys([*HEADINGS, *(metric for one in sets.values() for metric in one["metrics"])]))
+    metrics = [metric for metric in metrics if any(metric in one["metrics"] for one in sets.values())]
+    table = Table(title="accuracy in %")
+    table.add_column("set", overflow="fold")
+    table.add_column("n", justify="right")
+    for metric in metrics:
+        table.add_column(HEADINGS.get(metric, metric), justify="right")
+    for name, one in sets.items():
+        cells = [_percent(one["metrics"].get(metric)) for metric in metrics]
+        mark = " (OOD)" if one["ood"] else ""
+        table.add_row(name + mark, f"{sum(group['n'] for group in one['groups']):,}", *cells)
+    return [table, *(_groups(name, one) for name, one in sets.items() if len(one["groups"]) > 1)]
+
+
+def _groups(name: str, one: Mapping[str, Any]) -> Table:
+    seen = [group["acc"] for group in one["groups"] if group["n"]]
+    table = Table(title=f"groups of {name}")
+    table.add_column("group", overflow="fold")
+    for heading in ("n", "accuracy", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for group in one["groups"]:
+        interval = "–".join(_percent(end) for end in group["ci95"]) if group["ci95"] else "–"
+        worst = " (worst)" if group["n"] and group["acc"] == min(seen) else ""
+        table.add_row(group["name"] + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"

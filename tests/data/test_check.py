@@ -1,0 +1,246 @@
+"""What is found before a run: each problem by itself, and all of them together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes.own_images import write_jpeg
+from starft.data import EvalOn, ImageDataModule, ImageTable, Published, Source
+from starft.data.check import caption_problems, check_split, complain, path_problems, shared_paths
+from starft.data.deep import decode, files, look_deep
+from starft.errors import DataError
+from starft.types import EvalSet
+
+
+class Shoes(Source):
+    """Whatever a test says."""
+
+    title = "Shoes"
+    tree = "shoes/"
+
+    def __init__(
+        self, root: Path, tables: dict[str, ImageTable], published: dict[str, Published] | None = None
+    ) -> None:
+        super().__init__(root)
+        self.tables, self.numbers = tables, published or {}
+        self.names: tuple[str, ...] = ("boot", "sandal")
+        self.groups: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.names
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        return ("a {}.",)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        return self.groups
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.tables)
+
+    def table(self, split: str) -> ImageTable:
+        return self.tables[split]
+
+    def published(self, split: str) -> Published | None:
+        return self.numbers.get(split)
+
+
+def table(root: Path, paths: Sequence[str], labels: Sequence[int], groups: Sequence[int] | None = None) -> ImageTable:
+    for number, path in enumerate(dict.fromkeys(paths)):
+        if ".." not in path and not (root / path).exists():
+            write_jpeg(root / path, number)
+    return ImageTable(root, paths, np.array(labels), np.array(groups) if groups is not None else None)
+
+
+def problems(source: Shoes, split: str = "train", allow_partial: bool = False) -> list[tuple[str, bool]]:
+    found = check_split(source, "id", split, lambda: source.table(split), allow_partial)
+    return [(problem.text, problem.stops) for problem in found.problems]
+
+
+FOUR = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+
+
+def test_good_data(tmp_path: Path) -> None:
+    source = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1], [0, 1, 0, 1])}, {"train": Published(4)})
+    source.groups = ("left", "right")
+    found = check_split(source, "id", "train", lambda: source.table("train"))
+    assert found.problems == []
+    assert (found.images, found.published, found.classes) == (4, 4, (2, 2))
+    assert found.groups == [("left", 2, None), ("right", 2, None)]
+    assert found.example == f"{tmp_path}/a.jpg"
+
+
+def test_counts(tmp_path: Path) -> None:
+    published = Published(5, {"left": 3, "right": 2})
+    source = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1], [0, 1, 0, 1])}, {"train": published})
+    source.groups = ("left", "right")
+    assert problems(source) == [
+        (
+            "4 images where 5 are published: the copy is truncated or of another version; get it again, or set "
+            "data.init_args.allow_partial to true",
+            True,
+        ),
+        ("group 'left' has 2 images where 3 are published", True),
+    ]
+    assert [stops for _, stops in problems(source, allow_partial=True)] == [False, False]
+
+
+def test_labels(tmp_path: Path) -> None:
+    outside = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 2, -1])})
+    assert problems(outside) == [("2 labels lie outside of the 2 classes, such as 2 of c.jpg", True)]
+    one = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [1, 1, 1, 1])})
+    assert problems(one) == [("all 4 images are of one class, 'sandal'; there must be at least two", True)]
+    none = Shoes(tmp_path, {"train": table(tmp_path, [], [])})
+    assert problems(none) == [("the split holds no images", True)]
+    rare = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1]), "test": table(tmp_path, FOUR, [0, 1, 0, 1])})
+    rare.names = ("boot", "sandal", "clog")
+    assert problems(rare) == [("1 of 3 classes have no images: clog", False)]
+    assert problems(rare, "test") == []
+
+
+def test_groups(tmp_path: Path) -> None:
+    source = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1], [0, 1, 0, 3])})
+    source.groups = ("a", "b", "c", "d")
+    assert problems(source) == [("1 of 4 groups have no images in this split: c", False)]
+    source.groups = ("a", "b", "c")
+    assert problems(source) == [("group ids run from 0 to 3; there are 3 groups", True)]
+
+
+def test_paths(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_jpeg(tmp_path / "outside.jpg", 1)
+    write_jpeg(tmp_path / "far" / "away.jpg", 1)
+    write_jpeg(root / "in" / "a.jpg", 2)
+    (root / "in" / "folder.jpg").mkdir()
+    (root / "link.jpg").symlink_to(tmp_path / "outside.jpg")
+    (root / "fine.jpg").symlink_to(root / "in" / "a.jpg")
+    (root / "dead.jpg").symlink_to(root / "nothing.jpg")
+    (root / "far").symlink_to(tmp_path / "far")
+    paths = ["in/a.jpg", "in/../in/a.jpg", "fine.jpg"]
+    assert path_problems(ImageTable(root, paths, np.zeros(3, dtype=np.int64))) == []
+    paths += ["../outside.jpg", "link.jpg", "far/away.jpg", "in/b.jpg", "in/folder.jpg", "dead.jpg", "gone/c.jpg"]
+    texts = [problem.text for problem in path_problems(ImageTable(root, paths, np.zeros(10, dtype=np.int64)))]
+    assert texts == [
+        f"4 of 10 images are missing below {root}: in/b.jpg, in/folder.jpg, dead.jpg, gone/c.jpg",
+        f"3 paths leave {root}, by .. or a symbolic link: link.jpg, ../outside.jpg, far/away.jpg; "
+        "give a root that holds all images",
+    ]
+
+
+def test_a_root_that_is_a_link_is_fine(tmp_path: Path) -> None:
+    write_jpeg(tmp_path / "real" / "a.jpg", 0)
+    (tmp_path / "root").symlink_to(tmp_path / "real")
+    assert path_problems(ImageTable(tmp_path / "root", ["a.jpg"], np.zeros(1, dtype=np.int64))) == []
+
+
+def test_absolute_paths_elsewhere(tmp_path: Path) -> None:
+    found = path_problems(ImageTable(tmp_path, ["/etc/hostname.jpg"], np.zeros(1, dtype=np.int64)))
+    assert "1 paths leave" in found[0].text
+
+
+def test_wrong_root_and_duplicates(tmp_path: Path) -> None:
+    wrong = path_problems(ImageTable(tmp_path, ["x/a.jpg", "x/b.jpg"], np.zeros(2, dtype=np.int64)))
+    assert [one.text for one in wrong] == [
+        f"none of the 2 images is below {tmp_path}, such as x/a.jpg; give another root"
+    ]
+    double = path_problems(table(tmp_path, ["a.jpg", "b.jpg", "a.jpg"], [0, 1, 0]))
+    assert [one.text for one in double] == ["1 images are listed more than once: a.jpg; keep one row of each"]
+
+
+def test_captions() -> None:
+    def found(*names: str, templates: tuple[str, ...] = ("a {}.", "the {}.")) -> list[str]:
+        return [problem.text for problem in caption_problems(EvalSet("id", names, templates))]
+
+    assert found("boot", "sandal") == []
+    assert found("Boot", "clog", "boot ", "BOOT") == [
+        "class names have equal captions: 'Boot' = 'boot ' = 'BOOT'; no text tells them apart"
+    ]
+    assert found("boot", "sandal", templates=("a shoe",)) == ["each template must hold {} exactly once; got a shoe"]
+    assert found("boot", "sandal", templates=()) == ["each template must hold {} exactly once; got no template"]
+    assert found("boot", " ") == ["a class name is empty"]
+
+
+def test_published_names_that_collide_are_a_note(tmp_path: Path) -> None:
+    source = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1])}, {"train": Published(4)})
+    source.names = ("boot", "boot")
+    assert [stops for _, stops in problems(source)] == [False]
+    assert [stops for _, stops in problems(Shoes(tmp_path, source.tables))] == []
+
+
+def test_train_and_test_share_an_image(tmp_path: Path) -> None:
+    train = table(tmp_path, ["x/a.jpg", "x/b.jpg"], [0, 1])
+    assert shared_paths(train, table(tmp_path, ["x/c.jpg"], [0])) == []
+    assert [p.text for p in shared_paths(train, table(tmp_path, ["x/b.jpg"], [0]))] == [
+        "1 images are in train too: x/b.jpg"
+    ]
+    nested = table(tmp_path / "x", ["b.jpg", "d.jpg"], [0, 1])
+    assert [p.text for p in shared_paths(train, nested)] == ["1 images are in train too: b.jpg"]
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    """The sets that can be listed are checked though another can't; the run is refused with all of it."""
+
+    class Gone(Shoes):
+        def table(self, split: str) -> ImageTable:
+            raise DataError("shoes/ is missing.")
+
+    train = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 3]), "test": table(tmp_path, ["a.jpg"], [0])})
+    gone = Gone(tmp_path, {"test": train.tables["train"]})
+    data = ImageDataModule(train, evals=[EvalOn(gone, "far")], val_fraction=0)
+    checked = data.check("fit", "test")
+    assert [(one.name, one.split, [p.text for p in one.problems]) for one in checked] == [
+        ("train", "train", ["1 labels lie outside of the 2 classes, such as 3 of d.jpg"]),
+        (
+            "id",
+            "test",
+            ["all 1 images are of one class, 'boot'; there must be at least two", "1 images are in train too: a.jpg"],
+        ),
+        ("far", "test", ["shoes/ is missing"]),
+    ]
+    with pytest.raises(DataError) as caught:
+        complain(checked)
+    assert str(caught.value) == (
+        "Shoes, train: 1 labels lie outside of the 2 classes, such as 3 of d.jpg; Shoes, test: all 1 images are of one "
+        "class, 'boot'; there must be at least two; Shoes, test: 1 images are in train too: a.jpg; "
+        "Shoes, test: shoes/ is missing."
+    )
+
+
+def test_notes_are_told_and_do_not_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1])})
+    source.names = ("boot", "sandal", "clog")
+    complain([check_split(source, "id", "train", lambda: source.table("train"))])
+    assert capsys.readouterr().err == "note: Shoes, train: 1 of 3 classes have no images: clog.\n"
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_deep(workers: int, tmp_path: Path) -> None:
+    """A test image that is a training image under another name, one that is cut, and one twice in train."""
+    train = table(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], [0, 1, 0])
+    (tmp_path / "c.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
+    test = table(tmp_path, ["t/x.jpg", "t/cut.jpg", "t/y.jpg"], [0, 1, 1])
+    (tmp_path / "t" / "x.jpg").write_bytes((tmp_path / "b.jpg").read_bytes() + b"other bytes, same pixels")
+    (tmp_path / "t" / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-300])
+    write_jpeg(tmp_path / "t" / "y.jpg", 99)
+    source = Shoes(tmp_path, {"train": train, "test": test})
+    checked = [check_split(source, "id", split, lambda split=split: source.table(split)) for split in ("train", "test")]  # type: ignore[misc]
+    assert [one.problems for one in checked] == [[], []]
+    done: list[int] = []
+    decoded = decode([*files(train), *files(test)], workers, done.append)
+    assert sum(done) == 6
+    look_deep(checked, train, decoded)
+    assert [(p.text, p.stops) for p in checked[0].problems] == [
+        (f"1 pictures are there more than once: {tmp_path}/a.jpg = {tmp_path}/c.jpg", False)
+    ]
+    cut, shared = checked[1].problems
+    assert cut.text.startswith(f"1 images can't be read: {tmp_path}/t/cut.jpg (")
+    assert (shared.text, shared.stops) == (
+        f"1 pictures are in train too: {tmp_path}/t/x.jpg = {tmp_path}/b.jpg",
+        True,
+    )

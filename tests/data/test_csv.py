@@ -1,0 +1,279 @@
+"""The user's own table: every kind of file, and everything that can be wrong with it."""
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from starft.data import CSVSource
+from starft.errors import ConfigError, DataError
+
+PLAIN = "path,label\na.jpg,cat\nb.jpg,dog\nc.jpg,cat\nd.jpg,dog\n"
+Make = Callable[..., CSVSource]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def made(text: str | bytes, name: str = "mine.csv", **options: Any) -> CSVSource:
+        path = tmp_path / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return CSVSource(path, **{"test_fraction": 0.0, "val_fraction": 0.0} | options)
+
+    return made
+
+
+def rows(source: CSVSource, split: str = "train") -> list[tuple[str, str]]:
+    table = source.table(split)
+    return [(path, source.class_names[label]) for path, label in zip(table.paths, table.labels, strict=True)]
+
+
+FOUR = [("a.jpg", "cat"), ("b.jpg", "dog"), ("c.jpg", "cat"), ("d.jpg", "dog")]
+
+
+def test_plain(make: Make, tmp_path: Path) -> None:
+    source = make(PLAIN)
+    assert rows(source) == FOUR
+    assert source.class_names == ("cat", "dog")
+    assert source.templates == ("a photo of a {}.",)
+    assert source.splits == ("train",)
+    assert source.group_names == ()
+    assert source.table("train").groups is None
+    assert source.table("train").root == tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + PLAIN,
+        PLAIN.replace("\n", "\r\n"),
+        "\ufeff" + PLAIN.replace("\n", "\r\n").replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        PLAIN.replace(",", "|"),
+        PLAIN.replace(",", " , "),
+        PLAIN.rstrip("\n"),
+        PLAIN + "\n\n",
+        "label,extra,path\ncat,1,a.jpg\ndog,2,b.jpg\ncat,,c.jpg\ndog,x,d.jpg\n",
+        "path;label;note\na.jpg;cat;one, two\nb.jpg;dog;\nc.jpg;cat;\nd.jpg;dog;\n",
+        PLAIN.replace("a.jpg", "./x/../a.jpg").replace("b.jpg", ".\\b.jpg"),
+    ],
+    ids=[
+        "bom",
+        "crlf",
+        "bom-crlf-semicolons",
+        "tabs",
+        "pipes",
+        "spaces",
+        "no-last-newline",
+        "blank-lines",
+        "other-columns",
+        "semicolons-with-commas",
+        "dots-and-backslashes",
+    ],
+)
+def test_files_as_programs_write_them(text: str, make: Make) -> None:
+    assert rows(make(text)) == FOUR
+
+
+def test_quoted_commas_quotes_and_non_ascii(make: Make) -> None:
+    text = 'path,label\n"ordner/grün, alt.jpg","Müller\'s ""Hund"""\n日本/犬.jpg,"猫, klein"\n'
+    assert rows(make(text)) == [("ordner/grün, alt.jpg", 'Müller\'s "Hund"'), ("日本/犬.jpg", "猫, klein")]
+
+
+def test_other_kinds_of_file(make: Make, tmp_path: Path) -> None:
+    assert rows(make(PLAIN.replace(",", "\t"), "mine.tsv")) == FOUR
+    lines = "\n".join(f'{{"path": "{path}", "label": "{label}", "n": 1}}' for path, label in FOUR)
+    assert rows(make(lines, "mine.jsonl")) == FOUR
+    pd.DataFrame(FOUR, columns=["path", "label"]).to_parquet(tmp_path / "mine.parquet")
+    assert rows(CSVSource(tmp_path / "mine.parquet", test_fraction=0, val_fraction=0)) == FOUR
+    numbers = pd.DataFrame({"path": ["a", "b", "c"], "label": [3, 10, 3]})
+    numbers.to_parquet(tmp_path / "numbers.parquet")
+    source = CSVSource(tmp_path / "numbers.parquet", test_fraction=0, val_fraction=0)
+    assert source.class_names == ("3", "10")
+    holes = pd.DataFrame({"path": ["a", "b", "c"], "label": [3, None, 10]})
+    holes.to_json(tmp_path / "holes.jsonl", orient="records", lines=True)
+    with pytest.raises(DataError, match=r"the column 'label' is empty \(or NaN\) in 1 rows, row 2 behind the header"):
+        _ = CSVSource(tmp_path / "holes.jsonl").splits
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pd.DataFrame(FOUR, columns=["path", "label"]).to_parquet(tmp_path / "mine.parquet")
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise ImportError("Unable to find a usable engine")
+
+    monkeypatch.setattr(sys.modules["pandas"], "read_parquet", gone)
+    with pytest.raises(DataError, match=r"needs pyarrow; install it with `pip install 'starft\[parquet\]'`"):
+        _ = CSVSource(tmp_path / "mine.parquet").splits
+
+
+def test_other_column_names(make: Make) -> None:
+    text = "file,species,part,place\na,owl,training,sea\nb,duck,TEST,land\nc,duck,Valid,sea\n"
+    source = make(text, path_column="file", label_column="species", split_column="part", attribute_column="place")
+    assert source.splits == ("train", "val", "test")
+    assert [rows(source, split) for split in source.splits] == [[("a", "owl")], [("c", "duck")], [("b", "duck")]]
+    assert source.group_names == ("duck, land", "duck, sea", "owl, land", "owl, sea")
+    groups = [source.table(split).groups for split in source.splits]
+    assert [one.tolist() for one in groups if one is not None] == [[3], [1], [0]]
+
+
+def test_groups_from_their_column(make: Make) -> None:
+    text = "path,label,attribute,group\na,x,0,north\nb,y,1,south\nc,y,0,north\n"
+    source = make(text)
+    assert source.group_names == ("north", "south")
+    groups = source.table("train").groups
+    assert groups is not None
+    assert groups.tolist() == [0, 1, 0]
+    assert make(text, group_column="").group_names == ("x, 0", "x, 1", "y, 0", "y, 1")
+    assert make(text, group_column="", attribute_column="").group_names == ()
+
+
+def test_numbers_as_labels(make: Make) -> None:
+    text = "path,label\na,10\nb,2\nc,10\n"
+    assert rows(make(text)) == [("a", "10"), ("b", "2"), ("c", "10")]
+    assert make(text).class_names == ("2", "10"), "numbers are sorted as numbers"
+    positions = "path,label\na,1\nb,0\nc,2\n"
+    assert rows(make(positions, class_names=["ant", "bee", "fly"])) == [("a", "bee"), ("b", "ant"), ("c", "fly")]
+    meant = {"10": "ten", "2": "two"}
+    source = make(text, class_names=meant)
+    assert source.class_names == ("ten", "two")
+    assert rows(source) == [("a", "ten"), ("b", "two"), ("c", "ten")]
+    codes = "path,label\na,007\nb,010\n"
+    assert make(codes).class_names == ("007", "010"), "zeros in front are kept"
+
+
+def test_names_that_pandas_takes_for_nothing(make: Make) -> None:
+    assert make("path,label\na,NA\nb,None\nc,null\n").class_names == ("NA", "None", "null")
+
+
+def test_names_and_templates_from_files(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("\ufeffdog\n\ncat \n", encoding="utf-8")
+    (tmp_path / "templates.txt").write_text("a {}.\nthe {}.\n", encoding="utf-8")
+    names, templates = str(tmp_path / "names.txt"), str(tmp_path / "templates.txt")
+    source = make(PLAIN, class_names=names, templates=templates)
+    assert source.class_names == ("dog", "cat")
+    assert source.templates == ("a {}.", "the {}.")
+    assert rows(source) == FOUR
+    with pytest.raises(ConfigError, match=r"class_names names the file gone.txt, which can't be read"):
+        _ = make(PLAIN, class_names="gone.txt").splits
+    with pytest.raises(ConfigError, match=r"class_names must be a list, a mapping, or a file that ends in .txt"):
+        _ = make(PLAIN, class_names="cat").splits
+
+
+def test_drawn_splits_are_stratified_and_seeded(make: Make) -> None:
+    text = "path,label,attribute\n" + "".join(f"{n}.jpg,{'ab'[n % 2]},{n % 4 // 2}\n" for n in range(200))
+    source = make(text, test_fraction=0.2, val_fraction=0.1)
+    assert {split: len(source.table(split)) for split in source.splits} == {"train": 140, "val": 20, "test": 40}
+    assert np.bincount(source.table("test").groups).tolist() == [10, 10, 10, 10]
+    again = make(text, test_fraction=0.2, val_fraction=0.1)
+    assert again.table("test").paths == source.table("test").paths
+    other = make(text, test_fraction=0.2, val_fraction=0.1, split_seed=1)
+    assert other.table("test").paths != source.table("test").paths
+    with pytest.raises(ConfigError, match=r"below 1 together; got 0\.5 and 0\.5"):
+        make(text, test_fraction=0.5, val_fraction=0.5)
+
+
+def test_absolute_paths_below_the_root(make: Make, tmp_path: Path) -> None:
+    text = f"path,label\n{tmp_path}/in/a.jpg,x\nin/b.jpg,y\n"
+    assert rows(make(text)) == [("in/a.jpg", "x"), ("in/b.jpg", "y")]
+    assert make(text, root=tmp_path / "in").table("train").root == tmp_path / "in"
+
+
+# What is wrong, in one sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "sentence"),
+    [
+        ("", {}, r"mine\.csv is empty \(0 bytes\); it needs a header and rows"),
+        ("path,label\n", {}, "has a header but no rows"),
+        ("\n\n", {}, "mine.csv"),
+        ("Path,label\na,x\n", {}, "has no column 'path'; its columns are Path, label. Did you mean Path?"),
+        ("path,lable\na,x\n", {}, "has no column 'label'; its columns are path, lable. Did you mean lable?"),
+        (PLAIN, {"split_column": "spilt"}, "has no column 'spilt'; its columns are path, label"),
+        ("path,label,label\na,x,y\n", {}, "has the column 'label' twice; rename one"),
+        ("path,label\na,x\nb,x\n", {}, "the column 'label' holds one class only, x; there must be at least two"),
+        (
+            "path,label\na,x\nb,\nc,NaN\nd,y\n",
+            {},
+            r"the column 'label' is empty \(or NaN\) in 2 rows, rows 2, 3 behind",
+        ),
+        ("path,label\n,x\nb,y\n", {}, r"the column 'path' is empty \(or NaN\) in 1 rows, row 1 behind the header"),
+        (
+            "path,label,attribute\na,x,1\nb,y,\n",
+            {},
+            r"the column 'attribute' is empty \(or NaN\) in 1 rows, row 2 behind the header",
+        ),
+        (
+            PLAIN,
+            {"class_names": ["cat", "dogs"]},
+            r"the label 'dog' \(rows 2, 4 behind the header\) is none of the 2 classes \(did you mean dogs\?\)",
+        ),
+        ("path,label\na,0\nb,2\n", {"class_names": ["x", "y"]}, r"the label '2' \(row 2 .*\) is none of the 2 classes"),
+        ("path,label\na,-1\nb,1\n", {"class_names": ["x", "y"]}, r"the label '-1' .* is none of the 2 classes"),
+        ("path,label\na,0.5\nb,1\n", {"class_names": ["x", "y"]}, r"the label '0.5' .* is none of the 2 classes"),
+        (
+            "path,label,split\na,x,train\nb,y,tset\nc,y,\n",
+            {},
+            "split column says an empty cell in row 3 .*; the split column says tset in row 2 .* train, val or test",
+        ),
+        (
+            "path,label\na,x,\nb,grey, old\nc,y\n",
+            {},
+            "has 1 rows with more cells than its header, row 2 behind the header; quote cells that hold the separator",
+        ),
+    ],
+)
+def test_bad_tables(text: str, options: dict[str, Any], sentence: str, make: Make) -> None:
+    with pytest.raises(DataError, match=sentence) as caught:
+        _ = make(text, **options).splits
+    assert "\n" not in str(caught.value)
+
+
+def test_every_problem_is_told(make: Make) -> None:
+    text = "path,label,split\n,x,train\nb,,train\nc,z,never\n"
+    with pytest.raises(DataError) as caught:
+        _ = make(text, class_names=["x", "y"]).splits
+    told = str(caught.value)
+    for part in ("the column 'path'", "the column 'label'", "the label 'z'", "the split column says never"):
+        assert part in told
+
+
+def test_bad_files(make: Make, tmp_path: Path) -> None:
+    make(PLAIN)
+    with pytest.raises(DataError, match=r"no file .*mine2\.csv; check its path\. Did you mean mine\.csv\?"):
+        _ = CSVSource(tmp_path / "mine2.csv").splits
+    with pytest.raises(DataError, match=r"mine\.xlsx must end in one of \.csv, \.tsv"):
+        _ = make(PLAIN, "mine.xlsx").splits
+    with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text \(byte \d+\); save it as UTF-8"):
+        _ = make("path,label\nm\xfcll.jpg,x\n".encode("latin-1")).splits
+    with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text"):
+        _ = make(PLAIN.encode("utf-16")).splits
+    with pytest.raises(DataError, match=r"mine\.jsonl can't be read"):
+        _ = make("{not json\n", "mine.jsonl").splits
+    with pytest.raises(DataError, match=r"mine\.jsonl can't be read: line 2 isn't an object in braces"):
+        _ = make('{"path": "a", "label": "x"}\n[1]\n', "mine.jsonl").splits
+    with pytest.raises(DataError, match=r"mine\.parquet can't be read"):
+        _ = make("no parquet at all", "mine.parquet").splits
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_rows_and_stays_small(tmp_path: Path) -> None:
+    """The million rows of benchmarks/input.py, at a size for a test."""
+    peaks = []
+    for size in (10_000, 40_000):
+        path = tmp_path / f"{size}.csv"
+        path.write_text(
+            "path,label\n" + "".join(f"images/{n % 100:03}/{n:07}.jpg,class {n % 100}\n" for n in range(size))
+        )
+        tracemalloc.start()
+        source = CSVSource(path)
+        assert sum(len(source.table(split)) for split in source.splits) == size
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    per_row = (peaks[1] - peaks[0]) / 30_000
+    assert per_row < 700, "a million rows must fit 1 GiB with room to spare"

@@ -1,0 +1,36 @@
+"""predictions.csv: rows by hand, names of projected labels."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from starft.reporting.predictions import PredictionWriter
+from starft.types import EvalSet
+
+WHOLE = EvalSet("whole", ("duck", "owl", "crow"), ("a {}",))
+MERGED = EvalSet("merged", ("duck", "owl", "crow"), ("a {}",), merge=((1,), (0, 2)))
+
+
+def test_a_projected_label_is_named_for_the_classes_it_means(tmp_path: Path) -> None:
+    data = SimpleNamespace(predict_sets=(WHOLE, MERGED), predict_path=lambda which, index: f"{which}/{index}.jpg")
+    trainer: Any = SimpleNamespace(datamodule=data)
+    writer = PredictionWriter(tmp_path)
+    for which in (0, 1):
+        prediction = {
+            "index": torch.tensor([4, 5]),
+            "label": torch.tensor([1, 0]),
+            "probability": torch.tensor([0.75, 0.5]),
+        }
+        writer.write_on_batch_end(trainer, None, prediction, None, None, 0, which)  # type: ignore[arg-type]
+    with (tmp_path / PredictionWriter.FILE).open(encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["set", "index", "path", "label", "class_name", "probability"],
+        ["whole", "4", "0/4.jpg", "1", "owl", "0.750000"],
+        ["whole", "5", "0/5.jpg", "0", "duck", "0.500000"],
+        ["merged", "4", "1/4.jpg", "1", "duck or crow", "0.750000"],
+        ["merged", "5", "1/5.jpg", "0", "owl", "0.500000"],
+    ]

@@ -1,0 +1,62 @@
+"""The tables that a test prints, cell by cell."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from starft.reporting.summary import print_results, results_tables
+
+RESULTS: dict[str, Any] = {
+    "eval_sets": {
+        "id": {
+            "ood": False,
+            "metrics": {"acc": 0.75, "worst_group_acc": 0.5, "macro_f1": 0.613},
+            "groups": [
+                {"name": "boot, grass", "n": 3, "acc": 1.0, "ci95": [0.439, 1.0]},
+                {"name": "boot, sand", "n": 2, "acc": 0.5, "ci95": [0.095, 0.905]},
+                {"name": "sandal, sand", "n": 0, "acc": None, "ci95": None},
+            ],
+        },
+        "sketch": {
+            "ood": True,
+            "metrics": {"acc": 0.5},
+            "groups": [{"name": "all", "n": 4000, "acc": 0.5, "ci95": [0.48, 0.52]}],
+        },
+    }
+}
+
+
+def cells(text: str) -> list[list[str]]:
+    lines = [line.replace("┃", "│") for line in text.splitlines()]
+    return [[cell.strip() for cell in line.strip("│ \n").split("│")] for line in lines if "│" in line]
+
+
+def test_every_number() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120)
+    tables = results_tables(RESULTS)
+    assert len(tables) == 2, "a set without groups has no table of them"
+    for table in tables:
+        console.print(table)
+    assert cells(out.getvalue()) == [
+        ["set", "n", "accuracy", "worst group", "macro_f1"],
+        ["id", "5", "75.0", "50.0", "61.3"],
+        ["sketch (OOD)", "4,000", "50.0", "–", "–"],
+        ["group", "n", "accuracy", "95 % interval"],
+        ["boot, grass", "3", "100.0", "43.9–100.0"],
+        ["boot, sand (worst)", "2", "50.0", "9.5–90.5"],
+        ["sandal, sand", "0", "–", "–"],
+    ]
+
+
+def test_it_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS))
+    print_results(path)
+    told = capsys.readouterr().out
+    assert "groups of id" in told
+    assert f"Numbers: {path}" in told.splitlines()[-1]

@@ -1,0 +1,127 @@
+"""``starft data check``: what it prints, what it finds, how it ends."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fakes.own_images import write_folders, write_jpeg, write_table
+from starft.__main__ import main
+from starft.clip import build
+
+CONFIG = Path(__file__).parents[1] / "lightning_configs" / "csv" / "ce.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check must not build a model."""
+
+    def built(*_: object, **__: object) -> None:
+        raise AssertionError("a model was built")
+
+    monkeypatch.setattr(build, "_create", built)
+
+
+def check(file: Path, *options: str) -> list[str]:
+    return ["data", "check", f"--config={CONFIG}", f"--data.init_args.file={file}", *options]
+
+
+def test_good_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+    assert main(check(table)) == 0
+    told = capsys.readouterr().out
+    for cells in (
+        ("train", "CSV", "train", "28", "–", "2 of 2"),
+        ("id", "CSV", "val", "4"),
+        ("id", "CSV", "test", "8"),
+    ):
+        assert any(all(f" {cell} " in line for cell in cells) for line in told.splitlines()), cells
+    assert any(all(word in line for word in ("boot, grass", " 7 ", " 1 ", " 2 ")) for line in told.splitlines())
+    assert told.splitlines()[-1] == "0 problems (no image decoded; --deep decodes them all)."
+    assert f"{tmp_path}/images/0" in told
+
+
+def test_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([*rows, "images/000.jpg,boot,grass", "gone.jpg,boot,sand", "../x.jpg,sandal,sand"]))
+    assert main(check(table, "--data.init_args.test_fraction=0", "--data.init_args.val_fraction=0")) == 2
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")]
+    assert told == [
+        f"problem: CSV, train: 1 of 43 images are missing below {tmp_path}: gone.jpg.",
+        f"problem: CSV, train: 1 paths leave {tmp_path}, by .. or a symbolic link: ../x.jpg; "
+        "give a root that holds all images.",
+        "problem: CSV, train: 1 images are listed more than once: images/000.jpg; keep one row of each.",
+    ]
+
+
+def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+    (tmp_path / "images" / "005.jpg").write_bytes(b"")
+    for number in range(1, 40):
+        if number != 5:
+            write_jpeg(tmp_path / "images" / f"{number:03}.jpg", 0)
+    assert main(check(table)) == 0
+    capsys.readouterr()
+    assert main(check(table, "--deep", "--workers=0")) == 2
+    told = capsys.readouterr().out
+    assert re.search(r"^problem: CSV, (train|val|test): 1 images can't be read: ", told, re.MULTILINE)
+    assert f"{tmp_path}/images/005.jpg (it is empty (0 bytes))" in told
+    assert "pictures are in train too: " in told
+    assert told.splitlines()[-1] == "3 problems (every image decoded)."
+
+
+def test_a_table_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.jpg,x\nb.jpg,x\n")
+    assert main(check(tmp_path / "t.csv")) == 2
+    told = capsys.readouterr().out
+    assert f"problem: CSV, all: {tmp_path}/t.csv: the column 'label' holds one class only, x" in told
+    assert told.splitlines()[-1].startswith("1 problem (")
+
+
+def test_a_missing_folder_draws_what_is_expected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = CONFIG.parents[1] / "imagefolder" / "ce.yaml"
+    assert main(["data", "check", "--config", str(config), "--data.init_args.root", str(tmp_path / "gone")]) == 2
+    told = capsys.readouterr().out
+    assert f"There is no folder {tmp_path}/gone; expected is\nROOT/\n  train/\n    CLASS/\n      any.jpg\n" in told
+    write_folders(tmp_path / "gone", {"train": 10, "test": 1})
+    assert main(["data", "check", "--config", str(config), "--data.init_args.root", str(tmp_path / "gone")]) == 0
+
+
+def test_new_images_are_checked_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+    assert main(check(table, f"--data.init_args.predict={tmp_path / 'images'}")) == 0
+    assert "New images" in capsys.readouterr().out
+    assert main(check(table, "--data.init_args.predict=gone")) == 2
+
+
+def test_configs_are_laid_over_each_other_and_a_runs_options_do_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_table(tmp_path)
+    (tmp_path / "mine.yaml").write_text(f"data: {{init_args: {{file: {table}, test_fraction: 0.5}}}}\n")
+    words = ["--config", str(CONFIG), "-c", str(tmp_path / "mine.yaml"), "--model.lr", "1", "--trainer.max_epochs=1"]
+    assert main(["data", "check", *words]) == 0
+    assert any(" test " in line and " 20 " in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*words: str, status: int = 2) -> str:
+        assert main(["data", *words]) == status
+        return capsys.readouterr().err
+
+    assert "has no verb 'chek'; its verb is check. Did you mean check?" in told("chek")
+    assert "needs --config, a config as for `starft fit`" in told("check")
+    assert "The config gone.yaml doesn't exist" in told("check", "--config", "gone.yaml")
+    assert "--workers must be at least 0; got -1" in told("check", f"--config={CONFIG}", "--workers=-1")
+    assert "deeep" in told("check", f"--config={CONFIG}", "--deeep")
+    assert "fille" in told("check", f"--config={CONFIG}", "--data.init_args.fille=x")
+    (tmp_path / "no.yaml").write_text("model: {lr: 1}\n")
+    assert "no.yaml has no data section" in told("check", "--config", str(tmp_path / "no.yaml"))
+    assert main(["data", "check", "--help"]) == 0
+    assert "--deep" in capsys.readouterr().out
+
+
+def test_drawn_data_have_nothing_to_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "--config", str(CONFIG.parents[1] / "mini" / "ce.yaml")]) == 0
+    assert "MiniWorld reads no images from disk: nothing to check." in capsys.readouterr().out

@@ -1,0 +1,170 @@
+"""A user's own images from beginning to end: train, test, predict; what stops a run, and what it skips."""
+
+import csv
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fakes.own_images import CLASSES, PLACES, write_jpeg, write_table
+from starft.__main__ import main
+from starft.finetune import FinetuneModule
+from starft.run_folder import StopSafely
+
+CONFIGS = Path(__file__).parents[1] / "lightning_configs" / "csv"
+SMALL = [
+    "--model.model_name=starft-mini",
+    "--model.pretrained=mini",
+    "--trainer.accelerator=cpu",
+    "--trainer.precision=32-true",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--data.init_args.batch_size=7",
+    "--checkpoint.monitor=null",  # one checkpoint to write, not two
+]
+Words = Callable[..., list[str]]
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Words:
+    """A command on 40 images in four groups, 28 of them in train."""
+    table = write_table(tmp_path / "shoes")
+
+    def made(
+        verb: str, *options: str, config: str = "ce", workers: int = 0, run: str = "run", epochs: int = 1
+    ) -> list[str]:
+        return [
+            verb,
+            f"--config={CONFIGS / config}.yaml",
+            f"--data.init_args.file={table}",
+            f"--data.init_args.num_workers={workers}",
+            f"--trainer.default_root_dir={tmp_path / run}",
+            f"--trainer.max_epochs={epochs}",
+            *SMALL,
+            *options,
+        ]
+
+    return made
+
+
+def spoil(folder: Path, count: int) -> None:
+    """Make that many images of ``count`` groups unreadable, one a group."""
+    for number in range(count):
+        (folder / "shoes" / "images" / f"{number:03}.jpg").write_text("no image")
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words("fit")) == 0
+    last = f"--ckpt_path={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
+    assert main(words("test", last)) == 0
+    told = capsys.readouterr().out
+    names = [f"{label}, {place}" for label in CLASSES for place in PLACES]
+    assert all(name in told for name in [*names, "worst group", "95 % interval"])
+    found = json.loads((tmp_path / "run" / "results.json").read_text())["eval_sets"]["id"]
+    assert [(group["name"], group["n"]) for group in found["groups"]] == [(name, 2) for name in names]
+    assert {"acc", "worst_group_acc", "adjusted_acc", "group_mean_acc"} <= set(found["metrics"])
+
+    new = tmp_path / "new"
+    for number in range(5):
+        write_jpeg(new / "in" / f"{number}.jpg", number)
+    assert main(words("predict", last, f"--data.init_args.predict={new}")) == 0
+    predicted = rows(tmp_path / "run")
+    assert [row["path"] for row in predicted] == [f"{new}/in/{number}.jpg" for number in range(5)]
+    assert all(row["class_name"] in CLASSES and 0.5 <= float(row["probability"]) <= 1 for row in predicted)
+    same = {Path(row["path"]).name: row["class_name"] for row in predicted}
+    (tmp_path / "run" / "predictions.csv").unlink()
+    assert main(words("predict", last, f"--data.init_args.predict={tmp_path / 'shoes' / 'images'}", workers=1)) == 0
+    again = {row["path"]: row["class_name"] for row in rows(tmp_path / "run")}
+    assert len(again) == 40
+    assert all(again[f"{tmp_path}/shoes/images/00{number}.jpg"] == same[f"{number}.jpg"] for number in range(5))
+
+
+@pytest.mark.slow
+def test_a_bad_image_stops_the_run_with_its_path(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(tmp_path, 40)
+    assert main(words("fit", "--trainer.num_sanity_val_steps=0", workers=1)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith(f"starft: The image {tmp_path}/shoes/images/")
+    assert told[-1].endswith(
+        "isn't an image of a known format; mend or remove it, or set data.init_args.on_bad_image to skip."
+    )
+    assert not any("Traceback" in line for line in told)
+
+
+@pytest.mark.slow
+def test_skip_goes_on_and_counts(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Four of 40 images are bad: the steps are as many, the sizes as large; no metric counts them."""
+    spoil(tmp_path, 4)
+    skip = "--data.init_args.on_bad_image=skip"
+    steps: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        step = FinetuneModule.training_step
+
+        def noted(self: FinetuneModule, batch: Any, batch_idx: int) -> Any:
+            steps.append(len(batch["label"]))
+            return step(self, batch, batch_idx)
+
+        patch.setattr(FinetuneModule, "training_step", noted)
+        assert main(words("fit", skip, workers=1, config="flyp")) == 0
+    assert steps == [7, 7, 7, 7]
+    fitted = capsys.readouterr().err
+    assert main(words("test", skip, workers=1, config="flyp")) == 0
+    tested = capsys.readouterr().err
+    counted = sum(int(line.split()[0]) for line in (fitted + tested).splitlines() if " skipped, as on_bad" in line)
+    assert counted == 4, "each bad image is in one split, and told once"
+    groups = json.loads((tmp_path / "run" / "results.json").read_text())["eval_sets"]["id"]["groups"]
+    in_test = sum(int(line.split()[0]) for line in tested.splitlines() if " skipped, as on_bad" in line)
+    assert sum(group["n"] for group in groups) == 8 - in_test
+
+
+@pytest.mark.slow
+def test_augmented_training_is_the_same_with_workers_and_after_a_stop(words: Words, tmp_path: Path) -> None:
+    """Two epochs of four steps at once; and with a worker, stopped in the middle of the second and continued."""
+    assert main(words("fit", run="whole", epochs=2, config="flyp")) == 0
+    on_train_batch_end = StopSafely.on_train_batch_end
+
+    def signalled(self: StopSafely, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 6:
+            signal.raise_signal(signal.SIGTERM)
+        on_train_batch_end(self, trainer, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopSafely, "on_train_batch_end", signalled)
+        assert main(words("fit", run="parts", epochs=2, config="flyp", workers=1)) == 143
+    last = {run: tmp_path / run / "checkpoints" / "last.ckpt" for run in ("whole", "parts")}
+    assert torch.load(last["parts"], weights_only=True)["global_step"] == 6
+    again = words("fit", f"--ckpt_path={last['parts']}", run="parts", epochs=2, config="flyp", workers=1)
+    assert main(again) == 0
+    whole, parts = (torch.load(last[run], weights_only=True) for run in ("whole", "parts"))
+    assert whole["global_step"] == parts["global_step"] == 8
+    assert all(torch.equal(value, parts["state_dict"][key]) for key, value in whole["state_dict"].items())
+
+
+@pytest.mark.slow
+def test_bad_data_are_refused_before_the_model_trains(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*_: object) -> None:
+        raise AssertionError("a step was begun")
+
+    monkeypatch.setattr(FinetuneModule, "training_step", trained)
+    (tmp_path / "shoes" / "images" / "007.jpg").unlink()
+    (tmp_path / "shoes" / "images" / "002.jpg").unlink()
+    assert main(words("fit")) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("starft: CSV, train: ")
+    assert "are missing below" in told
+    assert not (tmp_path / "run").exists(), "the folder is given back"
