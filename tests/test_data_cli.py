@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
+import open_clip
 import pytest
 
 from fakes.own_images import write_folders, write_jpeg, write_table
 from starft.__main__ import main
-from starft.clip import build
 
 CONFIG = Path(__file__).parents[1] / "lightning_configs" / "csv" / "ce.yaml"
 
@@ -19,7 +19,7 @@ def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def built(*_: object, **__: object) -> None:
         raise AssertionError("a model was built")
 
-    monkeypatch.setattr(build, "_create", built)
+    monkeypatch.setattr(open_clip, "create_model", built)
 
 
 def check(file: Path, *options: str) -> list[str]:

@@ -47,6 +47,7 @@ class NoiseData(L.LightningDataModule):
     templates = ("a photo of a {}.",)
     val_sets: tuple[EvalSet, ...] = ()
     test_sets: tuple[EvalSet, ...] = ()
+    predict_sets: tuple[EvalSet, ...] = ()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
