@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from starft.clip import Twin, build_clip
 from starft.data.datamodules import BaseDataModule
-from starft.english import count_of
 from starft.errors import PromptError
 from starft.files import replace_file
 from starft.pools import Pool
@@ -45,9 +44,8 @@ def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: in
     clip.to("cuda" if torch.cuda.is_available() else "cpu")
     features, labels = _look(clip, run.data, images, run.seed)
     if len(np.unique(labels)) < 2:
-        raise PromptError(
-            f"{count_of(len(labels), 'image')} of {run.path} are of one class alone; give a larger --images."
-        )
+        told = f"The {len(labels)} images of {run.path} that were looked at are all of one class"
+        raise PromptError(f"{told}; give a larger --images.")
     phrases = sorted({*given.templates, *(t for own in given.per_class.values() for t in own)})
     scores = presence(clip, features, phrases, names, run.templates()[0])
     ranked = rank_phrases(phrases, scores, labels, names, permutations, run.seed)
