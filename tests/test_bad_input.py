@@ -250,8 +250,8 @@ def test_an_unknown_metric_to_choose_by(refused: Refused, tmp_path: Path) -> Non
     [
         ("--model.model_name=starft-min", "There is no model 'starft-min'. Did you mean starft-mini"),
         ("--model.pretrained=min", "'min' is neither a file nor a tag of weights for starft-mini. Did you mean mini?"),
-        ("--model.pool=mini_scene", "no pool is called 'mini_scene'"),
-        ("--model.pool=my/mini.json", "the pool file my/mini.json does not exist; check its path."),
+        ("--model.pool=mini_scene", "No pool is called 'mini_scene'"),
+        ("--model.pool=my/mini.json", "The pool file my/mini.json does not exist; check its path."),
     ],
     ids=["model", "tag", "pool", "pool-file"],
 )

@@ -154,8 +154,9 @@ def test_a_bare_name_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_unknown_name_lists_near_names_and_the_place() -> None:
-    folder = re.escape(str(list_pools()[0].parent))
-    with pytest.raises(PoolError, match=rf"no pool is called 'backgronds' in {folder}, which holds .*textures"):
+    with pytest.raises(
+        PoolError, match=r"^No pool is called 'backgronds'; the shipped ones are .*textures, and prompts"
+    ):
         load_pool("backgronds")
     with pytest.raises(
         PoolError, match=r"give one of these names or the path of a \.json file\. Did you mean backgrou"
@@ -165,18 +166,18 @@ def test_unknown_name_lists_near_names_and_the_place() -> None:
 
 @pytest.mark.parametrize("name", ["", "zzzzqqqq"])
 def test_unknown_name_with_nothing_near(name: str) -> None:
-    with pytest.raises(PoolError, match=rf"no pool is called '{name}' in .* the path of a \.json file\.$"):
+    with pytest.raises(PoolError, match=rf"^No pool is called '{name}'; .* the path of a \.json file\.$"):
         load_pool(name)
 
 
 def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    with pytest.raises(PoolError, match=r"the pool file .*pol\.json does not exist; .* Did you mean pool\.json\?$"):
+    with pytest.raises(PoolError, match=r"^The pool file .*pol\.json does not exist; .* Did you mean pool\.json\?$"):
         load_pool(tmp_path / "pol.json")
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(PoolError, match=r"the pool file .*nowhere/pool\.json does not exist; check its path\.$"):
+    with pytest.raises(PoolError, match=r"^The pool file .*nowhere/pool\.json does not exist; check its path\.$"):
         load_pool(tmp_path / "nowhere" / "pool.json")
 
 
@@ -192,12 +193,14 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(PoolError, match=r"can't read the pool file .*pool\.json: Permission denied; make it readable"):
+    with pytest.raises(
+        PoolError, match=r"^The pool file .*pool\.json can't be read: Permission denied; make it readable"
+    ):
         load_pool(path)
 
 
 def test_a_file_under_a_file(tmp_path: Path) -> None:
-    with pytest.raises(PoolError, match=r"can't read the pool file .*: Not a directory; "):
+    with pytest.raises(PoolError, match=r"^The pool file .* can't be read: Not a directory; "):
         load_pool(write(tmp_path, GOOD) / "inner.json")
 
 
@@ -250,7 +253,33 @@ def test_a_bare_name_may_be_a_pool_that_was_generated_here(tmp_path: Path, monke
     for name in ("mine", "backgrounds"):
         write(tmp_path, GOOD).rename(tmp_path / f"prompts/pools/{name}.json")
     assert load_pool("mine") == POOL
-    assert load_pool("backgrounds").name == "backgrounds", "a shipped pool wins"
+    assert load_pool("backgrounds") == POOL, "one's own pool wins"
+    assert load_pool("textures").name == "textures"
+
+
+def test_an_unknown_name_tells_the_pools_that_were_generated_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PoolError, match=r", and prompts/pools holds no others; give one of these"):
+        load_pool("mi")
+    (tmp_path / "prompts/pools").mkdir(parents=True)
+    write(tmp_path, GOOD).rename(tmp_path / "prompts/pools/harbour.json")
+    with pytest.raises(PoolError, match=r", those in prompts/pools harbour; give .* file\. Did you mean harbour\?$"):
+        load_pool("harbor")
+    with pytest.raises(PoolError, match=r"the path of a \.json file\.$"):
+        load_pool("backs")  # nothing is near enough
+
+
+@pytest.mark.parametrize("name", ["starft.yaml", "folder/starft.yml"])
+def test_a_config_is_no_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / name).write_text("model: {pool: backgrounds}")
+    with pytest.raises(
+        PoolError, match=rf"^{re.escape(name)} is a YAML file, as configs and queries are, and no pool;"
+    ):
+        load_pool(name)
 
 
 # several pools
@@ -286,7 +315,7 @@ def test_load_pools_takes_one_or_several(tmp_path: Path) -> None:
     assert len(joined.templates) == len({*load_pool("backgrounds").templates, *POOL.templates})
     save_pool(joined, tmp_path / "joined.json")
     assert load_pool(tmp_path / "joined.json") == joined
-    with pytest.raises(PoolError, match=r"the list of pools is empty; name at least one, or give null for none\.$"):
+    with pytest.raises(PoolError, match=r"^The list of pools is empty; name at least one, or give null for none\.$"):
         load_pools([])
 
 
@@ -465,7 +494,9 @@ def test_a_failed_save_leaves_everything_as_it_was(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(PoolError, match=r"can't write .*pool\.json: No space left on device; check that its folder"):
+    with pytest.raises(
+        PoolError, match=r"^The pool file .*pool\.json can't be written: No space left on device; check that its folder"
+    ):
         save_pool(POOL, path, overwrite=True)
     assert len(seen) == 1
     assert len(seen[0]) == 1 + there, "the new content is written beside the old file"
@@ -500,13 +531,16 @@ def test_content_is_on_disk_before_it_is_swapped_in(tmp_path: Path, monkeypatch:
 
 
 def test_save_into_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(PoolError, match=r"can't write .*nowhere/pool\.json: No such file or directory; check that its"):
+    with pytest.raises(
+        PoolError,
+        match=r"^The pool file .*nowhere/pool\.json can't be written: No such file or directory; check that its",
+    ):
         save_pool(POOL, tmp_path / "nowhere" / "pool.json")
 
 
 def test_save_over_a_folder(tmp_path: Path) -> None:
     (tmp_path / "pool.json").mkdir()
-    with pytest.raises(PoolError, match=r"can't write .*pool\.json: Is a directory; "):
+    with pytest.raises(PoolError, match=r"^The pool file .*pool\.json can't be written: Is a directory; "):
         save_pool(POOL, tmp_path / "pool.json", overwrite=True)
     assert names(tmp_path) == ["pool.json"]
 

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from starft import __version__
 from starft.errors import StarftError, Stopped
+from starft.resources import with_shipped_configs
 
 VERBS = {
     "fit": ("starft.cli", "train a model from a config"),
@@ -37,9 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``starft``; null takes those of the process.
 
     Returns:
-        Exit status: 0, 2 for a person's mistake, 130 after Ctrl-C.
+        Exit status: 0, 2 for a person's mistake, 130 after Ctrl-C, 141 where nobody reads the output any more.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
+        return 141
+
+
+def _main(words: list[str]) -> int:
     if words and words[0] in ("--version", "-V"):
         print(f"starft {__version__}")
         return 0
@@ -49,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if words[0] not in VERBS:
         return _complain(f"There is no verb {words[0]!r}; the verbs are {', '.join(VERBS)}.", 2)
+    words = with_shipped_configs(words)
     if os.environ.get("STARFT_DEBUG") == "1":
         return int(import_module(VERBS[words[0]][0]).run(words))
     return _guarded(words)
@@ -61,6 +73,8 @@ def _guarded(words: list[str]) -> int:
         return _complain(str(stop), stop.status)
     except StarftError as error:
         return _complain(str(error), 2)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if error.errno is None:
             raise

@@ -220,6 +220,8 @@ def main(words: Sequence[str]) -> StarftCLI:
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")
         # A run that is continued finds its own checkpoints; a folder with another's was refused before.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # The summary's estimate of megabytes is all that bf16 changes.
+        warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
         # Lightning suspects a mistake where words are handed over in a process that has words of its own.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
         return StarftCLI(

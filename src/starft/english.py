@@ -56,6 +56,16 @@ def mend_articles(text: str) -> str:
     return re.sub(r"\b(an?) (?=([^\W_][\w-]*))", lambda found: f"{a_or_an(found[2])} ", text)
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one.
+
+    Example:
+        >>> count_of(1, "template"), count_of(0, "phrase")
+        ('1 template', '0 phrases')
+    """
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def is_modifier(text: str) -> bool:
     """Tell whether a text can stand between an article and its noun: plain words, not led by a preposition or the like.
 

@@ -48,15 +48,16 @@ class RunFolderError(StarftError):
     """A run folder that can't be written to, or that holds another run."""
 
 
-def did_you_mean(name: str, known: Iterable[str], limit: int = 3) -> str:
+def did_you_mean(name: str, known: Iterable[str], limit: int = 3, likeness: float = 0.5) -> str:
     """Return ``" Did you mean a or b?"`` for the names nearest to ``name``, or an empty string.
 
     Args:
         name: What the person wrote.
         known: The names that exist.
         limit: How many near names to list at most.
+        likeness: How near a name must be, from 0 to 1 for the same.
     """
-    near = get_close_matches(name, list(known), n=limit, cutoff=0.5)
+    near = get_close_matches(name, list(known), n=limit, cutoff=likeness)
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 

@@ -26,6 +26,9 @@ LOCAL_POOLS = Path("prompts/pools")
 KEYS = ("schema_version", "name", "description", "templates", "per_class", "provenance")
 
 _WRONG_SLOTS = "must hold {} exactly once; put it where the caption goes."
+_YAML = (".yaml", ".yml")
+_NEAR = 0.7
+"""Likeness of names from which on one is suggested for another."""
 _LEADING_ARTICLE = re.compile(r"(?:an?|the) (?=\S)", re.IGNORECASE)
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 100
@@ -80,7 +83,7 @@ def inject(caption: str, template: str) -> str:
         'an overexposed photo of a duck.'
     """
     if template.count("{}") != 1:
-        raise PoolError(f"the template {_show(template)} {_WRONG_SLOTS}")
+        raise PoolError(f"The template {_show(template)} {_WRONG_SLOTS}")
     period = "." if caption.endswith(".") else ""
     body = caption.removesuffix(".")
     before, behind = template.split("{}")
@@ -101,11 +104,10 @@ def list_pools() -> list[Path]:
 
 
 def load_pool(name_or_path: str | Path) -> Pool:
-    """Read a shipped pool by its name, or any pool file by its path.
+    """Read a pool by its name, or any pool file by its path.
 
-    What ends with ``.json`` or has a separator is a path. Anything else is the name of a shipped pool, or else a file,
-    or else the name of a pool in ``prompts/pools`` under the current folder; a shipped pool wins, so that a config
-    means the same in every folder.
+    What ends with ``.json`` or has a separator is a path. Anything else is the name of a pool in ``prompts/pools``
+    under the current folder, or else of a shipped pool, or else a file: a pool of your own wins.
 
     Args:
         name_or_path: Such as "backgrounds" or "my/pool.json".
@@ -138,7 +140,7 @@ def load_pools(names: str | Path | Sequence[str | Path]) -> Pool:
     if isinstance(names, str | Path):
         return load_pool(names)
     if not names:
-        raise PoolError("the list of pools is empty; name at least one, or give null for none.")
+        raise PoolError("The list of pools is empty; name at least one, or give null for none.")
     return join_pools([load_pool(name) for name in names])
 
 
@@ -183,7 +185,7 @@ def pool_text(pool: Pool) -> str:
         text = json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         text.encode("utf-8")
     except (TypeError, ValueError) as error:
-        raise PoolError(f"pool {_show(pool.name)} can't be written as JSON: {error}; mend that value.") from error
+        raise PoolError(f"The pool {_show(pool.name)} can't be written as JSON: {error}; mend that value.") from error
     return text
 
 
@@ -200,14 +202,15 @@ def save_pool(pool: Pool, path: str | Path, overwrite: bool = False) -> None:
     """
     path = Path(path)
     text = pool_text(pool)
-    _refuse(f"pool {_show(pool.name)} was not saved to {path}", json.loads(text))
+    _refuse(f"The pool {_show(pool.name)} was not saved to {path}", json.loads(text))
     try:
         if path.exists() and not overwrite:
             raise PoolError(f"{path} already exists; choose another path, or allow overwriting it.")
         replace_file(path, text.encode())
     except OSError as error:
         raise PoolError(
-            f"can't write {path}: {error.strerror}; check that its folder exists, is writable and has room."
+            f"The pool file {path} can't be written: {error.strerror}; "
+            "check that its folder exists, is writable and has room."
         ) from error
 
 
@@ -301,18 +304,19 @@ def find_pool(name_or_path: str | Path) -> Path:
     """
     name = str(name_or_path)
     path = Path(name)
-    if name.endswith(".json") or path.name != name:
+    if path.suffix in (".json", *_YAML) or path.name != name:
         return path
     known = {file.stem: file for file in list_pools()}
-    if name in known:
-        return known[name]
+    local = {file.stem: file for file in sorted(LOCAL_POOLS.glob("*.json"))}
+    if found := local.get(name, known.get(name)):
+        return found
     if path.is_file():
         return path
-    if (local := LOCAL_POOLS / f"{name}.json").is_file():
-        return local
+    own = ", ".join(sorted(local.keys() - known.keys()))
     raise PoolError(
-        f"no pool is called {name!r} in {shipped('prompts') / 'pools'}, which holds {', '.join(known)}; "
-        f"give one of these names or the path of a .json file.{did_you_mean(name, known)}"
+        f"No pool is called {name!r}; the shipped ones are {', '.join(known)}"
+        + (f", those in {LOCAL_POOLS} {own}" if own else f", and {LOCAL_POOLS} holds no others")
+        + f"; give one of these names or the path of a .json file.{did_you_mean(name, {**known, **local}, 3, _NEAR)}"
     )
 
 
@@ -332,16 +336,18 @@ def read_json(path: Path) -> Any:
                 raise PoolError(f"{path}: the key {_show(key)} is written {count} times in one object; keep one.")
         return dict(pairs)
 
+    if path.suffix in _YAML:
+        raise PoolError(f"{path} is a YAML file, as configs and queries are, and no pool; name a pool or a .json file.")
     try:
         text = path.read_bytes().decode("utf-8-sig")  # editors on Windows put a byte order mark in front
         return json.loads(text, object_pairs_hook=refuse_repeats)
     except FileNotFoundError:
-        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.json")))
-        raise PoolError(f"the pool file {path} does not exist; check its path.{near}") from None
+        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.json")), 3, _NEAR)
+        raise PoolError(f"The pool file {path} does not exist; check its path.{near}") from None
     except IsADirectoryError:
         raise PoolError(f"{path} is a folder, not a pool file; name a .json file in it.") from None
     except OSError as error:
-        raise PoolError(f"can't read the pool file {path}: {error.strerror}; make it readable for you.") from error
+        raise PoolError(f"The pool file {path} can't be read: {error.strerror}; make it readable for you.") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise PoolError(f"{path} is not UTF-8 text (line {line}); save it again as UTF-8.") from error

@@ -125,11 +125,12 @@ def checkpoint_callbacks(
         every_n_train_steps: Write ``last.ckpt`` this often too, and not only after each epoch.
     """
     where: dict[str, Any] = {"dirpath": folder / CHECKPOINTS, "enable_version_counter": False}
-    callbacks = [ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where)]
+    callbacks: list[ModelCheckpoint] = []
+    if monitor is not None:  # first: last.ckpt must know which one is the best by now
+        callbacks.append(BestCheckpoint(filename="best", monitor=monitor, mode=mode, **where))
+    callbacks.append(ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where))
     if every_n_train_steps is not None:
         callbacks.append(ModelCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
-    if monitor is not None:
-        callbacks.append(BestCheckpoint(filename="best", monitor=monitor, mode=mode, **where))
     return callbacks
 
 

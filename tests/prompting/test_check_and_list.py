@@ -10,15 +10,15 @@ from starft.__main__ import main
 from starft.pools import list_pools
 
 BAD: dict[str, Any] = {
-    "schema_version": 1,
-    "name": "",
     "description": "d",
     "templates": [
         "{} among ducks", "{} in the woods", "{} in a Wood", "in the {}", "no slot", "{} at dawn.",
-        "{} in " + "very " * 22 + "old houses", "{} In the woods",
+        "{} in " + "very " * 22 + "old houses", "{} In the woods", "{} with a ocean",
     ],
-    "per_class": {"dack": ["{} at noon", "{} near a wood", "{} in woods"]},
+    "per_class": {"dack": ["{} at noon", "{} near a wood", "{} in woods", "with an hat"]},
     "provenance": {"source": "llm"},
+    "name": "",
+    "exta": 1,
 }  # fmt: skip
 
 
@@ -33,21 +33,34 @@ def test_everything_wrong_is_told_at_once(capsys: pytest.CaptureFixture[str]) ->
     assert main(["prompts", "check", "bad.json", "--data", "classes.yaml", "--model", "starft-mini"]) == 2
     told = capsys.readouterr()
     parts = (
-        "'name' must be a string",
-        "templates[4] 'no slot' must hold {} exactly once",
-        "templates[5] '{} at dawn.' ends with a period",
-        "templates[7] '{} In the woods' repeats templates[1]",
+        "the key 'schema_version' is missing",
+        "templates[0] '{} among ducks' names the class 'duck' of the data",
         "templates[2] '{} in a Wood' says the same as templates[1]",
         "templates[3] 'in the {}' doesn't read as English: 'in the a photo of a duck.'",
+        "templates[4] 'no slot' must hold {} exactly once",
+        "templates[5] '{} at dawn.' ends with a period",
+        "is too long for the 24 tokens of starft-mini with the class",
+        "templates[7] '{} In the woods' repeats templates[1]",
+        "templates[8] '{} with a ocean' has the wrong article; write '{} with an ocean'.",
         "per_class['dack'] is no class of the data; take it out or spell it as there. Did you mean duck?",
         "per_class['dack'][2] '{} in woods' says the same as templates[1]",
-        "templates[0] '{} among ducks' names the class 'duck' of the data",
-        "is too long for the 24 tokens of starft-mini with the class",
+        "per_class['dack'][3] 'with an hat' must hold {} exactly once",
+        "per_class['dack'][3] 'with an hat' has the wrong article; write 'with a hat'.",
+        "'name' must be a string",
+        "unknown key 'exta'",
     )
-    for part in parts:
-        assert part in told.out
-    assert len(told.out.splitlines()) == len(parts)
-    assert told.err == f"starft: bad.json has {len(parts)} problems, told above; mend the file or generate it again.\n"
+    lines = told.out.splitlines()
+    assert len(lines) == len(parts)
+    for line, part in zip(lines, parts, strict=True):
+        assert part in line, "in the order of the file"
+    problems = f"starft: bad.json has {len(parts)} problems, told above; mend the file or generate it again.\n"
+    assert told.err == f"Checking bad.json ...\n{problems}"
+
+
+@pytest.mark.parametrize("name", ["lightning_configs/mini/starft.yaml", "starft.yaml"])
+def test_a_config_is_told_from_a_pool(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main(["prompts", "check", name]) == 2
+    assert f"starft: {name} is a YAML file, as configs and queries are, and no pool" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("held", [[], "text", {"templates": "x", "per_class": 3}, {"templates": [1, None]}])
@@ -65,7 +78,8 @@ def test_a_pool_that_suits_the_data(capsys: pytest.CaptureFixture[str]) -> None:
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path("prompts/pools")
     folder.mkdir(parents=True)
-    good = BAD | {"name": "own", "templates": ["{} at dawn"], "per_class": {"duck": ["{} at noon", "{} on a lake"]}}
+    good = {key: value for key, value in BAD.items() if key != "exta"} | {"schema_version": 1, "name": "own"}
+    good |= {"templates": ["{} at dawn"], "per_class": {"duck": ["{} at noon", "{} on a lake"]}}
     (folder / "own.json").write_text(json.dumps(good | {"provenance": {"source": "llm", "model": "some-model"}}))
     (folder / "broken.json").write_text("{")
     assert main(["prompts", "list"]) == 0

@@ -25,11 +25,10 @@ def answered() -> int:
 
 
 def sentence(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what the command said, which is one line."""
-    said = capsys.readouterr().err.strip()
+    """Return the one line of complaint, which is the last; what comes before says what is being done."""
+    *doing, said = capsys.readouterr().err.strip().splitlines()
     assert said.startswith("starft: ")
-    assert "\n" not in said
-    assert "Traceback" not in said
+    assert all(line.startswith(("Loading ", "Asking ")) and line.endswith(" ...") for line in doing)
     return said
 
 
@@ -43,14 +42,16 @@ def once(fault: Reply) -> Behaviour:
 
 
 FAULTS: dict[str, tuple[Reply, str]] = {
-    "500": (Reply(status=500, body=BROKEN), r"answered 500 to the question about 'owl': the server is on fire\."),
+    "500": (Reply(status=500, body=BROKEN), r"answered 500 to the question about 'owl': the server is on fire; 1 of 4"),
     "truncated JSON": (
         Reply('{"phrases": ["in the forest", "on a la'),
         r"The answer to the question about 'owl' breaks off: ",
     ),
     "truncated by tokens": (
         Reply('{"phrases": ["in the forest", "on a la', finish_reason="length"),
-        r"about 'owl' breaks off at the limit of tokens",
+        r"^starft: The answer to the question about 'owl' breaks off at the limit of tokens: .*la'; it has 5 tokens: "
+        r"raise it with --parameters '\{\"max_tokens\": 10\}', or lower the query's count; it is kept in "
+        r"prompts/cache/mine/[0-9a-f]{64}\.rejected\.json; 1 of 4 questions has no answer yet, the others are kept in",
     ),
     "truncated body": (
         Reply(body=b'{"id": "1", "choices": [{"index": 0, "mess'),
@@ -58,9 +59,9 @@ FAULTS: dict[str, tuple[Reply, str]] = {
     ),
     "wrong schema": (Reply('{"items": ["in the forest"]}'), r"isn't of the form \{\"phrases\": .* but .*items"),
     "phrases of another type": (Reply('{"phrases": ["at dawn", 3]}'), r"isn't of the form"),
-    "empty list": (Reply('{"phrases": []}'), r"The answer to the question about 'owl' is an empty list\."),
-    "empty text": (Reply(""), r"about 'owl' is empty\."),
-    "no text": (Reply(None), r"about 'owl' is empty\."),
+    "empty list": (Reply('{"phrases": []}'), r"The answer to the question about 'owl' is an empty list; it is kept"),
+    "empty text": (Reply(""), r"about 'owl' is empty; it is kept"),
+    "no text": (Reply(None), r"about 'owl' is empty; it is kept"),
     "refusal": (
         Reply(None, refusal="I can't help with owls."),
         r"The model gpt-4o-mini declined the question about 'owl': \"I can't help with owls",
@@ -70,7 +71,7 @@ FAULTS: dict[str, tuple[Reply, str]] = {
     "no choices": (Reply(body={"id": "1", "choices": []}), r"sent no completion for the question about 'owl'"),
     "bad request": (
         Reply(status=400, body={"error": {"message": "this prompt was flagged"}}),
-        r"refused the question about 'owl': this prompt was flagged\.",
+        r"refused the question about 'owl': this prompt was flagged; 1 of 4",
     ),
 }
 
@@ -86,7 +87,7 @@ def test_one_bad_answer_among_good_ones(
     server.behaviour = only_for_owl(fault)
     assert generate("per_class.yaml", "--timeout", "5") == 2
     said = sentence(capsys)
-    assert "1 of 4 questions have no answer yet, all others are kept in prompts/cache/mine" in said
+    assert "1 of 4 questions has no answer yet, the others are kept in prompts/cache/mine: run the same" in said
     assert re.search(told, said), said
     assert answered() == 3
     assert not POOL.exists()
@@ -144,8 +145,14 @@ def test_a_passing_fault_is_survived(generate: Generate, server: ChatServer, fau
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (Reply(status=429, body=LIMIT), "still says 429, too many requests: Rate limit reached."),
-        (Reply(status=401, body={"error": {"message": "bad key"}}), "doesn't take the key in OPENAI_API_KEY: bad key."),
+        (
+            Reply(status=429, body=LIMIT),
+            "still says 429, too many requests: Rate limit reached; wait, lower --concurrency",
+        ),
+        (
+            Reply(status=401, body={"error": {"message": "bad key"}}),
+            "take the key in OPENAI_API_KEY: bad key; set OPENAI_API_KEY to",
+        ),
         (Reply(status=403, body={"error": {"message": "not here"}}), "answered 403 to the question about"),
         (Reply('{"phrases": ["at dawn"]}', drop=True), "can't be reached or dropped the connection"),
     ],
@@ -214,13 +221,14 @@ def test_a_wrong_path_and_an_unknown_model_are_404(
 ) -> None:
     server.behaviour = lambda request, number: Reply(status=404, body={"detail": "Not Found"})
     assert generate() == 2
-    assert f"{server.url}/ answered 404 when asked for the model 'gpt-4o-mini': Not Found." in sentence(capsys)
+    assert f"{server.url}/ answered 404 when asked for the model 'gpt-4o-mini': Not Found; check --model" in sentence(
+        capsys
+    )
     missing = {"error": {"message": "The model `gtp` does not exist", "code": "model_not_found"}}
     server.behaviour = lambda request, number: Reply(status=404, body=missing)
     assert generate("general.yaml", "--model", "gtp") == 2
     said = sentence(capsys)
-    assert "asked for the model 'gtp': The model `gtp` does not exist." in said
-    assert "does not exist. Check --model and --base-url" in said
+    assert "asked for the model 'gtp': The model `gtp` does not exist; check --model and --base-url, which" in said
 
 
 @pytest.mark.parametrize("key", ["", "  ", None])
@@ -286,7 +294,7 @@ def test_ten_thousand_phrases(generate: Generate, server: ChatServer) -> None:
 def test_nothing_usable_at_all(generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]) -> None:
     server.behaviour = lambda request, number: phrases("在森林里", "{}")
     assert generate() == 2
-    assert "None of the 2 phrases makes a template (the first, '在森林里', isn't in Latin letters)" in sentence(capsys)
+    assert "No template came of 2 phrases (the first, '在森林里', isn't in Latin letters)" in sentence(capsys)
     assert not POOL.exists()
 
 
@@ -313,3 +321,26 @@ def test_an_interrupted_run_keeps_what_came(
     monkeypatch.setattr(asking, "_keep", interrupted)
     assert generate("per_class.yaml", "--concurrency", "1") == 130
     assert answered() == 3
+    assert (
+        "Interrupted with 3 of 12 answers kept in prompts/cache/mine; run the same command again for the rest."
+        in sentence(capsys)
+    )
+
+
+def test_a_limit_that_was_set_is_named(
+    generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.behaviour = lambda request, number: Reply('{"phrases": ["at d', finish_reason="length")
+    assert generate("general.yaml", "--parameters", '{"temperature": 1, "max_completion_tokens": 50}') == 2
+    told = capsys.readouterr()
+    assert "the limit was 50, by max_completion_tokens: raise it with --parameters" in told.err
+    assert '\'{"temperature": 1, "max_completion_tokens": 100}\'' in told.err
+    assert "0 of 1 question answered: 10 tokens in, 5 tokens out." in told.out, "what was paid is told"
+
+
+def test_no_tokens_are_told_where_nothing_was_answered(
+    generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.behaviour = lambda request, number: Reply(status=500, body=BROKEN)
+    assert generate() == 2
+    assert capsys.readouterr().out == ""

@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def test_one_request_makes_a_pool(generate: Generate, server: ChatServer, capsys
     assert pool.provenance["created"] == "2025-10-09T00:00:00Z"
     assert pool.provenance["dropped"] == []
     out = capsys.readouterr().out
-    assert "Asked 1 of 1 questions: 10 tokens in, 5 tokens out." in out
-    assert "Wrote prompts/pools/mine.json: 3 templates; 0 phrases dropped." in out
+    assert "1 of 1 question answered: 10 tokens in, 5 tokens out." in out
+    assert "Wrote prompts/pools/mine.json: 3 templates from 3 of the 5 phrases asked for; 0 dropped.\n" in out
     assert "shipped" not in out
 
 
@@ -43,8 +44,60 @@ def test_a_pool_with_the_name_of_a_shipped_one_is_told_apart(
     server.behaviour = lambda request, number: phrases("in the forest", "{} and {}")
     assert generate("backgrounds") == 0
     out = capsys.readouterr().out
-    assert "1 templates; 1 phrases dropped, for the reasons in its provenance." in out
-    assert "A shipped pool has the same name, so give training the path: model.pool: prompts/pools/backgrounds" in out
+    assert (
+        "Wrote prompts/pools/backgrounds.json: 1 template from 2 of the 60 phrases asked for; "
+        "1 dropped: 1 makes no template, listed in its provenance.\n"
+    ) in out
+    mine = "prompts/pools/backgrounds.json"
+    assert f"Run from here, model.pool: backgrounds means {mine}, not the shipped pool." in out
+    assert load_pool("backgrounds") == load_pool(mine)
+    assert main(["prompts", "check", "backgrounds"]) == 0
+    assert f"{mine} is in order: 1 template." in capsys.readouterr().out
+    assert generate("backgrounds", "--out", "backgrounds.json") == 0
+    out = capsys.readouterr().out
+    assert "means the shipped pool; for this one give backgrounds.json." in out
+    assert "answered" not in out, "the answer was there"
+
+
+def test_the_result_line_counts_what_came_and_what_was_dropped(
+    generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = ["in room 1", "in room 2", "in room 3", "in room 4", "in room 5", "in room 6", "in room 7", "in room 8"]
+    server.behaviour = lambda request, number: phrases("beside a duck", "near owls", *many, "in the room 1", "{}")
+    assert generate("general.yaml", "--data", "classes.yaml") == 0
+    told = "5 templates from 12 phrases, 5 asked for; 7 dropped: 3 beyond the number asked for, 2 name a class, "
+    out = capsys.readouterr().out
+    assert f"{told}1 makes no template, 1 repeats another, listed in its provenance." in out
+    assert generate("per_class.yaml", "--overwrite") == 0
+    out = capsys.readouterr().out
+    assert "4 of 4 questions answered: 40 tokens in, 20 tokens out." in out
+    assert "1 template for all classes, 20 for single ones from 48 phrases, 20 asked for; 28 dropped: " in out
+
+
+def test_what_it_does_is_said_on_stderr(
+    generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate("per_class.yaml") == 0
+    err = capsys.readouterr().err
+    assert err.endswith(f"\nAsking 4 questions of gpt-4o-mini at {server.url}/ ...\n")
+    answers()[0].unlink()
+    assert generate("per_class.yaml", "--overwrite") == 0
+    told = capsys.readouterr()
+    assert "\nAsking 1 question of gpt-4o-mini" in told.err
+    assert "1 of 1 question answered: 10 tokens in, 5 tokens out; 3 more from prompts/cache/mine." in told.out
+    assert generate("per_class.yaml", "--overwrite") == 0
+    told = capsys.readouterr()
+    assert "Asking" not in told.err
+    assert "answered" not in told.out
+
+
+def test_a_clock_that_is_not_set_is_not_believed(generate: Generate, server: ChatServer) -> None:
+    body = json.loads(phrases("at dawn").bytes())
+    server.behaviour = lambda request, number: Reply(body=body | {"created": 1})
+    before = datetime.now(UTC)
+    assert generate() == 0
+    days = {moment.strftime("%Y-%m-%dT00:00:00Z") for moment in (before, datetime.now(UTC))}
+    assert load_pool(POOL).provenance["created"] in days
 
 
 def test_what_is_sent(generate: Generate, server: ChatServer) -> None:
@@ -81,7 +134,8 @@ def test_azure_gets_its_own_key_over_its_v1_url(
     assert server.headers[0]["authorization"] == "Bearer azure-key-123456789"
     server.behaviour = lambda request, number: Reply(status=401, body={"error": {"message": "no"}})
     assert generate("general.yaml", "--base-url", url, "--model", "other", "--overwrite") == 2
-    assert "doesn't take the key in AZURE_OPENAI_API_KEY: no." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "doesn't take the key in AZURE_OPENAI_API_KEY: no; set AZURE_OPENAI_API_KEY to a valid key of this" in said
     assert generate("general.yaml", "--model", "a third", "--overwrite") == 2
     assert server.headers[-1]["authorization"] == f"Bearer {KEY}", "no other host gets the Azure key"
 
@@ -226,7 +280,7 @@ def test_dry_run_prints_the_messages_and_asks_nothing(
     out = capsys.readouterr().out
     for name in ("duck", "owl", "robin", "crow"):
         assert f'Answer in JSON: with what does "{name}" appear?' in out
-    assert out.endswith("4 requests, 0 of them answered in prompts/cache/mine.\n")
+    assert out.endswith("4 requests; 0 answers in prompts/cache/mine already.\n")
     assert server.requests == []
     assert not Path("prompts").exists()
 
@@ -305,5 +359,5 @@ def test_without_openai_one_sentence_says_how_to_install_it(
     monkeypatch.delitem(sys.modules, "starft.prompting.client", raising=False)
     assert generate() == 2
     said = capsys.readouterr().err
-    assert said == "starft: Asking a language model needs the openai package; run `pip install starft[llm]`.\n"
+    assert said == "starft: Asking a language model needs the openai package; run `pip install 'starft[llm]'`.\n"
     assert generate("general.yaml", "--dry-run") == 0, "what asks nothing needs no client"

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 from starft.clip import CaptionRuler
-from starft.data.datamodules import BaseDataModule
 from starft.prompting.config_files import RunConfig
 from starft.prompting.lengths import LengthLimit
 
@@ -25,7 +23,8 @@ def test_many_captions_keep_their_order() -> None:
 
 def test_the_longest_class_in_the_longest_caption_decides() -> None:
     data = SimpleNamespace(class_names=["duck", "very old bald eagle"], templates=["a {}.", "a photo of a {}."])
-    config = RunConfig(Path("some.yaml"), "starft-mini", None, 0, cast(BaseDataModule, data))
+    config = RunConfig(Path("some.yaml"), "starft-mini", None, 0, section={})
+    vars(config)["data"] = data  # as if it had been built
     limit = LengthLimit(None, config)
     assert limit.class_name == "very old bald eagle"
     # start, a photo of a + 4 words, end, period: 11 tokens; 13 are left

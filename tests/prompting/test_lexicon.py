@@ -45,6 +45,7 @@ def test_what_a_word_does() -> None:
         "wide-angle",
         "photorealistic",
         "glittery",
+        "overcast",
     ]
     assert [word for word in adjectives if not describes(word)] == []
     nouns = ["desert", "forest", "person", "fish", "x-ray", "carving", "seaweed", "rubbish", "watermark", "denim"]

@@ -119,6 +119,24 @@ def test_before_the_caption(phrase: str, caption: str) -> None:
 @pytest.mark.parametrize(
     ("query", "phrase", "caption"),
     [
+        ("backgrounds", "overcast", "a photo of a duck in overcast surroundings."),
+        ("backgrounds", "rainy weather", "a photo of a duck in rainy weather."),
+        ("backgrounds", "dense fog", "a photo of a duck in dense fog."),
+        ("backgrounds", "morning mist", "a photo of a duck in morning mist."),
+        ("backgrounds", "neon lights", "a photo of a duck with neon lights in the background."),
+        ("backgrounds", "cloudy sky", "a photo of a duck with a cloudy sky in the background."),
+        ("textures", "leather", "a photo of a duck made of leather."),
+        ("textures", "marble", "a photo of a duck made of marble."),
+        ("textures", "weathered stone", "a photo of a duck made of weathered stone."),
+        ("textures", "rusty metal", "a photo of a duck made of rusty metal."),
+        ("textures", "fine stippling", "a photo of a duck with fine stippling."),
+        ("textures", "deep scratches", "a photo of a duck with deep scratches."),
+        ("resolution", "low resolution", "a photo of a duck, an image with low resolution."),
+        ("resolution", "low contrast", "a photo of a duck, an image with low contrast."),
+        ("resolution", "JPEG artifacts", "a photo of a duck, an image with JPEG artifacts."),
+        ("resolution", "shallow depth of field", "a photo of a duck, an image with a shallow depth of field."),
+        ("cooccurring", "tourists with cameras", "a photo of a duck next to tourists with cameras."),
+        ("cooccurring", "cup of coffee", "a photo of a duck next to a cup of coffee."),
         ("backgrounds", "misty", "a photo of a duck in misty surroundings."),
         ("textures", "metallic", "a photo of a duck that is metallic."),
         ("textures", "rough texture", "a photo of a duck with a rough texture."),
@@ -129,7 +147,7 @@ def test_before_the_caption(phrase: str, caption: str) -> None:
         ("style", "Art Deco", "a photo of a duck in the style of Art Deco."),
         ("style", "Pop Art", "a photo of a duck in the style of pop art."),
         ("style", "cubism", "a photo of a duck in the style of cubism."),
-        ("resolution", "motion blur", "a photo of a duck with motion blur."),
+        ("resolution", "motion blur", "a photo of a duck, an image with motion blur."),
         ("resolution", "grainy", "a grainy photo of a duck."),
         ("cooccurring", "an old umbrella", "a photo of a duck next to an old umbrella."),
         ("per_class", "nesting", "a photo of a duck nesting."),
@@ -137,7 +155,7 @@ def test_before_the_caption(phrase: str, caption: str) -> None:
 )
 def test_the_shipped_queries_frames(query: str, phrase: str, caption: str) -> None:
     asked = load_query(query)
-    assert inject("a photo of a duck.", to_template(phrase, asked.bare, asked.adjective)) == caption
+    assert inject("a photo of a duck.", to_template(phrase, asked.bare, asked.adjective, asked.uncounted)) == caption
 
 
 def test_a_modifier_goes_behind_the_article_of_any_caption() -> None:
@@ -197,7 +215,10 @@ PIECES = (
 
 
 def test_any_words_make_a_good_template_or_are_refused() -> None:
-    rng, frames = random.Random(0), [(query.bare, query.adjective) for query in map(load_query, QUERIES)]
+    rng, frames = (
+        random.Random(0),
+        [(query.bare, query.adjective, query.uncounted) for query in map(load_query, QUERIES)],
+    )
     made = 0
     for _ in range(4000):
         phrase = " ".join(rng.choices(PIECES.split("|"), k=rng.randint(1, 6)))

@@ -86,7 +86,7 @@ def test_the_same_ranking_twice_and_per_class_phrases() -> None:
     ("words", "told"),
     [
         (["mini_scenes"], "the following arguments are required: config"),
-        (["nope", "--config", "classes.yaml"], "no pool is called 'nope'"),
+        (["nope", "--config", "classes.yaml"], "No pool is called 'nope'"),
         (["mini_scenes", "--config", "classes.yaml"], "has no 'data' section; rank needs images"),
         (["mini_scenes", "--config", "nowhere.yaml"], "The config nowhere.yaml can't be read"),
         (["mini_scenes", "--config", "classes.yaml", "--top", "0"], "--top must be at least 1; got 0"),

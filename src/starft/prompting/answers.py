@@ -57,7 +57,7 @@ def read_phrases(text: str, finish_reason: str = "stop") -> list[str]:
         if start is not None:
             return _from_json(candidate[start:], finish_reason)
     if finish_reason == "length":
-        raise UnusableAnswer("breaks off at the limit of tokens; raise it with --parameters or ask for fewer phrases")
+        raise UnusableAnswer(f"breaks off at the limit of tokens: ...{shorten(text[-60:])}")
     found = [match["phrase"] for line in "\n".join(inside or [text]).splitlines() if (match := LIST_LINE.match(line))]
     if not found:
         raise UnusableAnswer(f"is neither JSON nor a list but {shorten(text)}")

@@ -1,6 +1,7 @@
 """Putting many questions at once: every answer is kept the moment it arrives, whatever happens to the others."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,6 +9,9 @@ from typing import Protocol
 from starft.prompting.answers import NoAnswer, UnusableAnswer, read_phrases
 from starft.prompting.cache import Answer, AnswerCache
 from starft.prompting.query import Question
+
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""Parameters that servers take for the limit of an answer's tokens."""
 
 GIVE_UP = 10
 """After so many failures in a row nothing more is asked."""
@@ -27,6 +31,7 @@ class Outcome:
 
     Args:
         asked: Questions that were put.
+        answered: Those that got an answer that can be used.
         prompt_tokens: Tokens read, unusable answers included.
         completion_tokens: Tokens written, unusable answers included.
         failures: One sentence for each question that went wrong, in the order of going wrong.
@@ -34,6 +39,7 @@ class Outcome:
     """
 
     asked: int = 0
+    answered: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     failures: list[str] = field(default_factory=list)
@@ -108,9 +114,21 @@ def _keep(question: Question, answer: Answer, cache: AnswerCache, outcome: Outco
     try:
         read_phrases(answer.text, answer.finish_reason)
     except UnusableAnswer as why:
-        cache.reject(question, answer, str(why))
-        outcome.failures.append(f"The answer to {question.told} {why}.")
+        kept = cache.reject(question, answer, str(why))
+        raised = f"; {_raise_limit(question, answer)}" if answer.finish_reason == "length" else ""
+        outcome.failures.append(f"The answer to {question.told} {why}{raised}; it is kept in {kept}.")
         row.failed(hopeless=False)
     else:
         cache.put(question, answer)
+        outcome.answered += 1
         row.failures = 0
+
+
+def _raise_limit(question: Question, answer: Answer) -> str:
+    """Return what the limit of tokens was, as far as known, and how to raise it."""
+    told = [name for name in LIMITS if name in question.parameters]
+    name = told[0] if told else LIMITS[0]
+    limit = question.parameters[name] if told else answer.completion_tokens
+    more = {**question.parameters, name: 2 * limit if isinstance(limit, int) and limit > 0 else 4096}
+    of = f"the limit was {limit}, by {name}" if told else f"it has {limit} tokens" if limit else "the server tells none"
+    return f"{of}: raise it with --parameters '{json.dumps(more)}', or lower the query's count"

@@ -1,6 +1,7 @@
 """From answers to a pool: what is dropped and why, what is the same, and in which order it is written."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,31 @@ class Drop:
         shown = shown if len(shown) <= 200 else shown[:197] + "..."
         of = {} if self.class_name is None else {"class": self.class_name}
         return {"phrase": shown, "reason": self.reason, **of}
+
+
+_SHORT = (
+    ("comes after", "beyond the number asked for", "beyond the number asked for"),
+    ("names the class", "names a class", "name a class"),
+    ("repeats", "repeats another", "repeat another"),
+    ("is too long", "is too long", "are too long"),
+    ("", "makes no template", "make no template"),
+)
+"""How a reason begins, and how one drop and more are told on one line."""
+
+
+def count_drops(dropped: Sequence[dict[str, str]]) -> str:
+    """Return how many phrases were dropped and why, on one line.
+
+    Args:
+        dropped: As the provenance lists them.
+
+    Example:
+        >>> count_drops([{"reason": "repeats '{} at dawn'"}, {"reason": "is empty"}, {"reason": "has no words"}])
+        '3 dropped: 2 make no template, 1 repeats another'
+    """
+    counts = Counter(next(told for told in _SHORT if drop["reason"].startswith(told[0])) for drop in dropped)
+    why = ", ".join(f"{count} {one if count == 1 else more}" for (_, one, more), count in counts.most_common())
+    return f"{len(dropped)} dropped" + (f": {why}" if why else "")
 
 
 class NamedClass:
@@ -122,7 +148,7 @@ def _candidates(answer: Phrases, query: Query, named: NamedClass, drops: list[Dr
     """Yield each usable phrase with its template."""
     for phrase in answer.phrases:
         try:
-            template = to_template(phrase, query.bare, query.adjective)
+            template = to_template(phrase, query.bare, query.adjective, query.uncounted)
         except Unfit as reason:
             drops.append(Drop(phrase, str(reason), answer.class_name))
             continue

@@ -84,8 +84,8 @@ class AnswerCache:
         """
         self._write(self._path(question), question, {"answer": asdict(answer)})
 
-    def reject(self, question: Question, answer: Answer, reason: str) -> None:
-        """Keep an answer that can't be used, for people to read; the question stays unanswered.
+    def reject(self, question: Question, answer: Answer, reason: str) -> Path:
+        """Keep an answer that can't be used, for people to read, and return where; the question stays unanswered.
 
         Args:
             question: What was asked.
@@ -97,6 +97,7 @@ class AnswerCache:
         """
         path = self._path(question).with_suffix(".rejected.json")
         self._write(path, question, {"answer": asdict(answer), "reason": reason})
+        return path
 
     @contextmanager
     def one_at_a_time(self) -> Iterator[None]:

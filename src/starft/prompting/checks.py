@@ -1,15 +1,22 @@
 """``starft prompts check``: everything that is wrong with a pool, all at once."""
 
+import re
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from starft.english import is_modifier
+from starft.english import count_of, is_modifier, mend_articles
 from starft.errors import PoolError, did_you_mean
 from starft.pools import check_pool, find_pool, inject, read_json
 from starft.prompting.assemble import NamedClass
 from starft.prompting.config_files import read_config
-from starft.prompting.lengths import LengthLimit
 from starft.prompting.phrases import fold
+
+if TYPE_CHECKING:
+    from starft.prompting.lengths import LengthLimit
+
+_PLACE = re.compile(r"(?:templates|per_class)(?:\[(?:\d+|'[^']*'|\"[^\"]*\")\])*|(?:unknown key )?'[^']*'")
 
 
 def check(pool: str, data: str | None = None, model: str | None = None) -> int:
@@ -27,25 +34,54 @@ def check(pool: str, data: str | None = None, model: str | None = None) -> int:
     path = find_pool(pool)
     held = read_json(path)
     config = read_config(data) if data is not None else None
+    print(f"Checking {path} ...", file=sys.stderr)
     names = config.class_names() if config is not None else ()
     found = list(_templates(held))
     problems = check_pool(held)
     problems += _repeats(found)
-    problems += _english(found)
+    problems += _english(held, found)
     problems += _classes(held, found, names)
-    problems += _lengths(found, LengthLimit(model, config))
-    for problem in problems:
+    problems += _lengths(found, import_module("starft.prompting.lengths").LengthLimit(model, config))
+    for problem in _in_order(problems, held):
         print(problem)
     if problems:
-        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
-        raise PoolError(f"{path} has {count}, told above; mend the file or generate it again.")
-    against = f" It suits the {len(names)} classes of {data}." if names else ""
-    print(f"{path} is in order: {len(found)} templates.{against}")
+        raise PoolError(
+            f"{path} has {count_of(len(problems), 'problem')}, told above; mend the file or generate it again."
+        )
+    against = f" It suits the {len(names)} class{'es' if len(names) != 1 else ''} of {data}." if names else ""
+    print(f"{path} is in order: {count_of(len(found), 'template')}.{against}")
     return 0
+
+
+def _in_order(problems: Sequence[str], held: Any) -> list[str]:
+    """Return problems in the order of the file; what is about the file as a whole comes first."""
+    places: dict[str, int] = {}
+    for key, value in held.items() if isinstance(held, dict) else ():
+        for place in (key, repr(key), f"unknown key {key!r}"):
+            places[place] = len(places)
+        for name, own in value.items() if key == "per_class" and isinstance(value, dict) else ():
+            places[f"{key}[{name!r}]"] = len(places)
+            for index in range(len(own) if isinstance(own, list) else 0):
+                places[f"{key}[{name!r}][{index}]"] = len(places)
+        for index in range(len(value) if key == "templates" and isinstance(value, list) else 0):
+            places[f"{key}[{index}]"] = len(places)
+
+    def place_of(problem: str) -> int:
+        found = _PLACE.match(problem)
+        return places.get(found[0], -1) if found else -1
+
+    return sorted(problems, key=place_of)
 
 
 def _templates(held: Any) -> Iterator[tuple[str, str | None, str]]:
     """Yield where each usable template is, its class or null, and the template; others are told by `check_pool`."""
+    for where, name, template in _texts(held):
+        if template.count("{}") == 1:
+            yield where, name, template
+
+
+def _texts(held: Any) -> Iterator[tuple[str, str | None, str]]:
+    """Yield where each text is that should be a template, its class or null, and the text."""
     if not isinstance(held, dict):
         return
     per_class = held.get("per_class")
@@ -54,7 +90,7 @@ def _templates(held: Any) -> Iterator[tuple[str, str | None, str]]:
         lists.append((f"per_class[{name!r}]", name, own))
     for where, name, own in lists:
         for index, template in enumerate(own if isinstance(own, list) else []):
-            if isinstance(template, str) and template.count("{}") == 1:
+            if isinstance(template, str):
                 yield f"{where}[{index}] {template!r}", name, template
 
 
@@ -73,7 +109,10 @@ def _plain(template: str) -> str:
     return " ".join(template.casefold().split())
 
 
-def _english(found: Sequence[tuple[str, str | None, str]]) -> Iterator[str]:
+def _english(held: Any, found: Sequence[tuple[str, str | None, str]]) -> Iterator[str]:
+    for where, _, text in _texts(held):
+        if (mended := mend_articles(text)) != text:
+            yield f"{where} has the wrong article; write {mended!r}."
     for where, _, template in found:
         before = template.partition("{}")[0].strip()
         if before and not before.endswith(",") and not is_modifier(before):
@@ -95,7 +134,7 @@ def _classes(held: Any, found: Sequence[tuple[str, str | None, str]], names: Seq
             yield f"{where} names the class {name!r} of the data; take it out."
 
 
-def _lengths(found: Sequence[tuple[str, str | None, str]], limit: LengthLimit) -> Iterator[str]:
+def _lengths(found: Sequence[tuple[str, str | None, str]], limit: "LengthLimit") -> Iterator[str]:
     too_long = limit.too_long([template for _, _, template in found])
     for (where, _, _), is_long in zip(found, too_long, strict=True):
         if is_long:

@@ -9,9 +9,9 @@ import os
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from starft.errors import PromptError
+from starft.prompting.address import host_of, without_user
 from starft.prompting.answers import NoAnswer, shorten
 from starft.prompting.cache import Answer
 from starft.prompting.query import SCHEMA, Question
@@ -21,12 +21,15 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "openai":
         raise
-    raise PromptError("Asking a language model needs the openai package; run `pip install starft[llm]`.") from None
+    raise PromptError("Asking a language model needs the openai package; run `pip install 'starft[llm]'`.") from None
 
 KEY = "OPENAI_API_KEY"
 AZURE_KEY = "AZURE_OPENAI_API_KEY"
 SHORTEST_SECRET = 8
 """A shorter key is a stopgap for a server that needs none, such as "x", and may be part of any word."""
+
+EARLIEST = 1_577_836_800
+"""2020: no server spoke chat completions before, so a clock that says so isn't set."""
 
 MODES: tuple[tuple[str, dict[str, Any]], ...] = (
     (
@@ -52,11 +55,10 @@ class Client:
     """
 
     def __init__(self, base_url: str | None, timeout: float, retries: int) -> None:
-        url = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL") or None
-        host = _host(url)
-        self._key_name, self._key = _key(host)
+        url = _url(base_url)
+        self._key_name, self._key = _key(host_of(url))
         self._client = openai.AsyncOpenAI(api_key=self._key, base_url=url, timeout=timeout, max_retries=retries)
-        self.url = _without_user(str(self._client.base_url))
+        self.url = without_user(str(self._client.base_url))
         self.timeout = timeout
         self._first_mode = 0
 
@@ -89,7 +91,7 @@ class Client:
             self._first_mode = max(self._first_mode, index)
             return answer
         assert refusal is not None, "the last mode either answers or refuses"
-        raise NoAnswer(f"{self.url} refused {question.told}: {self._said(refusal)}", hopeless=False)
+        raise NoAnswer(f"{self.url} refused {question.told}: {self._said(refusal)}.", hopeless=False)
 
     async def _ask_in(self, question: Question, mode: str, response_format: dict[str, Any]) -> Answer:
         more = dict(question.parameters)
@@ -103,12 +105,15 @@ class Client:
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             raise
         except openai.AuthenticationError as error:
-            raise self._no_answer(f"{self.url} doesn't take the key in {self._key_name}", error, True) from None
+            told = f"{self.url} doesn't take the key in {self._key_name}"
+            then = f"set {self._key_name} to a valid key of this server, or check --base-url"
+            raise self._no_answer(told, error, True, then) from None
         except openai.NotFoundError as error:
             told = f"{self.url} answered 404 when asked for the model {question.model!r}"
-            raise self._no_answer(told, error, True, "Check --model and --base-url, which often ends in /v1.") from None
+            raise self._no_answer(told, error, True, "check --model and --base-url, which often ends in /v1") from None
         except openai.RateLimitError as error:
-            raise self._no_answer(f"{self.url} still says 429, too many requests", error, True) from None
+            then = "wait, lower --concurrency, or look at your quota there"
+            raise self._no_answer(f"{self.url} still says 429, too many requests", error, True, then) from None
         except openai.APITimeoutError:
             told = f"{self.url} gave no answer to {question.told} within {self.timeout:g} s; raise --timeout."
             raise NoAnswer(told, hopeless=False) from None
@@ -146,16 +151,16 @@ class Client:
         )
 
     def _no_answer(self, told: str, error: openai.APIStatusError, hopeless: bool, then: str = "") -> NoAnswer:
-        return NoAnswer(f"{told}: {self._said(error)}" + (f" {then}" if then else ""), hopeless)
+        return NoAnswer(f"{told}: {self._said(error)}" + (f"; {then}" if then else "") + ".", hopeless)
 
     def _said(self, error: openai.APIStatusError) -> str:
-        """Return the server's own message, without the key, ending in a period."""
+        """Return the server's own message, without the key and its last period."""
         body: Any = error.body
         said = body
         if isinstance(body, dict):
             said = next((body[key] for key in ("message", "detail", "error") if body.get(key)), None)
         line = " ".join(self._clean(str(said or f"status {error.status_code}")).split())
-        return (line if len(line) <= 300 else line[:297] + "...").rstrip(".") + "."
+        return (line if len(line) <= 300 else line[:297] + "...").rstrip(".")
 
     def _clean(self, text: str) -> str:
         if len(self._key) < SHORTEST_SECRET:
@@ -163,6 +168,22 @@ class Client:
         for key in {self._key, json.dumps(self._key)[1:-1]}:
             text = text.replace(key, "[key]")
         return text
+
+
+def check_access(base_url: str | None) -> None:
+    """Refuse what would keep `Client` from being built.
+
+    Args:
+        base_url: As `Client` takes it.
+
+    Raises:
+        PromptError: There is no key, or the URL isn't one.
+    """
+    _key(host_of(_url(base_url)))
+
+
+def _url(base_url: str | None) -> str | None:
+    return base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL") or None
 
 
 def _key(host: str) -> tuple[str, str]:
@@ -179,33 +200,12 @@ def _key(host: str) -> tuple[str, str]:
     )
 
 
-def _host(url: str | None) -> str:
-    if url is None:
-        return ""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host, parts = "", urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise PromptError(
-            f"The base URL {_without_user(url)!r} isn't one; give it as http://HOST:PORT/v1 or https://HOST/v1."
-        )
-    return host
-
-
-def _without_user(url: str) -> str:
-    """Return a URL without name and password."""
-    before, at, behind = url.rpartition("@")
-    return f"{before.partition('://')[0]}://{behind}" if at and "://" in before else behind if at else url
-
-
 def _count(number: object) -> int:
     return number if type(number) is int and number >= 0 else 0
 
 
 def _moment(created: object) -> str:
-    """Return the server's time in ISO 8601, or the present where it tells none."""
-    seconds = created if type(created) is int and 0 < created < 2**33 else None
+    """Return the server's time in ISO 8601, or the present where it tells none that can be."""
+    seconds = created if type(created) is int and EARLIEST <= created < 2**33 else None
     moment = datetime.fromtimestamp(seconds, UTC) if seconds is not None else datetime.now(UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,15 +1,17 @@
 """What the prompt stage reads of a config: class names, caption templates, the CLIP model and the data."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-import starft.mini  # noqa: F401  # configs may name its classes without their module
-from starft.data.datamodules import BaseDataModule
-from starft.data.from_config import data_of
 from starft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from starft.data.datamodules import BaseDataModule
 
 MODEL = "ViT-B-16"
 PRETRAINED = "openai"
@@ -25,7 +27,7 @@ class RunConfig:
         model_name: CLIP architecture; the default of training where the config names none.
         pretrained: Its weights.
         seed: Of the run.
-        data: The DataModule, not set up; null where the file lists class names only.
+        section: Of the data, as the file has it; null where the file lists class names only.
         listed: Class names that the file lists itself.
     """
 
@@ -33,8 +35,21 @@ class RunConfig:
     model_name: str
     pretrained: str | None
     seed: int
-    data: BaseDataModule | None
+    section: Any
     listed: tuple[str, ...] = ()
+
+    @cached_property
+    def data(self) -> "BaseDataModule | None":
+        """The DataModule, not set up, built when it is first asked for; null where the file has none.
+
+        Raises:
+            ConfigError: The data section can't be used.
+        """
+        if self.section is None:
+            return None
+        import_module("starft.mini")  # configs may name its classes without their module
+        data: BaseDataModule = import_module("starft.data.from_config").data_of(self.section, self.seed, str(self.path))
+        return data
 
     def class_names(self) -> tuple[str, ...]:
         """Return the class names, from the data if need be.
@@ -64,7 +79,7 @@ def read_config(path: str) -> RunConfig:
         path: A YAML file.
 
     Raises:
-        ConfigError: It can't be read, or has no usable data.
+        ConfigError: It can't be read, or has neither data nor class names.
     """
     file = Path(path)
     try:
@@ -93,12 +108,12 @@ def read_config(path: str) -> RunConfig:
         model_name=str(model.get("model_name", MODEL)),
         pretrained=model.get("pretrained", PRETRAINED),
         seed=seed,
-        data=data_of(held["data"], seed, str(file)) if "data" in held else None,
+        section=(held["data"] or {}) if "data" in held else None,
         listed=tuple(listed or ()),
     )
 
 
-def _told(data: BaseDataModule) -> tuple[str, ...]:
+def _told(data: "BaseDataModule") -> tuple[str, ...]:
     """Return a DataModule's class names; empty where it can't tell them before it is set up."""
     try:
         return tuple(data.class_names)

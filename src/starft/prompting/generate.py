@@ -1,25 +1,30 @@
 """``starft prompts generate``: ask a language model, keep its answers, write a pool."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from starft.errors import PromptError
+from starft.english import count_of
+from starft.errors import PromptError, Stopped
 from starft.pools import LOCAL_POOLS, Pool, list_pools, save_pool
+from starft.prompting.address import host_of
 from starft.prompting.answers import UnusableAnswer, read_phrases
 from starft.prompting.asking import Outcome, ask_all
-from starft.prompting.assemble import Phrases, answers_digest, build_pool
+from starft.prompting.assemble import Phrases, answers_digest, build_pool, count_drops
 from starft.prompting.cache import Answer, AnswerCache
-from starft.prompting.config_files import read_config
-from starft.prompting.lengths import LengthLimit
+from starft.prompting.config_files import RunConfig, read_config
 from starft.prompting.query import Query, Question, check_parameters, load_query
 from starft.prompting.targets import check_target
+
+if TYPE_CHECKING:
+    from starft.prompting.lengths import LengthLimit
 
 CACHE = "prompts/cache"
 
@@ -77,34 +82,80 @@ def generate(
         raise PromptError(f"--parameters: {problems[0]}.")
     config = read_config(data) if data is not None else None
     if asked.kind == "per_class" and config is None:
-        raise PromptError(f"The query {asked.name!r} asks about each class; give --data with a config of your data.")
-    names = config.class_names() if config is not None else ()
-    questions = asked.questions(model, names, parameters)
+        raise PromptError(
+            f"The query {asked.name!r} asks about each class; give --data with a config of your data, "
+            "or with a YAML file that lists them, as in class_names: [duck, owl]."
+        )
     answers = AnswerCache(Path(cache) / asked.name)
     if dry_run:
-        _print_questions(questions, answers)
+        _print_questions(asked.questions(model, _names(config), parameters), answers)
         return 0
     target = Path(out) if out is not None else LOCAL_POOLS / f"{asked.name}.json"
     check_target(target, ".json", "out", overwrite)
-    limit = LengthLimit(clip_model, config)
+    if not offline:
+        host_of(base_url)
+        if refresh or not _all_answered(asked, config, model, parameters, answers):
+            import_module("starft.prompting.client").check_access(base_url)
+    print("Loading the data and the tokenizer ..." if data else "Loading the tokenizer ...", file=sys.stderr)
+    names = _names(config)
+    questions = asked.questions(model, names, parameters)
+    limit = import_module("starft.prompting.lengths").LengthLimit(clip_model, config)
     outcome = Outcome()
     with nullcontext() if offline else answers.one_at_a_time():
         missing = questions if refresh else [question for question in questions if not _usable(answers.get(question))]
         if missing and not offline:
             client = import_module("starft.prompting.client").Client(base_url, timeout, retries)
-            outcome = asyncio.run(_ask(missing, client, answers, concurrency))
+            try:
+                outcome = asyncio.run(_ask(missing, client, answers, concurrency))
+            except KeyboardInterrupt:
+                raise _interrupted(questions, answers, refresh) from None
             _print_usage(outcome, len(questions), answers)
         found = _read(questions, answers)
     _refuse_gaps(questions, found, outcome, answers, offline, refresh, partial)
     pool = _pool(asked, questions, found, names, limit)
     save_pool(pool, target, overwrite)
-    classes = f", {sum(map(len, pool.per_class.values()))} for {len(pool.per_class)} classes" if pool.per_class else ""
-    dropped = len(pool.provenance["dropped"])
-    why = ", for the reasons in its provenance" if dropped else ""
-    print(f"Wrote {target}: {len(pool.templates)} templates{classes}; {dropped} phrases dropped{why}.")
-    if target.stem in {path.stem for path in list_pools()}:
-        print(f"A shipped pool has the same name, so give training the path: model.pool: {target}.")
+    came = sum(len(held[1]) for held in found if held is not None)
+    _print_result(pool, target, came, asked.count * sum(held is not None for held in found))
     return 0
+
+
+def _names(config: RunConfig | None) -> tuple[str, ...]:
+    return config.class_names() if config is not None else ()
+
+
+def _all_answered(
+    query: Query, config: RunConfig | None, model: str, parameters: dict[str, Any] | None, answers: AnswerCache
+) -> bool:
+    """Tell whether all questions have an answer already; where only the data know the questions, whether any may."""
+    if query.kind == "per_class" and config is not None and config.section is not None:
+        return any(answers.folder.glob("*.json"))
+    names = config.listed if config is not None else ()
+    return all(_usable(answers.get(question)) for question in query.questions(model, names, parameters))
+
+
+def _interrupted(questions: Sequence[Question], answers: AnswerCache, refresh: bool) -> Stopped:
+    kept = sum(_usable(answers.get(question)) for question in questions)
+    then = "--refresh would ask everything again" if refresh else "run the same command again for the rest"
+    told = f"Interrupted with {kept} of {count_of(len(questions), 'answer')} kept in {answers.folder}; {then}."
+    return Stopped(told, 130)
+
+
+def _print_result(pool: Pool, target: Path, came: int, asked_for: int) -> None:
+    size = sum(map(len, pool.per_class.values()))
+    classes = f" for all classes, {size} for single ones" if pool.per_class else ""
+    more = came > asked_for
+    of = (
+        f"{count_of(came, 'phrase')}, {asked_for} asked for" if more else f"{came} of the {asked_for} phrases asked for"
+    )
+    dropped = pool.provenance["dropped"]
+    where = ", listed in its provenance" if dropped else ""
+    templates = count_of(len(pool.templates), "template")
+    print(f"Wrote {target}: {templates}{classes} from {of}; {count_drops(dropped)}{where}.")
+    shipped = {path.stem: path for path in list_pools()}.get(target.stem)
+    if shipped is not None and target.resolve() != shipped.resolve():
+        here = target.parent.resolve() == LOCAL_POOLS.resolve()
+        means = f"{target}, not the shipped pool" if here else f"the shipped pool; for this one give {target}"
+        print(f"Run from here, model.pool: {target.stem} means {means}.")
 
 
 def _check_numbers(concurrency: int, timeout: float, retries: int) -> None:
@@ -122,7 +173,7 @@ def _print_questions(questions: Sequence[Question], answers: AnswerCache) -> Non
         for message in question.messages:
             print(f"{message['role']}:\n{message['content']}\n")
     cached = sum(_usable(answers.get(question)) for question in questions)
-    print(f"{len(questions)} requests, {cached} of them answered in {answers.folder}.")
+    print(f"{count_of(len(questions), 'request')}; {count_of(cached, 'answer')} in {answers.folder} already.")
 
 
 def _usable(answer: Answer | None) -> bool:
@@ -137,6 +188,8 @@ def _phrases(answer: Answer | None) -> list[str] | None:
 
 
 async def _ask(questions: Sequence[Question], client: Any, answers: AnswerCache, concurrency: int) -> Outcome:
+    told = f"{count_of(len(questions), 'question')} of {questions[0].model} at {client.url}"
+    print(f"Asking {told} ...", file=sys.stderr)
     console = Console(stderr=True)
     columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with client:
@@ -146,10 +199,13 @@ async def _ask(questions: Sequence[Question], client: Any, answers: AnswerCache,
 
 
 def _print_usage(outcome: Outcome, total: int, answers: AnswerCache) -> None:
+    if not outcome.answered and not outcome.prompt_tokens + outcome.completion_tokens:
+        return
     kept = total - outcome.asked
     print(
-        f"Asked {outcome.asked} of {total} questions: {outcome.prompt_tokens} tokens in, "
-        f"{outcome.completion_tokens} tokens out" + (f"; {kept} answers came from {answers.folder}." if kept else ".")
+        f"{outcome.answered} of {count_of(outcome.asked, 'question')} answered: "
+        f"{count_of(outcome.prompt_tokens, 'token')} in, {count_of(outcome.completion_tokens, 'token')} out"
+        + (f"; {kept} more from {answers.folder}." if kept and not outcome.stopped else ".")
     )
 
 
@@ -177,19 +233,21 @@ def _refuse_gaps(
     everything = len(gaps) == len(questions)
     if offline and gaps and (everything or not partial):
         lacking = ", ".join(f"{q.class_name!r}" if q.class_name is not None else "the only one" for q in gaps)
+        are = "is" if len(gaps) == 1 else "are"
         raise PromptError(
-            f"Offline, {len(gaps)} of {len(questions)} answers of {questions[0].model} are missing from "
+            f"Offline, {len(gaps)} of {count_of(len(questions), 'answer')} of {questions[0].model} {are} missing from "
             f"{answers.folder}: {lacking}; run it once without --offline."
         )
     if not outcome.failures or (partial and not everything and not outcome.stopped):
         return
     if len(questions) == 1:
         raise PromptError(outcome.failures[0])
-    left = len(questions) - (outcome.asked - len(outcome.failures)) if refresh else len(gaps)
+    left = len(questions) - outcome.answered if refresh else len(gaps)
+    have = "has" if left == 1 else "have"
     raise PromptError(
-        f"{left} of {len(questions)} questions have no {'new ' if refresh else ''}answer yet, all others are kept in "
-        f"{answers.folder}; run the same command again to ask the rest, or add --partial to go on without. "
-        f"The first failure: {outcome.failures[0]}"
+        f"{outcome.failures[0].removesuffix('.')}; {left} of {len(questions)} questions {have} no "
+        f"{'new ' if refresh else ''}answer yet, the others are kept in {answers.folder}: run the same command again "
+        "to ask the rest, or add --partial to go on without."
     )
 
 
@@ -198,7 +256,7 @@ def _pool(
     questions: Sequence[Question],
     found: Sequence[tuple[Answer, list[str]] | None],
     class_names: Sequence[str],
-    limit: LengthLimit,
+    limit: "LengthLimit",
 ) -> Pool:
     held = [(question, *pair) for question, pair in zip(questions, found, strict=True) if pair is not None]
     gaps = [str(question.class_name) for question, pair in zip(questions, found, strict=True) if pair is None]
@@ -220,7 +278,7 @@ def _pool(
     if not pool.templates:
         dropped = pool.provenance["dropped"]
         raise PromptError(
-            f"None of the {len(dropped)} phrases makes a template (the first, {dropped[0]['phrase']!r}, "
-            f"{dropped[0]['reason']}); ask in other words, or another model with --refresh."
+            f"No template came of {count_of(len(dropped), 'phrase')} (the first, {dropped[0]['phrase']!r}, "
+            f"{dropped[0]['reason']}); change the query's messages, or ask another --model."
         )
     return pool

@@ -23,8 +23,8 @@ MASS = frozenset({
     "lightning", "linen", "machinery", "manga", "marble", "metal", "milk", "mist", "money", "moonlight", "moss",
     "mud", "music", "nobody", "noise", "nothing", "paint", "paisley", "paper", "photography", "plaid", "porcelain",
     "quality", "rain", "resolution", "rubber", "saturation", "scaffolding", "seaweed", "shake", "silk", "smoke",
-    "snow", "somebody", "someone", "something", "space", "straw", "sunlight", "sunshine", "tartan", "tea", "text",
-    "thunder", "velvet", "vision", "water", "watercolor", "wood", "wool",
+    "snow", "somebody", "someone", "something", "space", "stone", "straw", "sunlight", "sunshine", "tartan", "tea",
+    "text", "thunder", "velvet", "vision", "water", "watercolor", "wood", "wool",
 })  # fmt: skip
 """Nouns that the dictionary counts, and that stand without an article in the pictures we speak of."""
 
@@ -106,7 +106,8 @@ def describes(word: str) -> bool:
     forms = getAllInflections(last)
     if "NOUN" in known:
         counted = [form for form in forms.get("NNS", ()) if form != last]
-        return "JJR" in forms or (is_gerund(last) and not counted)
+        uncounted = not counted and last not in MASS
+        return "JJR" in forms or (uncounted and ("ADJ" in known or is_gerund(last)))
     return "ADJ" in known or is_participle(last) or is_gerund(last)
 
 

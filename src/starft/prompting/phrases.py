@@ -35,13 +35,14 @@ class Unfit(ValueError):  # noqa: N818  # an outcome, not a fault
     """A phrase that makes no template; the message is the reason."""
 
 
-def to_template(phrase: str, bare: str = BARE, adjective: str = ADJECTIVE) -> str:
+def to_template(phrase: str, bare: str = BARE, adjective: str = ADJECTIVE, uncounted: str | None = None) -> str:
     """Turn a phrase into a template.
 
     Args:
         phrase: As the model wrote it.
         bare: Template with ``{phrase}`` and ``{}`` for phrases that name something and that nothing leads into.
         adjective: Such a template for phrases that only describe.
+        uncounted: Such a template for bare nouns that aren't counted; null takes ``bare``.
 
     Raises:
         Unfit: It can't be used.
@@ -55,14 +56,14 @@ def to_template(phrase: str, bare: str = BARE, adjective: str = ADJECTIVE) -> st
     text = _carrier_off(_slotted(clean(phrase)))
     before, slot, behind = text.partition("{}")
     if not slot:
-        return place(before, bare, adjective)
+        return place(before, bare, adjective, uncounted)
     before, behind = before.strip(), behind.strip()
     if not before and not behind:
         raise Unfit("says nothing beside the object")
     if before and not (is_modifier(before) or before.endswith(",")):
         raise Unfit("doesn't read as English around the object")
     if behind and not behind.startswith(","):
-        behind = place(behind, bare, adjective).removeprefix("{}").strip() if not before else " " + behind
+        behind = place(behind, bare, adjective, uncounted).removeprefix("{}").strip() if not before else " " + behind
         if "{}" in behind:  # a modifier that was written behind the slot
             return behind
     space = "" if behind.startswith(",") or not behind else " "

@@ -1,7 +1,16 @@
 """Where a phrase stands beside a caption: behind it, before it, or in a frame of the query, with the right article."""
 
 from starft.english import DETERMINERS, PREPOSITIONS, a_or_an, mend_articles
-from starft.prompting.lexicon import describes, is_adverb, is_gerund, is_participle, kinds, singular, takes_no_article
+from starft.prompting.lexicon import (
+    MASS,
+    describes,
+    is_adverb,
+    is_gerund,
+    is_participle,
+    kinds,
+    singular,
+    takes_no_article,
+)
 
 PHRASE = "{phrase}"
 BARE = "{} with {phrase}"
@@ -31,13 +40,14 @@ DAYS = frozenset({"day", "morning", "afternoon", "evening", "night"})
 HOURS = frozenset({"golden hour", "blue hour", "rush hour"})
 
 
-def place(text: str, bare: str, adjective: str) -> str:
+def place(text: str, bare: str, adjective: str, uncounted: str | None = None) -> str:
     """Return the template of a phrase, which has been cleaned and holds no ``{}``.
 
     Args:
         text: The phrase.
         bare: Template with ``{phrase}`` and ``{}`` for nouns.
         adjective: Template with both for what describes.
+        uncounted: Template with both for bare nouns that aren't counted; null takes ``bare``.
     """
     parts = [word.strip(",") for word in text.casefold().split()]
     if _leads(parts):
@@ -54,7 +64,11 @@ def place(text: str, bare: str, adjective: str) -> str:
             return f"{{}}, {text}"  # "cropped too tightly" stands before nothing
         return mend_articles(adjective.replace(PHRASE, text.replace(",", "")))
     head = _head(parts)
-    frame = BARE if head < len(parts) - 1 else bare.replace(f"the {parts[-1]} of {PHRASE}", PHRASE)
+    if head == len(parts) - 1:
+        frame = uncounted if uncounted is not None and _is_stuff(parts) else bare
+        frame = frame.replace(f"the {parts[-1]} of {PHRASE}", PHRASE)
+    else:  # "a cup of coffee in the background" can't stand before more words
+        frame = bare if bare.endswith(PHRASE) else BARE
     return mend_articles(frame.replace(PHRASE, _with_article(text, parts, head)))
 
 
@@ -110,6 +124,13 @@ def _describes(parts: list[str]) -> bool:
 def _is_label(parts: list[str]) -> bool:
     """Tell whether a single word stands before a noun as it is: "HDR", "fisheye", "close-up"."""
     return len(parts) == 1 and ("-" in parts[0] or "NOUN" not in kinds(parts[0]) or "ADJ" in kinds(parts[0]))
+
+
+def _is_stuff(parts: list[str]) -> bool:
+    """Tell whether a noun phrase names what isn't counted: "dense fog", "weathered stone", but not "a stone"."""
+    noun = parts[-1]
+    made = noun not in MASS and noun.endswith(("ing", "ness", "ence", "ation", "ism", "ity"))  # from verbs, adjectives
+    return not made and parts[0] not in DETERMINERS and takes_no_article(noun) and not _is_plural(noun)
 
 
 def _is_plural(word: str) -> bool:

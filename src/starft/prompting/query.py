@@ -15,7 +15,7 @@ from starft.prompting.placing import ADJECTIVE, BARE, PHRASE
 from starft.resources import shipped
 
 REQUIRED = ("name", "description", "kind", "count", "messages")
-OPTIONAL = ("bare", "adjective", "fallback", "parameters")
+OPTIONAL = ("bare", "uncounted", "adjective", "fallback", "parameters")
 KINDS = ("general", "per_class")
 ROLES = ("system", "developer", "user", "assistant")
 MOST = 1000
@@ -83,6 +83,7 @@ class Query:
         count: How many phrases an answer should have; ``{count}`` in a message.
         messages: What is asked; ``{class_name}`` stands for the class.
         bare: Template for phrases that name something: ``{phrase}`` and ``{}`` (the caption), once each.
+        uncounted: Such a template for bare nouns that aren't counted, such as fog and leather.
         adjective: Such a template for phrases that only describe.
         fallback: Templates for every class, beside those of the answers; a per-class query needs at least one.
         parameters: Sampling parameters, sent as they are.
@@ -96,6 +97,7 @@ class Query:
     count: int
     messages: tuple[dict[str, str], ...]
     bare: str
+    uncounted: str
     adjective: str
     fallback: tuple[str, ...]
     parameters: dict[str, Any]
@@ -158,6 +160,7 @@ def load_query(name_or_path: str) -> Query:
         count=data["count"],
         messages=tuple({"role": m["role"], "content": m["content"]} for m in data["messages"]),
         bare=data.get("bare", BARE),
+        uncounted=data.get("uncounted", data.get("bare", BARE)),
         adjective=data.get("adjective", ADJECTIVE),
         fallback=tuple(data.get("fallback", ())),
         parameters=data.get("parameters") or {},
@@ -223,7 +226,7 @@ def check_parameters(parameters: object) -> list[str]:
 
 def _check_frames(data: dict[str, Any]) -> list[str]:
     problems = []
-    for key, usual in (("bare", BARE), ("adjective", ADJECTIVE)):
+    for key, usual in (("bare", BARE), ("uncounted", BARE), ("adjective", ADJECTIVE)):
         frame = data.get(key, usual)
         if not (isinstance(frame, str) and frame.count(PHRASE) == 1 and frame.replace(PHRASE, "").count("{}") == 1):
             problems.append(f"{key!r} must hold {PHRASE} and {{}} once each, as in {usual!r}, got {frame!r}")

@@ -1,28 +1,14 @@
 """``starft prompts rank``: which shortcuts a training set offers, before anything is trained."""
 
-from collections.abc import Sequence
+import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from torch.utils.data import DataLoader, Dataset, Subset
-
-from starft.clip import Twin, build_clip, image_preprocessing
-from starft.data.datamodules import BaseDataModule
+from starft.english import count_of
 from starft.errors import PromptError
-from starft.files import replace_file
-from starft.pools import LOCAL_POOLS, Pool, load_pool, save_pool
+from starft.pools import LOCAL_POOLS, load_pool, save_pool
 from starft.prompting.config_files import read_config
-from starft.prompting.ranking import Ranked, presence, rank_phrases
 from starft.prompting.targets import check_target
-
-SIGNIFICANT = 0.05
 
 
 def rank(
@@ -63,95 +49,11 @@ def rank(
     check_target(target, ".json", "out", overwrite)
     check_target(picture, ".png", "plot", overwrite)
     run = read_config(config)
-    if run.data is None:
+    if run.section is None:
         raise PromptError(f"The config {config} has no 'data' section; rank needs images, as `starft fit` does.")
-    names = run.class_names()
-    clip = Twin(build_clip(run.model_name, run.pretrained))
-    clip.to("cuda" if torch.cuda.is_available() else "cpu")
-    features, labels = _look(clip, run.data, images, run.seed)
-    if len(np.unique(labels)) < 2:
-        raise PromptError(f"The {len(labels)} images of {config} are of one class; give a larger --images.")
-    phrases = sorted({*given.templates, *(t for own in given.per_class.values() for t in own)})
-    scores = presence(clip, features, phrases, names, run.templates()[0])
-    ranked = rank_phrases(phrases, scores, labels, names, permutations, run.seed)
-    _print_table(ranked, len(labels))
-    _plot(ranked, given.name, picture)
-    kept = _top(given, ranked, top, Path(config), len(labels), permutations)
+    print(f"Ranking the phrases of {given.name} on the training images of {config} ...", file=sys.stderr)
+    kept = import_module("starft.prompting.rank_work").rank_on(run, given, top, images, permutations, picture)
     save_pool(kept, target, overwrite)
-    print(f"Wrote {target} with the first {min(top, len(ranked))} of {len(ranked)} phrases, and {picture}.")
+    ranked = len(kept.provenance["ranked"]["bits"])
+    print(f"Wrote {target} with {min(top, ranked)} of {count_of(ranked, 'phrase')}, the first, and {picture}.")
     return 0
-
-
-@torch.no_grad()
-def _look(clip: Twin, data: BaseDataModule, most: int, seed: int) -> tuple[torch.Tensor, NDArray[np.int64]]:
-    """Return features (N, D) and labels (N,) of training images."""
-    if data.train_set is None:
-        data.preprocessing = image_preprocessing(clip.model)
-        data.setup("fit")
-    train_set: Dataset[Any] | None = data.train_set
-    if train_set is None:
-        raise PromptError(f"{type(data).__name__} makes no train_set in setup; rank needs the training images.")
-    size = len(train_set)  # type: ignore[arg-type]  # map-style data sets have a length
-    chosen = sorted(np.random.default_rng(seed).permutation(size)[:most].tolist())
-    loader = DataLoader(Subset(train_set, chosen), batch_size=data.eval_batch_size, num_workers=data.num_workers)
-    console = Console(stderr=True)
-    features, labels = [], []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # training images may be cropped at random
-        for batch in track(loader, "looking", console=console, disable=not console.is_terminal):
-            features.append(clip.encode_image(batch["image"].to(clip.device)).float())
-            labels.append(batch["label"])
-    return torch.cat(features), torch.cat(labels).numpy()
-
-
-def _print_table(ranked: Sequence[Ranked], images: int) -> None:
-    table = Table("", "phrase", "bits", "chance", "p", "share", "goes with", box=None)
-    for place, one in enumerate(ranked, 1):
-        classes = ", ".join(one.classes[:4]) + (", ..." if len(one.classes) > 4 else "")
-        numbers = (f"{one.bits:.3f}", f"{one.chance:.3f}", f"{one.p_value:.3f}", f"{one.share:.3f}")
-        table.add_row(str(place), one.template, *numbers, classes if one.p_value <= SIGNIFICANT else "")
-    Console(width=None if Console().is_terminal else 140).print(table)
-    print(f"bits: mutual information with the label beyond chance, on {images} training images.")
-
-
-def _plot(ranked: Sequence[Ranked], name: str, path: Path) -> None:
-    figure = Figure(figsize=(8, 1 + 0.25 * len(ranked)), layout="constrained")
-    axes = figure.subplots()
-    colors = ["tab:red" if one.p_value <= SIGNIFICANT else "tab:gray" for one in ranked]
-    axes.barh([one.template for one in ranked], [one.bits for one in ranked], color=colors)
-    axes.invert_yaxis()
-    axes.set_xlabel(f"bits about the label beyond chance (red: p at most {SIGNIFICANT})")
-    axes.set_title(f"What the phrases of {name} say about the label")
-    temporary = path.with_name(f".{path.name}.tmp.png")
-    try:
-        figure.savefig(temporary, dpi=120)
-        replace_file(path, temporary.read_bytes())
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _top(given: Pool, ranked: Sequence[Ranked], top: int, config: Path, images: int, permutations: int) -> Pool:
-    """Return the pool of the first phrases, with the whole ranking in its provenance."""
-    best = {one.template for one in ranked[:top]}
-    general = [template for template in given.templates if template in best]
-    # A pool needs a phrase for every class, so where all of the best are of single classes, the best serves all.
-    general = general or [ranked[0].template]
-    per_class = {
-        name: tuple(sorted(left)) for name, own in given.per_class.items() if (left := {*own} & best - {*general})
-    }
-    return Pool(
-        name=f"{given.name}-top",
-        description=f"{given.description} The {len(best)} phrases that say most about the label.",
-        templates=tuple(sorted(general)),
-        per_class=per_class,
-        provenance={
-            "source": given.provenance["source"],
-            "ranked": {
-                "config": config.name,
-                "images": images,
-                "permutations": permutations,
-                "bits": {one.template: round(one.bits, 4) for one in ranked},
-            },
-            "pool": {"name": given.name, "provenance": given.provenance},
-        },
-    )

@@ -1,0 +1,47 @@
+"""What holds for every verb: shipped configs by name, and an output that nobody reads any more."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import starft
+from starft.resources import shipped, with_shipped_configs
+
+MINI = str(shipped("lightning_configs") / "mini/starft.yaml")
+
+
+@pytest.mark.parametrize("name", ["mini/starft", "mini/starft.yaml", "lightning_configs/mini/starft.yaml"])
+def test_a_shipped_config_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert with_shipped_configs(["fit", "--config", name, "--x"]) == ["fit", "--config", MINI, "--x"]
+    assert with_shipped_configs(["prompts", "check", f"--data={name}"]) == ["prompts", "check", f"--data={MINI}"]
+    assert with_shipped_configs(["check", name]) == ["check", name], "other words stay"
+    Path(name).parent.mkdir(parents=True)
+    Path(name).touch()
+    assert with_shipped_configs(["fit", "-c", name]) == ["fit", "-c", name], "one's own file wins"
+
+
+@pytest.mark.parametrize("value", ["mini/nope", "/", "", "../x", "starft.mini.MiniWorld", "mini", '{"a": 1}' * 99, "."])
+def test_other_values_stay(value: str) -> None:
+    assert with_shipped_configs(["fit", "--data", value]) == ["fit", "--data", value]
+    assert with_shipped_configs(["fit", f"--data={value}"]) == ["fit", f"--data={value}"]
+    assert with_shipped_configs(["fit", "--data"]) == ["fit", "--data"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["--help"], 141), (["prompts"], 141), (["prompts", "list"], 1), (["prompts", "check", "--help"], 0)],
+    ids=["ours", "ours too", "by rich", "by argparse"],
+)
+def test_nobody_reads_the_output_any_more(words: list[str], status: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    environment = os.environ | {"PYTHONPATH": str(Path(starft.__file__).parents[1])}
+    command = [sys.executable, "-m", "starft", *words]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, env=environment, timeout=300)
+    os.close(write)
+    assert done.stderr == b""
+    assert done.returncode == status, "the libraries that print have statuses of their own"
