@@ -1,12 +1,9 @@
 """``starft fit | validate | test | predict``: LightningCLI around `FinetuneModule` and any DataModule."""
 
 import logging
-import re
-import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +21,7 @@ from starft.checkpoints import WholeCheckpointIO, check_checkpoint
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, RunFolderError, StarftError, did_you_mean
 from starft.finetune import FinetuneModule
+from starft.parser_errors import one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
@@ -140,7 +138,7 @@ class StarftCLI(LightningCLI):
                 release(self.folder)
             if isinstance(error, StarftError):
                 raise
-            raise _refusal(error) from error
+            raise refusal(error) from error
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
                 raise error.__context__ from None
@@ -265,60 +263,3 @@ def check_config_files(words: Sequence[str]) -> None:
             raise ConfigError(
                 f"The config {path} must hold keys such as model, data and trainer; got {type(config).__name__}."
             )
-
-
-def one_sentence(error: Exception, keys: Iterable[str] = ()) -> str:
-    """Return the heart of a parser's error: which key, what is wrong with it, what was given.
-
-    Args:
-        error: As jsonargparse raises it, often many lines long.
-        keys: The keys there are, to suggest from.
-    """
-    heard: list[str] = []
-    wanted: list[str] = []
-    given = ""
-    for raw in str(error).splitlines():
-        line = raw.strip(" -").replace("Does not validate against any of the Union subtypes", "").strip()
-        if line.startswith("Given value: "):
-            given = given or line.removeprefix("Given value: ")
-        elif match := re.fullmatch(rf"Expected an? ({_TYPE})", line):
-            wanted.append(_plain(match[1]))
-        elif line and not line.startswith(("Subtypes:", "Errors:", "Given value type:")):
-            heard.append(line)
-    told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
-    told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
-    if told.endswith(":"):  # nothing but types that it isn't of
-        told += f" expected {' or '.join(wanted)}. Got value: {given}"
-    return told.rstrip(".") + "." + _near(told, keys)
-
-
-_TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
-
-
-def _plain(type_name: str) -> str:
-    """Return a type as people write it: ``float``, ``null``, ``'text' or 'linear'``."""
-    if type_name.startswith("<class"):
-        name = type_name.split("'")[1].rpartition(".")[2]
-        return "null" if name == "NoneType" else name
-    return " or ".join(type_name.removeprefix("typing.Literal[").removesuffix("]").split(", "))
-
-
-def _near(told: str, keys: Iterable[str]) -> str:
-    """Return a suggestion for the name that an error complains of."""
-    if match := re.search(r"class_path '([\w.]+)\.(\w+)': Option '([\w.]+)' is not accepted", told):
-        return did_you_mean(match[3], signature(getattr(sys.modules[match[1]], match[2])).parameters)
-    if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", told):
-        return did_you_mean(match[2], vars(sys.modules[match[1]]))
-    if match := re.search(r"(?:option '|arguments: --)([\w.]+)", told):
-        return did_you_mean(match[1], keys)
-    return ""
-
-
-def _refusal(error: Exception) -> StarftError:
-    """Return our own sentence from the causes of an error, or else its heart."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, StarftError):
-            return type(cause)(str(cause))
-        cause = cause.__cause__
-    return ConfigError(one_sentence(error))

@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 import starft.mini  # noqa: F401  # configs may name its classes without their module
-from starft.cli import check_config_files, one_sentence
+from starft.cli import check_config_files
 from starft.data.check import Checked
 from starft.data.datamodules import ImageDataModule
 from starft.data.deep import decode, files, look_deep
 from starft.data.from_config import data_of
 from starft.errors import ConfigError, did_you_mean
+from starft.parser_errors import one_sentence
 from starft.reporting.data_report import data_tables
 
 USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
@@ -93,7 +94,7 @@ def check(data: ImageDataModule, deep: bool = False, workers: int | None = None)
             stops += problem.stops
             kind = "[bold red]problem[/]" if problem.stops else "[yellow]note[/]"
             console.print(f"{kind}: ", end="")
-            console.print(f"{one.title}, {one.split}: {problem.text}.", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"{one.where}: {problem.text}.", soft_wrap=True, markup=False, highlight=False)
     looked = "every image decoded" if deep else "no image decoded; --deep decodes them all"
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0

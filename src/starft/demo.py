@@ -14,10 +14,10 @@ from rich.console import Console
 
 from starft import __version__
 from starft.cli import main as run_cli
-from starft.cli import one_sentence
 from starft.errors import ConfigError, RunFolderError, Stopped
 from starft.files import replace_file
 from starft.mini.sheet import contact_sheet
+from starft.parser_errors import one_sentence
 from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
 from starft.reporting.results import RESULTS
 from starft.resources import shipped

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from starft.data.table import ImageTable, Source
+from starft.english import count_of
 from starft.errors import DataError, DataProblems
 from starft.types import EvalSet
 
@@ -48,6 +49,7 @@ class Checked:
         table: The images; null where they can't be listed.
         as_published: Whether it is a published data set, which is as it is, equal captions and all.
         scored: Whether predictions for it are right or wrong; not for images that are only predicted.
+        extra: Whether it is one of the evals, and not the training source itself.
     """
 
     name: str
@@ -62,6 +64,12 @@ class Checked:
     table: ImageTable | None = None
     as_published: bool = False
     scored: bool = True
+    extra: bool = False
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"{self.title} ({self.name}), {self.split}" if self.extra else f"{self.title}, {self.split}"
 
 
 def check_split(
@@ -123,12 +131,14 @@ def _labels(found: Checked, table: ImageTable, described: EvalSet) -> Iterable[P
     if len(outside):
         at = int(outside[0])
         yield Problem(
-            f"{len(outside)} labels lie outside of the {known} classes, such as {table.labels[at]} of {table.paths[at]}"
+            f"{count_of(len(outside), 'label')} {'lies' if len(outside) == 1 else 'lie'} outside of the {known} classes, such as {table.labels[at]} of {table.paths[at]}"
         )
     if len(seen) == 1 and len(table):
         label = int(seen[0])
         who = repr(described.class_names[label]) if label < len(described.class_names) else str(label)
-        yield Problem(f"all {len(table)} images are of one class, {who}; there must be at least two")
+        yield Problem(
+            f"all {count_of(len(table), 'image')} {'is' if len(table) == 1 else 'are'} of one class, {who}; there must be at least two"
+        )
     elif found.split == "train" and 0 < len(seen) < known and not len(outside):
         without = [described.class_names[label] for label in sorted({*range(known)} - {*seen.tolist()})]
         yield Problem(f"{len(without)} of {known} classes have no images: {some(without)}", stops=False)
@@ -166,15 +176,20 @@ def path_problems(table: ImageTable) -> list[Problem]:
             f"none of the {len(table)} images is below {table.root}, such as {missing[0]}; give another root"
         )
     elif missing:
-        problems.append(f"{len(missing)} of {len(table)} images are missing below {table.root}: {some(missing)}")
+        problems.append(
+            f"{len(missing)} of {count_of(len(table), 'image')} {_are(missing)} missing below {table.root}: {some(missing)}; "
+            "bring them back, or take their rows out"
+        )
     if outside:
         problems.append(
-            f"{len(outside)} paths leave {table.root}, by .. or a symbolic link: {some(outside)}; "
+            f"{count_of(len(outside), 'path')} {'leaves' if len(outside) == 1 else 'leave'} {table.root}, by .. or a symbolic link: {some(outside)}; "
             "give a root that holds all images"
         )
     if len(set(table.paths)) < len(table):
         twice = [path for path, count in Counter(table.paths).items() if count > 1]
-        problems.append(f"{len(twice)} images are listed more than once: {some(twice)}; keep one row of each")
+        problems.append(
+            f"{count_of(len(twice), 'image')} {_are(twice)} listed more than once: {some(twice)}; keep one row of each"
+        )
     return [Problem(text) for text in problems]
 
 
@@ -260,13 +275,25 @@ def shared_paths(train: ImageTable, other: ImageTable) -> list[Problem]:
     else:
         mine = {os.path.realpath(f"{train.root}/{path}") for path in train.paths} if _nested(train, other) else set()
         both = sorted(path for path in other.paths if os.path.realpath(f"{other.root}/{path}") in mine) if mine else []
-    return [Problem(f"{len(both)} images are in train too: {some(both)}")] if both else []
+    return (
+        [
+            Problem(
+                f"{count_of(len(both), 'image')} of it {_are(both)} in train too: {some(both)}; keep each in one split"
+            )
+        ]
+        if both
+        else []
+    )
 
 
 def _nested(one: ImageTable, other: ImageTable) -> bool:
     """Whether one root lies in the other, so that they can share files at all."""
     a, b = os.path.realpath(one.root), os.path.realpath(other.root)
     return _within(a, b) or _within(b, a)
+
+
+def _are(things: Sequence[object]) -> str:
+    return "is" if len(things) == 1 else "are"
 
 
 def some(names: Sequence[str], most: int = SHOWN) -> str:
@@ -284,12 +311,10 @@ def complain(checked: Sequence[Checked], notes: bool = True) -> None:
     Raises:
         DataError: With every problem that stops a run, ten at most.
     """
-    stops = [
-        f"{one.title}, {one.split}: {problem.text}" for one in checked for problem in one.problems if problem.stops
-    ]
+    stops = [f"{one.where}: {problem.text}" for one in checked for problem in one.problems if problem.stops]
     for one in checked if notes else ():
         for worth_knowing in (problem.text for problem in one.problems if not problem.stops):
-            print(f"note: {one.title}, {one.split}: {worth_knowing}.", file=sys.stderr)
+            print(f"note: {one.where}: {worth_knowing}.", file=sys.stderr)
     if stops:
         more = f" (and {len(stops) - 10} more problems; `starft data check` lists them)" if len(stops) > 10 else ""
         raise DataError("; ".join(stops[:10]) + more + ".")

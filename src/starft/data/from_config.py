@@ -6,7 +6,8 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from starft.data.datamodules import BaseDataModule
-from starft.errors import ConfigError
+from starft.errors import ConfigError, StarftError
+from starft.parser_errors import refusal
 
 
 def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) -> BaseDataModule:
@@ -35,8 +36,9 @@ def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) ->
         # jsonargparse renamed the method; we take whichever it has
         instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
         data = instantiate(parsed).data
-    except (ArgumentError, TypeError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"The data section of {where} can't be used: {why[:400]}") from error
+    except (ArgumentError, TypeError, ValueError) as error:
+        if isinstance(error, StarftError):
+            raise
+        raise refusal(error) from error
     assert isinstance(data, BaseDataModule)
     return data

@@ -30,6 +30,7 @@ class ImageFolder(ImageDataModule):
         augmentation: How training images are varied.
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
             training, and tells the count at the end.
+        allow_partial: Take eval sets that hold another number of images than their papers say.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader; results don't depend on it.
@@ -50,6 +51,7 @@ class ImageFolder(ImageDataModule):
         shots: int | None = None,
         augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
         on_bad_image: Literal["stop", "skip"] = "stop",
+        allow_partial: bool = False,
         batch_size: int = 128,
         eval_batch_size: int = 256,
         num_workers: int = 4,
@@ -64,6 +66,7 @@ class ImageFolder(ImageDataModule):
             shots=shots,
             augmentation=augmentation,
             on_bad_image=on_bad_image,
+            allow_partial=allow_partial,
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import Checked, check_split, complain, shared_paths, told
+from starft.data.check import Checked, Problem, check_split, complain, shared_paths, told
 from starft.data.datamodules.base import BaseDataModule
 from starft.data.datasets.new_images import NewImages
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
@@ -164,6 +165,8 @@ class ImageDataModule(BaseDataModule):
         mine = self.source
         if made.group_weights or not made.group_names or made.group_names != mine.group_names:
             return made
+        if "train" not in mine.splits:
+            return made
         groups = self.table(mine, "train").groups
         if groups is None or mine.class_names != made.class_names:
             return made
@@ -182,6 +185,7 @@ class ImageDataModule(BaseDataModule):
             if source is self.source and split == "val" and "val" not in source.splits:
                 self._tables[key] = self._halves()[1]
             else:
+                _has_split(source, split)
                 self._tables[key] = source.table(split)
         return self._tables[key]
 
@@ -212,11 +216,13 @@ class ImageDataModule(BaseDataModule):
             ConfigError: There is nothing to test, or the model doesn't tell how it wants its images.
         """
         if stage != "fit" and not self.evaluated(stage):
+            verb = stage.value if isinstance(stage, Enum) else stage  # Lightning's stages are both
             raise ConfigError(
-                f"There is nothing to {stage}: {self.source.title} at {self.source.root} has the splits "
+                f"There is nothing to {verb}: {self.source.title} at {self.source.root} has the splits "
                 f"{', '.join(self.source.splits)}; give one more, or data.init_args.evals."
             )
-        complain(self.check(stage), notes=self.trainer is None or self.trainer.is_global_zero)
+        stages = ("fit", "test") if stage == "fit" else (stage,)  # what a test would refuse is refused before training
+        complain(self.check(*stages), notes=self.trainer is None or self.trainer.is_global_zero)
         preprocessing = self._preprocessing()
         plain = eval_transform(preprocessing)
         if stage == "fit":
@@ -240,7 +246,11 @@ class ImageDataModule(BaseDataModule):
         except DataError as error:  # the training source can't tell its splits; the others may have problems too
             found = [Checked(self.own_name, self.source.title, "all", problems=told(error))]
             return found + [self._checked(one) for one in self.evals]
+        if train and "train" not in self.source.splits:  # nothing to hold out of it, then; one sentence is enough
+            parts.pop((id(self.source), "val"), None)
         found = [self._checked(one) for one in (*train, *parts.values())]
+        if train and "test" in stages and "test" not in self.source.splits:
+            found[0].problems.append(Problem("there is no test split of its own: `starft test` has only evals", False))
         if train and found[0].table is not None:
             mine = self.training_table()
             for one in found[1:]:
@@ -250,7 +260,9 @@ class ImageDataModule(BaseDataModule):
 
     def _checked(self, one: EvalOn) -> Checked:
         listing = partial(self.table, one.source, one.split)
-        return check_split(one.source, one.name, one.split, listing, self.allow_partial)
+        found = check_split(one.source, one.name, one.split, listing, self.allow_partial)
+        found.extra = one.source not in (self.source, self.new_images)
+        return found
 
     def _preprocessing(self) -> ImagePreprocessing:
         if self.preprocessing is not None:
@@ -303,3 +315,13 @@ class ImageDataModule(BaseDataModule):
     def on_exception(self, exception: BaseException) -> None:
         """Tell it at a run that was stopped, too."""
         self.teardown("")
+
+
+def _has_split(source: Source, split: str) -> None:
+    if split in source.splits:
+        return
+    have = " and ".join(source.splits) or "none"
+    raise DataError(
+        f"{source.title} at {source.root} has the splits {have} but no {split}; name the images of a split "
+        f"{split} in the split column or folder, or leave the split column or folders away to have splits drawn."
+    )
