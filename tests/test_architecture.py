@@ -42,7 +42,7 @@ To extend it: write the new file or package of ``src/starft`` on the lowest line
 ONLY = {
     "errors": set(),
     "functional": set(),
-    "data": {"errors", "types", "files", "english", "parser_errors"},
+    "data": {"errors", "types", "files", "parser_errors"},
     "reporting": {"errors", "types", "files", "resources"},
 }
 """Those that may know less than their line allows."""

@@ -87,6 +87,10 @@ def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.Capture
     assert main(words("predict", last, f"--data.init_args.predict={tmp_path / 'shoes' / 'images'}", workers=1)) == 0
     again = {row["path"]: row["class_name"] for row in rows(tmp_path / "run")}
     assert len(again) == 40
+    (tmp_path / "run" / "predictions.csv").unlink()
+    (tmp_path / "shoes" / "shoes.csv").unlink()  # new images need no training data
+    assert main(words("predict", last, f"--data.init_args.predict={new}")) == 0
+    assert rows(tmp_path / "run") == predicted
     assert all(again[f"{tmp_path}/shoes/images/00{number}.jpg"] == same[f"{number}.jpg"] for number in range(5))
 
 

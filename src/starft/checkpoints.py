@@ -80,7 +80,7 @@ def refill_twin(
     held = checkpoint.get(KEY)
     if held is None:
         raise WeightsError("The checkpoint wasn't written by starft; give its weights as model.pretrained instead.")
-    facts = CheckpointFacts(held["model_name"], held["head"], tuple(held["class_names"]), tuple(held["templates"]))
+    facts = _facts(held)
     for what, theirs, ours in (
         ("model", facts.model_name, expected.model_name),
         ("head", facts.head, expected.head),
@@ -160,11 +160,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
-def check_checkpoint(path: Path) -> None:
+def check_checkpoint(path: Path) -> CheckpointFacts:
     """Read a checkpoint through, without running code from it, before long work starts.
 
     Args:
         path: The file.
+
+    Returns:
+        What it says of itself.
 
     Raises:
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours.
@@ -180,3 +183,8 @@ def check_checkpoint(path: Path) -> None:
         ) from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")
+    return _facts(checkpoint[KEY])
+
+
+def _facts(held: Mapping[str, Any]) -> CheckpointFacts:
+    return CheckpointFacts(held["model_name"], held["head"], tuple(held["class_names"]), tuple(held["templates"]))

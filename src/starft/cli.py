@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
-from starft.checkpoints import WholeCheckpointIO, check_checkpoint
+from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, RunFolderError, StarftError, did_you_mean
 from starft.finetune import FinetuneModule
@@ -48,6 +48,9 @@ class StarftCLI(LightningCLI):
 
     _fresh = False
     """Whether this run made its folder or found it empty."""
+
+    _facts: CheckpointFacts | None = None
+    """What the checkpoint that was given says of itself."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a run has beyond trainer, model and data."""
@@ -98,7 +101,7 @@ class StarftCLI(LightningCLI):
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
         if checkpoint is not None:
-            check_checkpoint(checkpoint)
+            self._facts = check_checkpoint(checkpoint)
         if self._is_trial:
             return
         if self.subcommand == "fit":
@@ -115,6 +118,8 @@ class StarftCLI(LightningCLI):
         """Build model, data and trainer; a value that one of them refuses is a person's mistake."""
         with self._leaving_no_trace(ValueError, TypeError):
             super().instantiate_classes()
+        if self.subcommand == "predict" and self._facts is not None:
+            self.datamodule.take_classes(self._facts.class_names, self._facts.templates)
 
     def _set_seed(self) -> None:
         try:

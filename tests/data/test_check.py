@@ -95,7 +95,7 @@ def test_labels(tmp_path: Path) -> None:
     outside = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 2, -1])})
     assert problems(outside) == [("2 labels lie outside of the 2 classes, such as 2 of c.jpg", True)]
     one = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [1, 1, 1, 1])})
-    assert problems(one) == [("all 4 images are of one class, 'sandal'; there must be at least two", True)]
+    assert problems(one) == [("4 images are of one class, 'sandal'; there must be at least two", True)]
     none = Shoes(tmp_path, {"train": table(tmp_path, [], [])})
     assert problems(none) == [("the split holds no images", True)]
     rare = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1]), "test": table(tmp_path, FOUR, [0, 1, 0, 1])})
@@ -127,7 +127,8 @@ def test_paths(tmp_path: Path) -> None:
     paths += ["../outside.jpg", "link.jpg", "far/away.jpg", "in/b.jpg", "in/folder.jpg", "dead.jpg", "gone/c.jpg"]
     texts = [problem.text for problem in path_problems(ImageTable(root, paths, np.zeros(10, dtype=np.int64)))]
     assert texts == [
-        f"4 of 10 images are missing below {root}: in/b.jpg, in/folder.jpg, dead.jpg, gone/c.jpg",
+        f"4 of 10 images are missing below {root}: in/b.jpg, in/folder.jpg, dead.jpg, gone/c.jpg; "
+        "bring them back, or take their rows out",
         f"3 paths leave {root}, by .. or a symbolic link: link.jpg, ../outside.jpg, far/away.jpg; "
         "give a root that holds all images",
     ]
@@ -141,7 +142,7 @@ def test_a_root_that_is_a_link_is_fine(tmp_path: Path) -> None:
 
 def test_absolute_paths_elsewhere(tmp_path: Path) -> None:
     found = path_problems(ImageTable(tmp_path, ["/etc/hostname.jpg"], np.zeros(1, dtype=np.int64)))
-    assert "1 paths leave" in found[0].text
+    assert "1 path leaves" in found[0].text
 
 
 def test_wrong_root_and_duplicates(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_wrong_root_and_duplicates(tmp_path: Path) -> None:
         f"none of the 2 images is below {tmp_path}, such as x/a.jpg; give another root"
     ]
     double = path_problems(table(tmp_path, ["a.jpg", "b.jpg", "a.jpg"], [0, 1, 0]))
-    assert [one.text for one in double] == ["1 images are listed more than once: a.jpg; keep one row of each"]
+    assert [one.text for one in double] == ["1 image is listed more than once: a.jpg; keep one row of each"]
 
 
 def test_captions() -> None:
@@ -177,10 +178,12 @@ def test_train_and_test_share_an_image(tmp_path: Path) -> None:
     train = table(tmp_path, ["x/a.jpg", "x/b.jpg"], [0, 1])
     assert shared_paths(train, table(tmp_path, ["x/c.jpg"], [0])) == []
     assert [p.text for p in shared_paths(train, table(tmp_path, ["x/b.jpg"], [0]))] == [
-        "1 images are in train too: x/b.jpg"
+        "1 image of it is in train too: x/b.jpg; keep each in one split"
     ]
     nested = table(tmp_path / "x", ["b.jpg", "d.jpg"], [0, 1])
-    assert [p.text for p in shared_paths(train, nested)] == ["1 images are in train too: b.jpg"]
+    assert [p.text for p in shared_paths(train, nested)] == [
+        "1 image of it is in train too: b.jpg; keep each in one split"
+    ]
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
@@ -195,20 +198,23 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     data = ImageDataModule(train, evals=[EvalOn(gone, "far")], val_fraction=0)
     checked = data.check("fit", "test")
     assert [(one.name, one.split, [p.text for p in one.problems]) for one in checked] == [
-        ("train", "train", ["1 labels lie outside of the 2 classes, such as 3 of d.jpg"]),
+        ("train", "train", ["1 label lies outside of the 2 classes, such as 3 of d.jpg"]),
         (
             "id",
             "test",
-            ["all 1 images are of one class, 'boot'; there must be at least two", "1 images are in train too: a.jpg"],
+            [
+                "1 image is of one class, 'boot'; there must be at least two",
+                "1 image of it is in train too: a.jpg; keep each in one split",
+            ],
         ),
         ("far", "test", ["shoes/ is missing"]),
     ]
     with pytest.raises(DataError) as caught:
         complain(checked)
     assert str(caught.value) == (
-        "Shoes, train: 1 labels lie outside of the 2 classes, such as 3 of d.jpg; Shoes, test: all 1 images are of one "
-        "class, 'boot'; there must be at least two; Shoes, test: 1 images are in train too: a.jpg; "
-        "Shoes, test: shoes/ is missing."
+        "Shoes, train: 1 label lies outside of the 2 classes, such as 3 of d.jpg; Shoes, test: 1 image is of one "
+        "class, 'boot'; there must be at least two; Shoes, test: 1 image of it is in train too: a.jpg; keep each in one split; "
+        "Shoes (far), test: shoes/ is missing."
     )
 
 

@@ -80,7 +80,7 @@ def test_a_truncated_copy_is_refused_with_both_counts(tmp_path: Path) -> None:
         ready(data, "test")
     told = str(caught.value)
     assert "ImageNet, test: 8 images where 50,000 are published: the copy is truncated" in told
-    assert "ObjectNet, test: 5 images where 18,574 are published" in told
+    assert "ObjectNet (objectnet), test: 5 images where 18,574 are published" in told
     assert "set data.init_args.allow_partial to true" in told
 
 

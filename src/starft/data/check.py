@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from starft.data.table import ImageTable, Source
-from starft.english import count_of
 from starft.errors import DataError, DataProblems
 from starft.types import EvalSet
 
@@ -131,14 +130,13 @@ def _labels(found: Checked, table: ImageTable, described: EvalSet) -> Iterable[P
     if len(outside):
         at = int(outside[0])
         yield Problem(
-            f"{count_of(len(outside), 'label')} {'lies' if len(outside) == 1 else 'lie'} outside of the {known} classes, such as {table.labels[at]} of {table.paths[at]}"
+            f"{_told(len(outside), 'label lies', 'labels lie')} outside of the {known} classes, "
+            f"such as {table.labels[at]} of {table.paths[at]}"
         )
     if len(seen) == 1 and len(table):
         label = int(seen[0])
         who = repr(described.class_names[label]) if label < len(described.class_names) else str(label)
-        yield Problem(
-            f"all {count_of(len(table), 'image')} {'is' if len(table) == 1 else 'are'} of one class, {who}; there must be at least two"
-        )
+        yield Problem(f"{_told(len(table), 'image is', 'images are')} of one class, {who}; there must be at least two")
     elif found.split == "train" and 0 < len(seen) < known and not len(outside):
         without = [described.class_names[label] for label in sorted({*range(known)} - {*seen.tolist()})]
         yield Problem(f"{len(without)} of {known} classes have no images: {some(without)}", stops=False)
@@ -177,18 +175,20 @@ def path_problems(table: ImageTable) -> list[Problem]:
         )
     elif missing:
         problems.append(
-            f"{len(missing)} of {count_of(len(table), 'image')} {_are(missing)} missing below {table.root}: {some(missing)}; "
+            f"{len(missing)} of {_told(len(table), 'image', 'images')} {'is' if len(missing) == 1 else 'are'} "
+            f"missing below {table.root}: {some(missing)}; "
             "bring them back, or take their rows out"
         )
     if outside:
         problems.append(
-            f"{count_of(len(outside), 'path')} {'leaves' if len(outside) == 1 else 'leave'} {table.root}, by .. or a symbolic link: {some(outside)}; "
+            f"{_told(len(outside), 'path leaves', 'paths leave')} {table.root}, "
+            f"by .. or a symbolic link: {some(outside)}; "
             "give a root that holds all images"
         )
     if len(set(table.paths)) < len(table):
         twice = [path for path, count in Counter(table.paths).items() if count > 1]
         problems.append(
-            f"{count_of(len(twice), 'image')} {_are(twice)} listed more than once: {some(twice)}; keep one row of each"
+            f"{_told(len(twice), 'image is', 'images are')} listed more than once: {some(twice)}; keep one row of each"
         )
     return [Problem(text) for text in problems]
 
@@ -278,7 +278,8 @@ def shared_paths(train: ImageTable, other: ImageTable) -> list[Problem]:
     return (
         [
             Problem(
-                f"{count_of(len(both), 'image')} of it {_are(both)} in train too: {some(both)}; keep each in one split"
+                f"{_told(len(both), 'image of it is', 'images of it are')} in train too: "
+                f"{some(both)}; keep each in one split"
             )
         ]
         if both
@@ -292,8 +293,8 @@ def _nested(one: ImageTable, other: ImageTable) -> bool:
     return _within(a, b) or _within(b, a)
 
 
-def _are(things: Sequence[object]) -> str:
-    return "is" if len(things) == 1 else "are"
+def _told(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
 
 
 def some(names: Sequence[str], most: int = SHOWN) -> str:

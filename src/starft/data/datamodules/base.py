@@ -64,6 +64,14 @@ class BaseDataModule(L.LightningDataModule, ABC):
     def test_sets(self) -> tuple[EvalSet, ...]:
         """What ``test_dataloader`` yields, in its order."""
 
+    def take_classes(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
+        """Hear what a checkpoint was trained on, for predictions where the training data are gone.
+
+        Args:
+            class_names: One name a class, in label order.
+            templates: Caption templates of these classes.
+        """
+
     @property
     def predict_sets(self) -> tuple[EvalSet, ...]:
         """What ``predict_dataloader`` yields, in its order."""

@@ -112,12 +112,12 @@ class ImageDataModule(BaseDataModule):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the training source's classes."""
-        return self.source.class_names
+        return (self.new_images or self.source).class_names
 
     @property
     def templates(self) -> tuple[str, ...]:
         """Caption templates of the training source."""
-        return self.source.templates
+        return (self.new_images or self.source).templates
 
     @property
     def val_sets(self) -> tuple[EvalSet, ...]:
@@ -133,6 +133,11 @@ class ImageDataModule(BaseDataModule):
     def predict_sets(self) -> tuple[EvalSet, ...]:
         """The new images, or else the test sets."""
         return self.test_sets if self.new_images is None else (self._eval_set(self._predicted()[0]),)
+
+    def take_classes(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
+        """Hear what a checkpoint was trained on; new images need no training data then."""
+        if self.new_images is not None:
+            self.new_images.of_checkpoint = class_names, templates
 
     def predict_path(self, which: int, index: int) -> str:
         """Return the path of an image that is predicted."""

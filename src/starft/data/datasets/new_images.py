@@ -14,7 +14,8 @@ class NewImages(Source):
     """Images to predict, with the classes of a training source.
 
     Args:
-        path: A folder, or a table (CSV, TSV, Parquet, JSON lines) with a column ``path``.
+        path: A folder, or a table (CSV, TSV, Parquet, JSON lines) whose paths stand in the column of the
+            training table (``path_column``), else ``path``.
         trained: What the model was trained on.
     """
 
@@ -25,16 +26,29 @@ class NewImages(Source):
     def __init__(self, path: Path, trained: Source) -> None:
         super().__init__(path if not is_table(path) else path.parent)
         self.path, self.trained = path, trained
+        self.column: str = getattr(trained, "path_column", "path")
+        self.of_checkpoint: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+        """Class names and templates to take where those of training can't be read."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Those of training."""
-        return self.trained.class_names
+        """Those of training, or else of the checkpoint."""
+        try:
+            return self.trained.class_names
+        except DataError:
+            if self.of_checkpoint is None:
+                raise
+            return self.of_checkpoint[0]
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """Those of training."""
-        return self.trained.templates
+        """Those of training, or else of the checkpoint."""
+        try:
+            return self.trained.templates
+        except DataError:
+            if self.of_checkpoint is None:
+                raise
+            return self.of_checkpoint[1]
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -45,7 +59,7 @@ class NewImages(Source):
         """List them; all labels are 0 and mean nothing."""
         if is_table(self.path):
             file = TableFile(self.path)
-            paths = file.paths(file.read(["path"])["path"], self.root)
+            paths = file.paths(file.read([self.column])[self.column], self.root)
         elif self.path.is_dir():
             paths = list_images(self.path)
         else:
