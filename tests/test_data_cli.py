@@ -48,7 +48,8 @@ def test_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(check(table, "--data.init_args.test_fraction=0", "--data.init_args.val_fraction=0")) == 2
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")]
     assert told == [
-        f"problem: CSV, train: 1 of 43 images is missing below {tmp_path}: gone.jpg; bring them back, or take their rows out.",
+        f"problem: CSV, train: 1 of 43 images is missing below {tmp_path}: gone.jpg; "
+        "bring them back, or take their rows out.",
         f"problem: CSV, train: 1 path leaves {tmp_path}, by .. or a symbolic link: ../x.jpg; "
         "give a root that holds all images.",
         "problem: CSV, train: 1 image is listed more than once: images/000.jpg; keep one row of each.",
@@ -120,6 +121,37 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no.yaml has no data section" in told("check", "--config", str(tmp_path / "no.yaml"))
     assert main(["data", "check", "--help"]) == 0
     assert "--deep" in capsys.readouterr().out
+
+
+def split_table(folder: Path, *splits: str, leak: bool = False) -> Path:
+    """A table with a split column, in which eight images take turns."""
+    header, *rows = write_table(folder, images=8).read_text().splitlines()
+    rows = [f"{row},{splits[number // 4 % len(splits)]}" for number, row in enumerate(rows)]
+    rows += [rows[0].rpartition(",")[0] + f",{splits[-1]}"] if leak else []
+    (folder / "shoes.csv").write_text("\n".join([f"{header},split", *rows]))
+    return folder / "shoes.csv"
+
+
+def test_a_table_without_train_or_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(check(split_table(tmp_path / "a", "val", "test"))) == 2
+    told = capsys.readouterr().out
+    assert "has the splits val and test but no train; name the images" in told
+    assert told.splitlines()[-1].startswith("1 problem (")
+    assert main(check(split_table(tmp_path / "b", "train", "val"))) == 0
+    assert "note: CSV, train: there is no test split of its own" in capsys.readouterr().out
+
+
+def test_values_that_a_run_refuses_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+    for option, sentence in (
+        ("batch_size=0", "batch_size must be at least 1; got 0."),
+        ("test_fraction=1.5", "below 1 together; got 1.5 and 0.1."),
+        ("label_colum=x", "Did you mean label_column"),
+    ):
+        assert main(check(table, f"--data.init_args.{option}")) == 2
+        (told,) = capsys.readouterr().err.splitlines()
+        assert told.startswith("starft: ")
+        assert sentence in told
 
 
 def test_drawn_data_have_nothing_to_check(capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,5 +170,5 @@ def test_bad_data_are_refused_before_the_model_trains(
     assert main(words("fit")) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("starft: CSV, train: ")
-    assert "are missing below" in told
+    assert " missing below " in told
     assert not (tmp_path / "run").exists(), "the folder is given back"

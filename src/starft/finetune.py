@@ -165,8 +165,10 @@ class FinetuneModule(L.LightningModule):
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
-        sets = {"fit": data.val_sets, "validate": data.val_sets, "test": data.test_sets, "predict": data.predict_sets}
-        self.evaluator = Evaluator(sets[stage])
+        if stage in ("fit", "validate"):
+            self.evaluator = Evaluator(data.val_sets)
+        else:  # one alone is asked for: to predict new images, the others needn't be there
+            self.evaluator = Evaluator(data.test_sets if stage == "test" else data.predict_sets)
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
         """Set the training classes and, for the linear head, start it from the zero-shot head.

@@ -213,7 +213,8 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         complain(checked)
     assert str(caught.value) == (
         "Shoes, train: 1 label lies outside of the 2 classes, such as 3 of d.jpg; Shoes, test: 1 image is of one "
-        "class, 'boot'; there must be at least two; Shoes, test: 1 image of it is in train too: a.jpg; keep each in one split; "
+        "class, 'boot'; there must be at least two; Shoes, test: 1 image of it is in train too: a.jpg; "
+        "keep each in one split; "
         "Shoes (far), test: shoes/ is missing."
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lightning.pytorch.trainer.states import TrainerFn
 
 from fakes.own_images import CLASSES, write_folders, write_jpeg, write_table
 from starft.data import CSV, CSVSource, EvalOn, ImageDataModule, ImageFolder, ImageFolderSource
@@ -31,6 +32,28 @@ def own(tmp_path: Path) -> Make:
         return CSV(path, **{"batch_size": 4, "eval_batch_size": 3, "num_workers": 0} | options)
 
     return made
+
+
+def test_fit_refuses_what_test_would(tmp_path: Path) -> None:
+    """An image of train is in test too; fit reads train and val only, but looks at test."""
+    table = write_table(tmp_path)
+    header, *rows = table.read_text().splitlines()
+    lines = [f"{row},{('train', 'train', 'val', 'test')[at // 4 % 4]}" for at, row in enumerate(rows)]
+    table.write_text("\n".join([f"{header},split", *lines, f"{rows[0]},test"]))
+    with pytest.raises(DataError, match=r"CSV, test: 1 image of it is in train too: images/000.jpg"):
+        ready(CSV(table, batch_size=4, num_workers=0))
+    far = EvalOn(CSVSource(table, split_column="", test_fraction=0.9, val_fraction=0), "far")
+    with pytest.raises(DataError, match=r"CSV \(far\), test: .* in train too"):
+        ready(CSV(table, batch_size=4, num_workers=0, evals=[far]))
+
+
+def test_nothing_to_test_names_the_verb(own: Make) -> None:
+    with pytest.raises(ConfigError, match="There is nothing to test: CSV"):
+        ready(own(test_fraction=0.0), TrainerFn.TESTING)
+
+
+def test_own_data_take_partial_eval_sets(own: Make) -> None:
+    assert own(allow_partial=True).allow_partial
 
 
 def test_what_a_table_becomes(own: Make) -> None:
