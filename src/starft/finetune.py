@@ -156,8 +156,10 @@ class FinetuneModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take class names, templates and eval sets from the DataModule; make the linear head."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, FinetuneData):
+        data: FinetuneData = self.trainer.datamodule  # type: ignore[attr-defined]
+        # `isinstance` would ask for every set, and to predict new images the training data needn't be there
+        told = ("class_names", "templates", "val_sets", "test_sets", "predict_sets")
+        if not all(hasattr(type(data), name) or name in vars(data) for name in told):
             raise ConfigError(
                 f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
                 "give the trainer a DataModule of starft.data."
