@@ -66,7 +66,7 @@ def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(check(table, "--deep", "--workers=0")) == 2
     told = capsys.readouterr().out
-    assert re.search(r"^problem: CSV, (train|val|test): 1 images can't be read: ", told, re.MULTILINE)
+    assert re.search(r"^problem: CSV, (train|val|test): 1 image can't be read: ", told, re.MULTILINE)
     assert f"{tmp_path}/images/005.jpg (it is empty (0 bytes))" in told
     assert "pictures are in train too: " in told
     assert told.splitlines()[-1] == "3 problems (every image decoded)."

@@ -243,11 +243,11 @@ def test_deep(workers: int, tmp_path: Path) -> None:
     assert sum(done) == 6
     look_deep(checked, train, decoded)
     assert [(p.text, p.stops) for p in checked[0].problems] == [
-        (f"1 pictures are there more than once: {tmp_path}/a.jpg = {tmp_path}/c.jpg", False)
+        (f"1 picture is there more than once: {tmp_path}/a.jpg = {tmp_path}/c.jpg", False)
     ]
     cut, shared = checked[1].problems
-    assert cut.text.startswith(f"1 images can't be read: {tmp_path}/t/cut.jpg (")
+    assert cut.text.startswith(f"1 image can't be read: {tmp_path}/t/cut.jpg (")
     assert (shared.text, shared.stops) == (
-        f"1 pictures are in train too: {tmp_path}/t/x.jpg = {tmp_path}/b.jpg",
+        f"1 picture is in train too: {tmp_path}/t/x.jpg = {tmp_path}/b.jpg; keep each in one split",
         True,
     )

@@ -117,7 +117,7 @@ def _counted(found: Checked, allow_partial: bool) -> Iterable[Problem]:
     elif found.published is not None and found.images != found.published:
         yield Problem(
             f"{found.images:,} images where {found.published:,} are published: the copy is truncated or of another "
-            "version; get it again, or set data.init_args.allow_partial to true",
+            "version; get it again" + ("" if allow_partial else ", or set data.init_args.allow_partial to true"),
             stops=not allow_partial,
         )
 
@@ -130,13 +130,15 @@ def _labels(found: Checked, table: ImageTable, described: EvalSet) -> Iterable[P
     if len(outside):
         at = int(outside[0])
         yield Problem(
-            f"{_told(len(outside), 'label lies', 'labels lie')} outside of the {known} classes, "
+            f"{told_of(len(outside), 'label lies', 'labels lie')} outside of the {known} classes, "
             f"such as {table.labels[at]} of {table.paths[at]}"
         )
     if len(seen) == 1 and len(table):
         label = int(seen[0])
         who = repr(described.class_names[label]) if label < len(described.class_names) else str(label)
-        yield Problem(f"{_told(len(table), 'image is', 'images are')} of one class, {who}; there must be at least two")
+        yield Problem(
+            f"{told_of(len(table), 'image is', 'images are')} of one class, {who}; there must be at least two"
+        )
     elif found.split == "train" and 0 < len(seen) < known and not len(outside):
         without = [described.class_names[label] for label in sorted({*range(known)} - {*seen.tolist()})]
         yield Problem(f"{len(without)} of {known} classes have no images: {some(without)}", stops=False)
@@ -175,20 +177,20 @@ def path_problems(table: ImageTable) -> list[Problem]:
         )
     elif missing:
         problems.append(
-            f"{len(missing)} of {_told(len(table), 'image', 'images')} {'is' if len(missing) == 1 else 'are'} "
+            f"{len(missing)} of {told_of(len(table), 'image', 'images')} {'is' if len(missing) == 1 else 'are'} "
             f"missing below {table.root}: {some(missing)}; "
             "bring them back, or take their rows out"
         )
     if outside:
         problems.append(
-            f"{_told(len(outside), 'path leaves', 'paths leave')} {table.root}, "
+            f"{told_of(len(outside), 'path leaves', 'paths leave')} {table.root}, "
             f"by .. or a symbolic link: {some(outside)}; "
             "give a root that holds all images"
         )
     if len(set(table.paths)) < len(table):
         twice = [path for path, count in Counter(table.paths).items() if count > 1]
         problems.append(
-            f"{_told(len(twice), 'image is', 'images are')} listed more than once: {some(twice)}; keep one row of each"
+            f"{told_of(len(twice), 'image is', 'images are')} listed more than once: {some(twice)}; keep one row of each"
         )
     return [Problem(text) for text in problems]
 
@@ -278,7 +280,7 @@ def shared_paths(train: ImageTable, other: ImageTable) -> list[Problem]:
     return (
         [
             Problem(
-                f"{_told(len(both), 'image of it is', 'images of it are')} in train too: "
+                f"{told_of(len(both), 'image of it is', 'images of it are')} in train too: "
                 f"{some(both)}; keep each in one split"
             )
         ]
@@ -293,7 +295,8 @@ def _nested(one: ImageTable, other: ImageTable) -> bool:
     return _within(a, b) or _within(b, a)
 
 
-def _told(count: int, one: str, more: str) -> str:
+def told_of(count: int, one: str, more: str) -> str:
+    """Return a count with its words, those for one or those for more."""
     return f"{count} {one if count == 1 else more}"
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import Checked, Problem, some
+from starft.data.check import Checked, Problem, some, told_of
 from starft.data.images import BadImageError, read_image
 from starft.data.table import ImageTable
 
@@ -91,17 +91,33 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
         paths = files(one.table)
         bad = [f"{path} ({decoded[path].why})" for path in paths if decoded[path].why is not None]
         if bad:
-            one.problems.append(Problem(f"{len(bad)} images can't be read: {some(bad, 20)}"))
+            one.problems.append(
+                Problem(
+                    f"{told_of(len(bad), 'image', 'images')} can't be read: {some(bad, 20)}; mend or remove "
+                    f"{'it' if len(bad) == 1 else 'them'}, or set data.init_args.on_bad_image to skip"
+                )
+            )
         stops = not one.as_published  # what the makers published is as it is
         if one.split != "train" and one.scored:
             good = {path: decoded[path].digest for path in paths if decoded[path].why is None}
             both = [f"{path} = {trained[d]}" for path, d in good.items() if d in trained and trained[d] != path]
             if both:
-                one.problems.append(Problem(f"{len(both)} pictures are in train too: {some(both, 20)}", stops))
+                one.problems.append(
+                    Problem(
+                        f"{told_of(len(both), 'picture is', 'pictures are')} in train too: {some(both, 20)}; "
+                        "keep each in one split",
+                        stops,
+                    )
+                )
         alike: dict[bytes, list[str]] = defaultdict(list)
         for path in dict.fromkeys(paths):
             if decoded[path].why is None:
                 alike[decoded[path].digest].append(path)
         twice = [" = ".join(same) for same in alike.values() if len(same) > 1]
         if twice:
-            one.problems.append(Problem(f"{len(twice)} pictures are there more than once: {some(twice)}", stops=False))
+            one.problems.append(
+                Problem(
+                    f"{told_of(len(twice), 'picture is', 'pictures are')} there more than once: {some(twice)}",
+                    stops=False,
+                )
+            )

@@ -5,6 +5,9 @@ from typing import Protocol
 
 from rich.table import Table
 
+SHOWN = 20
+"""How many groups are listed."""
+
 
 class Found(Protocol):
     """What was found of one split."""
@@ -76,8 +79,10 @@ def data_tables(found: Sequence[Found]) -> list[Table]:
     for one in grouped:
         groups.add_column(one.split if one.name == one.split else f"{one.name} {one.split}", justify="right")
     cells = [{name: _count(count, expected) for name, count, expected in one.groups} for one in grouped]
-    for name in names:
+    for name in names[:SHOWN]:
         groups.add_row(name, *(column.get(name, "–") for column in cells))
+    if len(names) > SHOWN:
+        groups.add_row(f"... and {len(names) - SHOWN} more", *("" for _ in cells))
     return [table, groups]
 
 
