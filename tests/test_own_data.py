@@ -70,9 +70,16 @@ def rows(run: Path) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words("fit")) == 0
+    said = capsys.readouterr()
+    run = tmp_path / "run"
+    assert said.out.splitlines()[-1] == (
+        f"Next: starft test --config {run}/config.yaml --ckpt_path {run}/checkpoints/last.ckpt"
+    )
+    assert "Note: The warm-up is 10 steps, the run 4: the learning rate never reaches its peak;" in said.err
     last = f"--ckpt_path={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
     assert main(words("test", last)) == 0
     told = capsys.readouterr().out
+    assert "Test metric" not in told, "Lightning's table says the same once more"
     names = [f"{label}, {place}" for label in CLASSES for place in PLACES]
     assert all(name in told for name in [*names, "worst group", "95 % interval"])
     found = json.loads((tmp_path / "run" / "results.json").read_text())["eval_sets"]["id"]
@@ -83,6 +90,11 @@ def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.Capture
     for number in range(5):
         write_jpeg(new / "in" / f"{number}.jpg", number)
     assert main(words("predict", last, f"--data.init_args.predict={new}")) == 0
+    said = capsys.readouterr()
+    assert f"Predictions: {run}/predictions.csv (5 images)" in said.out.splitlines()
+    assert "No --ckpt_path" not in said.err
+    assert main(words("predict", f"--data.init_args.predict={new}", run="untrained")) == 0
+    assert "Note: No --ckpt_path is given: the pre-trained model predicts." in capsys.readouterr().err.splitlines()
     predicted = rows(tmp_path / "run")
     assert [row["path"] for row in predicted] == [f"{new}/in/{number}.jpg" for number in range(5)]
     assert all(row["class_name"] in CLASSES and 0.5 <= float(row["probability"]) <= 1 for row in predicted)

@@ -197,7 +197,7 @@ class FinetuneModule(L.LightningModule):
         loader: Any = trainer.train_dataloader
         size, batch = len(loader.dataset), (loader.batch_size or 1) * trainer.world_size
         for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
-            print(f"starft: {note}", file=sys.stderr)
+            print(f"Note: {note}", file=sys.stderr)
 
     def _start_from_probe(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -308,7 +308,8 @@ class FinetuneModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log every metric of every eval set under ``val/``."""
-        self.log_dict({f"val/{name}": value for name, value in self._evaluator().compute().items()})
+        for name, value in self._evaluator().compute().items():
+            self.log(f"val/{name}", value, prog_bar=name.endswith("/acc"))
 
     def on_test_epoch_start(self) -> None:
         """Make the heads anew from the weights as they are."""
