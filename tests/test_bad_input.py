@@ -494,3 +494,10 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@pytest.mark.parametrize("verb", ["fit", "test", "predict"])
+def test_no_config_is_told(refused: Refused, verb: str) -> None:
+    assert refused([verb]) == (
+        "starft: No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml."
+    )

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 
 from starft import optim
 from starft.errors import ConfigError
-from starft.optim import parameter_groups, warmup_cosine
+from starft.optim import parameter_groups, plan_notes, warmup_cosine
 
 TRAJECTORY = Path(__file__).parent / "golden" / "trajectory.npz"
 
@@ -130,3 +131,19 @@ def test_examples_in_the_docstrings() -> None:
     result = doctest.testmod(optim)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        ((3, 12, 120, 30), []),
+        ((6, 12, 109, 10), []),
+        ((50, 10, 140, 128), ["warm-up is 50 steps, the run 10: .*never reaches its peak"]),
+        ((7, 12, 120, 30), ["7 of the run's 12 steps, more than half"]),
+        ((0, 1, 145, 128), ["leaves out 17 of the 145 training images"]),
+    ],
+)
+def test_a_run_too_short_is_told(plan: tuple[int, int, int, int], told: list[str]) -> None:
+    notes = plan_notes(*plan)
+    assert len(notes) == len(told)
+    assert all(re.search(*pair) for pair in zip(told, notes, strict=True))

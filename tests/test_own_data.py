@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,9 +70,16 @@ def rows(run: Path) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words("fit")) == 0
+    said = capsys.readouterr()
+    run = tmp_path / "run"
+    assert said.out.splitlines()[-1] == (
+        f"Next: starft test --config {run}/config.yaml --ckpt_path {run}/checkpoints/last.ckpt"
+    )
+    assert "Note: The warm-up is 10 steps, the run 4: the learning rate never reaches its peak;" in said.err
     last = f"--ckpt_path={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
     assert main(words("test", last)) == 0
     told = capsys.readouterr().out
+    assert "Test metric" not in told, "Lightning's table says the same once more"
     names = [f"{label}, {place}" for label in CLASSES for place in PLACES]
     assert all(name in told for name in [*names, "worst group", "95 % interval"])
     found = json.loads((tmp_path / "run" / "results.json").read_text())["eval_sets"]["id"]
@@ -79,6 +90,11 @@ def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.Capture
     for number in range(5):
         write_jpeg(new / "in" / f"{number}.jpg", number)
     assert main(words("predict", last, f"--data.init_args.predict={new}")) == 0
+    said = capsys.readouterr()
+    assert f"Predictions: {run}/predictions.csv (5 images)" in said.out.splitlines()
+    assert "No --ckpt_path" not in said.err
+    assert main(words("predict", f"--data.init_args.predict={new}", run="untrained")) == 0
+    assert "Note: No --ckpt_path is given: the pre-trained model predicts." in capsys.readouterr().err.splitlines()
     predicted = rows(tmp_path / "run")
     assert [row["path"] for row in predicted] == [f"{new}/in/{number}.jpg" for number in range(5)]
     assert all(row["class_name"] in CLASSES and 0.5 <= float(row["probability"]) <= 1 for row in predicted)
@@ -155,6 +171,36 @@ def test_augmented_training_is_the_same_with_workers_and_after_a_stop(words: Wor
     whole, parts = (torch.load(last[run], weights_only=True) for run in ("whole", "parts"))
     assert whole["global_step"] == parts["global_step"] == 8
     assert all(torch.equal(value, parts["state_dict"][key]) for key, value in whole["state_dict"].items())
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_processes_of_a_run_stops_it_safely(words: Words, tmp_path: Path) -> None:
+    """As a terminal, ``timeout`` and schedulers send it: to the workers too."""
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIGS.parents[1] / "src")}
+    command = words("fit", "--checkpoint.every_n_train_steps=1", workers=2, epochs=500)
+    with subprocess.Popen(
+        [sys.executable, "-m", "starft", *command],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGTERM)
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 143, told
+    assert "Traceback" not in told
+    reached = torch.load(last, weights_only=True)["global_step"]
+    assert told.splitlines()[-1].startswith(f"starft: Stopped after step {reached};")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no worker is left
 
 
 @pytest.mark.slow

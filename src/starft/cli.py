@@ -1,5 +1,6 @@
 """``starft fit | validate | test | predict``: LightningCLI around `FinetuneModule` and any DataModule."""
 
+import csv
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,12 @@ from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
 from starft.reporting.summary import print_results
 from starft.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
     LOGS,
     POOL,
+    BestCheckpoint,
     StopSafely,
     check_writable,
     checkpoint_callbacks,
@@ -41,6 +46,11 @@ DEFAULT_FOLDER = "runs/latest"
 
 # Lightning advertises other products once a run.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
+
+# It tells of its default for reading checkpoints, which isn't what reads ours.
+logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").addFilter(
+    lambda record: "`weights_only` was not set" not in record.getMessage()
+)
 
 
 class StarftCLI(LightningCLI):
@@ -76,6 +86,10 @@ class StarftCLI(LightningCLI):
         """Parse; what can't be used is told in one sentence, with the nearest key there is."""
         words = [str(word) for word in args] if isinstance(args, list) else []
         check_config_files(words)
+        if not any("help" in word or "print_config" in word or word == "-h" for word in words) and not any(
+            re.match(r"-c$|--config\b|--data(=|$|\.class_path)", word) for word in words[1:]
+        ):
+            raise ConfigError("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
@@ -128,6 +142,9 @@ class StarftCLI(LightningCLI):
             raise ConfigError(f"seed_everything can't be used: {error}.") from error
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand != "fit" and self._get(self.config, "ckpt_path") is None and self.trainer.is_global_zero:
+            doing = "predicts" if subcommand == "predict" else "is scored"
+            print(f"Note: No --ckpt_path is given: the pre-trained model {doing}.", file=sys.stderr)
         with self._leaving_no_trace():
             super()._run_subcommand(subcommand)
 
@@ -178,6 +195,30 @@ class StarftCLI(LightningCLI):
         config = self.config.get(str(self.subcommand), self.config)
         return str(self._parser(self.subcommand).dump(config, skip_none=False, skip_link_targets=False))
 
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Leave the table of a test to us: Lightning's would say the same without groups."""
+        ours = {"verbose": False} if subcommand == "test" and not self._is_trial else {}
+        return super()._prepare_subcommand_kwargs(subcommand) | ours
+
+    def after_fit(self) -> None:
+        """Tell the best validation value, where its checkpoint is, and how to test it."""
+        if self._is_trial or not self.trainer.is_global_zero:
+            return
+        checkpoint = self.folder / CHECKPOINTS / LAST
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
+                checkpoint = self.folder / CHECKPOINTS / "best.ckpt"
+                print(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
+        print(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
+
+    def after_predict(self) -> None:
+        """Tell where the predictions are."""
+        path = self.folder / PredictionWriter.FILE
+        if not self._is_trial and self.trainer.is_global_zero and path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                count = sum(1 for _ in csv.reader(file)) - 1
+            print(f"Predictions: {path} ({count:,} images)")
+
     def after_test(self) -> None:
         """Write results.json and print what is in it."""
         if self.trainer.is_global_zero and not self._is_trial:
@@ -225,6 +266,13 @@ def main(words: Sequence[str]) -> StarftCLI:
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         # The summary's estimate of megabytes is all that bf16 changes.
         warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
+        # Lightning's own use of what torch deprecates.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        # A checkpoint may be continued into a new folder, or tested without the callbacks of its training.
+        warnings.filterwarnings("ignore", message="The dirpath has changed from")
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
+        # Drawn and small data need no worker processes, and who has more sets num_workers.
+        warnings.filterwarnings("ignore", message="The '.*dataloader' does not have many workers")
         # Lightning suspects a mistake where words are handed over in a process that has words of its own.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
         return StarftCLI(

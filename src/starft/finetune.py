@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
@@ -28,7 +29,7 @@ from starft.context import Progress, StepContext
 from starft.errors import ConfigError, WeightsError
 from starft.evaluation import Evaluator
 from starft.losses import Contrastive, CrossEntropy, Term
-from starft.optim import parameter_groups, warmup_cosine
+from starft.optim import parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, fit_probe, rows_of
 from starft.teachers import Teacher
@@ -192,6 +193,16 @@ class FinetuneModule(L.LightningModule):
         if self.head_start == "probe" and self.trainer.ckpt_path is None:
             self._start_from_probe()
 
+    def on_train_start(self) -> None:
+        """Tell of a run too short to learn much: a warm-up that fills it, images that no epoch holds."""
+        trainer = self.trainer
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        loader: Any = trainer.train_dataloader
+        size, batch = len(loader.dataset), (loader.batch_size or 1) * trainer.world_size
+        for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
+            print(f"Note: {note}", file=sys.stderr)
+
     def _start_from_probe(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         chosen_on = [at for at, one in enumerate(data.val_sets) if one.class_names == self.class_names and not one.ood]
@@ -301,7 +312,8 @@ class FinetuneModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log every metric of every eval set under ``val/``."""
-        self.log_dict({f"val/{name}": value for name, value in self._evaluator().compute().items()})
+        for name, value in self._evaluator().compute().items():
+            self.log(f"val/{name}", value, prog_bar=name.endswith("/acc"))
 
     def on_test_epoch_start(self) -> None:
         """Make the heads anew from the weights as they are."""

@@ -44,6 +44,33 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def plan_notes(warmup_steps: int, total_steps: int, images: int, batch_size: int) -> list[str]:
+    """Return what a person should know of a run's length before it starts, a sentence each; nothing where all is well.
+
+    Args:
+        warmup_steps: Length of the warm-up.
+        total_steps: Length of the run, warm-up included.
+        images: Training images.
+        batch_size: Images a step, on all devices.
+    """
+    notes: list[str] = []
+    do = "lower model.warmup_steps or the batch size, or train longer."
+    if warmup_steps > total_steps:
+        notes.append(
+            f"The warm-up is {warmup_steps} steps, the run {total_steps}: the learning rate "
+            f"never reaches its peak; {do}"
+        )
+    elif 2 * warmup_steps > total_steps:
+        notes.append(f"The warm-up is {warmup_steps} of the run's {total_steps} steps, more than half; {do}")
+    left = images % batch_size
+    if 10 * left > images:
+        notes.append(
+            f"Each epoch leaves out {left} of the {images} training images, as only whole batches of {batch_size} are "
+            "trained on (others each time); a smaller batch size leaves out fewer."
+        )
+    return notes
+
+
 def parameter_groups(model: nn.Module, weight_decay: float, decay_one_dimensional: bool = True) -> list[dict[str, Any]]:
     """Return the trainable parameters of a model as groups for a ``torch.optim`` optimizer.
 

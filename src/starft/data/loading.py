@@ -1,5 +1,8 @@
 """Training loaders whose order depends on (seed, epoch) alone and that can be taken up in the middle of an epoch."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -49,6 +52,27 @@ class TurnSampler(ShuffledSampler):
         return (Turn(self.epoch, position) for position in super().__iter__())
 
 
+def deaf_to_stops(worker: int) -> None:
+    """Make a worker process deaf to Ctrl-C and SIGTERM that weren't sent by its parent; a ``worker_init_fn``.
+
+    A terminal, ``timeout`` and a cluster's scheduler send them to all processes of a run. The main process needs its
+    workers to finish the step, and ends them itself; torch's workers also end where their parent is gone.
+
+    Args:
+        worker: Its number.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # elsewhere nobody tells who sent it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
+
+
 class ResumableLoader(DataLoader[Any]):
     """A DataLoader over a `ShuffledSampler` that goes on where a checkpoint was written.
 
@@ -81,6 +105,7 @@ class ResumableLoader(DataLoader[Any]):
             drop_last=True,
             persistent_workers=num_workers > 0,
             collate_fn=collate_fn,
+            worker_init_fn=deaf_to_stops,
             pin_memory=torch.cuda.is_available(),
         )
         self._receive = receive

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.loading import ResumableLoader, ShuffledSampler
+from starft.data.loading import ResumableLoader, ShuffledSampler, deaf_to_stops
 from starft.errors import ConfigError
 from starft.types import EvalSet, ImagePreprocessing
 
@@ -137,4 +137,6 @@ class BaseDataModule(L.LightningDataModule, ABC):
         return self.test_dataloader()
 
     def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        return DataLoader(dataset, batch_size=self.eval_batch_size, num_workers=self.num_workers)
+        return DataLoader(
+            dataset, batch_size=self.eval_batch_size, num_workers=self.num_workers, worker_init_fn=deaf_to_stops
+        )

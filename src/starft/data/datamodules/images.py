@@ -17,7 +17,7 @@ from starft.data.check import Checked, Problem, check_split, complain, shared_pa
 from starft.data.datamodules.base import BaseDataModule
 from starft.data.datasets.new_images import NewImages
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
-from starft.data.loading import ResumableLoader, TurnSampler
+from starft.data.loading import ResumableLoader, TurnSampler, deaf_to_stops
 from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
 from starft.data.transforms import Augmentation, eval_transform, train_transform
@@ -296,6 +296,7 @@ class ImageDataModule(BaseDataModule):
             num_workers=self.num_workers,
             collate_fn=gathered,
             persistent_workers=keep and self.num_workers > 0,
+            worker_init_fn=deaf_to_stops,
             pin_memory=torch.cuda.is_available(),
         )
 
