@@ -498,6 +498,4 @@ def _umask() -> int:
 
 @pytest.mark.parametrize("verb", ["fit", "test", "predict"])
 def test_no_config_is_told(refused: Refused, verb: str) -> None:
-    assert refused([verb]) == (
-        "starft: No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml."
-    )
+    assert refused([verb]) == ("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")

@@ -351,3 +351,23 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_a_tokenizer_out_of_reach(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_clip, "get_tokenizer", gone)
     assert "Temporary failure in name resolution" in sentence(WeightsError, config, None)
+
+
+def test_weights_that_dont_fit_are_told_by_key(config: Path, tmp_path: Path) -> None:
+    weights = state(build_clip(str(config), None))
+    path = tmp_path / "mine.pt"
+    torch.save(weights | {"token_embedding.weight": torch.zeros(5, 8)}, path)
+    told = sentence(WeightsError, config, path)
+    assert "token_embedding.weight is [5, 8] in the file and [49408, 8] in the model" in told
+    torch.save({key: value for key, value in weights.items() if key != "text_projection"}, path)
+    assert "missing key text_projection;" in sentence(WeightsError, config, path)
+    path.write_bytes(b"\x00garbage" * 100)
+    assert sentence(WeightsError, config, path).endswith(
+        "it isn't a weight file that can be read safely; give safetensors or a state dict."
+    )
+
+
+def test_sizes_of_a_model_config_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "impossible.json"
+    path.write_text(json.dumps(TINY | {"vision_cfg": {"image_size": -3}}), encoding="utf-8")
+    assert "has vision_cfg.image_size -3; it must be at least 1." in sentence(ConfigError, path, None)

@@ -177,7 +177,7 @@ def test_a_folder_brings_config_weights_and_tokenizer(tmp_path: Path) -> None:
 
 def test_near_paths_are_told(tmp_path: Path) -> None:
     config = write(tmp_path / "models", "vit")
-    near = f"Did you mean {config.name}?"
+    near = f"Did you mean {config}?"
     assert near in sentence(ConfigError, str(config.with_name(config.name.replace("vit", "vti"))))
     (tmp_path / "models" / "weights.pt").write_bytes(b"")
     assert "Did you mean weights.pt?" in sentence(ConfigError, str(config), str(tmp_path / "models" / "weihgts.pt"))
@@ -188,7 +188,7 @@ def test_near_paths_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "has no readable open_clip_config.json: [Errno 2] No such file or directory"),
+        (None, "has no readable open_clip_config.json: No such file or directory"),
         ("{", "has no readable open_clip_config.json: Expecting property name"),
         ("[]", "must hold model_cfg with embed_dim, vision_cfg, text_cfg; it lacks embed_dim, vision_cfg, text_cfg."),
         ('{"model_cfg": {"embed_dim": 8, "vision_cfg": {}}}', "it lacks text_cfg."),

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import pickle
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,7 +146,20 @@ def _load(model: nn.Module, path: Path) -> None:
     try:
         load_checkpoint(model, str(path), strict=True, weights_only=True)
     except Exception as error:  # safetensors, pickle, zip and size errors share no base
-        raise WeightsError(f"The weights {path} don't load into this model: {why(error)}.") from error
+        raise WeightsError(f"The weights {path} don't load into this model: {_unfit(error)}.") from error
+
+
+def _unfit(error: Exception) -> str:
+    """Return what is wrong with a weight file: the first key that doesn't fit, or that it is no such file."""
+    told = str(error)
+    if isinstance(error, pickle.UnpicklingError):
+        return "it isn't a weight file that can be read safely; give safetensors or a state dict"
+    shapes = r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)"
+    if match := re.search(shapes, told):
+        return f"{match[1]} is {match[2]} in the file and {match[3]} in the model; is it another model's?"
+    if match := re.search(r"(Missing|Unexpected) key\(s\) in state_dict: \"([^\"]+)\"", told):
+        return f"{match[1].lower()} key {match[2]}; is it another model's?"
+    return why(error)
 
 
 def _holds_code(path: Path) -> bool:

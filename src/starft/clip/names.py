@@ -1,6 +1,7 @@
 """Which names of models there are, and what is wrong with those that aren't."""
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ MINI_MODEL = "starft-mini"
 MINI_FOLDER = PACKAGE / "mini"
 SCHEMAS = (HUB, LOCAL)
 FOLDER_CONFIG = "open_clip_config.json"
+SIZES = ("image_size", "patch_size", "width", "layers", "head_width", "context_length", "vocab_size")
+"""What must be at least 1 in the two parts."""
 PARTS = ("embed_dim", "vision_cfg", "text_cfg")
 
 
@@ -63,7 +66,8 @@ def near_paths(path: Path) -> str:
     """
     if path.exists() or not path.parent.is_dir():
         return ""
-    return did_you_mean(path.name, (beside.name for beside in path.parent.iterdir()))
+    near = get_close_matches(path.name, [beside.name for beside in path.parent.iterdir()], cutoff=0.5)
+    return f" Did you mean {' or '.join(str(path.parent / name) for name in near)}?" if near else ""
 
 
 def _register_file(model_name: str) -> str:
@@ -71,7 +75,7 @@ def _register_file(model_name: str) -> str:
     try:
         keys = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"The model config {model_name} can't be read: {error}.{near_paths(path)}") from error
+        raise ConfigError(f"The model config {model_name} can't be read: {_why(error)}.{near_paths(path)}") from error
     held: dict[str, Any] = keys if isinstance(keys, dict) else {}
     if "model_cfg" in held:
         raise ConfigError(
@@ -81,6 +85,11 @@ def _register_file(model_name: str) -> str:
     missing = [key for key in PARTS if key not in held]
     if missing:
         raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see those of open_clip.")
+    for part in ("vision_cfg", "text_cfg"):
+        sizes = held[part] if isinstance(held[part], dict) else {}
+        for key, value in sizes.items():
+            if key in SIZES and any(isinstance(one, int) and one < 1 for one in _listed(value)):
+                raise ConfigError(f"The model config {model_name} has {part}.{key} {value}; it must be at least 1.")
     known = open_clip.get_model_config(path.stem)
     if known is not None and known != keys:
         raise ConfigError(
@@ -92,6 +101,14 @@ def _register_file(model_name: str) -> str:
     return path.stem
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise WeightsError(f"The model folder {folder} doesn't exist; check its path.{near_paths(folder)}")
@@ -99,7 +116,7 @@ def _check_folder(folder: Path) -> None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"The model folder {folder} has no readable {FOLDER_CONFIG}: {error}.") from error
+        raise WeightsError(f"The model folder {folder} has no readable {FOLDER_CONFIG}: {_why(error)}.") from error
     held = config.get("model_cfg") if isinstance(config, dict) else None
     missing = [key for key in PARTS if not isinstance(held, dict) or key not in held]
     if missing:
