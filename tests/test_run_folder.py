@@ -113,7 +113,9 @@ def test_last_and_best_checkpoints_are_kept_by_name(tmp_path: Path) -> None:
     alone = checkpoint_callbacks(tmp_path, None, "max", None)
     assert [callback.filename for callback in alone] == ["last"]
     all_three = checkpoint_callbacks(tmp_path, "val/id/acc", "min", 5)
-    assert [callback.filename for callback in all_three] == ["last", "last", "best"]
-    assert [callback.monitor for callback in all_three] == [None, None, "val/id/acc"]
-    assert all_three[2].mode == "min"
+    assert [callback.filename for callback in all_three] == ["best", "last", "last"], (
+        "last.ckpt knows the best of its epoch"
+    )
+    assert [callback.monitor for callback in all_three] == ["val/id/acc", None, None]
+    assert all_three[0].mode == "min"
     assert {Path(callback.dirpath) for callback in all_three} == {tmp_path / "checkpoints"}

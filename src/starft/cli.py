@@ -2,6 +2,8 @@
 
 import csv
 import logging
+import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

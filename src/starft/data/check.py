@@ -190,7 +190,8 @@ def path_problems(table: ImageTable) -> list[Problem]:
     if len(set(table.paths)) < len(table):
         twice = [path for path, count in Counter(table.paths).items() if count > 1]
         problems.append(
-            f"{told_of(len(twice), 'image is', 'images are')} listed more than once: {some(twice)}; keep one row of each"
+            f"{told_of(len(twice), 'image is', 'images are')} listed more than once: {some(twice)}; "
+            "keep one row of each"
         )
     return [Problem(text) for text in problems]
 
