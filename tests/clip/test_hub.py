@@ -180,9 +180,11 @@ def test_near_paths_are_told(tmp_path: Path) -> None:
     near = f"Did you mean {config}?"
     assert near in sentence(ConfigError, str(config.with_name(config.name.replace("vit", "vti"))))
     (tmp_path / "models" / "weights.pt").write_bytes(b"")
-    assert "Did you mean weights.pt?" in sentence(ConfigError, str(config), str(tmp_path / "models" / "weihgts.pt"))
+    weights = tmp_path / "models" / "weights.pt"
+    assert f"Did you mean {weights}?" in sentence(ConfigError, str(config), str(weights.with_name("weihgts.pt")))
     text = sentence(WeightsError, f"local-dir:{tmp_path / 'modles'}")
-    assert text == f"The model folder {tmp_path / 'modles'} doesn't exist; check its path. Did you mean models?"
+    told = f"The model folder {tmp_path / 'modles'} doesn't exist; check its path."
+    assert text == f"{told} Did you mean {tmp_path / 'models'}?"
 
 
 @pytest.mark.parametrize(
