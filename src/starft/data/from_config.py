@@ -39,6 +39,10 @@ def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) ->
     except (ArgumentError, TypeError, ValueError) as error:
         if isinstance(error, StarftError):
             raise
-        raise refusal(error) from error
+        told = str(refusal(error))
+        parser_says = told.removeprefix("data: ")  # the parser knows the section, not the file
+        raise ConfigError(
+            f"The data section of {where} can't be used: {parser_says}" if parser_says != told else told
+        ) from error
     assert isinstance(data, BaseDataModule)
     return data
