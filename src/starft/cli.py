@@ -37,10 +37,10 @@ from starft.run_folder import (
     POOL,
     BestCheckpoint,
     StopSafely,
+    Traces,
     check_writable,
     checkpoint_callbacks,
     claim,
-    release,
     save_config,
 )
 
@@ -58,8 +58,8 @@ logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").a
 class StarftCLI(LightningCLI):
     """LightningCLI with run folders that are never overwritten, and errors that come before long work."""
 
-    _fresh = False
-    """Whether this run made its folder or found it empty."""
+    _traces: Traces | None = None
+    """What this run has left so far."""
 
     _facts: CheckpointFacts | None = None
     """What the checkpoint that was given says of itself."""
@@ -120,8 +120,9 @@ class StarftCLI(LightningCLI):
             self._facts = check_checkpoint(checkpoint)
         if self._is_trial:
             return
+        traces = Traces(self.folder)
         if self.subcommand == "fit":
-            self._fresh = claim(self.folder, checkpoint)
+            claim(self.folder, checkpoint)
         else:
             output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
             if output is not None and (self.folder / output).exists():
@@ -129,6 +130,7 @@ class StarftCLI(LightningCLI):
                     f"{self.folder / output} exists already; move it away or give another --trainer.default_root_dir."
                 )
             check_writable(self.folder)
+        self._traces = traces
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; a value that one of them refuses is a person's mistake."""
@@ -158,8 +160,8 @@ class StarftCLI(LightningCLI):
             yield
         except expected as error:
             trainer = getattr(self, "trainer", None)
-            if self._fresh and (trainer is None or trainer.global_step == 0):
-                release(self.folder)
+            if self._traces is not None and (trainer is None or trainer.global_step == 0):
+                self._traces.remove()
             if isinstance(error, StarftError):
                 raise
             raise refusal(error) from error
