@@ -145,7 +145,7 @@ def test_class_names_and_captions_are_found(tmp_path: Path) -> None:
     found = check_split(source, "id", "train", lambda: source.table("train"))
     assert (found.class_names, found.templates) == (("boot", "sandal"), ("a {}.",))
     source.names = ("0", "1")
-    number = "the classes are bare numbers, in captions such as \"a 0.\"; give their names as class_names"
+    number = 'the classes are bare numbers, in captions such as "a 0."; give their names as class_names'
     assert problems(source) == [(number, False)]
     source.numbers = {"train": Published(4)}
     assert problems(source) == [], "a published set is as it is"

@@ -80,7 +80,9 @@ def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 image of .*one in no class folder, such as train/loose\.jpg; move"):
         _ = ImageFolderSource(tmp_path / "one").splits
     write_folders(tmp_path / "two", {"train": 1})
-    with pytest.raises(DataError, match=r"2 images of .*two in no class folder in an attribute folder.* attribute_level to false"):
+    with pytest.raises(
+        DataError, match=r"2 images of .*two in no class folder in an attribute folder.* attribute_level to false"
+    ):
         _ = ImageFolderSource(tmp_path / "two", attribute_level=True).splits
     with pytest.raises(ConfigError, match=r"class_names has 3 names, and .*two has 2 class folders"):
         _ = ImageFolderSource(tmp_path / "two", class_names=["a", "b", "c"]).splits
@@ -116,4 +118,6 @@ def test_folders_without_train(tmp_path: Path) -> None:
     (found, *_) = data.check("fit")
     (problem,) = found.problems
     assert problem.stops
-    assert problem.text.startswith(f"ImageFolder at {tmp_path} has the splits val and test but no train; name the images")
+    assert problem.text.startswith(
+        f"ImageFolder at {tmp_path} has the splits val and test but no train; name the images"
+    )

@@ -160,7 +160,7 @@ def _groups(found: Checked, table: ImageTable, described: EvalSet, published: di
     counts = np.bincount(table.groups, minlength=len(names)).tolist()
     found.groups = [(name, count, published.get(name)) for name, count in zip(names, counts, strict=True)]
     empty = [name for name, count, expected in found.groups if count == 0 and not expected]
-    if empty:
+    if empty and len(table):
         yield Problem(f"{len(empty)} of {len(names)} groups have no images in this split: {some(empty)}", stops=False)
 
 
