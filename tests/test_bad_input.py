@@ -525,3 +525,6 @@ def test_no_config_is_told(refused: Refused, verb: str) -> None:
     sentence = "No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml."
     assert refused([verb]) == sentence
     assert refused([verb, "--data.init_args.file", "photos.csv"]) == sentence
+    assert refused([verb, "--data", str(CONFIG), "--model.lr=1"]) == (
+        f"--data takes a class, such as starft.data.CSV; give {CONFIG} as --config."
+    )

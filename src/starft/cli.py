@@ -92,6 +92,9 @@ class StarftCLI(LightningCLI):
             re.match(r"-c$|--config\b|--data(=|$|\.class_path)", word) for word in words[1:]
         ):
             raise ConfigError("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
+        if given := re.search(r"--data[= ](\S+\.ya?ml)(?: |$)", " ".join(words)):
+            if not any(re.match(r"-c$|--config\b", word) for word in words):
+                raise ConfigError(f"--data takes a class, such as starft.data.CSV; give {given[1]} as --config.")
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
