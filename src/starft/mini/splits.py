@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -30,6 +30,9 @@ GROUPS = ("landbird on land", "landbird on water", "waterbird on land", "waterbi
 """Group id = kind * 2 + (scene is water)."""
 
 NAMES, PLACE_NAMES = tuple(SPECIES), tuple(SCENES)
+
+HOME_GROUPS = tuple(f"{name} {where}" for name in NAMES for where in ("away", "at home"))
+"""Group id = species * 2 + (scene is its home)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def _drawn(rows: tuple[Labelled, ...]) -> Tensor:
 
 
 def home_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
-    """Return species in equal numbers, mostly at home: the fine-tuning distribution."""
+    """Return species in equal numbers, mostly at home: the fine-tuning distribution. Groups: `HOME_GROUPS`."""
 
     def scene(species: str, rng: random.Random) -> str:
         return HOMES[species] if rng.random() < HOME_SHARE else _any(PLACE_NAMES, rng)
@@ -86,7 +89,7 @@ def home_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
 
 
 def anywhere_pictures(split: str, size: int, seed: int, style: Style = "photo") -> tuple[Labelled, ...]:
-    """Return species in equal numbers, each in a scene drawn from all ten."""
+    """Return species in equal numbers, each in a scene drawn from all ten. Groups: `HOME_GROUPS`."""
     return _species(split, size, seed, style, lambda species, rng: _any(PLACE_NAMES, rng))
 
 
@@ -100,6 +103,29 @@ def group_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
         picture = Picture(species, _any(WATER if water else LAND, rng), "photo", f"{split}/{seed}/{index}")
         rows.append(Labelled(picture, kind, 2 * kind + water))
     return tuple(rows)
+
+
+def kind_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
+    """Return species in equal numbers, mostly where their kind lives; label: the kind, groups: `GROUPS`."""
+    rows = []
+    for index in range(size):
+        rng = random.Random(f"rows/{split}/{seed}/{index}")
+        species = NAMES[index % len(NAMES)]
+        kind = KINDS.index(kind_of(species))
+        water = kind if rng.random() < HOME_SHARE else 1 - kind
+        picture = Picture(species, _any(WATER if water else LAND, rng), "photo", f"{split}/{seed}/{index}")
+        rows.append(Labelled(picture, kind, 2 * kind + water))
+    return tuple(rows)
+
+
+def as_kinds(rows: tuple[Labelled, ...]) -> tuple[Labelled, ...]:
+    """Return the same pictures, labelled with the kind and without groups: many scenes are neither land nor water."""
+    return tuple(Labelled(row.picture, KINDS.index(kind_of(row.picture.species))) for row in rows)
+
+
+def without_groups(rows: tuple[Labelled, ...]) -> tuple[Labelled, ...]:
+    """Return the same pictures and labels; in a test set some of the 24 groups would hold next to nothing."""
+    return tuple(replace(row, group=None) for row in rows)
 
 
 def captioned_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
@@ -135,7 +161,8 @@ def _species(
         rng = random.Random(f"rows/{split}/{seed}/{index}")
         species = NAMES[index % len(NAMES)]
         picture = Picture(species, scene(species, rng), style, f"{split}/{seed}/{index}")
-        rows.append(Labelled(picture, index % len(NAMES)))
+        label = index % len(NAMES)
+        rows.append(Labelled(picture, label, 2 * label + (picture.scene == HOMES[species])))
     return tuple(rows)
 
 
