@@ -19,7 +19,7 @@ from starft.losses import CrossEntropy
 
 
 class GroupDRO(CrossEntropy):
-    """Sum over groups of ``q_g * loss_g``, where q follows the losses: ``q_g <- q_g * exp(eta * loss_g)``, renormalised.
+    """Sum over groups of ``q_g * loss_g``, where q follows the losses: ``q_g <- q_g exp(eta * loss_g)``, renormalised.
 
     ``loss_g`` is the mean cross-entropy of the group in the step plus ``adjustment / sqrt(n_g)``, with n_g the group's
     training images. A group that isn't in the step has the cross-entropy 0. q starts uniform and is in the checkpoint.
@@ -90,8 +90,8 @@ class GroupDRO(CrossEntropy):
         held = state_dict.get(f"{prefix}q")
         if held is not None and len(self.q) and len(held) != len(self.q):
             raise DataError(
-                f"The checkpoint's GroupDRO has {len(held)} groups, the training images have {len(self.q)}; continue it "
-                "on its own data, or start a new run."
+                f"The checkpoint's GroupDRO has {len(held)} groups, the training images have {len(self.q)}; "
+                "continue it on its own data, or start a new run."
             )
         if held is not None and not len(self.q):
             self.q = held.to(self.q.device, copy=True)

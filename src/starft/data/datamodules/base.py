@@ -92,7 +92,7 @@ class BaseDataModule(L.LightningDataModule, ABC):
     @property
     def train_group_counts(self) -> dict[str, int]:
         """Training images of each group, by name, in the order of group ids; empty where they have no groups."""
-        groups = self._labelled.groups
+        groups: Sequence[int] | None = getattr(self.train_set, "groups", None)
         if groups is None:
             return {}
         counts = Counter(groups)
