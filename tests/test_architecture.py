@@ -21,7 +21,7 @@ ORDER = [
     "teachers captions",
     "context",
     "losses",
-    "regularizers",
+    "regularizers group_dro",
     "metrics",
     "evaluation optim weights probe",
     "checkpoints",

@@ -33,7 +33,7 @@ from starft.optim import parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, fit_probe, rows_of
 from starft.teachers import Teacher
-from starft.types import Batch, FinetuneData, ImagePreprocessing, PlainTrainingData
+from starft.types import Batch, FinetuneData, GroupedTrainingData, ImagePreprocessing, PlainTrainingData
 
 Named = TypeVar("Named")
 
@@ -168,6 +168,10 @@ class FinetuneModule(L.LightningModule):
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
+        if stage == "fit":
+            counts = data.train_group_counts if isinstance(data, GroupedTrainingData) else {}
+            for _, term in self._active_terms():
+                term.start(counts)
         if stage in ("fit", "validate"):
             self.evaluator = Evaluator(data.val_sets)
         else:  # one alone is asked for: to predict new images, the others needn't be there
@@ -199,7 +203,7 @@ class FinetuneModule(L.LightningModule):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         loader: Any = trainer.train_dataloader
-        size, batch = len(loader.dataset), (loader.batch_size or 1) * trainer.world_size
+        size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
         for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
             print(f"Note: {note}", file=sys.stderr)
 

@@ -5,6 +5,7 @@ regularizers; nothing else about a loss lives anywhere else.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -39,6 +40,13 @@ class Term(nn.Module):
             raise ConfigError(f"schedule must be one of {', '.join(get_args(Schedule))}; got {schedule!r}.")
         self.weight = weight
         self.schedule = schedule
+
+    def start(self, group_counts: Mapping[str, int]) -> None:
+        """Hear of the training data, before the first step of a run and before a checkpoint is loaded.
+
+        Args:
+            group_counts: Training images of each group, by name, in the order of group ids; empty where they have none.
+        """
 
     def weight_at(self, progress: Progress) -> float:
         """Return the factor of this term at one point of the run.

@@ -1,6 +1,6 @@
 """What the data side and the training side agree on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -104,6 +104,25 @@ class PlainTrainingData(Protocol):
 
     def plain_train_dataloader(self) -> Iterable[Batch]:
         """Return every training image once, prepared as in evaluation."""
+        ...
+
+
+@runtime_checkable
+class GroupedTrainingData(Protocol):
+    """What is asked of a DataModule where training itself goes by groups."""
+
+    @property
+    def train_group_counts(self) -> dict[str, int]:
+        """Training images of each group, by name, in the order of group ids; empty where they have no groups."""
+        ...
+
+
+@runtime_checkable
+class UpsamplingData(PlainTrainingData, Protocol):
+    """What is asked of a DataModule where some training images are to count more in the middle of a run."""
+
+    def upsample(self, chosen: Sequence[int], factor: int) -> None:
+        """From the next epoch on, let the images at these positions count several times; an epoch keeps its length."""
         ...
 
 
