@@ -81,7 +81,7 @@ class GroupDRO(CrossEntropy):
     def _apply(self, fn: Any, recurse: bool = True) -> "GroupDRO":
         """Move q between devices and keep its float32: the steps of eta are lost in bfloat16."""
         q = self.q
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.q = q.to(self.q.device)
         return self
 

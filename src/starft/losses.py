@@ -5,8 +5,9 @@ regularizers; nothing else about a loss lives anywhere else.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Literal, get_args
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeVar, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +18,7 @@ from starft.functional import contrastive_loss
 from starft.teachers import TeacherRule
 
 Schedule = Literal["constant", "epoch", "step"]
+Named = TypeVar("Named")
 
 
 class Term(nn.Module):
@@ -107,3 +109,17 @@ class Contrastive(Term):
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the loss over the B x B pairs of the batch."""
         return contrastive_loss(ctx.image_features, ctx.text_features, ctx.clip.logit_scale)
+
+
+def by_name(things: Iterable[Named]) -> dict[str, Named]:
+    """Name each thing for its class in snake case (``L2SP`` is ``l2_sp``), numbered where two are of one class.
+
+    Args:
+        things: Terms, or what is to have a name in logs and checkpoints.
+    """
+    named: dict[str, Named] = {}
+    for thing in things:
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(thing).__name__).lower()
+        copies = sum(other == name or other.startswith(f"{name}_") for other in named)
+        named[f"{name}_{copies + 1}" if copies else name] = thing
+    return named

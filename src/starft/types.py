@@ -106,14 +106,23 @@ class PlainTrainingData(Protocol):
         """Return every training image once, prepared as in evaluation."""
         ...
 
+    def val_dataloader(self) -> Sequence[Iterable[Batch]]:
+        """Return one loader for each of ``val_sets``."""
+        ...
+
 
 @runtime_checkable
-class GroupedTrainingData(Protocol):
+class GroupedData(Protocol):
     """What is asked of a DataModule where training itself goes by groups."""
 
     @property
     def train_group_counts(self) -> dict[str, int]:
         """Training images of each group, by name, in the order of group ids; empty where they have no groups."""
+        ...
+
+    @property
+    def val_group_counts(self) -> tuple[dict[str, int], ...]:
+        """The same of each validation set."""
         ...
 
 

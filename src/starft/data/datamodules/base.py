@@ -92,11 +92,14 @@ class BaseDataModule(L.LightningDataModule, ABC):
     @property
     def train_group_counts(self) -> dict[str, int]:
         """Training images of each group, by name, in the order of group ids; empty where they have no groups."""
-        groups: Sequence[int] | None = getattr(self.train_set, "groups", None)
-        if groups is None:
-            return {}
-        counts = Counter(groups)
-        return {name: counts[group] for group, name in enumerate(self.train_group_names)}
+        return _group_counts(self.train_set, self.train_group_names)
+
+    @property
+    def val_group_counts(self) -> tuple[dict[str, int], ...]:
+        """The same of each of ``val_sets``."""
+        return tuple(
+            _group_counts(images, one.group_names) for images, one in zip(self.val_data, self.val_sets, strict=True)
+        )
 
     def take_classes(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
         """Hear what a checkpoint was trained on, for predictions where the training data are gone.
@@ -203,3 +206,9 @@ class BaseDataModule(L.LightningDataModule, ABC):
         return DataLoader(
             dataset, batch_size=self.eval_batch_size, num_workers=self.num_workers, worker_init_fn=deaf_to_stops
         )
+
+
+def _group_counts(images: Dataset[Any] | None, names: Sequence[str]) -> dict[str, int]:
+    groups: Sequence[int] | None = getattr(images, "groups", None)
+    counts = Counter(groups)
+    return {name: counts[group] for group, name in enumerate(names)} if groups is not None else {}
