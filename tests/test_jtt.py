@@ -134,8 +134,8 @@ def test_without_errors_it_goes_on_plainly_and_best_is_of_the_second_training(
     made = trainer(tmp_path, 2, JTT(1, FACTOR), best, limit_val_batches=1)
     made.fit(tuned, datamodule=data)
     assert (
-        "Note: After 1 epoch(s) JTT finds no training error, so the second training is a plain one; a lower epochs finds"
-        " more.\n"
+        "Note: After 1 epoch(s) JTT finds no training error, so the second training is a plain one; a lower "
+        "epochs finds more.\n"
     ) in capsys.readouterr().err
     assert data._train_loader is not None
     assert data._train_loader._shuffled.draw.order(0, 1) == everything(SIZE).order(0, 1)
