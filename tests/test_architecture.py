@@ -21,17 +21,20 @@ ORDER = [
     "teachers captions",
     "context",
     "losses",
-    "regularizers",
+    "regularizers group_dro",
     "metrics",
-    "evaluation optim weights probe",
+    "evaluation optim weights probe dfr",
     "checkpoints",
     "finetune",
     "data",
     "mini",
     "prompting",
-    "reporting run_folder",
+    "reporting run_folder training_cost",
+    "callbacks",
     "cli prompts_cli",
-    "demo data_cli",
+    "runs comparison_folder data_cli",
+    "compare",
+    "demo",
     "__main__",
 ]
 """What stands on what, from the ground up; a file imports from lines above its own only (or from its own package).
@@ -59,9 +62,9 @@ APART = {
 """(who, whom) that must not meet though the order would let them: training and data know each other through `types`."""
 
 KNOWN_TO = {
-    "reporting": {"cli", "demo", "data_cli"},
+    "reporting": {"cli", "runs", "compare", "demo", "data_cli"},
     "prompting": {"cli", "prompts_cli"},
-    "cli": {"demo", "data_cli"},
+    "cli": {"runs", "compare", "data_cli"},
     "demo": set(),
 }
 """Whom only some may import; `__main__` reaches the verbs by name, when they are called."""
