@@ -23,7 +23,7 @@ ORDER = [
     "losses",
     "regularizers",
     "metrics",
-    "evaluation optim weights probe",
+    "evaluation optim weights ema probe",
     "checkpoints",
     "finetune",
     "data",

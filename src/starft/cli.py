@@ -120,7 +120,7 @@ class StarftCLI(LightningCLI):
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
         if checkpoint is not None:
-            self._facts = check_checkpoint(checkpoint)
+            self._facts = check_checkpoint(checkpoint, self.subcommand == "fit")
         if self.subcommand == "fit" and self._get(self.config, "trainer.max_epochs") == 0:
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
         if self._is_trial:
