@@ -69,6 +69,8 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(one_sentence(error)) from error
     if (options.alpha is None) == (options.config is None):
         raise ConfigError("Give either --alpha, for a checkpoint, or --config, for a sweep.")
+    if passed and options.config is None:
+        raise ConfigError(f"{passed[0]} is for a config, and none is given; leave it out, or sweep with --config.")
     alphas = read_alphas(options.alphas) if options.alpha is None else [_checked(options.alpha)]
     end = read_member(options.ckpt_path)
     start = read_member(options.start) if options.start is not None else None

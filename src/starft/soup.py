@@ -56,6 +56,8 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(f"A soup takes two different checkpoints or more; got {options.ckpt_paths!r}.")
     if (options.kind == "greedy") != (options.config is not None):
         raise ConfigError("A greedy soup needs --config, whose validation sets choose; a uniform one takes none.")
+    if passed and options.config is None:
+        raise ConfigError(f"{passed[0]} is for a config, and none is given; leave it out.")
     for path in (options.out, options.out.with_suffix(".json")):
         if path.exists():
             raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
