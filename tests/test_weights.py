@@ -16,8 +16,8 @@ from torch import Tensor
 from starft import soup
 from starft.__main__ import main
 from starft.averaging import Member, check_alike, read_member
+from starft.callbacks import WeightEMA
 from starft.checkpoints import WholeCheckpointIO
-from starft.ema import WeightEMA
 from starft.errors import ConfigError, WeightsError
 from starft.finetune import FinetuneModule
 from starft.interpolate import read_alphas
