@@ -15,7 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
     "errors types files resources english",
-    "parser_errors",
+    "parser_errors words",
     "pools functional distributed",
     "clip",
     "teachers captions",
@@ -32,8 +32,9 @@ ORDER = [
     "reporting run_folder training_cost",
     "callbacks",
     "cli prompts_cli",
-    "runs comparison_folder data_cli",
-    "compare",
+    "averaging",
+    "runs comparison_folder data_cli weight_scoring",
+    "compare interpolate soup",
     "demo",
     "__main__",
 ]
@@ -62,9 +63,9 @@ APART = {
 """(who, whom) that must not meet though the order would let them: training and data know each other through `types`."""
 
 KNOWN_TO = {
-    "reporting": {"cli", "runs", "compare", "demo", "data_cli"},
+    "reporting": {"cli", "runs", "compare", "interpolate", "demo", "data_cli"},
     "prompting": {"cli", "prompts_cli"},
-    "cli": {"runs", "compare", "data_cli"},
+    "cli": {"runs", "compare", "weight_scoring", "interpolate", "soup", "data_cli"},
     "demo": set(),
 }
 """Whom only some may import; `__main__` reaches the verbs by name, when they are called."""

@@ -123,7 +123,7 @@ class StarftCLI(LightningCLI):
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
         if checkpoint is not None:
-            self._facts = check_checkpoint(checkpoint)
+            self._facts = check_checkpoint(checkpoint, self.subcommand == "fit")
         if self.subcommand == "fit" and self._get(self.config, "trainer.max_epochs") == 0:
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
         if self._is_trial:
@@ -260,6 +260,16 @@ class _ParsedCLI(StarftCLI):
         pass
 
 
+class _BuiltCLI(StarftCLI):
+    """Builds model, data and trainer, runs nothing and leaves the run folder alone."""
+
+    def before_instantiate_classes(self) -> None:
+        """Leave folders alone."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
 def _seed(value: Any) -> int:
     """Return the seed that data and captions start from; ``true`` and null mean 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
@@ -288,6 +298,18 @@ def check_command(words: Sequence[str]) -> None:
         ConfigError: Options or config can't be used.
     """
     main(words, _ParsedCLI)
+
+
+def build(words: Sequence[str]) -> StarftCLI:
+    """Parse a command and build its model, data and trainer; nothing is run or written.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: Options or config can't be used.
+    """
+    return main(words, _BuiltCLI)
 
 
 def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:

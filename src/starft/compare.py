@@ -23,6 +23,7 @@ from starft.reporting.compare_report import heading, markdown_tables, print_tabl
 from starft.reporting.results import RESULTS
 from starft.resources import with_shipped_configs
 from starft.runs import Run, finish_apart, trains
+from starft.words import split_words
 
 STATE = "compare.json"
 TABLE = "table.md"
@@ -71,7 +72,7 @@ def run(words: Sequence[str]) -> int:
         ConfigError: An option or a config can't be used.
         RunFolderError: The folder holds something else.
     """
-    own, passed = _split(words[1:])
+    own, passed = split_words(words[1:], OURS)
     parser = ArgumentParser(prog="starft compare", description=DESCRIPTION, exit_on_error=False)
     parser.add_argument(
         "--configs",
@@ -181,7 +182,8 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
         except Stopped as stop:
             told = f"Stopped while running {one.title}, seed {one.seed}; give the same command again to go on."
             raise Stopped(told, stop.status) from stop
-        note(spent + time.monotonic() - start)
+        finally:
+            note(spent + time.monotonic() - start)
     return spent + time.monotonic() - start
 
 
@@ -259,29 +261,6 @@ def read_methods(text: str) -> list[Method]:
                 raise ConfigError(f"{other.path} and {path} are both called {name}; name one anew: NAME={path}.")
         methods.append(Method(name, path, yaml.safe_load(path.read_text(encoding="utf-8"))))
     return methods
-
-
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return our own words, and the options of the runs as ``--name=value``."""
-    own: list[str] = []
-    passed: list[str] = []
-    at = 0
-    while at < len(words):
-        name, equals, _ = words[at].partition("=")
-        if not (name.startswith("--") and "." in name):
-            own.append(words[at])
-            at += 1
-        elif equals or at + 1 == len(words) or words[at + 1].startswith("--"):
-            passed.append(words[at])
-            at += 1
-        else:
-            passed.append(f"{words[at]}={words[at + 1]}")
-            at += 2
-    for word in passed:
-        option = word.partition("=")[0].removeprefix("--")
-        if option in OURS:
-            raise ConfigError(f"{option} is set for each run by the comparison; use --out and --seeds.")
-    return own, passed
 
 
 def _baseline(name: str | None, methods: Sequence[Method]) -> str:

@@ -154,16 +154,20 @@ def _apart(run: Run, told: Connection, folder: Path) -> None:
     os.chdir(folder)
     Thread(target=_stop_with_parent, daemon=True).start()
     sys.modules["__main__"].__spec__ = find_spec("starft.__main__")  # what `_command` gives words to
+    answer: object = None
     try:
         finish(run)
     except KeyboardInterrupt:
-        told.send(("", 130))
+        answer = ("", 130)
     except Stopped as stop:
-        told.send((str(stop), stop.status))
+        answer = (str(stop), stop.status)
     except StarftError as error:
-        told.send((str(error), 2))
+        answer = (str(error), 2)
     except OSError as error:
-        told.send(error)
+        answer = error
+    parent = parent_process()
+    if parent is not None and parent.is_alive():
+        told.send(answer)
 
 
 def _stop_with_parent() -> None:
