@@ -142,6 +142,11 @@ class FinetuneModule(L.LightningModule):
         self._host_labels: list[int] = []
 
     @property
+    def twin_fingerprint(self) -> str:
+        """SHA-256 over the pre-trained weights as they were built."""
+        return self._twin_fingerprint
+
+    @property
     def preprocessing(self) -> ImagePreprocessing:
         """How the model wants its images; DataModules ask for it."""
         return image_preprocessing(self.clip.model)
