@@ -11,8 +11,9 @@ from starft.pools import Pool, inject
 class CaptionSampler:
     """Draws one clean and one spurious caption for each label of a batch.
 
-    The draw depends on (seed, step, rank) and nothing else, so it is the same for any number of data workers and
-    after a resume.
+    The draw depends on (seed, step) and the labels of the step's batch alone, so it is the same for any number of data
+    workers and after a resume. Several processes draw for their joined batch, and each takes its own rows: together
+    they have the captions of a process alone.
 
     Args:
         class_names: One name a class, in label order.
@@ -27,24 +28,23 @@ class CaptionSampler:
         self.pool = pool
         self.seed = seed
 
-    def draw(self, labels: Sequence[int], step: int, rank: int = 0) -> tuple[list[str], list[str]]:
-        """Return the clean and the spurious captions of one batch, one a label; no pool, no spurious ones.
+    def draw(self, labels: Sequence[int], step: int, rows: Sequence[int] | None = None) -> tuple[list[str], list[str]]:
+        """Return the clean and the spurious captions of one batch, one a row; no pool, no spurious ones.
 
         Args:
-            labels: Class of each image.
+            labels: Class of each image of all processes.
             step: Optimizer steps done.
-            rank: Which process this is.
+            rows: Positions of the images whose captions are asked for; null for all.
         """
-        rng = np.random.default_rng([self.seed, step, rank])
+        rng = np.random.default_rng([self.seed, step, 0])
         names = [self.class_names[label] for label in labels]
-        captions = [caption(self._pick(rng, self.templates), name) for name in names]
+        rows = range(len(names)) if rows is None else rows
+        templates = [self._pick(rng, self.templates) for _ in names]
+        captions = [caption(templates[row], names[row]) for row in rows]
         if self.pool is None:
             return captions, []
-        spurious = [
-            inject(clean, self._pick(rng, self.pool.templates_for(name)))
-            for clean, name in zip(captions, names, strict=True)
-        ]
-        return captions, spurious
+        phrases = [self._pick(rng, self.pool.templates_for(name)) for name in names]
+        return captions, [inject(clean, phrases[row]) for clean, row in zip(captions, rows, strict=True)]
 
     @staticmethod
     def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:

@@ -22,16 +22,17 @@ from starft.clip import (
     checkpoint_activations,
     compile_towers,
     freeze,
-    freeze_unread,
     image_preprocessing,
 )
 from starft.context import Progress, StepContext
+from starft.distributed import dealt, gather_objects, of_first, places, rank
 from starft.errors import ConfigError, WeightsError
 from starft.evaluation import Evaluator
-from starft.losses import Contrastive, CrossEntropy, Term
+from starft.losses import Contrastive, Term
 from starft.optim import parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, fit_probe, rows_of
+from starft.reading import check_accumulation, freeze_what_nothing_reads, nothing_of, reads_logits, resting
 from starft.teachers import Teacher
 from starft.types import Batch, FinetuneData, ImagePreprocessing, PlainTrainingData
 
@@ -128,11 +129,7 @@ class FinetuneModule(L.LightningModule):
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
         self.terms = nn.ModuleDict(_by_name(terms))
         self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in _by_name(rules).items()})
-        freeze_unread(model)
-        if head == "linear" and isinstance(objective, CrossEntropy) and not regularizers:
-            # Nothing reads them: with several processes, each would wait for gradients that never come.
-            freeze_text_tower = True
-            model.logit_scale.requires_grad_(False)
+        freeze_what_nothing_reads(self.clip, terms, head)
         freeze(model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
         if gradient_checkpointing:
             checkpoint_activations(model)
@@ -147,6 +144,7 @@ class FinetuneModule(L.LightningModule):
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
         self._host_labels: list[int] = []
+        self._resting: list[nn.Parameter] = []
 
     @property
     def preprocessing(self) -> ImagePreprocessing:
@@ -165,6 +163,8 @@ class FinetuneModule(L.LightningModule):
                 f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
                 "give the trainer a DataModule of starft.data."
             )
+        if stage == "fit":
+            check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
@@ -184,7 +184,7 @@ class FinetuneModule(L.LightningModule):
         if self.head == "linear":
             with torch.no_grad():
                 rows = self.twin.class_head(class_names, templates).float()
-            self.linear_head = nn.Parameter(rows.clone())
+            self.linear_head = nn.Parameter(rows.clone(), requires_grad=reads_logits(self._terms()))
             for teacher in self._followers():
                 teacher.linear_head = rows.clone()
 
@@ -219,7 +219,7 @@ class FinetuneModule(L.LightningModule):
         rank_zero_info(f"Linear probe: C {probe.strength:.3g}, validation accuracy {probe.accuracy:.3f}.")
         assert self.linear_head is not None, "describe comes first"
         with torch.no_grad():
-            self.linear_head.copy_(probe.head)
+            self.linear_head.copy_(of_first(probe.head.to(self.device)))  # the same on all devices, to the last bit
             for teacher in self._followers():
                 teacher.linear_head = self.linear_head.detach().clone()
 
@@ -249,17 +249,30 @@ class FinetuneModule(L.LightningModule):
                 value = term(ctx)
                 total = total + weight * value
                 logs |= {f"train/{name}": value.detach(), f"train/{name}_weight": weight}
-        size = len(batch["label"])
+        if len(ctx.sizes) > 1:
+            self._resting = resting(self.clip, self.linear_head, self._terms(), progress)
+            total = nothing_of(self._resting, total)
+        size = len(ctx.labels)
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
         self.log_dict(logs, batch_size=size)
         return total
 
+    def on_after_backward(self) -> None:
+        """Let rest what rests, as a process alone does: it got gradients of 0 for DDP, which waits for some."""
+        for parameter in self._resting:
+            parameter.grad = None
+
     def _active_terms(self) -> list[tuple[str, Term]]:
         return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
 
+    def _terms(self) -> list[Term]:
+        return [term for _, term in self._active_terms()]
+
     def _context(self, batch: Batch, progress: Progress) -> StepContext:
         assert self.captions is not None, "setup comes first"
-        clean, spurious = self.captions.draw(self._host_labels, progress.step, self.global_rank)
+        shares = gather_objects(self._host_labels)
+        sizes = [len(share) for share in shares]
+        clean, spurious = self.captions.draw(dealt(shares), progress.step, places(sizes, rank()))
         return StepContext(
             batch=batch,
             captions=clean,
@@ -271,6 +284,7 @@ class FinetuneModule(L.LightningModule):
             templates=self.templates,
             progress=progress,
             teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
+            sizes=sizes,
         )
 
     def _followers(self) -> list[Teacher]:
