@@ -21,6 +21,7 @@ from starft.clip import (
     build_clip,
     checkpoint_activations,
     compile_towers,
+    encode_in_chunks,
     freeze,
     image_preprocessing,
 )
@@ -68,6 +69,8 @@ class FinetuneModule(L.LightningModule):
         freeze_text_blocks: Leave the text tower's embeddings and this many of its first blocks as they are.
         freeze_image_blocks: Leave the image tower's stem and this many of its first blocks as they are.
         gradient_checkpointing: Compute activations again on the way back: less memory, about a third more time.
+        micro_batch_size: Images and captions that go through a tower at a time: a batch of any size in the memory of
+            this one, with loss and gradients of the whole, for about a third more time. Null takes the batch whole.
         compile: Compile both towers with torch.compile, when they are first used.
         seed: Start of the caption draws.
     """
@@ -94,6 +97,7 @@ class FinetuneModule(L.LightningModule):
         freeze_text_blocks: int = 0,
         freeze_image_blocks: int = 0,
         gradient_checkpointing: bool = False,
+        micro_batch_size: int | None = None,
         compile: bool = False,
         seed: int = 0,
     ) -> None:
@@ -133,6 +137,7 @@ class FinetuneModule(L.LightningModule):
         freeze(model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
         if gradient_checkpointing:
             checkpoint_activations(model)
+        encode_in_chunks([self.clip, self.twin, *self._followers()], micro_batch_size)
         if compile:
             for compiled in (self.clip, self.twin, *self._followers()):
                 compile_towers(compiled.model)

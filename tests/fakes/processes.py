@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 PRELOAD = ["starft.cli", "test_distributed"]
-DEADLINE = 120
+DEADLINE = 300
 """Seconds; a collective that one process doesn't join would wait for ever."""
 
 
