@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-PRELOAD = ["starft.cli", "test_distributed"]
+PRELOAD = ["starft.cli"]
 DEADLINE = 300
 """Seconds; a collective that one process doesn't join would wait for ever."""
 
