@@ -9,5 +9,6 @@ import torch
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _few_threads() -> None:
+    """Two threads, or one in each process where tests run in several."""
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

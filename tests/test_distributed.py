@@ -26,6 +26,7 @@ from starft.distributed import (
     world_size,
 )
 from starft.finetune import FinetuneModule
+from starft.group_dro import GroupDRO
 from starft.losses import Contrastive, CrossEntropy, Term
 from starft.mini import MiniWorld
 from starft.regularizers import KD, L2SP, CarFT, Carot, FeatureDistillation, LipsumFT, SpuriosityAlignment, Tracer
@@ -54,6 +55,7 @@ def _terms(head: str) -> list[Term]:
         ]
     return [
         CrossEntropy(),
+        GroupDRO(eta=0.5, adjustment=1.0),
         KD(),
         SpuriosityAlignment(0.5, "constant"),
         CarFT(contexts=["a photo of a {}.", "a sketch of a {}."]),
@@ -86,6 +88,8 @@ def made(head: Any) -> FinetuneModule:
     module = FinetuneModule(objective, "starft-mini", "mini", head, regularizers=regularizers, pool="mini_scenes")
     module.double()  # what a teacher remembers, too
     module.describe(MiniWorld().class_names, ("a photo of a {}.", "a sketch of a {}."))
+    for term in module._terms():
+        term.start({"a": 10, "b": 4, "c": 1, "d": 7})
     module.captions = CaptionSampler(module.class_names, module.templates, module.pool, 0)
     noise = torch.Generator().manual_seed(5)
     for parameter in (*module.clip.parameters(), *([module.linear_head] if module.linear_head is not None else [])):

@@ -15,6 +15,7 @@ from starft.clip import build_clip, encode_in_chunks
 from starft.context import Progress
 from starft.errors import ConfigError
 from starft.finetune import FinetuneModule
+from starft.group_dro import GroupDRO
 from starft.losses import Contrastive, CrossEntropy, Term
 from starft.mini import MiniWorld
 from starft.reading import check_accumulation
@@ -109,7 +110,7 @@ def test_what_cant_be_cut_up_is_refused() -> None:
 
 # Adding up gradients of small batches instead
 
-ACROSS: list[Callable[..., Term]] = [Contrastive, SpuriosityAlignment, Carot, Tracer]
+ACROSS: list[Callable[..., Term]] = [Contrastive, SpuriosityAlignment, Carot, Tracer, GroupDRO]
 APART: list[Callable[..., Term]] = [CrossEntropy, KD, CarFT, FeatureDistillation, L2SP, LipsumFT]
 
 

@@ -73,9 +73,9 @@ class GoldenData(L.LightningDataModule):
 class GoldenCaptions:
     """Names the golden token rows, in place of drawn captions."""
 
-    def draw(self, labels: Sequence[int], step: int, rows: Sequence[int] | None = None) -> tuple[list[str], list[str]]:
+    def draw_share(self, labels: Sequence[int], step: int) -> tuple[list[str], list[str], list[int]]:
         numbers = range(ROWS * step, ROWS * (step + 1))
-        return [f"captions {number}" for number in numbers], [f"spurious {number}" for number in numbers]
+        return [f"captions {number}" for number in numbers], [f"spurious {number}" for number in numbers], [ROWS]
 
 
 class Recorder(L.Callback):

@@ -5,7 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from starft.clip import caption
+from starft.distributed import dealt, gather_objects, places, rank
+from starft.errors import ConfigError
 from starft.pools import Pool, inject
+
+
+def check_templates(templates: Sequence[str] | None) -> None:
+    """Refuse caption templates that can't be used.
+
+    Args:
+        templates: Those that were given; null for the data's.
+
+    Raises:
+        ConfigError: There is none, or one doesn't hold ``{}`` exactly once.
+    """
+    if templates is not None and not templates:
+        raise ConfigError("templates must hold at least one caption template, or be null; got an empty list.")
+    for template in templates or []:
+        if template.count("{}") != 1:
+            raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")
 
 
 class CaptionSampler:
@@ -45,6 +63,17 @@ class CaptionSampler:
             return captions, []
         phrases = [self._pick(rng, self.pool.templates_for(name)) for name in names]
         return captions, [inject(clean, phrases[row]) for clean, row in zip(captions, rows, strict=True)]
+
+    def draw_share(self, labels: Sequence[int], step: int) -> tuple[list[str], list[str], list[int]]:
+        """Return the captions of this process's images, as `draw` does, and how many images each process has.
+
+        Args:
+            labels: Class of each image of this process.
+            step: Optimizer steps done.
+        """
+        shares = gather_objects(list(labels))
+        sizes = [len(share) for share in shares]
+        return *self.draw(dealt(shares), step, places(sizes, rank())), sizes
 
     @staticmethod
     def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
