@@ -14,7 +14,7 @@ SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
-    "errors types files resources english",
+    "errors types files resources english launch",
     "parser_errors words",
     "pools functional distributed",
     "clip",
@@ -24,7 +24,7 @@ ORDER = [
     "regularizers group_dro",
     "metrics",
     "evaluation optim weights probe",
-    "checkpoints dfr",
+    "checkpoints dfr reading",
     "finetune",
     "data",
     "mini",
@@ -47,7 +47,7 @@ ONLY = {
     "errors": set(),
     "functional": set(),
     "data": {"errors", "types", "files", "parser_errors"},
-    "reporting": {"errors", "types", "files", "resources"},
+    "reporting": {"errors", "types", "files", "resources", "distributed"},
 }
 """Those that may know less than their line allows."""
 

@@ -26,26 +26,32 @@ def spurious_of(clean: str, phrase: str) -> str:
     return phrase.replace("{}", clean[:-1]) + "." if clean.endswith(".") else phrase.replace("{}", clean)
 
 
-def test_the_same_seed_step_and_rank_draw_the_same() -> None:
+def test_the_same_seed_and_step_draw_the_same() -> None:
     first = sampler(3, pool())
-    drawn = first.draw(LABELS, step=5, rank=1)
+    drawn = first.draw(LABELS, step=5)
     for step in (0, 6, 5):
         first.draw(LABELS, step)  # what was drawn before doesn't matter
-    assert first.draw(LABELS, step=5, rank=1) == drawn
-    assert sampler(3, pool()).draw(LABELS, step=5, rank=1) == drawn
+    assert first.draw(LABELS, step=5) == drawn
+    assert sampler(3, pool()).draw(LABELS, step=5) == drawn
 
 
-def test_another_seed_step_or_rank_draws_something_else() -> None:
+def test_another_seed_or_step_draws_something_else() -> None:
     draws = [
-        sampler(seed, pool()).draw(LABELS, step, rank)
-        for seed, step, rank in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (2, 0, 0), (0, 2, 0)]
+        sampler(seed, pool()).draw(LABELS, step) for seed, step in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (0, 2)]
     ]
     for which in (0, 1):
         assert len({tuple(draw[which]) for draw in draws}) == len(draws)
 
 
-def test_rank_zero_is_the_default() -> None:
-    assert sampler(0, pool()).draw(LABELS, 7) == sampler(0, pool()).draw(LABELS, 7, 0)
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_together_draw_what_one_draws(processes: int) -> None:
+    """Each takes the rows it was dealt; phrases of a class alone don't shift the others' draws."""
+    held = pool({"duck": ("{} on a pond", "{} in the reeds")})
+    clean, spurious = sampler(0, held).draw(LABELS, 7)
+    for which in range(processes):
+        rows = range(which, len(LABELS), processes)
+        drawn = sampler(0, held).draw(LABELS, 7, rows)
+        assert drawn == ([clean[row] for row in rows], [spurious[row] for row in rows])
 
 
 def test_captions_name_their_class_and_spurious_ones_hold_them() -> None:

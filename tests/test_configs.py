@@ -1,19 +1,25 @@
 """Every shipped config is whole and runs one step."""
 
+import inspect
 import json
 import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import lightning as L
 import pytest
 import yaml
 
 from fakes import group_sets, imagenet, own_images, transfer_sets
 from starft.cli import main
+from starft.context import Progress
+from starft.reading import resting
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "lightning_configs").rglob("*.yaml"))
+COMMON = sorted((ROOT / "lightning_configs" / "common").glob("*.yaml"))
+"""What is laid over a whole config."""
+CONFIGS = sorted({*(ROOT / "lightning_configs").rglob("*.yaml")} - {*COMMON})
 
 MINI = ["train_size=24", "val_size=12", "test_size=12", "batch_size=12"]
 OWN = ["batch_size=4", "num_workers=0"]
@@ -115,6 +121,15 @@ def test_config_is_whole(config: Path) -> None:
     assert {"max_epochs", "default_root_dir"} <= set(keys["trainer"])
 
 
+@pytest.mark.parametrize("overlay", COMMON, ids=name_of)
+def test_an_overlay_changes_the_trainer_alone(overlay: Path) -> None:
+    text = overlay.read_text(encoding="utf-8")
+    assert f"--config common/{overlay.stem}" in text.splitlines()[1]
+    keys = yaml.safe_load(text)
+    assert set(keys) == {"trainer"}
+    assert set(keys["trainer"]) <= set(inspect.signature(L.Trainer).parameters)
+
+
 def test_no_two_configs_share_a_run_folder() -> None:
     folders = [yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["default_root_dir"] for path in CONFIGS]
     assert len(set(folders)) == len(folders)
@@ -142,6 +157,11 @@ def test_config_runs_one_step(config: Path, tmp_path: Path) -> None:
     assert resolved["model"]["seed"] == resolved["data"]["init_args"]["seed"] == 7
     if verb == "fit":
         assert cli.trainer.global_step == epochs
+        # DDP would wait for these for ever; what only a term reads that is at 0 by now is seen to, see test_devices.py
+        rests = resting(cli.model.clip, cli.model.linear_head, cli.model._terms(), Progress(0, 1, 0, 1))
+        trained = {name: p for name, p in cli.model.named_parameters() if p.requires_grad}
+        waiting = {name for name, p in trained.items() if p.grad is None and not any(p is one for one in rests)}
+        assert waiting == set()
         assert (run / "checkpoints" / "last.ckpt").is_file()
         assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")) == resolved
         if config.stem == "starft":

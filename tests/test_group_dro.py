@@ -21,8 +21,7 @@ def step(seed: int, groups: list[int]) -> tuple[Any, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     logits = (2 * torch.randn(len(groups), 3, generator=generator)).requires_grad_()
     labels = torch.randint(0, 3, (len(groups),), generator=generator)
-    batch = {"group": torch.tensor(groups)}
-    return SimpleNamespace(logits=logits, labels=labels, batch=batch), logits
+    return SimpleNamespace(logits=logits, labels=labels, groups=torch.tensor(groups)), logits
 
 
 STEPS = [[0, 0, 1, 2, 3], [0, 0, 0, 0, 0], [1, 1, 2, 3, 3], [2, 0, 2, 0, 2], [3, 3, 3, 0, 1]]
@@ -62,7 +61,7 @@ def test_five_steps(eta: float, adjustment: float) -> None:
 def test_one_step_by_hand() -> None:
     """Two groups, losses ln 2 and ln 4 at uniform logits over 2 and 4 classes' worth: q = (2, 4) / 6 with eta 1."""
     logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)]])
-    ctx: Any = SimpleNamespace(logits=logits, labels=torch.tensor([0, 0]), batch={"group": torch.tensor([0, 1])})
+    ctx: Any = SimpleNamespace(logits=logits, labels=torch.tensor([0, 0]), groups=torch.tensor([0, 1]))
     term = GroupDRO(eta=1.0)
     term.start({"a": 10, "b": 10})
     assert float(term(ctx)) == pytest.approx(math.log(2) / 3 + 2 * math.log(4) / 3, rel=1e-6)

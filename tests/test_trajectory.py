@@ -73,9 +73,9 @@ class GoldenData(L.LightningDataModule):
 class GoldenCaptions:
     """Names the golden token rows, in place of drawn captions."""
 
-    def draw(self, labels: Sequence[int], step: int, rank: int = 0) -> tuple[list[str], list[str]]:
-        rows = range(ROWS * step, ROWS * (step + 1))
-        return [f"captions {row}" for row in rows], [f"spurious {row}" for row in rows]
+    def draw_share(self, labels: Sequence[int], step: int) -> tuple[list[str], list[str], list[int]]:
+        numbers = range(ROWS * step, ROWS * (step + 1))
+        return [f"captions {number}" for number in numbers], [f"spurious {number}" for number in numbers], [ROWS]
 
 
 class Recorder(L.Callback):

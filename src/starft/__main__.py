@@ -7,6 +7,7 @@ from importlib import import_module
 
 from starft import __version__
 from starft.errors import StarftError, Stopped
+from starft.launch import is_first_process
 from starft.resources import with_shipped_configs
 
 VERBS = {
@@ -73,7 +74,7 @@ def _guarded(words: list[str]) -> int:
     try:
         return int(import_module(VERBS[words[0]][0]).run(words))
     except Stopped as stop:
-        return _complain(str(stop), stop.status)
+        return _complain(str(stop), stop.status) if is_first_process() else 0
     except StarftError as error:
         return _complain(str(error), 2)
     except BrokenPipeError:

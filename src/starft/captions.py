@@ -5,14 +5,33 @@ from collections.abc import Sequence
 import numpy as np
 
 from starft.clip import caption
+from starft.distributed import dealt, gather_objects, places, rank
+from starft.errors import ConfigError
 from starft.pools import Pool, inject
+
+
+def check_templates(templates: Sequence[str] | None) -> None:
+    """Refuse caption templates that can't be used.
+
+    Args:
+        templates: Those that were given; null for the data's.
+
+    Raises:
+        ConfigError: There is none, or one doesn't hold ``{}`` exactly once.
+    """
+    if templates is not None and not templates:
+        raise ConfigError("templates must hold at least one caption template, or be null; got an empty list.")
+    for template in templates or []:
+        if template.count("{}") != 1:
+            raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")
 
 
 class CaptionSampler:
     """Draws one clean and one spurious caption for each label of a batch.
 
-    The draw depends on (seed, step, rank) and nothing else, so it is the same for any number of data workers and
-    after a resume.
+    The draw depends on (seed, step) and the labels of the step's batch alone, so it is the same for any number of data
+    workers and after a resume. Several processes draw for their joined batch, and each takes its own rows: together
+    they have the captions of a process alone.
 
     Args:
         class_names: One name a class, in label order.
@@ -27,24 +46,34 @@ class CaptionSampler:
         self.pool = pool
         self.seed = seed
 
-    def draw(self, labels: Sequence[int], step: int, rank: int = 0) -> tuple[list[str], list[str]]:
-        """Return the clean and the spurious captions of one batch, one a label; no pool, no spurious ones.
+    def draw(self, labels: Sequence[int], step: int, rows: Sequence[int] | None = None) -> tuple[list[str], list[str]]:
+        """Return the clean and the spurious captions of one batch, one a row; no pool, no spurious ones.
 
         Args:
-            labels: Class of each image.
+            labels: Class of each image of all processes.
             step: Optimizer steps done.
-            rank: Which process this is.
+            rows: Positions of the images whose captions are asked for; null for all.
         """
-        rng = np.random.default_rng([self.seed, step, rank])
+        rng = np.random.default_rng([self.seed, step, 0])
         names = [self.class_names[label] for label in labels]
-        captions = [caption(self._pick(rng, self.templates), name) for name in names]
+        rows = range(len(names)) if rows is None else rows
+        templates = [self._pick(rng, self.templates) for _ in names]
+        captions = [caption(templates[row], names[row]) for row in rows]
         if self.pool is None:
             return captions, []
-        spurious = [
-            inject(clean, self._pick(rng, self.pool.templates_for(name)))
-            for clean, name in zip(captions, names, strict=True)
-        ]
-        return captions, spurious
+        phrases = [self._pick(rng, self.pool.templates_for(name)) for name in names]
+        return captions, [inject(clean, phrases[row]) for clean, row in zip(captions, rows, strict=True)]
+
+    def draw_share(self, labels: Sequence[int], step: int) -> tuple[list[str], list[str], list[int]]:
+        """Return the captions of this process's images, as `draw` does, and how many images each process has.
+
+        Args:
+            labels: Class of each image of this process.
+            step: Optimizer steps done.
+        """
+        shares = gather_objects(list(labels))
+        sizes = [len(share) for share in shares]
+        return *self.draw(dealt(shares), step, places(sizes, rank())), sizes
 
     @staticmethod
     def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:

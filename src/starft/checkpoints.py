@@ -99,6 +99,27 @@ def refill_twin(
     return facts
 
 
+def match_classes(facts: CheckpointFacts, class_names: tuple[str, ...]) -> None:
+    """Refuse to continue training on other classes than a checkpoint's.
+
+    Args:
+        facts: What the checkpoint says of itself.
+        class_names: Training classes of this run.
+
+    Raises:
+        WeightsError: They differ.
+    """
+    if facts.class_names != class_names:
+        theirs, ours = (
+            ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
+            for names in (facts.class_names, class_names)
+        )
+        raise WeightsError(
+            f"The checkpoint was trained on the classes {theirs}, the data have {ours}; continue it on its own data, "
+            "or start a new run."
+        )
+
+
 def match_teachers(checkpoint: dict[str, Any], teachers: nn.Module, continues: bool) -> None:
     """Refuse to continue training with other teachers than a checkpoint holds; elsewhere nobody reads them.
 

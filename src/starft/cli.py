@@ -25,6 +25,7 @@ from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpo
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, RunFolderError, StarftError, did_you_mean
 from starft.finetune import FinetuneModule
+from starft.launch import is_first_process
 from starft.parser_errors import one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
@@ -126,7 +127,7 @@ class StarftCLI(LightningCLI):
             self._facts = check_checkpoint(checkpoint, self.subcommand == "fit")
         if self.subcommand == "fit" and self._get(self.config, "trainer.max_epochs") == 0:
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
-        if self._is_trial:
+        if self._is_trial or not is_first_process():
             return
         traces = Traces(self.folder)
         if self.subcommand == "fit":
@@ -234,13 +235,13 @@ class StarftCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Write results.json and print what is in it."""
+        evaluator = self.model.evaluator
+        groups = evaluator.groups()  # sums over all processes, so all take part
         if self.trainer.is_global_zero and not self._is_trial:
             config = yaml.safe_load(self.resolved_config())
-            evaluator = self.model.evaluator
             metrics = self.trainer.callback_metrics
-            sets, groups = evaluator.eval_sets, evaluator.groups()
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
-            path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told)
+            path = write_results(self.folder, config, metrics, evaluator.eval_sets, groups, cost, self._cost.told)
             print_results(path)
 
 
@@ -339,6 +340,9 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
         # Drawn and small data need no worker processes, and who has more sets num_workers.
         warnings.filterwarnings("ignore", message="The '.*dataloader' does not have many workers")
+        # Metrics are summed over all processes by themselves, and rows that come twice are counted once.
+        warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
+        warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders")
         # Lightning suspects a mistake where words are handed over in a process that has words of its own.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
         return kind(

@@ -7,6 +7,7 @@ from functools import cached_property
 from torch import Tensor
 
 from starft.clip import ClipEncoder, zero_shot_head
+from starft.distributed import gather
 from starft.teachers import Teacher, TeacherRule
 from starft.types import Batch
 
@@ -32,7 +33,11 @@ class Progress:
 class StepContext:
     """One batch and its features, all L2-normalised, one row an image.
 
-    Shapes: features (B, D); ``logits`` (B, C) over the C training classes.
+    With several processes, each encodes its own images and captions, and what a term reads is of all of them: labels,
+    groups and features are those of the joined batch, so that every loss is the one of a process alone, and so are its
+    gradients. ``batch`` and the captions are this process's own.
+
+    Shapes: features (B, D); ``logits`` (B, C) over the C training classes; B counts the rows of all processes.
 
     Args:
         batch: What the DataModule yielded.
@@ -45,6 +50,7 @@ class StepContext:
         templates: Caption templates of the text head.
         progress: How far the run is.
         teachers: The teachers that follow the student, by their rules.
+        sizes: Rows of each process, by rank; empty for a process alone.
     """
 
     batch: Batch
@@ -57,27 +63,41 @@ class StepContext:
     templates: Sequence[str]
     progress: Progress
     teachers: Mapping[TeacherRule, Teacher] = field(default_factory=dict)
+    sizes: Sequence[int] = ()
     _views: dict[TeacherRule | None, "TeacherView"] = field(default_factory=dict, init=False, repr=False)
 
-    @property
+    def gathered(self, rows: Tensor) -> Tensor:
+        """Return this process's rows (n, ...) with those of the others: (B, ...).
+
+        Args:
+            rows: One for each image of ``batch``.
+        """
+        return gather(rows, self.sizes)
+
+    @cached_property
     def labels(self) -> Tensor:
         """Class labels, int64 (B,)."""
-        return self.batch["label"]
+        return self.gathered(self.batch["label"])
+
+    @cached_property
+    def groups(self) -> Tensor:
+        """Group ids, int64 (B,); only where the training images have groups."""
+        return self.gathered(self.batch["group"])
 
     @cached_property
     def image_features(self) -> Tensor:
         """The student's image features."""
-        return self.clip.encode_image(self.batch["image"])
+        return self.gathered(self.clip.encode_image(self.batch["image"]))
 
     @cached_property
     def text_features(self) -> Tensor:
         """The student's features of the clean captions."""
-        return self.clip.encode_text(self.captions)
+        return self.gathered(self.clip.encode_text(self.captions))
 
     @cached_property
     def spurious_features(self) -> Tensor:
         """The student's features of the spurious captions."""
-        return self.clip.encode_text(self.spurious_captions)
+        return self.gathered(self.clip.encode_text(self.spurious_captions))
 
     @cached_property
     def logits(self) -> Tensor:
@@ -117,17 +137,17 @@ class TeacherView:
     @cached_property
     def image_features(self) -> Tensor:
         """Image features."""
-        return self.model.encode_image(self._ctx.batch["image"])
+        return self._ctx.gathered(self.model.encode_image(self._ctx.batch["image"]))
 
     @cached_property
     def text_features(self) -> Tensor:
         """Features of the clean captions."""
-        return self.model.encode_text(self._ctx.captions)
+        return self._ctx.gathered(self.model.encode_text(self._ctx.captions))
 
     @cached_property
     def spurious_features(self) -> Tensor:
         """Features of the spurious captions."""
-        return self.model.encode_text(self._ctx.spurious_captions)
+        return self._ctx.gathered(self.model.encode_text(self._ctx.spurious_captions))
 
     @cached_property
     def logits(self) -> Tensor:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from starft.clip import ClipEncoder, zero_shot_head
+from starft.distributed import owned, world_size
 from starft.metrics import eval_metrics, group_counts
 from starft.types import Batch, EvalSet
 
@@ -91,7 +93,14 @@ class Evaluator(nn.Module):
         return accept(logits.argmax(dim=-1), labels, self.eval_sets[which].accepted)
 
     def update(self, which: int, image_features: Tensor, batch: Batch) -> None:
-        """Count one batch of the eval set at position ``which``; image features (B, D) are unit rows."""
+        """Count one batch of the eval set at position ``which``; image features (B, D) are unit rows.
+
+        Rows that only fill up the last batch of one of several processes are another's, and aren't counted here.
+        """
+        if world_size() > 1:
+            mine = owned(batch["index"])
+            image_features = image_features[mine]
+            batch = cast(Batch, {key: rows[mine] for key, rows in cast(dict[str, Tensor], batch).items()})
         eval_set, labels = self.eval_sets[which], batch["label"]
         group = torch.zeros_like(labels)
         if eval_set.group_names:

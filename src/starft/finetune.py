@@ -13,24 +13,26 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from starft.captions import CaptionSampler
-from starft.checkpoints import CheckpointFacts, fingerprint, match_teachers, refill_twin, strip_twin
+from starft.captions import CaptionSampler, check_templates
+from starft.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
 from starft.clip import (
     ClipEncoder,
     build_clip,
     checkpoint_activations,
     compile_towers,
+    encode_in_chunks,
     freeze,
-    freeze_unread,
     image_preprocessing,
 )
 from starft.context import Progress, StepContext
-from starft.errors import ConfigError, WeightsError
+from starft.distributed import of_first
+from starft.errors import ConfigError
 from starft.evaluation import Evaluator
-from starft.losses import Contrastive, CrossEntropy, Term, by_name
+from starft.losses import Contrastive, Term, by_name
 from starft.optim import check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
+from starft.reading import check_accumulation, freeze_what_nothing_reads, nothing_of, reads_logits, resting
 from starft.teachers import Teacher
 from starft.types import Batch, FinetuneData, GroupedData, ImagePreprocessing
 
@@ -64,6 +66,8 @@ class FinetuneModule(L.LightningModule):
         freeze_text_blocks: Leave the text tower's embeddings and this many of its first blocks as they are.
         freeze_image_blocks: Leave the image tower's stem and this many of its first blocks as they are.
         gradient_checkpointing: Compute activations again on the way back: less memory, about a third more time.
+        micro_batch_size: Images and captions that go through a tower at a time: a batch of any size in the memory of
+            this one, with loss and gradients of the whole, for about a third more time. Null takes the batch whole.
         compile: Compile both towers with torch.compile, when they are first used.
         seed: Start of the caption draws.
     """
@@ -90,16 +94,13 @@ class FinetuneModule(L.LightningModule):
         freeze_text_blocks: int = 0,
         freeze_image_blocks: int = 0,
         gradient_checkpointing: bool = False,
+        micro_batch_size: int | None = None,
         compile: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         check_recipe(lr, weight_decay, warmup_steps, betas)
-        if templates is not None and not templates:
-            raise ConfigError("templates must hold at least one caption template, or be null; got an empty list.")
-        for template in templates or []:
-            if template.count("{}") != 1:
-                raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")
+        check_templates(templates)
         if head_start == "probe" and head != "linear":
             raise ConfigError(f"head_start probe is for the linear head; the head is {head!r}, set head to linear.")
         self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
@@ -118,14 +119,11 @@ class FinetuneModule(L.LightningModule):
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
         self.terms = nn.ModuleDict(by_name(terms))
         self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()})
-        freeze_unread(model)
-        if head == "linear" and isinstance(objective, CrossEntropy) and not regularizers:
-            # Nothing reads them: with several processes, each would wait for gradients that never come.
-            freeze_text_tower = True
-            model.logit_scale.requires_grad_(False)
+        freeze_what_nothing_reads(self.clip, terms, head)
         freeze(model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
         if gradient_checkpointing:
             checkpoint_activations(model)
+        encode_in_chunks([self.clip, self.twin, *self._followers()], micro_batch_size)
         if compile:
             for compiled in (self.clip, self.twin, *self._followers()):
                 compile_towers(compiled.model)
@@ -140,6 +138,7 @@ class FinetuneModule(L.LightningModule):
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
         self._host_labels: list[int] = []
+        self._resting: list[nn.Parameter] = []
 
     @property
     def twin_fingerprint(self) -> str:
@@ -163,6 +162,8 @@ class FinetuneModule(L.LightningModule):
                 f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
                 "give the trainer a DataModule of starft.data."
             )
+        if stage == "fit":
+            check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
@@ -186,7 +187,7 @@ class FinetuneModule(L.LightningModule):
         if self.head == "linear":
             with torch.no_grad():
                 rows = self.twin.class_head(class_names, templates).float()
-            self.linear_head = nn.Parameter(rows.clone())
+            self.linear_head = nn.Parameter(rows.clone(), requires_grad=reads_logits(self._terms()))
             for teacher in self._followers():
                 teacher.linear_head = rows.clone()
 
@@ -238,8 +239,8 @@ class FinetuneModule(L.LightningModule):
             bias: (C,), added to the logits in evaluation, after the last step; null for none.
         """
         assert self.linear_head is not None, "describe comes first"
-        self.linear_head.copy_(rows)
-        self.head_bias = None if bias is None else bias.to(self.linear_head)
+        self.linear_head.copy_(of_first(rows.to(self.linear_head)))  # the same on all devices, to the last bit
+        self.head_bias = None if bias is None else of_first(bias.to(self.linear_head))
         for teacher in self._followers():
             teacher.linear_head = self.linear_head.detach().clone()
 
@@ -271,17 +272,28 @@ class FinetuneModule(L.LightningModule):
                 value = term(ctx)
                 total = total + weight * value
                 logs |= {f"train/{name}": value.detach(), f"train/{name}_weight": weight}
-        size = len(batch["label"])
+        if len(ctx.sizes) > 1:
+            self._resting = resting(self.clip, self.linear_head, self._terms(), progress)
+            total = nothing_of(self._resting, total)
+        size = len(ctx.labels)
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
         self.log_dict(logs, batch_size=size)
         return total
 
+    def on_after_backward(self) -> None:
+        """Let rest what rests, as a process alone does: it got gradients of 0 for DDP, which waits for some."""
+        for parameter in self._resting:
+            parameter.grad = None
+
     def _active_terms(self) -> list[tuple[str, Term]]:
         return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
 
+    def _terms(self) -> list[Term]:
+        return [term for _, term in self._active_terms()]
+
     def _context(self, batch: Batch, progress: Progress) -> StepContext:
         assert self.captions is not None, "setup comes first"
-        clean, spurious = self.captions.draw(self._host_labels, progress.step, self.global_rank)
+        clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step)
         return StepContext(
             batch=batch,
             captions=clean,
@@ -293,6 +305,7 @@ class FinetuneModule(L.LightningModule):
             templates=self.templates,
             progress=progress,
             teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
+            sizes=sizes,
         )
 
     def _followers(self) -> list[Teacher]:
@@ -375,11 +388,8 @@ class FinetuneModule(L.LightningModule):
         facts = refill_twin(checkpoint, self.twin, self._twin_fingerprint, self._facts())
         if not self.class_names or (self.head == "linear" and not self._is_fitting()):
             self.describe(facts.class_names, facts.templates)
-        elif self._is_fitting() and facts.class_names != self.class_names:
-            raise WeightsError(
-                f"The checkpoint was trained on the classes {_shorten(facts.class_names)}, the data have "
-                f"{_shorten(self.class_names)}; continue it on its own data, or start a new run."
-            )
+        elif self._is_fitting():
+            match_classes(facts, self.class_names)
         bias = checkpoint["state_dict"].get("head_bias")
         self.head_bias = None if bias is None else torch.zeros_like(bias, device=self.device)
         match_teachers(checkpoint, self.teachers, self._is_fitting())
@@ -389,7 +399,3 @@ class FinetuneModule(L.LightningModule):
 
     def _facts(self) -> CheckpointFacts:
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates)
-
-
-def _shorten(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,6 +30,8 @@ class GroupDRO(CrossEntropy):
         eta: How fast q follows, at least 0; 0 weighs all groups alike.
         adjustment: C of the generalisation adjustment, at least 0: more weight to small groups.
     """
+
+    across_batch = True
 
     q: Tensor
 
@@ -63,20 +64,13 @@ class GroupDRO(CrossEntropy):
     def forward(self, ctx: StepContext) -> Tensor:
         """Update q with the losses of this step, then return the weighted sum."""
         each = F.cross_entropy(ctx.logits.float(), ctx.labels, reduction="none", label_smoothing=self.label_smoothing)
-        sums = torch.zeros_like(self.q).index_add(0, ctx.batch["group"], each)
-        whole = torch.stack([sums.detach(), torch.bincount(ctx.batch["group"], minlength=len(self.q)).float()])
-        processes = 1
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(whole)
-            processes = dist.get_world_size()
-        seen = whole[1].clamp(min=1)
+        seen = torch.bincount(ctx.groups, minlength=len(self.q)).clamp(min=1)
         constants = self.adjustment / self.counts.clamp(min=1).float().sqrt()
-        losses = whole[0] / seen + constants
-        raised = self.q * torch.exp(self.eta * (losses - losses.max()))  # less the highest: no overflow, same shares
+        losses = torch.zeros_like(self.q).index_add(0, ctx.groups, each) / seen + constants
+        found = losses.detach()
+        raised = self.q * torch.exp(self.eta * (found - found.max()))  # less the highest: no overflow, same shares
         self.q = raised / raised.sum()
-        # Gradients of all processes are averaged, and each holds its own images' share alone.
-        own = processes * (self.q * sums / seen).sum()
-        return own + ((self.q * losses).sum() - own.detach())
+        return (self.q * losses).sum()
 
     def _apply(self, fn: Any, recurse: bool = True) -> "GroupDRO":
         """Move q between devices and keep its float32: the steps of eta are lost in bfloat16."""

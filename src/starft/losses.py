@@ -18,6 +18,9 @@ from starft.functional import contrastive_loss
 from starft.teachers import TeacherRule
 
 Schedule = Literal["constant", "epoch", "step"]
+Part = Literal["text_tower", "logit_scale", "logits"]
+"""What a term may read of the student beside its images; ``logits`` are those of the head in use."""
+
 Named = TypeVar("Named")
 
 
@@ -33,6 +36,12 @@ class Term(nn.Module):
 
     teacher: TeacherRule | None = None
     """The rule of the teacher that the term reads; null where it reads the frozen twin, or none."""
+
+    reads: frozenset[Part] = frozenset(get_args(Part))
+    """What of the student gets a gradient from the term; weights that no term of a run reads are frozen."""
+
+    across_batch: bool = True
+    """Whether the loss compares the rows of a batch with each other, so that it isn't the mean of its parts' losses."""
 
     def __init__(self, weight: float = 1.0, schedule: Schedule = "constant") -> None:
         super().__init__()
@@ -83,6 +92,9 @@ class CrossEntropy(Term):
         label_smoothing: Share of the target spread over all classes, in [0, 1).
     """
 
+    reads = frozenset({"logits"})
+    across_batch = False
+
     def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
         super().__init__(weight)
         if not 0 <= label_smoothing < 1:
@@ -102,6 +114,8 @@ class Contrastive(Term):
     Args:
         weight: Factor in the total loss, at least 0.
     """
+
+    reads = frozenset({"text_tower", "logit_scale"})
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__(weight)

@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from starft.distributed import highest
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
 from starft.files import replace_file
 
@@ -158,7 +159,8 @@ def checkpoint_callbacks(
 class StopSafely(Callback):
     """On Ctrl-C or SIGTERM, finish the step, write ``last.ckpt`` and stop; a second signal stops at once.
 
-    Where the step ends an epoch, its validation and checkpoints come first, so that ``best.ckpt`` misses none.
+    Where the step ends an epoch, its validation and checkpoints come first, so that ``best.ckpt`` misses none. Several
+    processes stop at the same step, whichever of them heard the signal.
 
     Args:
         folder: The run folder.
@@ -183,6 +185,7 @@ class StopSafely(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save here, where the state is whole; the step's numbers are logged after this."""
+        self.received = highest(self.received or 0) or None
         if self.received is not None:
             trainer.save_checkpoint(self._last)
             self._saved = True

@@ -4,7 +4,7 @@ from starft.clip.build import build_clip
 from starft.clip.encoder import ClipEncoder, Twin
 from starft.clip.length import CaptionRuler
 from starft.clip.preprocessing import image_preprocessing
-from starft.clip.towers import checkpoint_activations, compile_towers, freeze, freeze_unread
+from starft.clip.towers import checkpoint_activations, compile_towers, encode_in_chunks, freeze, freeze_unread
 from starft.clip.zeroshot import caption, zero_shot_head
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "caption",
     "checkpoint_activations",
     "compile_towers",
+    "encode_in_chunks",
     "freeze",
     "freeze_unread",
     "image_preprocessing",

@@ -9,6 +9,7 @@ import torch
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 Tokenize = Callable[[list[str]], Tensor]
 
@@ -30,6 +31,8 @@ class ClipEncoder(nn.Module):
         self.model: Any = model
         self.tokenize = tokenize
         self.trim = trim
+        self.micro_batch_size: int | None = None
+        """Rows that go through a tower at a time where gradients are wanted; null for all."""
         self._tokens: dict[str, Tensor] = {}
 
     def train(self, mode: bool = True) -> Self:
@@ -58,7 +61,7 @@ class ClipEncoder(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W)."""
-        return F.normalize(self.model.encode_image(images), dim=-1)
+        return F.normalize(self._in_chunks(self.model.encode_image, images), dim=-1)
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
@@ -71,10 +74,24 @@ class ClipEncoder(nn.Module):
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return unit features (N, D) of token ids (N, context length) on the host."""
+        return F.normalize(self._in_chunks(self._encode_tokens, tokens), dim=-1)
+
+    def _encode_tokens(self, tokens: Tensor) -> Tensor:
         tower = text_tower_of(self.model)
         if self.trim and _is_causal(tower):
-            return F.normalize(_encode_trimmed(tower, tokens, self.device), dim=-1)
-        return F.normalize(self.model.encode_text(tokens.to(self.device, non_blocking=True)), dim=-1)
+            return _encode_trimmed(tower, tokens, self.device)
+        features: Tensor = self.model.encode_text(tokens.to(self.device, non_blocking=True))
+        return features
+
+    def _in_chunks(self, encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Return what ``encode`` makes of all rows, a micro batch at a time.
+
+        No activations are kept: on the way back each micro batch is encoded again, with the same random draws.
+        """
+        size = self.micro_batch_size
+        if size is None or len(rows) <= size or not torch.is_grad_enabled():
+            return encode(rows)
+        return torch.cat([checkpoint(encode, chunk, use_reentrant=False) for chunk in rows.split(size)])
 
     def _tokenized(self, captions: list[str]) -> Tensor:
         unknown = [caption for caption in captions if caption not in self._tokens]
@@ -98,6 +115,10 @@ class Twin(ClipEncoder):
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode, whatever ``mode`` says."""
         return super().train(False)
+
+    def _in_chunks(self, encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        size = self.micro_batch_size
+        return encode(rows) if size is None else torch.cat([encode(chunk) for chunk in rows.split(size)])
 
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:

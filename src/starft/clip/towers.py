@@ -9,8 +9,9 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.models import group_parameters
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from starft.clip.encoder import text_tower_of
+from starft.clip.encoder import ClipEncoder, text_tower_of
 from starft.errors import ConfigError
 
 Part = nn.Module | nn.Parameter
@@ -85,6 +86,34 @@ def checkpoint_activations(model: Any) -> None:
         (newer or transformer.gradient_checkpointing_enable)()
     else:
         text.transformer.grad_checkpointing = True
+
+
+def encode_in_chunks(encoders: Sequence[ClipEncoder], size: int | None) -> None:
+    """Let images and captions go through the towers a few at a time; loss and gradients stay those of the whole batch.
+
+    Args:
+        encoders: Student and teachers.
+        size: How many at a time; null for all.
+
+    Raises:
+        ConfigError: The size is below 1, or a tower in training mixes the images of a batch.
+    """
+    if size is None:
+        return
+    if size < 1:
+        raise ConfigError(f"micro_batch_size must be at least 1, or null for the whole batch; got {size}.")
+    mixes = any(
+        isinstance(part, _BatchNorm) and any(parameter.requires_grad for parameter in part.parameters())
+        for encoder in encoders
+        for part in encoder.model.modules()
+    )
+    if mixes:
+        raise ConfigError(
+            "micro_batch_size can't give the gradients of the whole batch where batch norms are trained, as in CLIP's "
+            "ResNets; set it to null, or freeze_image_tower to true, or give a model_name such as ViT-B-16."
+        )
+    for encoder in encoders:
+        encoder.micro_batch_size = size
 
 
 def compile_towers(model: Any) -> None:

@@ -16,7 +16,7 @@ from starft.clip import zero_shot_head
 from starft.context import StepContext
 from starft.errors import ConfigError
 from starft.functional import distillation
-from starft.losses import Term
+from starft.losses import Part, Term
 from starft.teachers import Teacher, TeacherName, TeacherRule, teacher_rule
 
 
@@ -31,6 +31,9 @@ class CarFT(Term):
         teacher: Whose image features are kept: ``frozen``, or ``ema``, ``weighted`` or a class of ``starft.teachers``
             that follows the student.
     """
+
+    reads = frozenset[Part]()
+    across_batch = False
 
     def __init__(
         self,

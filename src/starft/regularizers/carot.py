@@ -35,6 +35,8 @@ class Carot(Term):
             ``starft.teachers`` are others.
     """
 
+    reads = frozenset({"text_tower", "logit_scale"})
+
     def __init__(
         self,
         weight: float = 1.0,

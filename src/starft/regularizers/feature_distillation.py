@@ -7,7 +7,7 @@ features. Deviations: no regressor between the two, which have one width, and no
 from torch import Tensor
 
 from starft.context import StepContext
-from starft.losses import Term
+from starft.losses import Part, Term
 from starft.teachers import TeacherName, TeacherRule, teacher_rule
 
 
@@ -18,6 +18,9 @@ class FeatureDistillation(Term):
         weight: Factor in the total loss, at least 0; the default is our choice.
         teacher: ``frozen``, or ``ema``, ``weighted`` or a class of ``starft.teachers`` that follows the student.
     """
+
+    reads = frozenset[Part]()
+    across_batch = False
 
     def __init__(self, weight: float = 1.0, teacher: TeacherRule | TeacherName = "frozen") -> None:
         super().__init__(weight)

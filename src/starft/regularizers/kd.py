@@ -24,6 +24,9 @@ class KD(Term):
         teacher: ``frozen``, or ``ema``, ``weighted`` or a class of ``starft.teachers`` that follows the student.
     """
 
+    reads = frozenset({"logits"})
+    across_batch = False
+
     def __init__(
         self, weight: float = 1.0, temperature: float = 1.0, teacher: TeacherRule | TeacherName = "frozen"
     ) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from starft.context import StepContext
-from starft.losses import Term
+from starft.losses import Part, Term
 
 
 class L2SP(Term):
@@ -18,6 +18,9 @@ class L2SP(Term):
     Args:
         weight: Factor in the total loss, at least 0.
     """
+
+    reads = frozenset[Part]()
+    across_batch = False
 
     def __init__(self, weight: float = 0.01) -> None:
         super().__init__(weight)

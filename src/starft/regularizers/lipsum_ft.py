@@ -13,7 +13,7 @@ from torch import Tensor
 from starft.clip import ClipEncoder
 from starft.context import StepContext
 from starft.errors import ConfigError
-from starft.losses import Term
+from starft.losses import Part, Term
 from starft.teachers import TeacherName, TeacherRule, teacher_rule
 
 
@@ -30,6 +30,9 @@ class LipsumFT(Term):
             that follows the student.
         seed: Start of the draws; they depend on it and the step alone.
     """
+
+    reads = frozenset[Part]()
+    across_batch = False
 
     def __init__(
         self,

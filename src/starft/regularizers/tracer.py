@@ -25,6 +25,8 @@ class Tracer(Term):
         teacher: ``weighted`` is the paper's; ``frozen``, ``ema`` or a class of ``starft.teachers`` are others.
     """
 
+    reads = frozenset({"text_tower", "logit_scale"})
+
     def __init__(self, weight: float = 1.0, teacher: TeacherRule | TeacherName = "weighted") -> None:
         super().__init__(weight)
         self.teacher = teacher_rule(teacher)

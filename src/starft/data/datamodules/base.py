@@ -199,7 +199,18 @@ class BaseDataModule(L.LightningDataModule, ABC):
         return [self._eval_loader(dataset) for dataset in self.test_data]
 
     def predict_dataloader(self) -> list[DataLoader[Any]]:
-        """Return the test loaders."""
+        """Return the test loaders.
+
+        Raises:
+            ConfigError: A set has fewer images than there are processes; Lightning would stop at that.
+        """
+        world = self.trainer.world_size if self.trainer is not None else 1
+        for eval_set, images in zip(self.predict_sets, self.test_data, strict=True):
+            if len(images) < world:  # type: ignore[arg-type]  # map-style data sets have a length
+                raise ConfigError(
+                    f"The set {eval_set.name} has {len(images)} image(s) to predict, fewer than the {world} devices; "  # type: ignore[arg-type]
+                    "set trainer.devices to 1."
+                )
         return self.test_dataloader()
 
     def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:

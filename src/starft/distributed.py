@@ -1,0 +1,180 @@
+"""What the processes of a run tell each other; a process alone gets back what it gave.
+
+The world is asked for when a function is called: a module is built before the processes know each other.
+
+Gradients are those of the *mean over processes* of their losses, which is what DDP's averaging makes of them. Where
+each process computes the one loss of the joined batch from gathered rows, that mean is the loss, and every gradient is
+the single process's, those of weights that a loss reads directly too (the logit scale, a head, a penalty): no factor of
+the world size is left to be put in anywhere.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain, zip_longest
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+T = TypeVar("T")
+
+
+def world_size() -> int:
+    """Return how many processes there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return which of them this one is, counted from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_objects(value: T) -> list[T]:
+    """Return what each process gave, by rank; it goes from host to host, and no device is waited for.
+
+    Args:
+        value: Anything that can be pickled.
+    """
+    world = world_size()
+    if world == 1:
+        return [value]
+    given: list[Any] = [None] * world
+    dist.all_gather_object(given, value, group=_host_group(dist.group.WORLD))
+    return given
+
+
+def highest(number: int) -> int:
+    """Return the highest number that a process gave; no device is waited for.
+
+    Args:
+        number: This process's.
+    """
+    if world_size() == 1:
+        return number
+    told = torch.tensor(number)
+    dist.all_reduce(told, dist.ReduceOp.MAX, group=_host_group(dist.group.WORLD))
+    return int(told)
+
+
+@lru_cache(maxsize=1)
+def _host_group(world: Any) -> Any:
+    """Return a group of all processes that speaks without their devices, made once for each world."""
+    return world if dist.get_backend(world) == "gloo" else dist.new_group(backend="gloo")
+
+
+def gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return the rows of all processes, one process behind the other; gradients flow back to whose they are.
+
+    Shapes: ``rows`` (n, ...), the result (n_0 + n_1 + ..., ...).
+
+    Args:
+        rows: This process's; their number may differ from the others'.
+        sizes: How many rows each process has, by rank, as `gather_objects` tells; one entry or none is a process alone.
+    """
+    if len(sizes) < 2:
+        return rows
+    gathered: Tensor = _Gather.apply(rows, tuple(sizes))
+    return gathered
+
+
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """Return the sum of all processes' values, the same for each; gradients flow back to all.
+
+    Args:
+        values: Of one shape in every process.
+    """
+    if world_size() == 1:
+        return values
+    total: Tensor = _Sum.apply(values)
+    return total
+
+
+def of_first(values: Tensor) -> Tensor:
+    """Return the first process's values, without a graph.
+
+    Args:
+        values: Of one shape in every process.
+    """
+    if world_size() == 1:
+        return values
+    told = values.detach().contiguous().clone()
+    dist.broadcast(told, src=0)
+    return told
+
+
+def dealt(shares: Sequence[Sequence[T]]) -> list[T]:
+    """Return the joined batch in the order of a single process: the first row of each share, then the second of each.
+
+    That is how samplers deal rows out, so a process alone with the joined batch has its rows in this order.
+
+    Args:
+        shares: What each process has, by rank.
+
+    Example:
+        >>> dealt([[0, 2, 4], [1, 3]])
+        [0, 1, 2, 3, 4]
+    """
+    nothing: Any = object()
+    rows = chain.from_iterable(zip_longest(*shares, fillvalue=nothing))
+    return [row for row in rows if row is not nothing]
+
+
+def places(sizes: Sequence[int], which: int) -> list[int]:
+    """Return where the rows of one process stand in the joined batch, as `dealt` orders it.
+
+    Args:
+        sizes: How many rows each process has, by rank.
+        which: The process.
+
+    Example:
+        >>> places([3, 2], 1)
+        [1, 3]
+    """
+    return [at for at, owner in enumerate(dealt([[one] * size for one, size in enumerate(sizes)])) if owner == which]
+
+
+def owned(index: Tensor) -> Tensor:
+    """Return which rows (n,) of an unshuffled set this process was dealt, and not only to fill its last batch.
+
+    Args:
+        index: Positions (n,) of the rows in their set, which is dealt out row by row, as torch's samplers do.
+    """
+    return index % world_size() == rank()
+
+
+def _summed(values: Tensor) -> Tensor:
+    """Return the sum over processes in at least float32: sums of half precision would lose digits."""
+    total = values.to(torch.promote_types(values.dtype, torch.float32), copy=True).contiguous()
+    dist.all_reduce(total)
+    return total.to(values.dtype)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        ctx.sizes = sizes
+        most = max(sizes)
+        padded = rows.new_zeros(most, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        start = sum(ctx.sizes[: dist.get_rank()])
+        return _summed(grad)[start : start + ctx.sizes[dist.get_rank()]], None
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return _summed(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _summed(grad)

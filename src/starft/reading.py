@@ -1,0 +1,101 @@
+"""Which parts of the student the terms of a run read: what none ever reads is frozen, what none reads now rests.
+
+DDP waits for a gradient of every trained weight at every step, and stops where one never comes.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from starft.clip import ClipEncoder, freeze, freeze_unread
+from starft.context import Progress
+from starft.errors import ConfigError
+from starft.losses import Part, Term
+
+
+def freeze_what_nothing_reads(clip: ClipEncoder, terms: Iterable[Term], head: str) -> None:
+    """Freeze the text tower and the logit scale where no term with a weight reads them.
+
+    Args:
+        clip: The student.
+        terms: Of the run.
+        head: ``text`` or ``linear``.
+    """
+    freeze_unread(clip.model)
+    read = _read((term for term in terms if term.weight > 0), head)
+    freeze(clip.model, text_tower="text_tower" not in read)
+    if "logit_scale" not in read:
+        clip.model.logit_scale.requires_grad_(False)
+
+
+def resting(
+    clip: ClipEncoder, linear_head: Tensor | None, terms: Iterable[Term], progress: Progress
+) -> list[nn.Parameter]:
+    """Return the trained weights that only terms read whose schedule has them at 0 now.
+
+    Args:
+        clip: The student.
+        linear_head: Its trained head, or null.
+        terms: Of the run.
+        progress: How far it is.
+    """
+    head = "text" if linear_head is None else "linear"
+    terms = [term for term in terms if term.weight > 0]
+    silent = _read((term for term in terms if term.weight_at(progress) == 0), head)
+    silent -= _read((term for term in terms if term.weight_at(progress) > 0), head)
+    if not silent:
+        return []
+    parts: dict[str, list[nn.Parameter]] = {"text_tower": [], "logit_scale": [], "linear_head": []}
+    for name, parameter in clip.model.named_parameters():
+        if parameter.requires_grad and not name.startswith("visual."):
+            parts["logit_scale" if name == "logit_scale" else "text_tower"].append(parameter)
+    if isinstance(linear_head, nn.Parameter) and linear_head.requires_grad:
+        parts["linear_head"].append(linear_head)
+    return [parameter for part in silent for parameter in parts[part]]
+
+
+def nothing_of(parameters: Iterable[nn.Parameter], total: Tensor) -> Tensor:
+    """Return ``total``, with a gradient of 0 for parameters that it doesn't depend on.
+
+    Args:
+        parameters: Those.
+        total: A scalar.
+    """
+    zeros = [0 * parameter.flatten()[0].to(total.dtype) for parameter in parameters]
+    return total + torch.stack(zeros).sum() if zeros else total
+
+
+def check_accumulation(terms: Iterable[Term], batches: int) -> None:
+    """Refuse to add up gradients of several batches where a loss compares the rows of a batch.
+
+    Args:
+        terms: Of the run.
+        batches: ``trainer.accumulate_grad_batches``.
+
+    Raises:
+        ConfigError: The sum wouldn't be the gradient of the whole batch.
+    """
+    across = [type(term).__name__ for term in terms if term.across_batch and term.weight > 0]
+    if batches > 1 and across:
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches is {batches}, but {across[0]} compares the images of a batch with each "
+            "other, so small batches don't add up to a large one; set it to 1, data.init_args.batch_size to the whole "
+            "batch, and model.micro_batch_size to what fits in memory."
+        )
+
+
+def reads_logits(terms: Iterable[Term]) -> bool:
+    """Return whether a term with a weight reads class logits.
+
+    Args:
+        terms: Of the run.
+    """
+    return any("logits" in term.reads for term in terms if term.weight > 0)
+
+
+def _read(terms: Iterable[Term], head: str) -> set[str]:
+    """Return ``text_tower``, ``logit_scale`` and ``linear_head``, as far as the terms read them."""
+    asked: set[Part] = set().union(*(term.reads for term in terms))
+    through: set[str] = {"linear_head"} if head == "linear" else {"text_tower", "logit_scale"}
+    return {part for part in asked if part != "logits"} | (through if "logits" in asked else set())

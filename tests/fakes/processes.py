@@ -1,0 +1,75 @@
+"""Several processes that know each other, as a launcher would start them, in a moment: they are forked."""
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+PRELOAD = ["starft.cli"]
+DEADLINE = 300
+"""Seconds; a collective that one process doesn't join would wait for ever."""
+
+
+def together(world: int, work: Callable[..., Any], folder: Path, *given: Any) -> list[Any]:
+    """Return what ``work(*given)`` returned in each of some processes with a gloo group, by rank."""
+    return _forked(world, _in_group, folder, work, *given)
+
+
+def launched(world: int, work: Callable[..., Any], folder: Path, *given: Any) -> list[Any]:
+    """Return what ``work(*given)`` returned in each of some processes that have torchrun's environment, by rank."""
+    return _forked(world, _as_torchrun, folder, free_port(), work, *given)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _forked(world: int, start: Callable[..., None], folder: Path, *given: Any) -> list[Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        context = multiprocessing.get_context("forkserver")
+    except ValueError:
+        pytest.skip("no processes can be forked here")
+    context.set_forkserver_preload(PRELOAD)
+    processes = [
+        context.Process(target=start, args=(rank, world, str(folder), *given), daemon=True) for rank in range(world)
+    ]
+    try:
+        for process in processes:
+            process.start()
+    except OSError as error:
+        pytest.skip(f"no processes can be started here: {error}")
+    for process in processes:
+        process.join(DEADLINE)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0] * world, f"exit statuses {codes}; see the captured output"
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
+
+
+def _in_group(rank: int, world: int, folder: str, work: Callable[..., Any], *given: Any) -> None:
+    torch.set_num_threads(1)
+    store, wait = f"file://{folder}/store", timedelta(seconds=DEADLINE)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=wait)
+    torch.save(work(*given), f"{folder}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _as_torchrun(rank: int, world: int, folder: str, port: int, work: Callable[..., Any], *given: Any) -> None:
+    torch.set_num_threads(1)
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    os.environ |= {name: str(value) for name, value in told.items()}
+    torch.save(work(*given), f"{folder}/{rank}.pt")

@@ -1,0 +1,202 @@
+"""Two processes, by the real command and by torchrun's way, do what one does: train, stop, go on, test, predict."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch.utils.data import Subset
+
+from fakes.processes import launched
+from starft.__main__ import main
+from starft.mini import MiniWorld
+from starft.run_folder import StopSafely
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+ODD = {"val": (11, 7, 1), "test": (11, 12, 7, 3)}
+"""Rows of each eval set: two processes can't halve them, and one of them has a last batch of repeats alone."""
+
+
+class OddWorld(MiniWorld):
+    """The embedded world with eval sets of odd sizes."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.val_data = [Subset(*held) for held in _first(self.val_data, ODD["val"])]
+        self.test_data = [Subset(*held) for held in _first(self.test_data, ODD["test"])]
+
+
+def _first(data: Any, sizes: tuple[int, ...]) -> list[tuple[Any, range]]:
+    return [(one, range(size)) for one, size in zip(data, sizes, strict=False)]
+
+
+def words(verb: str, folder: Path, batch_size: int, *options: str) -> list[str]:
+    """Four steps in two epochs; in the last one only a resting term reads the text tower."""
+    return [
+        verb,
+        f"--config={ROOT / 'lightning_configs' / 'mini' / 'starft_ce.yaml'}",
+        "--data=test_devices.OddWorld",
+        "--data.init_args.train_size=24",
+        f"--data.init_args.batch_size={batch_size}",
+        "--data.init_args.val_size=12",
+        "--data.init_args.test_size=12",
+        "--data.init_args.eval_batch_size=2",
+        "--trainer.max_epochs=2",
+        "--trainer.check_val_every_n_epoch=1",
+        "--trainer.log_every_n_steps=1",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        f"--trainer.default_root_dir={folder}",
+        *options,
+    ]
+
+
+def on_two(verb: str, folder: Path, *options: str) -> list[str]:
+    devices = ("--config=common/ddp", "--trainer.devices=2", "--trainer.accelerator=cpu")
+    return words(verb, folder, 6, *devices, *options)
+
+
+def last(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def logged(folder: Path) -> dict[str, list[float]]:
+    """Each column of the logs, in the order of the steps, over all parts of a run."""
+    found: dict[str, list[float]] = {}
+    for path in sorted(folder.glob("logs/*/metrics.csv")):
+        with path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value:
+                        found.setdefault(name, []).append(float(value))
+    return found
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process on the joined batches."""
+    folder = tmp_path_factory.mktemp("one") / "run"
+    assert main(words("fit", folder, 12)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A run of two processes by the real command; what it told, and its complaints."""
+    folder = tmp_path_factory.mktemp("two") / "run"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "starft", *on_two("fit", folder)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
+        )
+    except OSError as error:
+        pytest.skip(f"no processes can be started here: {error}")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout, done.stderr
+
+
+def test_the_command_on_two_devices_trains_as_one_process_does(one: Path, two: tuple[Path, str, str]) -> None:
+    folder, told, complaints = two
+    expected, got = logged(one), logged(folder)
+    assert len(expected["train/loss"]) == 4
+    assert got["train/spuriosity_alignment_weight"] == [2.5, 2.5], "the last epoch runs without it"
+    assert got.keys() == expected.keys()
+    for name in ("train/loss", "train/cross_entropy"):
+        assert got[name][0] == pytest.approx(expected[name][0], rel=1e-5)
+        assert got[name] == pytest.approx(expected[name], rel=2e-3), name
+    assert told.count("Next: starft test") == told.count("Best val/id/acc") == 1
+    assert "Traceback" not in complaints
+    assert "Warning" not in complaints
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "pool.json", "logs", "checkpoints"}
+    assert [path.name for path in (folder / "logs").iterdir()] == ["version_0"]
+
+
+PAGE = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"starft (\w+ --config .*)", "".join(re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)))
+
+
+def test_the_page_has_commands() -> None:
+    assert len(COMMANDS) == 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_are_whole(command: str) -> None:
+    """Nobody has their machines here; the options at least are all known, and lead to a whole config."""
+    told = io.StringIO()
+    with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(told):
+        main([*shlex.split(command), "--print_config"])
+    assert ended.value.code == 0
+    assert {"trainer", "model", "data"} <= yaml.safe_load(told.getvalue()).keys()
+
+
+# In processes that torchrun would start
+
+
+def stop_and_go_on(folder: Path) -> tuple[list[int], str]:
+    """Stop behind step 3, by a signal that one process alone hears; continue."""
+    on_train_batch_end = StopSafely.on_train_batch_end
+
+    def signalled(self: StopSafely, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 3 and trainer.global_rank == 1:
+            signal.raise_signal(signal.SIGTERM)
+        on_train_batch_end(self, trainer, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopSafely, "on_train_batch_end", signalled)
+        statuses = [main(on_two("fit", folder))]
+    reached = int(torch.load(last(folder), weights_only=True)["global_step"])
+    statuses += [reached, main(on_two("fit", folder, f"--ckpt_path={last(folder)}"))]
+    return statuses, str(folder)
+
+
+def score(folder: Path, checkpoint: Path) -> list[int]:
+    given = f"--ckpt_path={checkpoint}"
+    return [main(on_two("test", folder, given)), main(on_two("predict", folder, given))]
+
+
+def test_two_processes_stop_together_and_go_on_to_the_last_bit(two: tuple[Path, str, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    found = launched(2, stop_and_go_on, tmp_path / "processes", run)
+    assert [statuses for statuses, _ in found] == [[143, 3, 0], [0, 3, 0]]
+    ended, expected = (torch.load(last(folder), weights_only=True) for folder in (run, two[0]))
+    assert ended["global_step"] == expected["global_step"] == 4
+    assert ended["state_dict"].keys() == expected["state_dict"].keys()
+    assert [name for name, value in expected["state_dict"].items() if not value.equal(ended["state_dict"][name])] == []
+    assert logged(run)["train/loss"] == logged(two[0])["train/loss"]
+
+
+def test_no_sample_is_counted_twice_and_predictions_come_once_in_order(one: Path, tmp_path: Path) -> None:
+    """Every count and every row of two processes is that of one."""
+    alone, run = tmp_path / "alone", tmp_path / "run"
+    for verb in ("test", "predict"):
+        assert main(words(verb, alone, 12, f"--ckpt_path={last(one)}")) == 0
+    assert launched(2, score, tmp_path / "processes", run, last(one)) == [[0, 0], [0, 0]]
+    expected, got = (json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (alone, run))
+    assert [sum(group["n"] for group in held["groups"]) for held in expected["eval_sets"].values()] == [*ODD["test"]]
+    assert got["eval_sets"] == expected["eval_sets"]
+    assert got["ood_acc"] == expected["ood_acc"]
+    tables = []
+    for folder in (alone, run):
+        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+            tables.append([(row.pop("probability"), row) for row in csv.DictReader(file)])
+    assert len(tables[0]) == sum(ODD["test"])
+    assert [row for _, row in tables[1]] == [row for _, row in tables[0]]
+    assert [float(share) for share, _ in tables[1]] == pytest.approx([float(share) for share, _ in tables[0]], abs=1e-5)

@@ -1,0 +1,225 @@
+"""N processes compute what one computes on the joined batch: each loss, and its gradient by every weight."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fakes.processes import together
+from starft.captions import CaptionSampler
+from starft.context import Progress
+from starft.distributed import (
+    all_reduce_sum,
+    dealt,
+    gather,
+    gather_objects,
+    highest,
+    of_first,
+    owned,
+    places,
+    rank,
+    world_size,
+)
+from starft.finetune import FinetuneModule
+from starft.group_dro import GroupDRO
+from starft.losses import Contrastive, CrossEntropy, Term
+from starft.mini import MiniWorld
+from starft.regularizers import KD, L2SP, CarFT, Carot, FeatureDistillation, LipsumFT, SpuriosityAlignment, Tracer
+from starft.teachers import ExponentialAverage
+
+pytestmark = pytest.mark.slow
+
+LABELS = {
+    "even": [0, 3, 3, 7, 11, 2, 0, 5],
+    "uneven": [0, 3, 3, 7, 11, 2, 0],  # of 2 processes the last has a row less; of 4 too
+    "apart": [0, 1, 2, 3, 0, 1, 2, 3],  # each process has one class, or two, and lacks the others
+}
+
+
+def _terms(head: str) -> list[Term]:
+    if head == "text":
+        ema = ExponentialAverage(update_every=1)
+        return [
+            Contrastive(),
+            CrossEntropy(label_smoothing=0.1),
+            SpuriosityAlignment(0.5, "constant"),
+            SpuriosityAlignment(0.7, "constant", masked=False),
+            Carot(teacher=ema),
+            Tracer(),
+            KD(temperature=2.0),
+        ]
+    return [
+        CrossEntropy(),
+        GroupDRO(eta=0.5, adjustment=1.0),
+        KD(),
+        SpuriosityAlignment(0.5, "constant"),
+        CarFT(contexts=["a photo of a {}.", "a sketch of a {}."]),
+        LipsumFT(texts=5),
+        FeatureDistillation(),
+        L2SP(),
+    ]
+
+
+class Step(nn.Module):
+    """One step of a module as DDP calls it: the weighted sum of all terms."""
+
+    def __init__(self, module: FinetuneModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, labels: list[int], images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        self.module._host_labels = labels
+        batch: Any = {"image": images, "label": torch.tensor(labels), "group": torch.tensor(labels) % 4}
+        progress = Progress(3, 10, 0, 2)
+        ctx = self.module._context(batch, progress)
+        values = {name: term(ctx) for name, term in self.module._active_terms()}
+        values["groups"] = ctx.groups.double() @ ctx.image_features[:, 0]  # what is read by group
+        return torch.stack(list(values.values())).sum(), values
+
+
+def made(head: Any) -> FinetuneModule:
+    """A module whose student has moved away from its teachers, in float64."""
+    objective, *regularizers = _terms(head)
+    module = FinetuneModule(objective, "starft-mini", "mini", head, regularizers=regularizers, pool="mini_scenes")
+    module.double()  # what a teacher remembers, too
+    module.describe(MiniWorld().class_names, ("a photo of a {}.", "a sketch of a {}."))
+    for term in module._terms():
+        term.start({"a": 10, "b": 4, "c": 1, "d": 7})
+    module.captions = CaptionSampler(module.class_names, module.templates, module.pool, 0)
+    noise = torch.Generator().manual_seed(5)
+    for parameter in (*module.clip.parameters(), *([module.linear_head] if module.linear_head is not None else [])):
+        if parameter.ndim:
+            parameter.data += 0.02 * torch.randn(parameter.shape, generator=noise) * parameter.data.std()
+    return module.double()
+
+
+def step(module: FinetuneModule, model: nn.Module, case: str) -> dict[str, Any]:
+    """Loss and gradients of one step, of each term as DDP's mean would make them, and of all by DDP itself."""
+    labels = LABELS[case]
+    images = torch.randn(len(labels), 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
+    rows = range(rank(), len(labels), world_size())
+    module.zero_grad()
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    total, values = model([labels[row] for row in rows], images[list(rows)])
+    gradients = {}
+    for name, value in values.items() if case == "uneven" else ():  # once is enough, and takes its time
+        own = torch.autograd.grad(value, [*trained.values()], retain_graph=True, allow_unused=True)
+        read = [(at, gradient) for at, gradient in zip(trained, own, strict=True) if gradient is not None]
+        mean = all_reduce_sum(torch.cat([gradient.flatten() for _, gradient in read])) / world_size()
+        parts = mean.split([gradient.numel() for _, gradient in read])
+        gradients |= {f"{name} by {at}": part for (at, _), part in zip(read, parts, strict=True)}
+    total.backward()
+    gradients |= {f"all by {name}": p.grad.flatten().clone() for name, p in trained.items()}
+    return {"values": {name: value.detach() for name, value in values.items()}, "gradients": gradients}
+
+
+def steps(cases: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    modules = {head: made(head) for head, _ in cases}
+    models: dict[str, nn.Module] = {head: Step(module) for head, module in modules.items()}
+    if world_size() > 1:
+        models = {head: DistributedDataParallel(model) for head, model in models.items()}
+    return {(head, case): step(modules[head], models[head], case) for head, case in cases}
+
+
+CASES = [(head, case) for head in ("text", "linear") for case in LABELS]
+COMPARED = {2: CASES, 4: [("text", "uneven"), ("text", "apart"), ("linear", "uneven")]}
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[tuple[str, str], dict[str, Any]]:
+    return steps(CASES)
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Any]]:
+    """What all processes of a world found, computed when first asked for."""
+    found: dict[int, list[Any]] = {}
+
+    def of(world: int) -> list[Any]:
+        if world not in found:
+            found[world] = together(world, steps, tmp_path_factory.mktemp("joined"), COMPARED[world])
+        return found[world]
+
+    return of
+
+
+@pytest.mark.parametrize(("world", "head", "case"), [(world, *case) for world in COMPARED for case in COMPARED[world]])
+def test_n_processes_do_what_one_does(
+    head: str, case: str, world: int, alone: dict[tuple[str, str], Any], joined: Callable[[int], list[Any]]
+) -> None:
+    one = alone[head, case]
+    assert set(one["values"]) >= {"contrastive", "tracer", "carot"} if head == "text" else {"l2_sp", "lipsum_ft"}
+    moved = sum(bool(gradient.abs().sum() > 0) for gradient in one["gradients"].values())
+    assert moved > (250 if case == "uneven" else 45), "there is something to compare"
+    for found in joined(world):
+        got = found[head, case]
+        assert got["values"].keys() == one["values"].keys()
+        for name, value in one["values"].items():
+            assert got["values"][name].item() == pytest.approx(value.item(), rel=1e-6, abs=1e-9), name
+        assert got["gradients"].keys() == one["gradients"].keys()
+        for name, gradient in one["gradients"].items():
+            apart = (got["gradients"][name] - gradient).norm()
+            assert apart <= 1e-5 * gradient.norm() + 1e-9, f"{name}: {apart} of {gradient.norm()}"
+
+
+# The pieces
+
+
+def pieces() -> dict[str, Any]:
+    me, world = rank(), world_size()
+    sizes = [2, 0, 3][:world]
+    rows = torch.full((sizes[me], 2), float(me + 1), requires_grad=True)
+    gathered = gather(rows, sizes)
+    # each process weighs the rows differently: the gradients of all losses must reach a row's owner
+    (gathered * (me + 1)).sum().backward()
+    half = torch.full((1,), 1 + me / 256, dtype=torch.bfloat16, requires_grad=True)
+    summed = all_reduce_sum(half)
+    summed.sum().backward()
+    return {
+        "gathered": gathered.detach(),
+        "gradient": rows.grad,
+        "labels": gather(torch.full((sizes[me],), me), sizes),
+        "objects": gather_objects({"of": me}),
+        "highest": highest(15 if me == 1 else 0),
+        "first": of_first(torch.tensor([float(me + 7)])),
+        "sum": summed.detach(),
+        "sum_gradient": half.grad,
+        "owned": owned(torch.arange(7)),
+    }
+
+
+def test_the_pieces_by_hand(tmp_path: Path) -> None:
+    for me, found in enumerate(together(3, pieces, tmp_path)):
+        assert found["gathered"].tolist() == [[1.0, 1.0]] * 2 + [[3.0, 3.0]] * 3
+        assert found["gradient"].tolist() == [[6.0, 6.0]] * [2, 0, 3][me]
+        assert found["labels"].tolist() == [0, 0, 2, 2, 2]
+        assert found["objects"] == [{"of": 0}, {"of": 1}, {"of": 2}]
+        assert found["highest"] == 15
+        assert found["first"].tolist() == [7.0]
+        assert found["sum"].dtype == torch.bfloat16
+        assert found["sum"].item() == 3.015625, "3 + 3 / 256 to the nearest of bfloat16"
+        assert found["sum_gradient"].item() == 3.0
+        assert found["owned"].tolist() == [row % 3 == me for row in range(7)]
+
+
+def test_a_process_alone_gets_back_what_it_gave() -> None:
+    assert not dist.is_initialized()
+    rows = torch.ones(2, requires_grad=True)
+    assert gather(rows, [2]) is rows
+    assert gather(rows, []) is rows
+    assert all_reduce_sum(rows) is rows
+    assert of_first(rows) is rows
+    assert (world_size(), rank(), gather_objects("it"), highest(3)) == (1, 0, ["it"], 3)
+    assert owned(torch.arange(3)).all()
+
+
+def test_rows_are_dealt_as_samplers_deal_them() -> None:
+    assert dealt([["a", "c", "e"], ["b", "d"]]) == ["a", "b", "c", "d", "e"]
+    assert dealt([[0, None], [], [1]]) == [0, 1, None], "a row may be null"
+    assert [places([3, 0, 2], which) for which in range(3)] == [[0, 2, 4], [], [1, 3]]
+    assert dealt([]) == []
