@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -29,10 +30,10 @@ from starft.context import Progress, StepContext
 from starft.errors import ConfigError, WeightsError
 from starft.evaluation import Evaluator
 from starft.losses import Contrastive, CrossEntropy, Term
-from starft.optim import parameter_groups, plan_notes, warmup_cosine
+from starft.optim import has_fused_adamw, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, fit_probe, rows_of
-from starft.teachers import Teacher
+from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.types import Batch, FinetuneData, ImagePreprocessing, PlainTrainingData
 
 Named = TypeVar("Named")
@@ -194,7 +195,8 @@ class FinetuneModule(L.LightningModule):
             self._start_from_probe()
 
     def on_train_start(self) -> None:
-        """Tell of a run too short to learn much: a warm-up that fills it, images that no epoch holds."""
+        """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
+        self._remember_texts()
         trainer = self.trainer
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -202,6 +204,14 @@ class FinetuneModule(L.LightningModule):
         size, batch = len(loader.dataset), (loader.batch_size or 1) * trainer.world_size
         for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
             print(f"Note: {note}", file=sys.stderr)
+
+    def _remember_texts(self) -> None:
+        """Let the twin remember spurious captions where there are so few that the first epoch needs most of them."""
+        if self.captions is None or not any(term.reads_spurious for _, term in self._active_terms()):
+            return
+        loader: Any = self.trainer.train_dataloader
+        images = self.trainer.num_training_batches * (loader.batch_size or 1)
+        self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
 
     def _start_from_probe(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -271,6 +281,7 @@ class FinetuneModule(L.LightningModule):
             templates=self.templates,
             progress=progress,
             teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
+            together=any(term.reads_spurious and term.weight_at(progress) > 0 for _, term in self._active_terms()),
         )
 
     def _followers(self) -> list[Teacher]:
@@ -295,7 +306,10 @@ class FinetuneModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on all that is trained; linear warm-up, then cosine to 0, step by step."""
         groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional)
-        optimizer = AdamW(groups, lr=self.lr, betas=self.betas)
+        # Lightning clips no gradients under autocast for an optimizer that is fused.
+        clips = self.trainer.gradient_clip_val and isinstance(self.trainer.precision_plugin, MixedPrecision)
+        fused = not clips and has_fused_adamw(parameter for group in groups for parameter in group["params"])
+        optimizer = AdamW(groups, lr=self.lr, betas=self.betas, fused=fused)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -31,6 +31,9 @@ class Term(nn.Module):
     teacher: TeacherRule | None = None
     """The rule of the teacher that the term reads; null where it reads the frozen twin, or none."""
 
+    reads_spurious = False
+    """Whether the term reads the student's spurious captions: told, they go through the tower with the clean ones."""
+
     def __init__(self, weight: float = 1.0, schedule: Schedule = "constant") -> None:
         super().__init__()
         if not (math.isfinite(weight) and weight >= 0):

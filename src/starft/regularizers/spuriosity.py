@@ -25,6 +25,8 @@ class SpuriosityAlignment(Term):
         teacher: ``frozen`` is the paper's; ``ema``, ``weighted`` or a class of ``starft.teachers`` follows the student.
     """
 
+    reads_spurious = True
+
     def __init__(
         self,
         weight: float = 0.5,
