@@ -127,9 +127,10 @@ class Stand:
             torch.cuda.synchronize()
 
     def flops(self, row: str) -> int:
-        """Return the operations of a step, those of matrix products and convolutions; a product with its sum is two."""
+        """Make a step; return its operations in products and convolutions, a multiplication and its addition two."""
         with FlopCounterMode(display=False) as counter:
             self.loss(row).backward()
+        self.ours.step()
         self.ours.zero_grad(set_to_none=True)
         return int(counter.get_total_flops())
 

@@ -9,8 +9,8 @@ Run it: ``python -m benchmarks.step --model ViT-B-32 --batch-size 16 --classes 2
 - ``floor``: the images alone, forward and backward through the student and forward through the twin, no optimizer.
 - ``ratios``: of median seconds. ``same_optimizer`` gives the plain step the time of our optimizer.
 
-All take turns in one process; the first turn isn't counted. Peak memory is that of a process of its own that makes two
-steps.
+All take turns in one process, behind an uncounted one in which operations are counted. Peak memory is that of a
+process of its own that makes two steps.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import json
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
 
 from benchmarks.stand import OURS, Stand, options, where
 
@@ -29,64 +28,56 @@ def main() -> None:
     options(parser)
     given = parser.parse_args()
     rows = ["plain", *OURS, "flyp_plain", "floor"] + ["plain_bf16"] * (given.precision == "bfloat16")
-    apart = {row: measure_apart(given, row) for row in rows}
-    seconds = timed(given, rows)
+    peaks = {row: peak_mib(given, row) for row in rows}
+    seconds, gflops = timed(given, rows)
     medians = {row: statistics.median(total for total, _ in spent) for row, spent in seconds.items()}
     optimizers = {row: statistics.median(last for _, last in spent) for row, spent in seconds.items()}
     setting = {"model": given.model, "batch_size": given.batch_size, "classes": given.classes, "rounds": given.rounds}
     for row in rows:
         times = {"median_seconds": round(medians[row], 4), "optimizer_seconds": round(optimizers[row], 4)}
-        print(json.dumps({"row": row, **setting, **times, **apart[row], **where(given)}), flush=True)
-    print(json.dumps({"row": "ratios", **setting, **ratios(medians, optimizers, apart), **where(given)}))
+        print(
+            json.dumps({"row": row, **setting, **times, "peak_mib": peaks[row], "gflops": gflops[row], **where(given)}),
+            flush=True,
+        )
+    print(json.dumps({"row": "ratios", **setting, **ratios(medians, optimizers, peaks), **where(given)}))
 
 
-def timed(given: argparse.Namespace, rows: list[str]) -> dict[str, list[tuple[float, float]]]:
-    """Return the seconds of each row's steps, made in turns."""
+def timed(given: argparse.Namespace, rows: list[str]) -> tuple[dict[str, list[tuple[float, float]]], dict[str, float]]:
+    """Return the seconds of each row's steps, made in turns, and the operations of one, in billions."""
     stand = Stand(given)
+    gflops = {row: round(stand.flops(row) / 1e9, 1) for row in rows}
     seconds: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
-    for turn in range(given.rounds + 1):
+    for turn in range(1, given.rounds + 1):
         stand.turn(turn)
         for row in rows if turn % 2 else reversed(rows):
-            spent = stand.step(row)
-            if turn > 0:
-                seconds[row].append(spent)
-    return seconds
+            seconds[row].append(stand.step(row))
+    return seconds, gflops
 
 
-def ratios(
-    medians: dict[str, float], optimizers: dict[str, float], apart: dict[str, dict[str, Any]]
-) -> dict[str, float]:
+def ratios(medians: dict[str, float], optimizers: dict[str, float], peaks: dict[str, int]) -> dict[str, float]:
     """Return how the rows compare."""
-    found = {f"{one}_over_{other}": medians[one] / medians[other] for one, other in (("plain", "starft"),)}
+    compared = ["plain/starft", "starft/ce", "starft_ce/ce", "starft/flyp", "starft/flyp_plain", "starft/floor"]
+    pairs = [pair.split("/") for pair in compared + ["plain_bf16/starft"] * ("plain_bf16" in medians)]
+    found = {f"{one}_over_{other}": medians[one] / medians[other] for one, other in pairs}
     same = medians["plain"] - optimizers["plain"] + optimizers["starft"]
     found["plain_over_starft_same_optimizer"] = same / medians["starft"]
-    if "plain_bf16" in medians:
-        found["plain_bf16_over_starft"] = medians["plain_bf16"] / medians["starft"]
-    for one, other in (
-        ("starft", "ce"),
-        ("starft_ce", "ce"),
-        ("starft", "flyp"),
-        ("starft", "flyp_plain"),
-        ("starft", "floor"),
-    ):
-        found[f"{one}_over_{other}"] = medians[one] / medians[other]
-    found["memory_starft_over_flyp"] = apart["starft"]["peak_mib"] / apart["flyp"]["peak_mib"]
+    found["memory_starft_over_flyp"] = peaks["starft"] / peaks["flyp"]
     return {name: round(value, 3) for name, value in found.items()}
 
 
-def measure_apart(given: argparse.Namespace, row: str) -> dict[str, Any]:
-    """Return a row's peak memory and operations, from a process of its own; this one must have touched no model yet."""
+def peak_mib(given: argparse.Namespace, row: str) -> int:
+    """Return a row's peak memory, from a process of its own; this one must have touched no model yet."""
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as process:
-        return process.submit(measured, given, row).result()
+        return process.submit(two_steps, given, row).result()
 
 
-def measured(given: argparse.Namespace, row: str) -> dict[str, Any]:
-    """Make two steps in this process, the second with optimizer state; return peak memory and operations."""
+def two_steps(given: argparse.Namespace, row: str) -> int:
+    """Make two steps in this process, the second with optimizer state; return its peak memory."""
     stand = Stand(given)
     for turn in range(2):
         stand.turn(turn)
         stand.step(row)
-    return {"peak_mib": stand.peak_mib(), "gflops": round(stand.flops(row) / 1e9, 1)}
+    return stand.peak_mib()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ regularizers; nothing else about a loss lives anywhere else.
 import math
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -84,7 +85,8 @@ class CrossEntropy(Term):
 
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the mean cross-entropy over the batch."""
-        return F.cross_entropy(ctx.logits.float(), ctx.labels, label_smoothing=self.label_smoothing)
+        logits = ctx.logits.to(torch.promote_types(ctx.logits.dtype, torch.float32))
+        return F.cross_entropy(logits, ctx.labels, label_smoothing=self.label_smoothing)
 
 
 class Contrastive(Term):
