@@ -111,7 +111,11 @@ def test_the_limit_is_in_megabytes_what_it_says() -> None:
 def test_a_run_remembers_where_its_first_epoch_pays(tmp_path: Path, images: int, remembered: bool) -> None:
     """12 species in 20 or fewer scenes: an epoch of twice as many images is needed, and a shorter one remembers none."""
     words = ["fit", f"--config={CONFIG}", "--data.init_args.val_size=12", "--data.init_args.batch_size=24"]
-    words += [f"--data.init_args.train_size={images}", "--trainer.max_steps=2", f"--trainer.default_root_dir={tmp_path}"]
+    words += [
+        f"--data.init_args.train_size={images}",
+        "--trainer.max_steps=2",
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
     words += ["--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false"]
     cli = main(words)
     twin = cli.model.twin

@@ -7,6 +7,7 @@ from functools import cached_property
 from torch import Tensor
 
 from starft.clip import ClipEncoder, zero_shot_head
+from starft.functional import class_logits
 from starft.teachers import Teacher, TeacherRule
 from starft.types import Batch
 
@@ -92,9 +93,9 @@ class StepContext:
     def logits(self) -> Tensor:
         """Class logits of the head in use: the trained one, or the text tower's as it is at this step."""
         if self.linear_head is not None:
-            return self.image_features @ self.linear_head.T
+            return class_logits(self.image_features, self.linear_head)
         head = self.clip.logit_scale * zero_shot_head(self.clip, self.class_names, self.templates)
-        return self.image_features @ head.T
+        return class_logits(self.image_features, head)
 
     def teacher(self, rule: TeacherRule | None = None) -> "TeacherView":
         """What a teacher makes of this batch; terms that name one teacher share its features.
@@ -141,4 +142,4 @@ class TeacherView:
     @cached_property
     def logits(self) -> Tensor:
         """Class logits of the teacher's head; the frozen twin's is the zero-shot head."""
-        return self.image_features @ self.model.class_head(self._ctx.class_names, self._ctx.templates).T
+        return class_logits(self.image_features, self.model.class_head(self._ctx.class_names, self._ctx.templates))

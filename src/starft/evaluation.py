@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from starft.clip import ClipEncoder, zero_shot_head
+from starft.functional import class_logits
 from starft.metrics import eval_metrics, group_counts
 from starft.types import Batch, EvalSet
 
@@ -74,7 +75,7 @@ class Evaluator(nn.Module):
         return self._project(which, image_features, self._heads[which])
 
     def _project(self, which: int, image_features: Tensor, head: Tensor) -> Tensor:
-        return merge_logits(image_features.float() @ head.float().T, self.eval_sets[which].merge)
+        return merge_logits(class_logits(image_features.float(), head.float()), self.eval_sets[which].merge)
 
     def _predictions(self, which: int, image_features: Tensor, head: Tensor, labels: Tensor) -> Tensor:
         """Return predicted labels (B,); one that counts as right is told as the true label."""
