@@ -16,7 +16,7 @@ from starft.captions import CaptionSampler
 from starft.context import Progress
 from starft.finetune import FinetuneModule
 from starft.losses import Contrastive, CrossEntropy
-from starft.optim import has_fused_adamw
+from starft.optim import adamw
 from starft.pools import Pool, load_pools
 from starft.regularizers import SpuriosityAlignment
 from starft.types import Batch
@@ -69,7 +69,7 @@ class Stand:
             width = module.clip.encode_text(["a"]).shape[1]
         self.head = nn.Parameter(torch.randn(len(names), width, device=self.device))
         trained = [*(parameter for parameter in module.clip.parameters() if parameter.requires_grad), self.head]
-        self.ours = AdamW(trained, lr=LR, weight_decay=0.1, fused=has_fused_adamw(trained))
+        self.ours = adamw([{"params": trained, "weight_decay": 0.1}], LR)
         self.plain = AdamW(trained, lr=LR, weight_decay=0.1)
         self.plain.state = self.ours.state  # the same moments, so that they are held once
         self.turn(0)

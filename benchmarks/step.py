@@ -26,9 +26,12 @@ def main() -> None:
     """Print all rows."""
     parser = argparse.ArgumentParser(description="Time training steps.")
     options(parser)
+    known = ["plain", *OURS, "flyp_plain", "floor", "plain_bf16"]
+    parser.add_argument("--rows", nargs="+", choices=known, help="all of this precision if left out")
+    parser.add_argument("--no-memory", action="store_true", help="leave the processes out that measure memory")
     given = parser.parse_args()
-    rows = ["plain", *OURS, "flyp_plain", "floor"] + ["plain_bf16"] * (given.precision == "bfloat16")
-    peaks = {row: peak_mib(given, row) for row in rows}
+    rows = given.rows or known[: len(known) - (given.precision == "float32")]
+    peaks = {} if given.no_memory else {row: peak_mib(given, row) for row in rows}
     seconds, gflops = timed(given, rows)
     medians = {row: statistics.median(total for total, _ in spent) for row, spent in seconds.items()}
     optimizers = {row: statistics.median(last for _, last in spent) for row, spent in seconds.items()}
@@ -36,7 +39,9 @@ def main() -> None:
     for row in rows:
         times = {"median_seconds": round(medians[row], 4), "optimizer_seconds": round(optimizers[row], 4)}
         print(
-            json.dumps({"row": row, **setting, **times, "peak_mib": peaks[row], "gflops": gflops[row], **where(given)}),
+            json.dumps(
+                {"row": row, **setting, **times, "peak_mib": peaks.get(row), "gflops": gflops[row], **where(given)}
+            ),
             flush=True,
         )
     print(json.dumps({"row": "ratios", **setting, **ratios(medians, optimizers, peaks), **where(given)}))
@@ -57,11 +62,13 @@ def timed(given: argparse.Namespace, rows: list[str]) -> tuple[dict[str, list[tu
 def ratios(medians: dict[str, float], optimizers: dict[str, float], peaks: dict[str, int]) -> dict[str, float]:
     """Return how the rows compare."""
     compared = ["plain/starft", "starft/ce", "starft_ce/ce", "starft/flyp", "starft/flyp_plain", "starft/floor"]
-    pairs = [pair.split("/") for pair in compared + ["plain_bf16/starft"] * ("plain_bf16" in medians)]
-    found = {f"{one}_over_{other}": medians[one] / medians[other] for one, other in pairs}
-    same = medians["plain"] - optimizers["plain"] + optimizers["starft"]
-    found["plain_over_starft_same_optimizer"] = same / medians["starft"]
-    found["memory_starft_over_flyp"] = peaks["starft"] / peaks["flyp"]
+    pairs = [pair.split("/") for pair in [*compared, "plain_bf16/starft"]]
+    found = {f"{a}_over_{b}": medians[a] / medians[b] for a, b in pairs if a in medians and b in medians}
+    if {"plain", "starft"} <= medians.keys():
+        same = medians["plain"] - optimizers["plain"] + optimizers["starft"]
+        found["plain_over_starft_same_optimizer"] = same / medians["starft"]
+    if {"starft", "flyp"} <= peaks.keys():
+        found["memory_starft_over_flyp"] = peaks["starft"] / peaks["flyp"]
     return {name: round(value, 3) for name, value in found.items()}
 
 

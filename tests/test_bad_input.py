@@ -88,9 +88,8 @@ def refused(capsys: pytest.CaptureFixture[str], steps: list[int]) -> Refused:
 
 
 def test_an_unknown_verb(refused: Refused) -> None:
-    assert (
-        refused(["fitt"]) == "There is no verb 'fitt'; the verbs are fit, validate, test, predict, data, prompts, demo."
-    )
+    verbs = "fit, validate, test, predict, data, prompts, compare, interpolate, soup, demo"
+    assert refused(["fitt"]) == f"There is no verb 'fitt'; the verbs are {verbs}."
 
 
 @pytest.mark.parametrize(

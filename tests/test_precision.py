@@ -20,7 +20,7 @@ from starft.finetune import FinetuneModule
 from starft.functional import contrastive_loss, spuriosity_alignment
 from starft.losses import Contrastive, CrossEntropy, Term
 from starft.mini import MiniWorld
-from starft.optim import has_fused_adamw
+from starft.optim import adamw
 from starft.regularizers import CarFT, SpuriosityAlignment
 from starft.types import EvalSet
 
@@ -110,9 +110,10 @@ def test_class_logits_of_an_evaluation_are_float32(dtype: torch.dtype) -> None:
 # the optimizer
 
 
-def test_fused_is_for_floating_point_on_known_devices() -> None:
-    assert has_fused_adamw([nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2, dtype=torch.float64))])
-    assert not has_fused_adamw([nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2, device="meta"))])
+@pytest.mark.parametrize(("device", "fused"), [("cpu", True), ("meta", False)])
+def test_adamw_is_fused_where_torch_has_that(device: str, fused: bool) -> None:
+    groups = [{"params": [nn.Parameter(torch.zeros(2, device=device))], "weight_decay": 0.0}]
+    assert adamw(groups, 0.1).defaults["fused"] is fused
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,8 @@ def test_fused_steps_are_those_of_the_plain_form() -> None:
     ends = []
     for fused in (True, False):
         one = nn.Parameter(weights.clone())
-        optimizer = torch.optim.AdamW([one], lr=0.1, weight_decay=0.1, fused=fused)
+        optimizer = adamw([{"params": [one], "weight_decay": 0.1}], 0.1, clips_mixed=not fused)
+        assert optimizer.defaults["fused"] is fused
         for _ in range(5):
             optimizer.zero_grad()
             (one**2).sum().backward()

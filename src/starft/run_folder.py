@@ -103,6 +103,11 @@ def save_config(folder: Path, text: str, name: str = CONFIG) -> Path:
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint that a validation metric likes best; a metric that isn't there is told before training."""
 
+    def forget(self) -> None:
+        """Let the next validation be the best so far: what came before it is no longer this run's result."""
+        self.best_model_score, self.best_k_models = None, {}
+        self.best_model_path = self.kth_best_model_path = ""
+
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look for the metric among those of the trial validation."""
         if self.monitor is not None and self.monitor not in trainer.callback_metrics:

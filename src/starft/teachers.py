@@ -153,7 +153,7 @@ class Teacher(Twin):
         company, and a run that is continued must see the same ones. Nothing of it is in a checkpoint.
 
         Args:
-            captions: All that may be asked for in this run, at most `MOST_REMEMBERED`; an empty list remembers nothing.
+            captions: All that may be asked for in this run, at most `MOST_REMEMBERED`; none, and nothing is remembered.
                 A request that holds another caption is encoded as it comes.
         """
         self._texts = list(dict.fromkeys(captions))
