@@ -7,6 +7,7 @@ import architectures
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 import plain_step
 from starft.captions import CaptionSampler
@@ -146,3 +147,18 @@ def test_no_method_encodes_what_it_doesnt_read(kind: tuple[str, Path], method: s
     read = {"ce": set(), "flyp": set(clean), "starft": {*clean, *spurious}, "starft_ce": set(spurious)}[method]
     assert [rows for rows, _ in student.shapes] == [len(read)] * calls
     assert len(twin.shapes) == method.startswith("starft")
+
+
+def test_attention_is_torchs_own_kernel(kind: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The student's: towers without a graph take torch's fused inference form of a whole attention layer."""
+    module = make(kind[1], "starft", torch.float32).train()
+    calls: list[torch.Size] = []
+    kernel = F.scaled_dot_product_attention
+
+    def counted(query: Tensor, *args: Any, **options: Any) -> Tensor:
+        calls.append(query.shape)
+        return kernel(query, *args, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    module.clip.encode_text(["a photo of a duck."])
+    assert len(calls) == 2, "one call a layer"
