@@ -75,6 +75,24 @@ class CaptionSampler:
         sizes = [len(share) for share in shares]
         return *self.draw(dealt(shares), step, places(sizes, rank())), sizes
 
+    def all_spurious(self, at_most: float) -> list[str]:
+        """Return every spurious caption that may be drawn, class by class; none where they are more than ``at_most``.
+
+        Args:
+            at_most: How many are of use.
+        """
+        if self.pool is None:
+            return []
+        phrases = [self.pool.templates_for(name) for name in self.class_names]
+        if len(self.templates) * sum(map(len, phrases)) > at_most:
+            return []
+        return [
+            inject(caption(template, name), phrase)
+            for name, some in zip(self.class_names, phrases, strict=True)
+            for template in self.templates
+            for phrase in some
+        ]
+
     @staticmethod
     def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
         return choices[int(rng.integers(len(choices)))]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from starft.clip import ClipEncoder, zero_shot_head
 from starft.distributed import gather
+from starft.functional import class_logits
 from starft.teachers import Teacher, TeacherRule
 from starft.types import Batch
 
@@ -51,6 +52,8 @@ class StepContext:
         progress: How far the run is.
         teachers: The teachers that follow the student, by their rules.
         sizes: Rows of each process, by rank; empty for a process alone.
+        together: Encode spurious captions with the clean ones, as some term is going to read them: one call of the
+            text tower costs less than two, and each caption that is in both is encoded once.
     """
 
     batch: Batch
@@ -64,6 +67,7 @@ class StepContext:
     progress: Progress
     teachers: Mapping[TeacherRule, Teacher] = field(default_factory=dict)
     sizes: Sequence[int] = ()
+    together: bool = False
     _views: dict[TeacherRule | None, "TeacherView"] = field(default_factory=dict, init=False, repr=False)
 
     def gathered(self, rows: Tensor) -> Tensor:
@@ -92,20 +96,26 @@ class StepContext:
     @cached_property
     def text_features(self) -> Tensor:
         """The student's features of the clean captions."""
-        return self.gathered(self.clip.encode_text(self.captions))
+        return self.gathered(self._all_text_features[: len(self.captions)])
 
     @cached_property
     def spurious_features(self) -> Tensor:
         """The student's features of the spurious captions."""
+        if self.together and "_all_text_features" in vars(self):  # somebody has asked for the clean ones
+            return self.gathered(self._all_text_features[len(self.captions) :])
         return self.gathered(self.clip.encode_text(self.spurious_captions))
+
+    @cached_property
+    def _all_text_features(self) -> Tensor:
+        return self.clip.encode_text([*self.captions, *self.spurious_captions] if self.together else self.captions)
 
     @cached_property
     def logits(self) -> Tensor:
         """Class logits of the head in use: the trained one, or the text tower's as it is at this step."""
         if self.linear_head is not None:
-            return self.image_features @ self.linear_head.T
+            return class_logits(self.image_features, self.linear_head)
         head = self.clip.logit_scale * zero_shot_head(self.clip, self.class_names, self.templates)
-        return self.image_features @ head.T
+        return class_logits(self.image_features, head)
 
     def teacher(self, rule: TeacherRule | None = None) -> "TeacherView":
         """What a teacher makes of this batch; terms that name one teacher share its features.
@@ -152,4 +162,4 @@ class TeacherView:
     @cached_property
     def logits(self) -> Tensor:
         """Class logits of the teacher's head; the frozen twin's is the zero-shot head."""
-        return self.image_features @ self.model.class_head(self._ctx.class_names, self._ctx.templates).T
+        return class_logits(self.image_features, self.model.class_head(self._ctx.class_names, self._ctx.templates))

@@ -10,6 +10,7 @@ from torchmetrics import MetricCollection
 
 from starft.clip import ClipEncoder, zero_shot_head
 from starft.distributed import owned, world_size
+from starft.functional import class_logits
 from starft.metrics import eval_metrics, group_counts
 from starft.types import Batch, EvalSet
 
@@ -85,7 +86,7 @@ class Evaluator(nn.Module):
         return self._project(which, image_features, self._heads[which], self._biases[which])
 
     def _project(self, which: int, image_features: Tensor, head: Tensor, bias: Tensor | None = None) -> Tensor:
-        logits = image_features.float() @ head.float().T
+        logits = class_logits(image_features.float(), head.float())
         return merge_logits(logits if bias is None else logits + bias.float(), self.eval_sets[which].merge)
 
     def _predictions(self, which: int, logits: Tensor, labels: Tensor) -> Tensor:

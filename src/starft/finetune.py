@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from starft.captions import CaptionSampler, check_templates
@@ -29,11 +29,11 @@ from starft.distributed import of_first
 from starft.errors import ConfigError
 from starft.evaluation import Evaluator
 from starft.losses import Contrastive, Term, by_name
-from starft.optim import check_recipe, parameter_groups, plan_notes, warmup_cosine
+from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import check_accumulation, freeze_what_nothing_reads, nothing_of, reads_logits, resting
-from starft.teachers import Teacher
+from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.types import Batch, FinetuneData, GroupedData, ImagePreprocessing
 
 
@@ -197,8 +197,11 @@ class FinetuneModule(L.LightningModule):
             self._start_from_probe()
 
     def on_train_start(self) -> None:
-        """Tell of a run too short to learn much: a warm-up that fills it, images that no epoch holds."""
+        """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
         trainer = self.trainer
+        if self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
+            images = trainer.num_training_batches * (trainer.train_dataloader.batch_size or 1)
+            self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
         if self.head_bias is not None and self.global_step < trainer.estimated_stepping_batches:
             raise ConfigError(
                 "The checkpoint's head was refitted by DFR at the end of its run, so training can't go on from it; "
@@ -306,6 +309,7 @@ class FinetuneModule(L.LightningModule):
             progress=progress,
             teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
             sizes=sizes,
+            together=any(term.reads_spurious and term.weight_at(progress) > 0 for _, term in self._active_terms()),
         )
 
     def _followers(self) -> list[Teacher]:
@@ -330,7 +334,8 @@ class FinetuneModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on all that is trained; linear warm-up, then cosine to 0, step by step."""
         groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional)
-        optimizer = AdamW(groups, lr=self.lr, betas=self.betas)
+        clips = bool(self.trainer.gradient_clip_val) and isinstance(self.trainer.precision_plugin, MixedPrecision)
+        optimizer = adamw(groups, self.lr, self.betas, clips_mixed=clips)
         total = int(self.trainer.estimated_stepping_batches)
         restart = total * self.restart_epoch // (self.trainer.max_epochs or 1) if self.restart_epoch else 0
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total, restart))

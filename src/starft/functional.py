@@ -164,6 +164,17 @@ def pair_logits(image_features: Tensor, text_features: Tensor, logit_scale: Tens
         return _logits(image_features, text_features, logit_scale, _dtype(image_features, text_features))
 
 
+def class_logits(image_features: Tensor, head: Tensor) -> Tensor:
+    """Return ``image_features @ head.T``, (N, C), in float32 or float64 whatever autocast says.
+
+    Args:
+        image_features: (N, D).
+        head: (C, D), any factor on the cosines already in it.
+    """
+    with torch.autocast(device_type=image_features.device.type, enabled=False):
+        return _logits(image_features, head, 1.0, _dtype(image_features, head))
+
+
 def _dtype(*features: Tensor) -> torch.dtype:
     """Return float32, or float64 where a feature has it."""
     return reduce(torch.promote_types, (tensor.dtype for tensor in features), torch.float32)

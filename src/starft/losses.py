@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,6 +43,8 @@ class Term(nn.Module):
 
     across_batch: bool = True
     """Whether the loss compares the rows of a batch with each other, so that it isn't the mean of its parts' losses."""
+    reads_spurious = False
+    """Whether the term reads the student's spurious captions: told, they go through the tower with the clean ones."""
 
     def __init__(self, weight: float = 1.0, schedule: Schedule = "constant") -> None:
         super().__init__()
@@ -103,7 +106,8 @@ class CrossEntropy(Term):
 
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the mean cross-entropy over the batch."""
-        return F.cross_entropy(ctx.logits.float(), ctx.labels, label_smoothing=self.label_smoothing)
+        logits = ctx.logits.to(torch.promote_types(ctx.logits.dtype, torch.float32))
+        return F.cross_entropy(logits, ctx.labels, label_smoothing=self.label_smoothing)
 
 
 class Contrastive(Term):

@@ -8,8 +8,12 @@ import math
 from typing import Any
 
 from torch import nn
+from torch.optim import AdamW
 
 from starft.errors import ConfigError
+
+FUSED = ("cpu", "cuda")
+"""Devices for which torch has had a fused AdamW since the oldest version that is supported."""
 
 
 def warmup_cosine(step: int, warmup_steps: int, total_steps: int, restart: int = 0) -> float:
@@ -93,6 +97,22 @@ def plan_notes(warmup_steps: int, total_steps: int, images: int, batch_size: int
             "trained on (others each time); a smaller batch size leaves out fewer."
         )
     return notes
+
+
+def adamw(
+    groups: list[dict[str, Any]], lr: float, betas: tuple[float, float] = (0.9, 0.999), clips_mixed: bool = False
+) -> AdamW:
+    """Return AdamW, fused where the device has that: the same numbers but for rounding, and faster on a CPU, too.
+
+    Args:
+        groups: Of `parameter_groups`, on the device that they are trained on.
+        lr: Peak learning rate.
+        betas: Decay rates of the two moments.
+        clips_mixed: Whether gradients are clipped in mixed precision, which Lightning refuses for a fused optimizer.
+    """
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    fused = not clips_mixed and all(parameter.device.type in FUSED for parameter in parameters)
+    return AdamW(groups, lr=lr, betas=betas, fused=fused)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_one_dimensional: bool = True) -> list[dict[str, Any]]:

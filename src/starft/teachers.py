@@ -20,6 +20,12 @@ from starft.errors import ConfigError
 
 TeacherName = Literal["frozen", "ema", "weighted"]
 
+MOST_REMEMBERED = 65_536
+"""How many captions' features a frozen teacher keeps at most: 134 MB at a width of 512 in float32."""
+
+CHUNK = 128
+"""How many captions it encodes at a time for that."""
+
 
 class TeacherRule:
     """How a teacher follows the student. Two rules with equal values are one: their terms share a teacher."""
@@ -137,6 +143,40 @@ class Teacher(Twin):
         self.rule = rule
         self.register_buffer("linear_head", None)
         self._remembered: dict[Hashable, Tensor] = {}
+        self.remember(())
+
+    def remember(self, captions: Sequence[str]) -> None:
+        """Encode each of these captions once at most, as long as the weights stay: lazily, in chunks.
+
+        A caption is encoded with the others of its chunk when one of them is first asked for. So its feature depends on
+        this list alone, and not on what else was asked for before or beside it: a caption's last digits depend on its
+        company, and a run that is continued must see the same ones. Nothing of it is in a checkpoint.
+
+        Args:
+            captions: All that may be asked for in this run, at most `MOST_REMEMBERED`; none, and nothing is remembered.
+                A request that holds another caption is encoded as it comes.
+        """
+        self._texts = list(dict.fromkeys(captions))
+        self._rows = {caption: row for row, caption in enumerate(self._texts)}
+        self._encoded: set[int] = set()
+        self._features: Tensor | None = None
+
+    @torch.no_grad()
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        """Return unit features (N, D) of N captions, without a graph; those of `remember` are encoded once."""
+        if not captions or not self._rows.keys() >= set(captions):
+            return super().encode_text(captions)
+        rows = [self._rows[caption] for caption in captions]
+        for chunk in sorted({row // CHUNK for row in rows} - self._encoded):
+            start = CHUNK * chunk
+            features = super().encode_text(self._texts[start : start + CHUNK])
+            if self._features is None:
+                self._features = features.new_empty(len(self._texts), features.shape[1])
+            self._features[start : start + CHUNK] = features
+            self._encoded.add(chunk)
+        assert self._features is not None, "there is a caption, so there is a chunk"
+        self._features = self._features.to(self.device)
+        return self._features[torch.tensor(rows).to(self.device, non_blocking=True)]
 
     @torch.no_grad()
     def follow(self, student: ClipEncoder, linear_head: Tensor | None, step: int, total_steps: int) -> None:
@@ -152,6 +192,7 @@ class Teacher(Twin):
         if share == 0:
             return
         self._remembered.clear()
+        self.remember(())
         own, theirs = self.model.state_dict(), student.model.state_dict()
         if self.linear_head is not None and linear_head is not None:
             own, theirs = own | {"head": self.linear_head}, theirs | {"head": linear_head}

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from starft.clip import zero_shot_head
 from starft.context import StepContext
 from starft.errors import ConfigError
-from starft.functional import distillation
+from starft.functional import class_logits, distillation
 from starft.losses import Part, Term
 from starft.teachers import Teacher, TeacherName, TeacherRule, teacher_rule
 
@@ -55,7 +55,7 @@ class CarFT(Term):
         """Return the loss, averaged over the rows of the batch."""
         key = ("contexts", self.contexts, tuple(ctx.class_names))
         head = ctx.twin.once(key, lambda: context_head(ctx.twin, self.contexts, ctx.class_names))
-        return distillation(ctx.image_features @ head.T, ctx.teacher(self.teacher).image_features @ head.T)
+        return distillation(*(class_logits(one.image_features, head) for one in (ctx, ctx.teacher(self.teacher))))
 
 
 def context_head(twin: Teacher, contexts: Sequence[str], class_names: Sequence[str]) -> Tensor:

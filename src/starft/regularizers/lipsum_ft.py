@@ -13,6 +13,7 @@ from torch import Tensor
 from starft.clip import ClipEncoder
 from starft.context import StepContext
 from starft.errors import ConfigError
+from starft.functional import class_logits
 from starft.losses import Part, Term
 from starft.teachers import TeacherName, TeacherRule, teacher_rule
 
@@ -52,9 +53,9 @@ class LipsumFT(Term):
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the loss, averaged over the rows of the batch."""
         tokens = self.draw(ctx.twin, ctx.progress.step)
-        energies = (ctx.twin.logit_scale * ctx.twin.encode_tokens(tokens)).float().T
-        student = ctx.image_features.float() @ energies
-        teacher = ctx.teacher(self.teacher).image_features.float() @ energies
+        energies = ctx.twin.logit_scale * ctx.twin.encode_tokens(tokens)
+        student = class_logits(ctx.image_features, energies)
+        teacher = class_logits(ctx.teacher(self.teacher).image_features, energies)
         return (student - teacher).square().mean() / 2
 
     def draw(self, clip: ClipEncoder, step: int) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from starft.data.loading import ResumableLoader, ShuffledSampler, deaf_to_stops
@@ -215,7 +216,11 @@ class BaseDataModule(L.LightningDataModule, ABC):
 
     def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
         return DataLoader(
-            dataset, batch_size=self.eval_batch_size, num_workers=self.num_workers, worker_init_fn=deaf_to_stops
+            dataset,
+            batch_size=self.eval_batch_size,
+            num_workers=self.num_workers,
+            worker_init_fn=deaf_to_stops,
+            pin_memory=torch.cuda.is_available(),
         )
 
 

@@ -1,0 +1,153 @@
+"""The stand that steps are measured on: one student, one twin, batches of noise, and each way to make a step."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip import IMAGENET_CLASSNAMES
+from tests import plain_step
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.utils.flop_counter import FlopCounterMode
+
+from starft.captions import CaptionSampler
+from starft.context import Progress
+from starft.finetune import FinetuneModule
+from starft.losses import Contrastive, CrossEntropy
+from starft.optim import adamw
+from starft.pools import Pool, load_pools
+from starft.regularizers import SpuriosityAlignment
+from starft.types import Batch
+
+PLAIN = ("plain", "plain_bf16", "flyp_plain")
+OURS = ("starft", "starft_ce", "ce", "flyp")
+TEMPLATE, WEIGHT, LR = "a photo of a {}.", 0.5, 1e-5
+EPOCH = 100
+"""How many steps of an epoch the twin is told of, which remembers few captions only if the epoch is short."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add what a stand needs to know to a parser."""
+    parser.add_argument("--model", default="ViT-B-32", help="an open_clip architecture; weights are random")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--classes", type=int, default=2)
+    parser.add_argument(
+        "--pool", type=int, default=0, help="made-up spurious templates; 0 takes the shipped backgrounds"
+    )
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of all but plain")
+    parser.add_argument(
+        "--clock", default="wall", choices=["wall", "cpu"], help="cpu: of this process, on busy machines"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="turns that are counted")
+
+
+class Stand:
+    """All ways to make a step, on the same weights, optimizer state and batches.
+
+    Args:
+        given: The options of `options`.
+    """
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        self.given, self.device = given, torch.device(given.device)
+        self.clock = time.perf_counter if given.clock == "wall" else time.process_time
+        pretrained = "mini" if given.model == "starft-mini" else None
+        module = FinetuneModule(Contrastive(), given.model, pretrained, regularizers=[SpuriosityAlignment(WEIGHT)])
+        self.module = module.to(self.device).train()
+        names = ("landbird", "waterbird") if given.classes == 2 else tuple(IMAGENET_CLASSNAMES[: given.classes])
+        made = tuple(f"{{}} in street {number}" for number in range(given.pool))
+        self.sampler = CaptionSampler(
+            names, (TEMPLATE,), Pool("made", "made up", made, {}, {}) if made else load_pools("backgrounds"), seed=0
+        )
+        module.class_names, module.templates, module.captions = names, (TEMPLATE,), self.sampler
+        module.twin.remember(self.sampler.all_spurious(given.batch_size * EPOCH / 2))
+        with torch.no_grad():
+            width = module.clip.encode_text(["a"]).shape[1]
+        self.head = nn.Parameter(torch.randn(len(names), width, device=self.device))
+        trained = [*(parameter for parameter in module.clip.parameters() if parameter.requires_grad), self.head]
+        self.ours = adamw([{"params": trained, "weight_decay": 0.1}], LR)
+        self.plain = AdamW(trained, lr=LR, weight_decay=0.1)
+        self.plain.state = self.ours.state  # the same moments, so that they are held once
+        self.turn(0)
+
+    def turn(self, number: int) -> None:
+        """Put the batch of a turn on the stand."""
+        self.number = number
+        stream = torch.Generator().manual_seed(number)
+        image = torch.randn(self.given.batch_size, 3, *self.module.preprocessing.size, generator=stream)
+        label = torch.randint(len(self.sampler.class_names), (len(image),), generator=stream)
+        self.labels = label.tolist()
+        index = torch.arange(len(image))
+        self.batch = Batch(image=image.to(self.device), label=label.to(self.device), index=index)
+
+    def loss(self, row: str) -> Tensor:
+        """Return the loss of a row on the batch that is on the stand."""
+        bfloat16 = self.given.precision == "bfloat16" and row != "plain"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            if row in OURS:
+                return self._our_loss(row)
+            images, clip, twin = self.batch["image"], self.module.clip, self.module.twin
+            if row == "floor":
+                twin.encode_image(images)
+                return clip.encode_image(images)[:, 0].sum()
+            clean, spurious = self.sampler.draw(self.labels, self.number)
+            if row == "flyp_plain":
+                return plain_step.flyp(clip, images, clean)
+            return plain_step.starft(clip, twin, images, clean, spurious, self.batch["label"], WEIGHT)
+
+    def _our_loss(self, row: str) -> Tensor:
+        self.module._host_labels = self.labels
+        ctx = self.module._context(self.batch, Progress(self.number, EPOCH, 0, 10))
+        ctx.linear_head = self.head if row in ("ce", "starft_ce") else None
+        ctx.together = row.startswith("starft")
+        loss: Tensor = (Contrastive() if ctx.linear_head is None else CrossEntropy())(ctx)
+        return loss + WEIGHT * SpuriosityAlignment()(ctx) if row.startswith("starft") else loss
+
+    def step(self, row: str) -> tuple[float, float]:
+        """Make a step; return its seconds, and those of the optimizer among them."""
+        self._wait()
+        start = self.clock()
+        self.loss(row).backward()
+        self._wait()
+        middle = self.clock()
+        optimizer: Optimizer = self.plain if row in PLAIN else self.ours
+        if row != "floor":
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self._wait()
+        end = self.clock()
+        return end - start, end - middle
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def flops(self, row: str) -> int:
+        """Make a step; return its operations in products and convolutions, a multiplication and its addition two."""
+        with FlopCounterMode(display=False) as counter:
+            self.loss(row).backward()
+        self.ours.step()
+        self.ours.zero_grad(set_to_none=True)
+        return int(counter.get_total_flops())
+
+    def peak_mib(self) -> int:
+        """Return the most memory held so far: by this process on a CPU, by torch on a GPU."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated() // 2**20)
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def where(given: argparse.Namespace) -> dict[str, Any]:
+    """Return what a number depends on besides the code."""
+    return {
+        "device": torch.cuda.get_device_name() if given.device == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "clock": given.clock,
+        "precision": given.precision,
+        "torch": torch.__version__,
+    }

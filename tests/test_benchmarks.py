@@ -1,0 +1,67 @@
+"""The benchmarks run and print what they say, on the tiny model; how long anything takes isn't asserted."""
+
+import json
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--model", "starft-mini", "--batch-size", "4", "--rounds", "1"]
+RATIOS = ("plain_over_starft", "starft_over_ce", "starft_over_flyp")
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, Any]]]:
+    """Run a benchmark's `main` with options; return its rows."""
+    monkeypatch.syspath_prepend(str(ROOT))
+
+    def run(name: str, *options: str) -> list[dict[str, Any]]:
+        monkeypatch.setattr(sys, "argv", [name, *TINY, *options])
+        module = import_module(f"benchmarks.{name}")
+        for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
+            if hasattr(module, apart):  # this process has used threads, and can't be forked any more
+                monkeypatch.setattr(module, apart, getattr(module, here))
+        module.main()
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return run
+
+
+def test_step(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    *steps, ratios = rows("step")
+    assert [row["row"] for row in steps] == ["plain", "starft", "starft_ce", "ce", "flyp", "flyp_plain", "floor"]
+    assert all(row["median_seconds"] > row["optimizer_seconds"] >= 0 for row in steps)
+    assert all(row["classes"] == 2 and row["batch_size"] == 4 and row["model"] == "starft-mini" for row in steps)
+    gflops = {row["row"]: row["gflops"] for row in steps}
+    assert gflops["plain"] > gflops["starft"] >= gflops["floor"] > gflops["ce"] > 0, "counted, not timed"
+    assert gflops["flyp_plain"] > gflops["flyp"] > gflops["ce"]
+    assert all(row["peak_mib"] > 100 for row in steps)
+    assert all(ratios[name] > 0 for name in RATIOS)
+
+
+def test_scale(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    grids = ["--batch-size-grid", "4", "--classes-grid", "2", "--pool-grid", "10"]
+    found = rows("scale", *grids)
+    assert [(row["row"], row["value"]) for row in found] == [("batch_size", 4), ("classes", 2), ("pool", 10)]
+    assert all(row["median_seconds"] > 0 and row["peak_mib"] > 0 for row in found)
+    assert all(row["median_seconds_over_first"] == 1 for row in found)
+
+
+def test_evaluate(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    (row,) = rows("evaluate", "--batches", "1")
+    assert row["images"] == 4
+    assert row["starft_over_bare"] == pytest.approx(
+        row["median_seconds"]["bare"] / row["median_seconds"]["starft"], rel=0.5
+    )
+
+
+def test_loop(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    (row,) = rows("loop")
+    assert row["overhead"] > -1
+    assert row["median_seconds"].keys() == {"by_hand", "by_loop"}
