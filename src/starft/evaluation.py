@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,10 @@ from torchmetrics import MetricCollection
 
 from starft.clip import ClipEncoder, zero_shot_head
 from starft.distributed import owned, world_size
+from starft.errors import ConfigError
 from starft.functional import class_logits
 from starft.metrics import eval_metrics, group_counts
-from starft.types import Batch, EvalSet
+from starft.types import Batch, EvalSet, FinetuneData
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,26 @@ class Evaluator(nn.Module):
                 names, correct, total = ("all",), [sum(correct)], [sum(total)]
             results[eval_set.name] = [GroupResult(*row) for row in zip(names, correct, total, strict=True)]
         return results
+
+
+def described(data: Any) -> FinetuneData:
+    """Return a DataModule that tells its classes and eval sets.
+
+    Args:
+        data: The trainer's DataModule.
+
+    Raises:
+        ConfigError: It doesn't tell them.
+    """
+    # `isinstance` would ask for every set, and to predict new images the training data needn't be there
+    told = ("class_names", "templates", "val_sets", "test_sets", "predict_sets")
+    if not all(hasattr(type(data), name) or name in vars(data) for name in told):
+        raise ConfigError(
+            f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
+            "give the trainer a DataModule of starft.data."
+        )
+    described: FinetuneData = data
+    return described
 
 
 def merge_logits(logits: Tensor, merge: Sequence[Sequence[int]]) -> Tensor:

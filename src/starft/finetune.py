@@ -27,14 +27,14 @@ from starft.clip import (
 from starft.context import Progress, StepContext
 from starft.distributed import of_first
 from starft.errors import ConfigError
-from starft.evaluation import Evaluator
+from starft.evaluation import Evaluator, described
 from starft.losses import Contrastive, Term, by_name
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import check_accumulation, freeze_what_nothing_reads, nothing_of, reads_logits, resting
 from starft.teachers import MOST_REMEMBERED, Teacher
-from starft.types import Batch, FinetuneData, GroupedData, ImagePreprocessing
+from starft.types import Batch, GroupedData, ImagePreprocessing
 
 
 class FinetuneModule(L.LightningModule):
@@ -154,14 +154,7 @@ class FinetuneModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take class names, templates and eval sets from the DataModule; make the linear head."""
-        data: FinetuneData = self.trainer.datamodule  # type: ignore[attr-defined]
-        # `isinstance` would ask for every set, and to predict new images the training data needn't be there
-        told = ("class_names", "templates", "val_sets", "test_sets", "predict_sets")
-        if not all(hasattr(type(data), name) or name in vars(data) for name in told):
-            raise ConfigError(
-                f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
-                "give the trainer a DataModule of starft.data."
-            )
+        data = described(self.trainer.datamodule)  # type: ignore[attr-defined]
         if stage == "fit":
             check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
         if not self.class_names:
