@@ -9,6 +9,7 @@ from torch import Tensor
 from starft.clip import ClipEncoder, zero_shot_head
 from starft.distributed import gather
 from starft.functional import class_logits
+from starft.pools import Pool
 from starft.teachers import Teacher, TeacherRule
 from starft.types import Batch
 
@@ -51,6 +52,7 @@ class StepContext:
         templates: Caption templates of the text head.
         progress: How far the run is.
         teachers: The teachers that follow the student, by their rules.
+        pool: Where spurious templates come from; null where the run has none.
         sizes: Rows of each process, by rank; empty for a process alone.
         together: Encode spurious captions with the clean ones, as some term is going to read them: one call of the
             text tower costs less than two, and each caption that is in both is encoded once.
@@ -66,6 +68,7 @@ class StepContext:
     templates: Sequence[str]
     progress: Progress
     teachers: Mapping[TeacherRule, Teacher] = field(default_factory=dict)
+    pool: Pool | None = None
     sizes: Sequence[int] = ()
     together: bool = False
     _views: dict[TeacherRule | None, "TeacherView"] = field(default_factory=dict, init=False, repr=False)

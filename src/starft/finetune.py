@@ -301,6 +301,7 @@ class FinetuneModule(L.LightningModule):
             templates=self.templates,
             progress=progress,
             teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
+            pool=self.pool,
             sizes=sizes,
             together=any(term.reads_spurious and term.weight_at(progress) > 0 for _, term in self._active_terms()),
         )
