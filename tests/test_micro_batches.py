@@ -64,7 +64,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(head: str) -> None:
     assert sorted(rows) == [1, 1, 1, 3, 3, 3, 3, 3, 3], "the student's twice, its teacher's once"
     torch.testing.assert_close(loss, whole, rtol=1e-9, atol=0)
     assert got.keys() == expected.keys()
-    assert len(got) > 90
+    assert len(got) > 80
     for name, gradient in expected.items():
         assert (got[name] - gradient).norm() <= 1e-8 * gradient.norm() + 1e-12, name
 

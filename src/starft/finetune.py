@@ -162,12 +162,11 @@ class FinetuneModule(L.LightningModule):
                 f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
                 "give the trainer a DataModule of starft.data."
             )
-        if stage == "fit":
-            check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
         if stage == "fit":
+            check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
                 term.start(counts)
