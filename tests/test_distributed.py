@@ -132,7 +132,11 @@ COMPARED = {2: CASES, 4: [("text", "uneven"), ("text", "apart"), ("linear", "une
 
 @pytest.fixture(scope="module")
 def alone() -> dict[tuple[str, str], dict[str, Any]]:
-    return steps(CASES)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the processes have it
+    found = steps(CASES)
+    torch.set_num_threads(threads)
+    return found
 
 
 @pytest.fixture(scope="module")

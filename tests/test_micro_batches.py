@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from starft.__main__ import main
 from starft.captions import CaptionSampler
@@ -64,7 +63,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(head: str) -> None:
     assert sorted(rows) == [1, 1, 1, 3, 3, 3, 3, 3, 3], "the student's twice, its teacher's once"
     torch.testing.assert_close(loss, whole, rtol=1e-9, atol=0)
     assert got.keys() == expected.keys()
-    assert len(got) > 90
+    assert len(got) > 80
     for name, gradient in expected.items():
         assert (got[name] - gradient).norm() <= 1e-8 * gradient.norm() + 1e-12, name
 
@@ -74,16 +73,18 @@ def test_random_draws_are_the_same_on_the_way_back() -> None:
     encode, drawn = clip.model.encode_image, []
 
     def dropping(images: Tensor) -> Tensor:
-        features: Tensor = F.dropout(encode(images), 0.5)
-        drawn.append((features == 0).detach().clone())
+        drawn.append(torch.rand(len(images), 1))
+        features: Tensor = encode(images) * (drawn[-1] > 0.5)
         return features
 
     clip.model.encode_image = dropping
     encode_in_chunks([clip], 2)
     clip.encode_image(torch.ones(3, 3, 64, 64)).sum().backward()
-    assert len(drawn) == 4, "each chunk was encoded twice"
-    assert {mask.numpy().tobytes() for mask in drawn[:2]} == {mask.numpy().tobytes() for mask in drawn[2:]}
-    assert not torch.equal(drawn[0][:1], drawn[1])
+    assert sorted(map(len, drawn)) == [1, 1, 2, 2], "each chunk was encoded twice"
+    pairs, single = ([one for one in drawn if len(one) == size] for size in (2, 1))
+    assert torch.equal(pairs[0], pairs[1])
+    assert torch.equal(single[0], single[1])
+    assert not torch.equal(pairs[0][:1], single[0])
 
 
 def test_nothing_is_cut_up_where_no_gradient_is_wanted() -> None:

@@ -67,7 +67,7 @@ class FinetuneModule(L.LightningModule):
         freeze_image_blocks: Leave the image tower's stem and this many of its first blocks as they are.
         gradient_checkpointing: Compute activations again on the way back: less memory, about a third more time.
         micro_batch_size: Images and captions that go through a tower at a time: a batch of any size in the memory of
-            this one, with loss and gradients of the whole, for about a third more time. Null takes the batch whole.
+            this one, with loss and gradients of the whole, for one more forward pass. Null takes the batch whole.
         compile: Compile both towers with torch.compile, when they are first used.
         seed: Start of the caption draws.
     """
@@ -155,12 +155,11 @@ class FinetuneModule(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Take class names, templates and eval sets from the DataModule; make the linear head."""
         data = described(self.trainer.datamodule)  # type: ignore[attr-defined]
-        if stage == "fit":
-            check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
         if stage == "fit":
+            check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
                 term.start(counts)

@@ -91,7 +91,7 @@ class ClipEncoder(nn.Module):
         size = self.micro_batch_size
         if size is None or len(rows) <= size or not torch.is_grad_enabled():
             return encode(rows)
-        return torch.cat([checkpoint(encode, chunk, use_reentrant=False) for chunk in rows.split(size)])
+        return torch.cat([checkpoint(encode, chunk, use_reentrant=False) for chunk in rows.split(size)])  # type: ignore[no-untyped-call]
 
     def _tokenized(self, captions: list[str]) -> Tensor:
         unknown = [caption for caption in captions if caption not in self._tokens]
@@ -118,7 +118,7 @@ class Twin(ClipEncoder):
 
     def _in_chunks(self, encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         size = self.micro_batch_size
-        return encode(rows) if size is None else torch.cat([encode(chunk) for chunk in rows.split(size)])
+        return encode(rows) if size is None else torch.cat([encode(chunk) for chunk in rows.split(size)])  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:
