@@ -14,6 +14,7 @@ import yaml
 from fakes import group_sets, imagenet, own_images, transfer_sets
 from starft.cli import main
 from starft.context import Progress
+from starft.finetune import FinetuneModule
 from starft.reading import resting
 
 ROOT = Path(__file__).parents[1]
@@ -137,7 +138,8 @@ def test_no_two_configs_share_a_run_folder() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
-def test_config_runs_one_step(config: Path, tmp_path: Path) -> None:
+def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FinetuneModule, "on_validation_model_zero_grad", lambda self: None)  # the step's are looked at
     verb = verb_of(config)
     run = tmp_path / "run"
     where = ["--seed_everything=7", f"--trainer.default_root_dir={run}"]
