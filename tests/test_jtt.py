@@ -25,7 +25,7 @@ from starft.run_folder import BestCheckpoint
 
 pytestmark = pytest.mark.slow
 
-SIZE, BATCH, FACTOR = 24, 6, 5
+SIZE, BATCH, FACTOR = 24, 12, 5
 STEPS = SIZE // BATCH
 
 
@@ -99,7 +99,7 @@ def test_two_trainings_by_hand_and_going_on_from_any_step(tmp_path: Path) -> Non
         ends = ModelCheckpoint(
             folder, "end-{epoch}", save_top_k=-1, save_on_train_epoch_end=True, auto_insert_metric_name=False
         )
-        made = trainer(folder, 2, jtt, steps, ends)
+        made = trainer(folder, 2, jtt, *([steps, ends] if checkpoint is None else []))
         made.fit(tuned, datamodule=world(), ckpt_path=checkpoint)
         assert made.global_step == 2 * STEPS
         return jtt, tuned.state_dict(), made.optimizers[0].state_dict()
@@ -110,7 +110,7 @@ def test_two_trainings_by_hand_and_going_on_from_any_step(tmp_path: Path) -> Non
     for name, value in whole.items():
         torch.testing.assert_close(value, by_hand[name], rtol=1e-4, atol=1e-5, msg=name)
 
-    stops = [f"{STEPS}.ckpt", "end-0.ckpt", f"{STEPS + 2}.ckpt"]
+    stops = [f"{STEPS}.ckpt", "end-0.ckpt", f"{STEPS + 1}.ckpt"]
     """The last step of the first training, the end of its epoch, the middle of the second training."""
     for stop in stops:
         continued, state, its_moments = run(tmp_path / stop, tmp_path / "whole" / stop)
@@ -134,8 +134,8 @@ def test_without_errors_it_goes_on_plainly_and_best_is_of_the_second_training(
     made = trainer(tmp_path, 2, JTT(1, FACTOR), best, limit_val_batches=1)
     made.fit(tuned, datamodule=data)
     assert (
-        "Note: After 1 epoch(s) JTT finds no training error, so the second training is a plain one; a lower "
-        "epochs finds more.\n"
+        "Note: After 1 epoch(s) JTT finds no training error, so the second training is a plain one; "
+        "a lower epochs finds more.\n"
     ) in capsys.readouterr().err
     assert data._train_loader is not None
     assert data._train_loader._shuffled.draw.order(0, 1) == everything(SIZE).order(0, 1)

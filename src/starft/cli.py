@@ -38,10 +38,10 @@ from starft.run_folder import (
     POOL,
     BestCheckpoint,
     StopSafely,
+    Traces,
     check_writable,
     checkpoint_callbacks,
     claim,
-    release,
     save_config,
 )
 from starft.training_cost import TrainingCost, peak_memory_bytes
@@ -60,8 +60,8 @@ logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").a
 class StarftCLI(LightningCLI):
     """LightningCLI with run folders that are never overwritten, and errors that come before long work."""
 
-    _fresh = False
-    """Whether this run made its folder or found it empty."""
+    _traces: Traces | None = None
+    """What this run has left so far."""
 
     _facts: CheckpointFacts | None = None
     """What the checkpoint that was given says of itself."""
@@ -95,6 +95,9 @@ class StarftCLI(LightningCLI):
             re.match(r"-c$|--config\b|--data(=|$|\.class_path)", word) for word in words[1:]
         ):
             raise ConfigError("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
+        given = re.search(r"--data[= ](\S+\.ya?ml)(?: |$)", " ".join(words))
+        if given is not None and not any(re.match(r"-c$|--config\b", word) for word in words):
+            raise ConfigError(f"--data takes a class, such as starft.data.CSV; give {given[1]} as --config.")
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
@@ -125,8 +128,9 @@ class StarftCLI(LightningCLI):
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
         if self._is_trial:
             return
+        traces = Traces(self.folder)
         if self.subcommand == "fit":
-            self._fresh = claim(self.folder, checkpoint)
+            claim(self.folder, checkpoint)
         else:
             output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
             if output is not None and (self.folder / output).exists():
@@ -134,6 +138,7 @@ class StarftCLI(LightningCLI):
                     f"{self.folder / output} exists already; move it away or give another --trainer.default_root_dir."
                 )
             check_writable(self.folder)
+        self._traces = traces
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; a value that one of them refuses is a person's mistake."""
@@ -163,8 +168,8 @@ class StarftCLI(LightningCLI):
             yield
         except expected as error:
             trainer = getattr(self, "trainer", None)
-            if self._fresh and (trainer is None or trainer.global_step == 0):
-                release(self.folder)
+            if self._traces is not None and (trainer is None or trainer.global_step == 0):
+                self._traces.remove()
             if isinstance(error, StarftError):
                 raise
             raise refusal(error) from error

@@ -73,29 +73,33 @@ class JTT(Callback):
                 )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on where a checkpoint of the second training was written."""
+        """Go on where a checkpoint was written, be it between the two trainings: then no epoch start is told."""
         if self.errors is not None:
             trainer.datamodule.upsample(self.errors, self.factor)  # type: ignore[attr-defined]
+        self._begin_again(trainer, _module(pl_module))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the second training where the first is over."""
-        if self.errors is None and trainer.current_epoch >= self.epochs:
-            module = _module(pl_module)
-            self.errors = self._mistakes(trainer, module)
-            if not self.errors and trainer.is_global_zero:
-                print(
-                    f"Note: After {self.epochs} epoch(s) JTT finds no training error, so the second training is a "
-                    "plain one; a lower epochs finds more.",
-                    file=sys.stderr,
-                )
-            rank_zero_info(f"JTT: {len(self.errors)} training errors count {self.factor} times from here on.")
-            module.restart()
-            for optimizer in trainer.optimizers:
-                optimizer.state.clear()
-            for callback in trainer.checkpoint_callbacks:
-                if isinstance(callback, BestCheckpoint):
-                    callback.forget()
-            trainer.datamodule.upsample(self.errors, self.factor)  # type: ignore[attr-defined]
+        self._begin_again(trainer, _module(pl_module))
+
+    def _begin_again(self, trainer: L.Trainer, module: FinetuneModule) -> None:
+        if self.errors is not None or trainer.current_epoch < self.epochs:
+            return
+        self.errors = self._mistakes(trainer, module)
+        rank_zero_info(f"JTT: {len(self.errors)} training errors count {self.factor} times from here on.")
+        if not self.errors and trainer.is_global_zero:
+            print(
+                f"Note: After {self.epochs} epoch(s) JTT finds no training error, so the second training is a plain "
+                "one; a lower epochs finds more.",
+                file=sys.stderr,
+            )
+        module.restart()
+        for optimizer in trainer.optimizers:
+            optimizer.state.clear()
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, BestCheckpoint):
+                callback.forget()
+        trainer.datamodule.upsample(self.errors, self.factor)  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def _mistakes(self, trainer: L.Trainer, module: FinetuneModule) -> list[int]:

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import Checked, Problem, check_split, complain, shared_paths, told
+from starft.data.check import Checked, check_split, complain, told, unlike_train
 from starft.data.datamodules.base import BaseDataModule
 from starft.data.datasets.new_images import NewImages
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, TurnSampler, deaf_to_stops
+from starft.data.paths import shared_paths
+from starft.data.problems import Problem
 from starft.data.sampling import Draw, Sampling
 from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
@@ -258,8 +260,8 @@ class ImageDataModule(BaseDataModule):
         train = (EvalOn(self.source, "train", "train"),) if "fit" in stages else ()
         try:
             parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
-        except DataError as error:  # the training source can't tell its splits; the others may have problems too
-            found = [Checked(self.own_name, self.source.title, "all", problems=told(error))]
+        except (DataError, ConfigError) as error:  # the source can't tell its splits; the others may have problems too
+            found = [Checked(self.own_name, self.source.title, "all", problems=told(error, self.source.title))]
             return found + [self._checked(one) for one in self.evals]
         if train and "train" not in self.source.splits:  # nothing to hold out of it, then; one sentence is enough
             parts.pop((id(self.source), "val"), None)
@@ -271,6 +273,13 @@ class ImageDataModule(BaseDataModule):
             for one in found[1:]:
                 if one.table is not None and one.scored:
                     one.problems += shared_paths(mine, one.table)
+        own = [one for one in found if one.title == self.source.title and not one.extra and one.scored]
+        for one in own[1:] if train else ():
+            one.problems += unlike_train(found[0], one)
+        by_split = {one.split: one for one in own if one.table is not None and not one.as_published}
+        if {"val", "test"} <= by_split.keys():
+            val, test = (by_split[split] for split in ("val", "test"))
+            test.problems += shared_paths(val.table, test.table, "val") if val.table and test.table else []
         return found
 
     def _checked(self, one: EvalOn) -> Checked:
