@@ -64,9 +64,9 @@ class Stand:
             names, (TEMPLATE,), Pool("made", "made up", made, {}, {}) if made else load_pools("backgrounds"), seed=0
         )
         module.class_names, module.templates, module.captions = names, (TEMPLATE,), self.sampler
-        module.twin.remember(self.sampler.all_spurious(given.batch_size * EPOCH / 2))
-        with torch.no_grad():
-            width = module.clip.encode_text(["a"]).shape[1]
+        remembered = self.sampler.all_spurious(given.batch_size * EPOCH / 2)
+        module.twin.remember(remembered)
+        width = module.twin.encode_text(remembered or ["a"]).shape[1]  # all is remembered, as a few steps into a run
         self.head = nn.Parameter(torch.randn(len(names), width, device=self.device))
         trained = [*(parameter for parameter in module.clip.parameters() if parameter.requires_grad), self.head]
         self.ours = adamw([{"params": trained, "weight_decay": 0.1}], LR)

@@ -50,7 +50,7 @@ def main() -> None:
 def timed(given: argparse.Namespace, rows: list[str]) -> tuple[dict[str, list[tuple[float, float]]], dict[str, float]]:
     """Return the seconds of each row's steps, made in turns, and the operations of one, in billions."""
     stand = Stand(given)
-    gflops = {row: round(stand.flops(row) / 1e9, 1) for row in rows}
+    gflops = {row: round(stand.flops(row) / 1e9, 3) for row in rows}
     seconds: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
     for turn in range(1, given.rounds + 1):
         stand.turn(turn)

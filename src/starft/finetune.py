@@ -2,7 +2,7 @@
 
 import sys
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning as L
 import torch
@@ -190,9 +190,9 @@ class FinetuneModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
-        trainer = self.trainer
+        trainer, loader = self.trainer, cast(Any, self.trainer.train_dataloader)
         if self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
-            images = trainer.num_training_batches * (trainer.train_dataloader.batch_size or 1)
+            images = trainer.num_training_batches * (loader.batch_size or 1)
             self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
         if self.head_bias is not None and self.global_step < trainer.estimated_stepping_batches:
             raise ConfigError(
@@ -201,7 +201,6 @@ class FinetuneModule(L.LightningModule):
             )
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        loader: Any = trainer.train_dataloader
         size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
         for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
             print(f"Note: {note}", file=sys.stderr)

@@ -55,7 +55,8 @@ class CarFT(Term):
         """Return the loss, averaged over the rows of the batch."""
         key = ("contexts", self.contexts, tuple(ctx.class_names))
         head = ctx.twin.once(key, lambda: context_head(ctx.twin, self.contexts, ctx.class_names))
-        return distillation(*(class_logits(one.image_features, head) for one in (ctx, ctx.teacher(self.teacher))))
+        student, teacher = (class_logits(one.image_features, head) for one in (ctx, ctx.teacher(self.teacher)))
+        return distillation(student, teacher)
 
 
 def context_head(twin: Teacher, contexts: Sequence[str], class_names: Sequence[str]) -> Tensor:
