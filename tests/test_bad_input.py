@@ -89,7 +89,8 @@ def refused(capsys: pytest.CaptureFixture[str], steps: list[int]) -> Refused:
 
 def test_an_unknown_verb(refused: Refused) -> None:
     assert (
-        refused(["fitt"]) == "There is no verb 'fitt'; the verbs are fit, validate, test, predict, data, prompts, demo."
+        refused(["fitt"])
+        == "There is no verb 'fitt'; the verbs are fit, validate, test, predict, export, data, prompts, demo."
     )
 
 
@@ -496,6 +497,6 @@ def _umask() -> int:
     return mask
 
 
-@pytest.mark.parametrize("verb", ["fit", "test", "predict"])
+@pytest.mark.parametrize("verb", ["fit", "test"])
 def test_no_config_is_told(refused: Refused, verb: str) -> None:
     assert refused([verb]) == ("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
