@@ -28,9 +28,9 @@ ORDER = [
     "finetune",
     "data",
     "mini classifier",
-    "prompting predicting",
+    "prompting predicting exporting",
     "reporting run_folder",
-    "cli prompts_cli predict_cli",
+    "cli prompts_cli predict_cli export_cli",
     "demo data_cli",
     "__main__",
 ]
@@ -200,7 +200,7 @@ def test_imports_stand_at_the_top(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for name in imported(node)
     }
-    assert {name.split(".")[0] for name in inside} <= {"openai", "h5py", "pyarrow"}
+    assert {name.split(".")[0] for name in inside} <= {"openai", "h5py", "pyarrow", "transformers", "onnxruntime"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=short)
