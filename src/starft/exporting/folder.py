@@ -40,10 +40,22 @@ def whole(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        _open_to_all(temporary)
         check_free(folder)
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Give every file the rights that new files have here: safetensors closes its own to everybody else."""
+    plain = folder / ".new"
+    plain.touch()
+    mode = plain.stat().st_mode
+    plain.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def write_json(path: Path, held: Mapping[str, Any]) -> None:

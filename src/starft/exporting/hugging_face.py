@@ -17,6 +17,8 @@ from starft.errors import ConfigError, WeightsError
 
 END = 49407
 """Id of the end token, the highest of CLIP's vocabulary."""
+NAMED = {END - 1: "<|startoftext|>", END: "<|endoftext|>"}
+"""What transformers calls start and end."""
 TOLERANCE = 1e-4
 """How far unit features may differ before the export is refused; rounding stays far below."""
 
@@ -59,9 +61,10 @@ def write_hugging_face(model: Classifier, folder: Path) -> None:
     with _no_bar(transformers.utils.logging):
         made.save_pretrained(folder)
     tokenizer: SimpleTokenizer = model.clip.tokenize  # type: ignore[assignment]  # checked before
+    vocabulary = {NAMED.get(number, word): number for word, number in tokenizer.encoder.items()}
     merges: Any = list(tokenizer.bpe_ranks)  # pairs, as tokenizers takes them
     transformers.CLIPTokenizer(
-        vocab=dict(tokenizer.encoder), merges=merges, model_max_length=tokenizer.context_length
+        vocab=vocabulary, merges=merges, model_max_length=tokenizer.context_length
     ).save_pretrained(folder)
     _processor(transformers, model).save_pretrained(folder)
 
