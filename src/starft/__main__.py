@@ -18,6 +18,9 @@ VERBS = {
     "export": ("starft.export_cli", "write a checkpoint as open_clip, Hugging Face, ONNX or head alone"),
     "data": ("starft.data_cli", "check the data of a config: files, counts, labels, groups, images"),
     "prompts": ("starft.prompts_cli", "ask a language model for spurious labels; check, list and rank pools"),
+    "compare": ("starft.compare", "run several configs with several seeds, each once, and compare them"),
+    "interpolate": ("starft.interpolate", "mix a tuned model with where it came from (WiSE-FT): an alpha or a sweep"),
+    "soup": ("starft.soup", "average the weights of several checkpoints, all or greedily on validation"),
     "demo": ("starft.demo", "fine-tune on the embedded world and compare the methods"),
 }
 """Verb -> the module that does it, imported only then, and what it does."""

@@ -163,19 +163,23 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
-def check_checkpoint(path: Path) -> CheckpointFacts:
+def check_checkpoint(path: Path, continues: bool = False) -> CheckpointFacts:
     """Read a checkpoint through, without running code from it, before long work starts.
 
     Args:
         path: The file.
+        continues: Whether training goes on from it.
 
     Returns:
         What it says of itself.
 
     Raises:
-        WeightsError: The file doesn't exist, is damaged, or isn't one of ours.
+        WeightsError: The file doesn't exist, is damaged, or isn't one of ours; or training can't go on from it.
     """
-    return read_checkpoint(path)[0]
+    checkpoint = _read(path)
+    if continues and "optimizer_states" not in checkpoint:
+        raise WeightsError(f"{path} holds weights without an optimizer's state; test it, or continue another one.")
+    return _facts(checkpoint[KEY])
 
 
 def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
@@ -187,21 +191,26 @@ def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
     Raises:
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours.
     """
+    checkpoint = _read(path)
+    return _facts(checkpoint[KEY]), checkpoint["state_dict"]
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WeightsError(f"The checkpoint {path} doesn't exist.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
         raise WeightsError(
             f"The checkpoint {path} can't be read: it is damaged, or no checkpoint of starft. "
             "Take another one of its folder, as last.ckpt or best.ckpt."
         ) from error
-    try:
-        return _facts(checkpoint[KEY]), checkpoint["state_dict"]
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise WeightsError(
-            f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead."
-        ) from error
+    held = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
+    ours = isinstance(held, dict) and {"model_name", "head", "class_names", "templates"} <= held.keys()
+    if not ours or not isinstance(checkpoint.get("state_dict"), dict):
+        raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")
+    whole: dict[str, Any] = checkpoint
+    return whole
 
 
 def _facts(held: Mapping[str, Any]) -> CheckpointFacts:

@@ -19,6 +19,7 @@ from starft.mini.captions import CAPTIONS, KINDS, PLACES, kind_of
 from starft.mini.scenes import SCENES
 from starft.mini.splits import (
     GROUPS,
+    HOME_GROUPS,
     MEAN,
     NAMES,
     SKETCH_SHARE,
@@ -29,6 +30,7 @@ from starft.mini.splits import (
     captioned_pictures,
     group_pictures,
     home_pictures,
+    kind_pictures,
 )
 from starft.mini.world import HOMES, LAND, WATER, Picture, draw
 from starft.types import FinetuneData
@@ -129,7 +131,10 @@ def test_training_is_mostly_at_home_in_equal_numbers() -> None:
     assert Counter(row.picture.species for row in rows) == dict.fromkeys(NAMES, 200)
     assert all(NAMES[row.label] == row.picture.species for row in rows)
     assert {row.picture.style for row in rows} == {"photo"}
-    assert all(row.group is None for row in rows)
+    assert [HOME_GROUPS[row.group or 0] for row in rows] == [
+        f"{row.picture.species} {'at home' if row.picture.scene == HOMES[row.picture.species] else 'away'}"
+        for row in rows
+    ]
     at_home = sum(row.picture.scene == HOMES[row.picture.species] for row in rows)
     # Home with 0.95, else one scene of ten, home again among them: p = 0.955, so 2292 of 2400 expected, with a
     # standard deviation of sqrt(2400 * 0.955 * 0.045) = 10.2; four of them are 41.
@@ -201,7 +206,7 @@ def test_pretraining_captions_tell_the_truth() -> None:
 
 
 def test_same_seed_same_data_and_another_seed_other_data() -> None:
-    for split in (home_pictures, anywhere_pictures, group_pictures, captioned_pictures):
+    for split in (home_pictures, anywhere_pictures, group_pictures, kind_pictures, captioned_pictures):
         assert split("train", 120, 0) == split("train", 120, 0)
         assert seeds(split("train", 120, 0)).isdisjoint(seeds(split("train", 120, 1)))
         assert [row.picture.scene for row in split("train", 120, 0)] != [
@@ -261,13 +266,13 @@ def test_batches_keep_the_contract() -> None:
             assert batch["image"].dtype == torch.float32
             assert batch["label"].dtype == batch["index"].dtype == torch.int64
             assert batch["label"].shape == batch["index"].shape == (len(batch["image"]),)
-            grouped = eval_set is not None and eval_set.group_names != ()
+            grouped = eval_set is None or eval_set.group_names != ()
             assert batch.keys() == {"image", "label", "index"} | ({"group"} if grouped else set())
             if grouped:
                 assert batch["group"].dtype == torch.int64
                 assert batch["group"].shape == batch["label"].shape
         index = torch.cat([batch["index"] for batch in batches])
-        expected = torch.arange(24 if eval_set is None or eval_set.group_names else 12)
+        expected = torch.arange(24 if eval_set is None or eval_set.name == "groups" else 12)
         assert torch.equal(index.sort().values if eval_set is None else index, expected)
 
 
@@ -291,10 +296,42 @@ def test_what_the_datamodule_tells_fits_what_it_yields() -> None:
         ("groups", False),
     ]
     assert [s.class_names for s in data.test_sets] == [NAMES, NAMES, NAMES, KINDS]
+    assert [s.group_names for s in data.val_sets] == [HOME_GROUPS, HOME_GROUPS, GROUPS]
     assert [s.group_names for s in data.test_sets] == [(), (), (), GROUPS]
     data.setup("test")
     styles = [{row.picture.style for row in dataset.rows} for dataset in data.test_data]
     assert styles == [{"photo"}, {"photo"}, {"sketch"}, {"photo"}]
+
+
+def test_two_kinds_are_each_mostly_where_they_live() -> None:
+    rows = kind_pictures("train", 2400, 0)
+    assert Counter(row.picture.species for row in rows) == dict.fromkeys(NAMES, 200)
+    for row in rows:
+        assert KINDS[row.label] == kind_of(row.picture.species)
+        assert GROUPS[row.group or 0] == f"{KINDS[row.label]} on {'water' if row.picture.scene in WATER else 'land'}"
+    counts = Counter(row.group for row in rows)
+    # 60 rare ones of each kind expected, sqrt(1200 * 0.95 * 0.05) = 7.5 the deviation; 31 is four of them.
+    assert abs((counts[1] or 0) - 60) <= 31
+    assert abs((counts[2] or 0) - 60) <= 31
+
+
+def test_the_task_of_two_kinds_has_two_classes_everywhere() -> None:
+    data = MiniWorld("kinds", train_size=24, val_size=12, test_size=12)
+    assert data.class_names == KINDS
+    assert data.train_group_names == GROUPS
+    assert {s.class_names for s in (*data.val_sets, *data.test_sets)} == {KINDS}
+    assert [s.name for s in data.test_sets] == [s.name for s in MiniWorld().test_sets]
+    assert [s.ood for s in data.test_sets] == [s.ood for s in MiniWorld().test_sets]
+    assert [s.group_names for s in data.test_sets] == [GROUPS, (), (), GROUPS]
+    assert data.test_sets[3].group_weights == pytest.approx((0.475, 0.025, 0.025, 0.475))
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    for pictures in (data.train_set, *data.val_data, *data.test_data):
+        assert all(KINDS[row.label] == kind_of(row.picture.species) for row in pictures.rows)
+    same = MiniWorld(train_size=24, val_size=12, test_size=12)
+    same.setup("test")
+    for kinds, species in zip(data.test_data[1:], same.test_data[1:], strict=True):
+        assert torch.equal(kinds.pixels, species.pixels), "the same pictures under other labels"
 
 
 def test_pretraining_data() -> None:

@@ -1,16 +1,26 @@
 """DataModules of the embedded world: fine-tuning with a shortcut, and the pre-training behind the tiny CLIP."""
 
+from dataclasses import replace
+from typing import Literal
+
 from starft.data.datamodules import BaseDataModule
+from starft.data.sampling import Sampling
 from starft.errors import ConfigError
 from starft.mini.captions import CAPTIONS, KINDS
 from starft.mini.splits import (
     GROUPS,
+    HOME_GROUPS,
+    HOME_SHARE,
     NAMES,
+    Labelled,
     PictureSet,
     anywhere_pictures,
+    as_kinds,
     captioned_pictures,
     group_pictures,
     home_pictures,
+    kind_pictures,
+    without_groups,
 )
 from starft.types import EvalSet
 
@@ -23,9 +33,16 @@ class _MiniBase(BaseDataModule):
     """Evaluation on the embedded world, which both DataModules share."""
 
     def __init__(
-        self, val_size: int, test_size: int, batch_size: int, eval_batch_size: int, num_workers: int, seed: int
+        self,
+        val_size: int,
+        test_size: int,
+        batch_size: int,
+        eval_batch_size: int,
+        num_workers: int,
+        seed: int,
+        sampling: Sampling = "shuffle",
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
         for name, value in (("val_size", val_size), ("test_size", test_size)):
             if value < 12 or value % 12:
                 raise ConfigError(f"{name} must be a multiple of 12, the number of species; got {value}.")
@@ -39,7 +56,8 @@ class _MiniBase(BaseDataModule):
     @property
     def val_sets(self) -> tuple[EvalSet, ...]:
         """``id``, ``ood`` and ``groups`` on pictures of their own; everything is chosen here."""
-        return self._sets("id", "ood", "groups")
+        id_set, ood, groups = self._sets("id", "ood", "groups")
+        return replace(id_set, group_names=HOME_GROUPS), replace(ood, group_names=HOME_GROUPS), groups
 
     @property
     def test_sets(self) -> tuple[EvalSet, ...]:
@@ -58,30 +76,35 @@ class _MiniBase(BaseDataModule):
             stage: ``fit``, ``validate``, ``test`` or ``predict``.
         """
         if stage in ("fit", "validate"):
-            self.val_data = (
-                PictureSet(home_pictures("val-id", self.val_size, WORLD)),
-                PictureSet(anywhere_pictures("val-ood", self.val_size, WORLD)),
-                PictureSet(group_pictures("val-groups", 2 * self.val_size, WORLD)),
-            )
+            self.val_data = tuple(PictureSet(self._rows(one.name, "val", self.val_size)) for one in self.val_sets)
         if stage in ("test", "predict"):
-            self.test_data = (
-                PictureSet(home_pictures("test-id", self.test_size, WORLD)),
-                PictureSet(anywhere_pictures("test-ood", self.test_size, WORLD)),
-                PictureSet(anywhere_pictures("test-style", self.test_size, WORLD, "sketch")),
-                PictureSet(group_pictures("test-groups", 2 * self.test_size, WORLD)),
-            )
+            self.test_data = tuple(PictureSet(self._rows(one.name, "test", self.test_size)) for one in self.test_sets)
+
+    def _rows(self, name: str, split: str, size: int) -> tuple[Labelled, ...]:
+        if name == "groups":
+            return group_pictures(f"{split}-groups", 2 * size, WORLD)
+        if name == "id":
+            rows = home_pictures(f"{split}-id", size, WORLD)
+        else:
+            rows = anywhere_pictures(f"{split}-{name}", size, WORLD, "sketch" if name == "style" else "photo")
+        return rows if split == "val" else without_groups(rows)
 
 
 class MiniWorld(_MiniBase):
-    """Twelve drawn species, each mostly in its home scene: data with a shortcut.
+    """Twelve drawn species, each mostly in its home scene, or two kinds of bird, each mostly where it lives.
 
     Tests: ``id`` (as in training), ``ood`` (scenes at random), ``style`` (sketches, scenes at random) and ``groups``
-    (landbird or waterbird on land or water, scored zero-shot).
+    (landbird or waterbird on land or water; scored zero-shot where species are trained). Groups of the training
+    pictures: species at home or away, or kind of bird on land or on water.
 
     Args:
+        task: What is told apart: twelve ``species``, or two ``kinds``, landbird and waterbird, as in Waterbirds.
         train_size: Training pictures, in equal numbers a species; drawn anew for each seed.
         val_size: Pictures of each validation set (twice that for the groups).
         test_size: Pictures of each test set (twice that for the groups).
+        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
+            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
+            many images of each as the smallest has.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader; results don't depend on it.
@@ -90,29 +113,62 @@ class MiniWorld(_MiniBase):
 
     def __init__(
         self,
+        task: Literal["species", "kinds"] = "species",
         train_size: int = 2400,
         val_size: int = 480,
         test_size: int = 1200,
+        sampling: Sampling = "shuffle",
         batch_size: int = 128,
         eval_batch_size: int = 240,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed, sampling)
         if train_size < 12 or train_size % 12:
             raise ConfigError(f"train_size must be a multiple of 12, the number of species; got {train_size}.")
-        self.train_size = train_size
+        self.task, self.train_size = task, train_size
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The twelve species."""
-        return NAMES
+        """The twelve species, or the two kinds."""
+        return NAMES if self.task == "species" else KINDS
+
+    @property
+    def train_group_names(self) -> tuple[str, ...]:
+        """Names of the training pictures' groups, in the order of group ids."""
+        return HOME_GROUPS if self.task == "species" else GROUPS
+
+    @property
+    def val_sets(self) -> tuple[EvalSet, ...]:
+        """``id``, ``ood`` and ``groups`` on pictures of their own; everything is chosen here."""
+        return super().val_sets if self.task == "species" else _kind_sets("id", "ood", "groups")
+
+    @property
+    def test_sets(self) -> tuple[EvalSet, ...]:
+        """``id``, ``ood``, ``style`` and ``groups``."""
+        return super().test_sets if self.task == "species" else _kind_sets("id", "ood", "style", "groups")
 
     def setup(self, stage: str) -> None:
         """Draw what the stage needs."""
         if stage == "fit":
-            self.train_set = PictureSet(home_pictures("train", self.train_size, self.seed))
+            draw = home_pictures if self.task == "species" else kind_pictures
+            self.train_set = PictureSet(draw("train", self.train_size, self.seed))
         super().setup(stage)
+
+    def _rows(self, name: str, split: str, size: int) -> tuple[Labelled, ...]:
+        if self.task == "kinds" and name == "id":
+            return kind_pictures(f"{split}-id", size, WORLD)
+        rows = super()._rows(name, split, size)
+        return as_kinds(rows) if self.task == "kinds" and name != "groups" else rows
+
+
+def _kind_sets(*names: str) -> tuple[EvalSet, ...]:
+    """Return the eval sets of two kinds of bird; adjusted accuracy weighs groups as training has them."""
+    rare, common = (1 - HOME_SHARE) / 2, HOME_SHARE / 2
+    shares = (common, rare, rare, common)
+    sets = {name: EvalSet(name, KINDS, (TEMPLATE,), ood=True) for name in ("ood", "style")}
+    sets |= {name: EvalSet(name, KINDS, (TEMPLATE,), GROUPS, shares) for name in ("id", "groups")}
+    return tuple(sets[name] for name in names)
 
 
 class MiniPretraining(_MiniBase):

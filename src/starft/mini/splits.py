@@ -1,8 +1,8 @@
 """The splits of the embedded world: which pictures there are in each, as pure functions of a name and a seed."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -31,6 +31,9 @@ GROUPS = ("landbird on land", "landbird on water", "waterbird on land", "waterbi
 
 NAMES, PLACE_NAMES = tuple(SPECIES), tuple(SCENES)
 
+HOME_GROUPS = tuple(f"{name} {where}" for name in NAMES for where in ("away", "at home"))
+"""Group id = species * 2 + (scene is its home)."""
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -57,6 +60,17 @@ class PictureSet(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def labels(self) -> Sequence[int]:
+        """Class of each picture."""
+        return [row.label for row in self.rows]
+
+    @property
+    def groups(self) -> Sequence[int] | None:
+        """Group of each picture; null where they have none."""
+        groups = [row.group for row in self.rows if row.group is not None]
+        return groups if len(groups) == len(self.rows) else None
+
     def __getitem__(self, index: int) -> Batch:
         """Return one row: ``image`` (3, 64, 64), ``label``, ``index`` and, where there are groups, ``group``."""
         row = self.rows[index]
@@ -77,7 +91,7 @@ def _drawn(rows: tuple[Labelled, ...]) -> Tensor:
 
 
 def home_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
-    """Return species in equal numbers, mostly at home: the fine-tuning distribution."""
+    """Return species in equal numbers, mostly at home: the fine-tuning distribution. Groups: `HOME_GROUPS`."""
 
     def scene(species: str, rng: random.Random) -> str:
         return HOMES[species] if rng.random() < HOME_SHARE else _any(PLACE_NAMES, rng)
@@ -86,7 +100,7 @@ def home_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
 
 
 def anywhere_pictures(split: str, size: int, seed: int, style: Style = "photo") -> tuple[Labelled, ...]:
-    """Return species in equal numbers, each in a scene drawn from all ten."""
+    """Return species in equal numbers, each in a scene drawn from all ten. Groups: `HOME_GROUPS`."""
     return _species(split, size, seed, style, lambda species, rng: _any(PLACE_NAMES, rng))
 
 
@@ -100,6 +114,29 @@ def group_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
         picture = Picture(species, _any(WATER if water else LAND, rng), "photo", f"{split}/{seed}/{index}")
         rows.append(Labelled(picture, kind, 2 * kind + water))
     return tuple(rows)
+
+
+def kind_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
+    """Return species in equal numbers, mostly where their kind lives; label: the kind, groups: `GROUPS`."""
+    rows = []
+    for index in range(size):
+        rng = random.Random(f"rows/{split}/{seed}/{index}")
+        species = NAMES[index % len(NAMES)]
+        kind = KINDS.index(kind_of(species))
+        water = kind if rng.random() < HOME_SHARE else 1 - kind
+        picture = Picture(species, _any(WATER if water else LAND, rng), "photo", f"{split}/{seed}/{index}")
+        rows.append(Labelled(picture, kind, 2 * kind + water))
+    return tuple(rows)
+
+
+def as_kinds(rows: tuple[Labelled, ...]) -> tuple[Labelled, ...]:
+    """Return the same pictures, labelled with the kind and without groups: many scenes are neither land nor water."""
+    return tuple(Labelled(row.picture, KINDS.index(kind_of(row.picture.species))) for row in rows)
+
+
+def without_groups(rows: tuple[Labelled, ...]) -> tuple[Labelled, ...]:
+    """Return the same pictures and labels; in a test set some of the 24 groups would hold next to nothing."""
+    return tuple(replace(row, group=None) for row in rows)
 
 
 def captioned_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
@@ -135,7 +172,8 @@ def _species(
         rng = random.Random(f"rows/{split}/{seed}/{index}")
         species = NAMES[index % len(NAMES)]
         picture = Picture(species, scene(species, rng), style, f"{split}/{seed}/{index}")
-        rows.append(Labelled(picture, index % len(NAMES)))
+        label = index % len(NAMES)
+        rows.append(Labelled(picture, label, 2 * label + (picture.scene == HOMES[species])))
     return tuple(rows)
 
 

@@ -3,7 +3,6 @@
 import json
 import platform
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +19,6 @@ from starft.types import EvalSet
 RESULTS = "results.json"
 SCHEMA_VERSION = 1
 PACKAGES = ("torch", "lightning", "open_clip_torch", "torchmetrics")
-STARTED = time.monotonic()
 
 
 class Counts(Protocol):
@@ -48,6 +46,8 @@ def write_results(
     metrics: Mapping[str, Tensor],
     eval_sets: Sequence[EvalSet],
     groups: Mapping[str, Sequence[Counts]],
+    cost: Mapping[str, Any],
+    training: Mapping[str, Any] | None,
 ) -> Path:
     """Write results.json and return its path.
 
@@ -57,6 +57,8 @@ def write_results(
         metrics: Logged numbers, ``test/{eval set}/{metric}``.
         eval_sets: What was tested.
         groups: Counts of each eval set's groups.
+        cost: ``seconds`` and ``peak_memory_bytes`` of the test.
+        training: What training took, up to the checkpoint that was tested; null where nothing was trained.
     """
     sets = {}
     for eval_set in eval_sets:
@@ -77,7 +79,8 @@ def write_results(
             **{name: version(name) for name in PACKAGES},
         },
         "hardware": hardware(),
-        "seconds": round(time.monotonic() - STARTED, 1),
+        **cost,
+        "training": training,
         "ood_acc": float(metrics["test/ood_acc"]) if "test/ood_acc" in metrics else None,
         "eval_sets": sets,
     }
