@@ -1,14 +1,33 @@
 """Shared by all tests: few threads, no network, a tiny CLIP, a tiny run."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
 
+from fakes import checkpoints
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _few_threads() -> None:
     """Two threads, or one in each process where tests run in several."""
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the tiny CLIP with three classes and the text head."""
+    path = tmp_path_factory.mktemp("text_head") / "last.ckpt"
+    checkpoints.write(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def linear_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a trained linear head."""
+    path = tmp_path_factory.mktemp("linear_head") / "last.ckpt"
+    checkpoints.write(path, head="linear")
+    return path

@@ -88,7 +88,7 @@ def refused(capsys: pytest.CaptureFixture[str], steps: list[int]) -> Refused:
 
 
 def test_an_unknown_verb(refused: Refused) -> None:
-    verbs = "fit, validate, test, predict, data, prompts, compare, interpolate, soup, demo"
+    verbs = "fit, validate, test, predict, export, data, prompts, compare, interpolate, soup, demo"
     assert refused(["fitt"]) == f"There is no verb 'fitt'; the verbs are {verbs}."
 
 
@@ -519,7 +519,7 @@ def _umask() -> int:
     return mask
 
 
-@pytest.mark.parametrize("verb", ["fit", "test", "predict"])
+@pytest.mark.parametrize("verb", ["fit", "test"])
 def test_no_config_is_told(refused: Refused, verb: str) -> None:
     sentence = "No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml."
     assert refused([verb]) == sentence

@@ -11,9 +11,8 @@ from fakes import own_images
 from starft.__main__ import main
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = {"prompts.md", "datasets.md", "devices.md"}
-"""Pages with needs of their own: tests/prompting/test_prompts_page.py, tests/data/test_datasets_page.py,
-tests/test_devices.py."""
+ELSEWHERE = {"prompts.md", "datasets.md", "devices.md", "using.md"}
+"""Pages with needs of their own: test_prompts_page.py, test_datasets_page.py, test_devices.py, test_using_page.py."""
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in ELSEWHERE)]
 OWN = [
     "--model.model_name=starft-mini",

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from starft import __version__
 from starft.errors import StarftError, Stopped
@@ -14,7 +15,8 @@ VERBS = {
     "fit": ("starft.cli", "train a model from a config"),
     "validate": ("starft.cli", "score a model on the validation sets of a config"),
     "test": ("starft.cli", "score a model on the test sets of a config, write results.json"),
-    "predict": ("starft.cli", "write a model's predictions for the test sets of a config"),
+    "predict": ("starft.cli", "write what a checkpoint says of images, or of the test sets of a config"),
+    "export": ("starft.export_cli", "write a checkpoint as open_clip, Hugging Face, ONNX or head alone"),
     "data": ("starft.data_cli", "check the data of a config: files, counts, labels, groups, images"),
     "prompts": ("starft.prompts_cli", "ask a language model for spurious labels; check, list and rank pools"),
     "compare": ("starft.compare", "run several configs with several seeds, each once, and compare them"),
@@ -66,13 +68,20 @@ def _main(words: list[str]) -> int:
         return _complain(f"There is no verb {words[0]!r}; the verbs are {', '.join(VERBS)}.", 2)
     words = with_shipped_configs(words)
     if os.environ.get("STARFT_DEBUG") == "1":
-        return int(import_module(VERBS[words[0]][0]).run(words))
+        return int(_module(words).run(words))
     return _guarded(words)
+
+
+def _module(words: list[str]) -> Any:
+    """Return the module of a verb; that of ``predict`` depends on whether a checkpoint comes first, or options do."""
+    if words[0] == "predict" and (words[1:] in ([], ["--help"], ["-h"]) or words[1][:1] != "-"):
+        return import_module("starft.predict_cli")
+    return import_module(VERBS[words[0]][0])
 
 
 def _guarded(words: list[str]) -> int:
     try:
-        return int(import_module(VERBS[words[0]][0]).run(words))
+        return int(_module(words).run(words))
     except Stopped as stop:
         return _complain(str(stop), stop.status) if is_first_process() else 0
     except StarftError as error:

@@ -5,7 +5,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,14 @@ class CheckpointFacts:
         head: ``text`` or ``linear``.
         class_names: Training classes, in label order.
         templates: Their caption templates.
+        config: What builds the model again, as in ``open_clip_config.json``.
     """
 
     model_name: str
     head: str
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def strip_twin(checkpoint: dict[str, Any], twin_fingerprint: str, facts: CheckpointFacts) -> None:
@@ -56,6 +58,7 @@ def strip_twin(checkpoint: dict[str, Any], twin_fingerprint: str, facts: Checkpo
         "head": facts.head,
         "class_names": list(facts.class_names),
         "templates": list(facts.templates),
+        "config": facts.config,
         "twin": twin_fingerprint,
     }
 
@@ -194,21 +197,43 @@ def check_checkpoint(path: Path, continues: bool = False) -> CheckpointFacts:
     Raises:
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours; or training can't go on from it.
     """
-    if not path.is_file():
-        raise WeightsError(f"The checkpoint {path} doesn't exist.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
-        raise WeightsError(
-            f"The checkpoint {path} can't be read: it is damaged, or no checkpoint of starft. "
-            "Take another one of its folder, as last.ckpt or best.ckpt."
-        ) from error
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
-        raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")
+    checkpoint = _read(path)
     if continues and "optimizer_states" not in checkpoint:
         raise WeightsError(f"{path} holds weights without an optimizer's state; test it, or continue another one.")
     return _facts(checkpoint[KEY])
 
 
+def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
+    """Return what a checkpoint says of itself, and its weights, mapped from the file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        WeightsError: The file doesn't exist, is damaged, or isn't one of ours.
+    """
+    checkpoint = _read(path)
+    return _facts(checkpoint[KEY]), checkpoint["state_dict"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise WeightsError(f"The checkpoint {path} doesn't exist.")
+    try:
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
+        raise WeightsError(
+            f"The checkpoint {path} can't be read: it is damaged, or no checkpoint of starft. "
+            "Take another one of its folder, as last.ckpt or best.ckpt."
+        ) from error
+    held = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
+    ours = isinstance(held, dict) and {"model_name", "head", "class_names", "templates"} <= held.keys()
+    if not ours or not isinstance(checkpoint.get("state_dict"), dict):
+        raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")
+    whole: dict[str, Any] = checkpoint
+    return whole
+
+
 def _facts(held: Mapping[str, Any]) -> CheckpointFacts:
-    return CheckpointFacts(held["model_name"], held["head"], tuple(held["class_names"]), tuple(held["templates"]))
+    names, templates = tuple(held["class_names"]), tuple(held["templates"])
+    return CheckpointFacts(held["model_name"], held["head"], names, templates, dict(held.get("config", {})))

@@ -395,4 +395,4 @@ class FinetuneModule(L.LightningModule):
         return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
     def _facts(self) -> CheckpointFacts:
-        return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates)
+        return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)

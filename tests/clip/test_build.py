@@ -106,7 +106,9 @@ def test_quick_gelu_follows_the_tag(monkeypatch: pytest.MonkeyPatch, model: str,
 
     def create(name: str, **options: Any) -> nn.Module:
         asked.append((name, options))
-        return nn.Linear(1, 1)
+        made = nn.Linear(1, 1)
+        made.preprocess_cfg = {"size": 32}  # type: ignore[assignment]
+        return made
 
     monkeypatch.setattr(open_clip, "create_model", create)
     build_clip(model, tag)

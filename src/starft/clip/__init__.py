@@ -4,6 +4,7 @@ from starft.clip.build import build_clip
 from starft.clip.encoder import ClipEncoder, Twin
 from starft.clip.length import CaptionRuler
 from starft.clip.preprocessing import image_preprocessing
+from starft.clip.rebuild import rebuild_clip
 from starft.clip.towers import checkpoint_activations, compile_towers, encode_in_chunks, freeze, freeze_unread
 from starft.clip.zeroshot import caption, zero_shot_head
 
@@ -19,5 +20,6 @@ __all__ = [
     "freeze",
     "freeze_unread",
     "image_preprocessing",
+    "rebuild_clip",
     "zero_shot_head",
 ]

@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import pickle
-import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from starft.clip.encoder import ClipEncoder
 from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_names, needs_hub, why
 from starft.clip.names import MINI_FOLDER, MINI_MODEL, SCHEMAS, near_paths, register_model
 from starft.clip.preprocessing import shared_preprocessing
+from starft.clip.rebuild import folder_config, unfit
 from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
 
 __all__ = ["MINI_FOLDER", "MINI_MODEL", "MINI_TAG", "build_clip", "checked_mini_weights", "load_tokenizer"]
@@ -57,7 +56,8 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
     if weights is not None:
         _load(model, weights)
     model.eval()
-    return ClipEncoder(model, tokenize, trim)
+    described = folder_config(name, config, model, quick_gelu=options["force_quick_gelu"])
+    return ClipEncoder(model, tokenize, trim, described)
 
 
 def load_tokenizer(model_name: str) -> Any:
@@ -146,20 +146,7 @@ def _load(model: nn.Module, path: Path) -> None:
     try:
         load_checkpoint(model, str(path), strict=True, weights_only=True)
     except Exception as error:  # safetensors, pickle, zip and size errors share no base
-        raise WeightsError(f"The weights {path} don't load into this model: {_unfit(error)}.") from error
-
-
-def _unfit(error: Exception) -> str:
-    """Return what is wrong with a weight file: the first key that doesn't fit, or that it is no such file."""
-    told = str(error)
-    if isinstance(error, pickle.UnpicklingError):
-        return "it isn't a weight file that can be read safely; give safetensors or a state dict"
-    shapes = r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)"
-    if match := re.search(shapes, told):
-        return f"{match[1]} is {match[2]} in the file and {match[3]} in the model; is it another model's?"
-    if match := re.search(r"(Missing|Unexpected) key\(s\) in state_dict: \"([^\"]+)\"", told):
-        return f"{match[1].lower()} key {match[2]}; is it another model's?"
-    return why(error)
+        raise WeightsError(f"The weights {path} don't load into this model: {unfit(error)}.") from error
 
 
 def _holds_code(path: Path) -> bool:

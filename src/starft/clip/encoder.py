@@ -1,6 +1,6 @@
 """A CLIP model that takes captions as text, and its frozen twin."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Self
 
@@ -24,15 +24,19 @@ class ClipEncoder(nn.Module):
         model: Any open_clip model.
         tokenize: Turns captions into token ids (N, context length), padded behind the end.
         trim: Cut padding off token rows where the tower allows it.
+        config: What builds the model again, as in ``open_clip_config.json``; null where that isn't known.
     """
 
-    def __init__(self, model: nn.Module, tokenize: Tokenize, trim: bool = True) -> None:
+    def __init__(
+        self, model: nn.Module, tokenize: Tokenize, trim: bool = True, config: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.model: Any = model
         self.tokenize = tokenize
         self.trim = trim
         self.micro_batch_size: int | None = None
         """Rows that go through a tower at a time where gradients are wanted; null for all."""
+        self.config: dict[str, Any] = dict(config or {})
         self._tokens: dict[str, Tensor] = {}
 
     def train(self, mode: bool = True) -> Self:

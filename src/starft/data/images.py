@@ -57,15 +57,24 @@ def read_image(path: str | Path) -> Image.Image:
             if image.mode == "RGB" and image.format == "JPEG" and "exif" not in image.info:
                 image.load()
                 return image
-            turned = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
-            return _rgb(turned)
+            return rgb(image)
     except BadImageError:
         raise
     except Exception as error:  # Pillow's readers share no base: OSError, SyntaxError, ValueError, struct.error, ...
         raise BadImageError(os.fspath(path), _why(Path(path), error)) from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """Return a picture as 8-bit RGB, turned the way its EXIF tag says, as `read_image` does.
+
+    Args:
+        image: Of any mode.
+
+    Raises:
+        ValueError: It has no known white level.
+    """
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BIT:
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 0xFFFF:

@@ -1,0 +1,301 @@
+"""A trained model, ready for use: ``from starft import load``."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from starft.checkpoints import read_checkpoint
+from starft.clip import ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
+from starft.clip.names import FOLDER_CONFIG
+from starft.data.images import read_image, rgb
+from starft.data.transforms import eval_transform
+from starft.errors import ConfigError, WeightsError
+
+STUDENT = "clip.model."
+"""Where a checkpoint's weights hold the tuned model."""
+LINEAR = "linear_head"
+
+ABOUT = "starft.json"
+"""What an export says beyond its format: class names, templates, which head."""
+WEIGHTS = "open_clip_model.safetensors"
+HEAD = "head.safetensors"
+
+AnyImage = str | Path | Image.Image | Tensor
+"""A path, a picture, or float pixels (3, H, W) as `Classifier.preprocess` returns them."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image.
+
+    Args:
+        label: The most probable class.
+        probability: Its probability, in 0..1.
+        top: The most probable classes with their probabilities, best first.
+    """
+
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+
+
+class Classifier:
+    """A tuned CLIP model with its classes.
+
+    The trained linear head scores where the run had one; the zero-shot head of the tuned text tower does otherwise, and
+    for every set of classes given by `with_classes`.
+
+    Args:
+        clip: The tuned model.
+        class_names: C names.
+        templates: Caption templates, each with ``{}`` once.
+        linear_head: Trained head (C, D), or null.
+    """
+
+    def __init__(
+        self,
+        clip: ClipEncoder,
+        class_names: Sequence[str],
+        templates: Sequence[str],
+        linear_head: Tensor | None = None,
+    ) -> None:
+        self.clip = clip
+        self.class_names, self.templates = _checked_names(class_names), _checked_templates(templates)
+        self.linear_head = linear_head
+        self.preprocessing = image_preprocessing(clip.model)
+        self.transform = eval_transform(self.preprocessing)
+        self._head: Tensor | None = None
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.class_names[:4]) + (", ..." if len(self.class_names) > 4 else "")
+        kind = "text" if self.linear_head is None else "linear"
+        return f"Classifier({len(self.class_names)} classes: {shown}; {kind} head; on {self.device})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.clip.device
+
+    @property
+    def head(self) -> Tensor:
+        """Class weights (C, D), scaled: logits are unit image features times their transpose."""
+        if self._head is None:
+            with torch.no_grad():
+                text = self.linear_head is None
+                rows = self._text_head() if text else self.linear_head
+                assert rows is not None
+                self._head = rows.float().to(self.device)
+        return self._head
+
+    def _text_head(self) -> Tensor:
+        return self.clip.logit_scale * zero_shot_head(self.clip, self.class_names, self.templates)
+
+    def with_classes(self, class_names: Sequence[str], templates: Sequence[str] | None = None) -> "Classifier":
+        """Return the same model for other classes, scored zero-shot by the tuned text tower.
+
+        Args:
+            class_names: New names.
+            templates: Caption templates, each with ``{}`` once; null takes those of training.
+
+        Raises:
+            ConfigError: Names or templates can't be used.
+        """
+        names = _checked_names(class_names)
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise ConfigError(f"The class name {twice[0]!r} is there twice; name each class once.")
+        return Classifier(self.clip, names, self.templates if templates is None else templates)
+
+    def preprocess(self, image: AnyImage) -> Tensor:
+        """Return one image as the model takes it, float (3, H, W) on the host.
+
+        Args:
+            image: A path, a picture, or what this method returned before.
+
+        Raises:
+            BadImageError: A file can't be read.
+            ConfigError: Pixels of another shape or type.
+        """
+        if isinstance(image, Tensor):
+            size = (3, *self.preprocessing.size)
+            if tuple(image.shape) != size or not image.is_floating_point():
+                raise ConfigError(
+                    f"An image given as a tensor must be float {size}, as `preprocess` returns it; got "
+                    f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}. Give a path or a PIL image."
+                )
+            return image
+        if not isinstance(image, Image.Image):
+            return self.transform(read_image(image))
+        try:
+            return self.transform(rgb(image))
+        except ValueError as error:
+            raise ConfigError(f"The picture {image} can't be used: {error}.") from error
+
+    @torch.no_grad()
+    def encode(self, images: AnyImage | Iterable[AnyImage], batch_size: int = 64) -> Tensor:
+        """Return unit image features (N, D), float32 on the host.
+
+        Args:
+            images: One image or several; a tensor (N, 3, H, W) counts as several.
+            batch_size: How many go through the model at a time, and are held at a time.
+        """
+        features = [self.features(batch).cpu() for batch in self._batches(images, batch_size)]
+        return torch.cat(features) if features else torch.empty(0, self.head.shape[1])
+
+    @torch.no_grad()
+    def encode_text(self, texts: str | Sequence[str]) -> Tensor:
+        """Return unit text features (N, D) of the tuned text tower, float32 on the host.
+
+        Args:
+            texts: One caption or several.
+        """
+        return self.clip.encode_text([texts] if isinstance(texts, str) else list(texts)).float().cpu()
+
+    @torch.no_grad()
+    def predict(
+        self, images: AnyImage | Iterable[AnyImage], top_k: int | None = None, batch_size: int = 64
+    ) -> list[Prediction]:
+        """Return what the model says of each image, in order.
+
+        Args:
+            images: One image or several; a tensor (N, 3, H, W) counts as several.
+            top_k: How many classes to list; null lists five, or all where there are fewer.
+            batch_size: How many images go through the model at a time, and are held at a time.
+
+        Raises:
+            BadImageError: A file can't be read.
+            ConfigError: ``top_k`` is out of range, or an image can't be used.
+        """
+        most = self.checked_top_k(top_k)
+        found: list[Prediction] = []
+        for batch in self._batches(images, batch_size):
+            values, places = self.logits(batch).softmax(dim=-1).topk(most)
+            for row in zip(values.tolist(), places.tolist(), strict=True):
+                top = tuple((self.class_names[place], value) for value, place in zip(*row, strict=True))
+                found.append(Prediction(top[0][0], top[0][1], top))
+        return found
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return unit features (B, D) of images (B, 3, H, W) that are prepared already, on the model's device."""
+        return self.clip.encode_image(pixels.to(self.device, non_blocking=True)).float()
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, C) of images (B, 3, H, W) that are prepared already, on the model's device."""
+        return self.features(pixels) @ self.head.T
+
+    def checked_top_k(self, top_k: int | None) -> int:
+        """Return how many classes to list.
+
+        Args:
+            top_k: As asked for; null takes five, or all where there are fewer.
+
+        Raises:
+            ConfigError: There aren't so many.
+        """
+        if top_k is None:
+            return min(5, len(self.class_names))
+        if not 1 <= top_k <= len(self.class_names):
+            raise ConfigError(f"top_k must lie in 1..{len(self.class_names)}, the number of classes; got {top_k}.")
+        return top_k
+
+    def _batches(self, images: AnyImage | Iterable[AnyImage], size: int) -> Iterator[Tensor]:
+        if size < 1:
+            raise ConfigError(f"batch_size must be at least 1; got {size}.")
+        alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
+        held: list[Tensor] = []
+        several: Iterable[Any] = [images] if alone else images  # type: ignore[assignment]
+        for image in several:
+            held.append(self.preprocess(image))
+            if len(held) == size:
+                yield torch.stack(held)
+                held = []
+        if held:
+            yield torch.stack(held)
+
+
+def load(path: str | Path, device: str | torch.device | None = None) -> Classifier:
+    """Return a trained model, ready for use, from its checkpoint or from an export of the format open_clip.
+
+    Args:
+        path: A checkpoint of `starft fit`, or a folder that `starft export` wrote.
+        device: Where to run, such as ``cuda`` or ``cpu``; null takes a GPU where there is one.
+
+    Raises:
+        ConfigError: There is no such device, or the model needs an extra that isn't installed.
+        WeightsError: There is no such file, or it can't be used.
+    """
+    path = Path(path)
+    place = _device(device)
+    model = _from_export(path) if path.is_dir() else _from_checkpoint(path)
+    model.clip.to(place)
+    model.clip.requires_grad_(False)
+    return model
+
+
+def _from_checkpoint(path: Path) -> Classifier:
+    facts, state = read_checkpoint(path)
+    if not facts.config:
+        raise WeightsError(
+            f"The checkpoint {path} is of an earlier starft and doesn't tell how to build its model; "
+            "use `starft test` or `starft predict` with its --config."
+        )
+    student = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
+    head = state[LINEAR].clone() if facts.head == "linear" else None  # a copy: the file may go
+    return Classifier(rebuild_clip(facts.config, student), facts.class_names, facts.templates, head)
+
+
+def _from_export(folder: Path) -> Classifier:
+    about, config = (_read_json(folder / name, folder) for name in (ABOUT, FOLDER_CONFIG))
+    try:
+        state = load_file(folder / WEIGHTS)
+        head = load_file(folder / HEAD)["head"] if about["head"] == "linear" else None
+        names, templates = tuple(about["class_names"]), tuple(about["templates"])
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise WeightsError(f"The export {folder} is damaged ({error}); write it again with `starft export`.") from error
+    return Classifier(rebuild_clip(config, state, tokens=folder), names, templates, head)
+
+
+def _read_json(path: Path, folder: Path) -> dict[str, Any]:
+    try:
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{folder} isn't an export that can be loaded, {path.name} is missing or damaged; "
+            "give a checkpoint, or a folder by `starft export --format open_clip`."
+        ) from error
+    return held
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ConfigError(f"The device {str(device)!r} can't be used here; give cpu, or cuda with a GPU.") from error
+    return place
+
+
+def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise ConfigError(f"Class names must be a list, such as ['duck', 'gull']; got the text {names!r}.")
+    held = tuple(names)
+    empty = [name for name in held if not isinstance(name, str) or not name.strip()]
+    if not held or empty:
+        raise ConfigError(f"Class names must be texts, one at least and none empty; got {list(held)}.")
+    return held
+
+
+def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(templates, str) or not templates or any(template.count("{}") != 1 for template in templates):
+        raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {templates!r}.")
+    return tuple(templates)

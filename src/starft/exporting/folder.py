@@ -1,0 +1,68 @@
+"""The folder of an export: made whole beside its place, then moved there; what lies there already stays."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from starft.errors import RunFolderError
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a place where something lies.
+
+    Args:
+        folder: Where the export goes.
+
+    Raises:
+        RunFolderError: It is a file, or a folder with something in it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunFolderError(f"{folder} holds something already; move it away or give another --to.")
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of ``folder`` in one step when the block is done, and goes if it fails.
+
+    Args:
+        folder: Where the export goes; it must not exist, or be empty.
+
+    Raises:
+        RunFolderError: Something lies there.
+    """
+    check_free(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        _open_to_all(temporary)
+        check_free(folder)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Give every file the rights that new files have here: safetensors closes its own to everybody else."""
+    plain = folder / ".new"
+    plain.touch()
+    mode = plain.stat().st_mode
+    plain.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+
+
+def write_json(path: Path, held: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON.
+
+    Args:
+        path: The file to make.
+        held: Plain values.
+    """
+    path.write_text(json.dumps(held, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Predicting many images with a trained model: which images, one after the other, and where the rows go."""

@@ -1,0 +1,81 @@
+"""Which images: files, folders, globs, tables of paths, or paths on standard input."""
+
+import glob
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from starft.data.datasets.table_file import TableFile, is_table
+from starft.data.images import EXTENSIONS
+from starft.data.listing import list_images
+from starft.errors import DataError
+
+STDIN = "-"
+
+
+class Item(NamedTuple):
+    """One image to read.
+
+    Args:
+        shown: How it is called in the output: as it was given.
+        path: Where it is, from here.
+    """
+
+    shown: str
+    path: str
+
+
+class Inputs(NamedTuple):
+    """The images of a command, in order.
+
+    Args:
+        items: Each image; they are read off once.
+        total: How many there are; null where nobody knows yet.
+    """
+
+    items: Iterable[Item]
+    total: int | None
+
+
+def find(words: Sequence[str], column: str = "path") -> Inputs:
+    """Return the images that words name, each word's in its turn.
+
+    Args:
+        words: Files, folders (all images below, sorted), globs (``**`` too, sorted), tables (CSV, TSV, Parquet, JSON
+            lines), whose relative paths start at their own folder, and ``-`` for a path a line on standard input.
+        column: Of the paths in tables.
+
+    Raises:
+        DataError: A word names nothing, or a table can't be used.
+    """
+    parts = [_stdin() if word == STDIN else _listed(word, column) for word in words]
+    lists = [part for part in parts if isinstance(part, list)]
+    total = sum(map(len, lists)) if len(lists) == len(parts) else None
+    if total == 0:
+        raise DataError(f"There is no image in {', '.join(words)}; images end in {', '.join(EXTENSIONS)}.")
+    return Inputs(chain.from_iterable(parts), total)
+
+
+def _listed(word: str, column: str) -> list[Item]:
+    path = Path(word)
+    if path.is_dir():
+        return [Item(str(path / name), str(path / name)) for name in list_images(path)]
+    if is_table(path):
+        table = TableFile(path)
+        names = table.paths(table.read([column])[column], path.parent)
+        return [Item(name, str(path.parent / name)) for name in names]
+    if path.exists():
+        return [Item(word, word)]
+    if glob.has_magic(word):
+        found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207  # a path may be absolute
+        return [Item(name, name) for name in found if name.lower().endswith(EXTENSIONS)]
+    raise DataError(f"There is no image, folder or table at {word}; check the path, or give - to read paths.")
+
+
+def _stdin() -> Iterator[Item]:
+    for line in sys.stdin:
+        name = line.rstrip("\r\n")
+        if name.strip():
+            yield Item(name, name)

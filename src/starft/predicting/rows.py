@@ -1,0 +1,199 @@
+"""Where predictions go: CSV, JSON lines or Parquet, in whole rows whenever the command is stopped."""
+
+import csv
+import io
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from starft.data.datasets.table_file import LINES_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES
+from starft.errors import ConfigError, RunFolderError
+
+Row = Mapping[str, str | float]
+
+FORMATS = {"csv": TEXT_SUFFIXES, "jsonl": LINES_SUFFIXES, "parquet": PARQUET_SUFFIXES}
+"""Format -> how its files end."""
+TOGETHER = 4096
+"""Rows of one Parquet row group; more are never held."""
+
+
+class Writer(Protocol):
+    """Takes rows; nothing half a row long is ever left."""
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write rows, all with the same columns."""
+        ...
+
+    def close(self) -> None:
+        """Write what is held."""
+        ...
+
+
+class TextWriter:
+    """CSV or JSON lines, each batch of rows in one piece.
+
+    Args:
+        path: The file to make; null for standard output.
+        columns: Of each row.
+        lines: JSON lines instead of CSV.
+    """
+
+    def __init__(self, path: Path | None, columns: Sequence[str], lines: bool) -> None:
+        self.columns, self.lines = columns, lines
+        self._file = sys.stdout.buffer if path is None else path.open("xb", buffering=0)
+        self._is_own = path is not None
+        if not lines:
+            self._put([columns])
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write rows."""
+        if not self.lines:
+            self._put([[_cell(row[column]) for column in self.columns] for row in rows])
+            return
+        text = "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
+        self._send(text)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._is_own:
+            self._file.close()
+
+    def _put(self, cells: Sequence[Sequence[str]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(cells)
+        self._send(text.getvalue())
+
+    def _send(self, text: str) -> None:
+        left = memoryview(text.encode())
+        while left:  # one piece, but for a pipe or a disk that takes less
+            left = left[self._file.write(left) :]
+        self._file.flush()
+
+
+class ParquetWriter:
+    """Parquet, a group of rows at a time.
+
+    Args:
+        path: The file to make.
+        columns: Of each row.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        import pyarrow as pa  # noqa: PLC0415  # an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        kinds = [(name, pa.float64() if name.startswith("probability") else pa.string()) for name in columns]
+        self._table: Any = pa.Table
+        self._schema = pa.schema(kinds)
+        self._writer = pq.ParquetWriter(path, self._schema)
+        self._held: list[dict[str, str | float]] = []
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Hold rows, write a group when there are enough."""
+        self._held += map(dict, rows)
+        if len(self._held) >= TOGETHER:
+            self._flush()
+
+    def close(self) -> None:
+        """Write the last group and the file's index; without it Parquet can't be read."""
+        if self._held:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        self._writer.write_table(self._table.from_pylist(self._held, schema=self._schema))
+        self._held = []
+
+
+class Output:
+    """The rows of one command; a context that closes them.
+
+    Args:
+        path: The file to make; null for standard output.
+        form: ``csv``, ``jsonl`` or ``parquet``; null goes by the file's name, and is CSV on standard output.
+        columns: Of each row.
+
+    Raises:
+        ConfigError: The format is unknown, or needs a file or an extra.
+        RunFolderError: The file exists already.
+    """
+
+    def __init__(self, path: Path | None, form: str | None, columns: Sequence[str]) -> None:
+        self.form = checked_format(path, form)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self.count = 0
+        """Rows written so far."""
+        self.writer: Writer
+        if self.form == "parquet":
+            assert path is not None, "checked above"
+            self.writer = ParquetWriter(path, columns)
+        else:
+            self.writer = TextWriter(path, columns, lines=self.form == "jsonl")
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write rows; a Ctrl-C that comes meanwhile waits until they are whole."""
+        with _uninterrupted():
+            self.writer.write(rows)
+            self.count += len(rows)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is held, whatever happened."""
+        with _uninterrupted():
+            self.writer.close()
+
+
+def checked_format(path: Path | None, form: str | None) -> str:
+    """Return the format of an output that can be made.
+
+    Args:
+        path: The file to make; null for standard output.
+        form: As asked for; null goes by the file's name.
+
+    Raises:
+        ConfigError: The format is unknown, or needs a file or an extra.
+        RunFolderError: The file exists already.
+    """
+    if form is None and path is None:
+        form = "csv"
+    if form is None and path is not None:
+        form = next((name for name, ends in FORMATS.items() if path.suffix.lower() in ends), None)
+        if form is None:
+            raise ConfigError(f"--out {path} must end in .csv, .jsonl or .parquet, or be given a --format.")
+    if form == "parquet" and path is None:
+        raise ConfigError("Parquet can't be written to standard output; give --out FILE.parquet.")
+    if form == "parquet" and find_spec("pyarrow") is None:
+        raise ConfigError("Writing Parquet needs pyarrow; install it with `pip install 'starft[parquet]'`.")
+    if path is not None and path.exists():
+        raise RunFolderError(f"{path} exists already; move it away or give another --out.")
+    return str(form)
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.6f}"
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let a Ctrl-C wait until the block is done."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears it
+        yield
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
