@@ -30,7 +30,7 @@ ORDER = [
     "mini",
     "prompting",
     "reporting run_folder",
-    "cli prompts_cli",
+    "cli prompts_cli report_cli",
     "demo data_cli",
     "__main__",
 ]
@@ -59,7 +59,7 @@ APART = {
 """(who, whom) that must not meet though the order would let them: training and data know each other through `types`."""
 
 KNOWN_TO = {
-    "reporting": {"cli", "demo", "data_cli"},
+    "reporting": {"cli", "demo", "data_cli", "report_cli"},
     "prompting": {"cli", "prompts_cli"},
     "cli": {"demo", "data_cli"},
     "demo": set(),

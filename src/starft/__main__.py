@@ -16,6 +16,7 @@ VERBS = {
     "predict": ("starft.cli", "write a model's predictions for the test sets of a config"),
     "data": ("starft.data_cli", "check the data of a config: files, counts, labels, groups, images"),
     "prompts": ("starft.prompts_cli", "ask a language model for spurious labels; check, list and rank pools"),
+    "report": ("starft.report_cli", "tell what runs found: one HTML page, a table or a picture"),
     "demo": ("starft.demo", "fine-tune on the embedded world and compare the methods"),
 }
 """Verb -> the module that does it, imported only then, and what it does."""

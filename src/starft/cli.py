@@ -28,6 +28,7 @@ from starft.parser_errors import one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
+from starft.reporting.sample_writer import check_format, write_pictures, write_samples
 from starft.reporting.summary import print_results
 from starft.run_folder import (
     CHECKPOINTS,
@@ -81,6 +82,13 @@ class StarftCLI(LightningCLI):
             default=None,
             help="Write last.ckpt this often too, and not only after each epoch.",
         )
+        parser.add_argument(
+            "--save_samples",
+            type=Literal["npz", "parquet"] | None,
+            default=None,
+            help="Let `starft test` keep what became of each sample in this format, and pictures of the worst "
+            "mistakes: a report compares runs sample by sample then.",
+        )
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
 
@@ -120,6 +128,7 @@ class StarftCLI(LightningCLI):
             self._facts = check_checkpoint(checkpoint)
         if self._is_trial:
             return
+        check_format(self._get(self.config, "save_samples"))
         if self.subcommand == "fit":
             self._fresh = claim(self.folder, checkpoint)
         else:
@@ -226,8 +235,19 @@ class StarftCLI(LightningCLI):
         if self.trainer.is_global_zero and not self._is_trial:
             config = yaml.safe_load(self.resolved_config())
             evaluator = self.model.evaluator
-            metrics = self.trainer.callback_metrics
-            path = write_results(self.folder, config, metrics, evaluator.eval_sets, evaluator.groups())
+            metrics, samples = self.trainer.callback_metrics, evaluator.samples()
+            kind = self._get(self.config, "save_samples")
+            if kind is not None:
+                data = self.datamodule
+                table = write_samples(self.folder, kind, evaluator.eval_sets, samples, data.predict_path)
+                write_pictures(
+                    self.folder,
+                    evaluator.eval_sets,
+                    table,
+                    lambda at, index: data.test_data[at][index]["image"].numpy(),
+                    self.model.preprocessing,
+                )
+            path = write_results(self.folder, config, metrics, evaluator.eval_sets, evaluator.groups(), samples)
             print_results(path)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from starft.clip import ClipEncoder, zero_shot_head
-from starft.metrics import eval_metrics, group_counts
+from starft.metrics import SampleRecord, Samples, accept, eval_metrics, group_counts, sample_scores, samples_of
 from starft.types import Batch, EvalSet
 
 
@@ -37,11 +37,14 @@ class Evaluator(nn.Module):
 
     Args:
         eval_sets: In the order of the loaders.
+        keep_samples: Keep what became of each sample, and make the scores that need it: ``ece``, ``top5_acc``,
+            ``macro_f1``.
     """
 
-    def __init__(self, eval_sets: Sequence[EvalSet]) -> None:
+    def __init__(self, eval_sets: Sequence[EvalSet], keep_samples: bool = False) -> None:
         super().__init__()
-        self.eval_sets = tuple(eval_sets)
+        self.eval_sets, self.keep_samples = tuple(eval_sets), keep_samples
+        self.records = nn.ModuleList(SampleRecord() for _ in self.eval_sets)
         self.metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
         self.text_metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
         self._heads: list[Tensor] = []
@@ -68,6 +71,8 @@ class Evaluator(nn.Module):
             self._text_heads.append(text if trained else None)
         for metrics in (*self.metrics, *self.text_metrics):
             _collection(metrics).reset()
+        for record in self.records:
+            _record(record).reset()
 
     def logits(self, which: int, image_features: Tensor) -> Tensor:
         """Return logits (B, L) of the eval set at position ``which``, scaled, in float32, one a label."""
@@ -75,11 +80,6 @@ class Evaluator(nn.Module):
 
     def _project(self, which: int, image_features: Tensor, head: Tensor) -> Tensor:
         return merge_logits(image_features.float() @ head.float().T, self.eval_sets[which].merge)
-
-    def _predictions(self, which: int, image_features: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-        """Return predicted labels (B,); one that counts as right is told as the true label."""
-        preds = self._project(which, image_features, head).argmax(dim=-1)
-        return accept(preds, labels, self.eval_sets[which].accepted)
 
     def update(self, which: int, image_features: Tensor, batch: Batch) -> None:
         """Count one batch of the eval set at position ``which``; image features (B, D) are unit rows."""
@@ -89,11 +89,15 @@ class Evaluator(nn.Module):
             group = batch["group"]
         elif eval_set.frame_sets:
             group = batch["index"]
-        preds = self._predictions(which, image_features, self._heads[which], labels)
+        logits = self._project(which, image_features, self._heads[which])
+        preds = accept(logits.argmax(dim=-1), labels, eval_set.accepted)
         _collection(self.metrics[which]).update(preds, labels, group)
+        if self.keep_samples:
+            _record(self.records[which]).update(samples_of(logits, labels, batch["index"], group, eval_set))
         text_head = self._text_heads[which]
         if text_head is not None:
-            preds = self._predictions(which, image_features, text_head, labels)
+            logits = self._project(which, image_features, text_head)
+            preds = accept(logits.argmax(dim=-1), labels, eval_set.accepted)
             _collection(self.text_metrics[which]).update(preds, labels, group)
 
     def compute(self) -> dict[str, Tensor]:
@@ -103,12 +107,24 @@ class Evaluator(nn.Module):
             for name, value in _collection(self.metrics[which]).compute().items():
                 if value.ndim == 0:
                     numbers[f"{eval_set.name}/{name}"] = value
+            if self.keep_samples:
+                scores = sample_scores(_record(self.records[which]).compute(), eval_set)
+                numbers |= {f"{eval_set.name}/{name}": value for name, value in scores.items()}
             if self._text_heads[which] is not None:
                 numbers[f"{eval_set.name}/text_head_acc"] = _collection(self.text_metrics[which])["acc"].compute()
         ood = [numbers[f"{eval_set.name}/acc"] for eval_set in self.eval_sets if eval_set.ood]
         if ood:
             numbers["ood_acc"] = torch.stack(ood).mean()
         return numbers
+
+    def samples(self) -> dict[str, Samples]:
+        """Return what became of each sample, by eval set; empty where it isn't kept. After `compute`."""
+        if not self.keep_samples:
+            return {}
+        return {
+            eval_set.name: _record(record).compute()
+            for eval_set, record in zip(self.eval_sets, self.records, strict=True)
+        }
 
     def groups(self) -> dict[str, list[GroupResult]]:
         """Return the counts of every group, by eval set; a set without groups has one, named ``all``."""
@@ -137,23 +153,11 @@ def merge_logits(logits: Tensor, merge: Sequence[Sequence[int]]) -> Tensor:
     return logits[:, torch.tensor(padded, device=logits.device)].amax(dim=-1)
 
 
-def accept(preds: Tensor, labels: Tensor, accepted: Sequence[Sequence[int]]) -> Tensor:
-    """Return predictions (B,) in which every right one equals its label; nothing accepted, no change.
-
-    Args:
-        preds: Predicted labels (B,).
-        labels: True labels (B,).
-        accepted: For each label the predictions that are right, one at least.
-    """
-    if not accepted:
-        return preds
-    right = torch.zeros(len(accepted), 1 + max(map(max, accepted)), dtype=torch.bool, device=preds.device)
-    for label, row in enumerate(accepted):
-        right[label, list(row)] = True
-    known = preds.clamp(max=right.shape[1] - 1)
-    return torch.where(right[labels, known] & (known == preds), labels, preds)
-
-
 def _collection(module: nn.Module) -> MetricCollection:
     assert isinstance(module, MetricCollection)
+    return module
+
+
+def _record(module: nn.Module) -> SampleRecord:
+    assert isinstance(module, SampleRecord)
     return module
