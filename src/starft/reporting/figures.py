@@ -16,6 +16,9 @@ from starft.reporting.run_reading import Run
 
 COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66a8c8", "#aa3377", "#997700", "#ee8866", "#44bb99", "#888888")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+SIGNS = dict(zip(MARKS, "●■▲◆▼✚✖◀▶⬢", strict=True))
+"""A mark as a letter of the page's legend."""
+
 INK = "#010203"
 """Drawn in this, replaced by the page's own text colour."""
 
@@ -160,7 +163,7 @@ def curves(runs: Sequence[Run], positions: Mapping[str, int]) -> Figure | None:
                 steps, values = run.curves[name]
                 mark = "o" if len(steps) == 1 else None
                 color = look(positions.get(run.method, 0))[0]
-                panel.plot(steps, values, color=color, linewidth=0.9, marker=mark, markersize=3)
+                panel.plot(steps, values, color=color, linewidth=0.9, marker=mark, markersize=3, alpha=0.8)
         panel.set_title(name, fontsize=8)
         panel.tick_params(labelsize=7)
     for panel in panels[len(names) :]:

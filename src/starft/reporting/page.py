@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from starft import __version__
-from starft.reporting.figures import COLORS, curves, inline, look, scatter, style, sweeps
+from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
 from starft.reporting.methods import OOD, Cell, Disagreement, disagreements, heading
 from starft.reporting.report_tables import percent
 from starft.reporting.robustness import Line
@@ -76,7 +76,7 @@ def html_page(content: Content) -> str:
         content=content,
         plots=plots,
         legend=[(method, *look(at)) for method, at in positions.items()],
-        colors=COLORS,
+        marks=SIGNS,
         facts=[(run, _facts(run)) for run in runs],
         robustness=_robustness(content, points),
         groups=_groups(content, positions),
@@ -202,7 +202,7 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _thumbnail(run: Run, set_at: int, index: int, path: str) -> str | None:
-    """Return a small picture as a data address: the one kept by the test, or else of the file; null if neither is there."""
+    """Return a small picture as a data address: the one that the test kept, or else of the file; null without."""
     kept = picture_path(run.folder, set_at, index)
     if kept.is_file():
         return "data:image/jpeg;base64," + b64encode(kept.read_bytes()).decode()

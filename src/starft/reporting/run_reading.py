@@ -131,7 +131,9 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
         held = {found.parent for name in (RESULTS, CONFIG, LOGS) for found in path.rglob(name)}
         above = {parent for one in held for parent in one.parents}
         # OUT of a comparison may hold a results.json of its own kind; a run that holds others has a config
-        folders |= dict.fromkeys(sorted(one for one in held if one not in above or (one / CONFIG).is_file()))
+        folders |= dict.fromkeys(
+            sorted((one for one in held if one not in above or (one / CONFIG).is_file()), key=_natural)
+        )
     if not folders:
         told = ", ".join(map(str, paths))
         raise ConfigError(f"No run was found in {told}; give a folder with a results.json or a config.yaml.")
@@ -139,6 +141,11 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     roots = [path.resolve() for path in paths]
     root = roots[0] if len(roots) == 1 and resolved != roots else _above(resolved)
     return [_read(one, one.resolve().relative_to(root).as_posix()) for one in folders]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort seed-2 before seed-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def _above(folders: Sequence[Path]) -> Path:
