@@ -48,7 +48,7 @@ def commands(first: str) -> list[list[str]]:
 
 def small(command: list[str]) -> list[str]:
     """Return the options that make a command small."""
-    if command[1] in ("demo", "prompts"):
+    if command[1] in ("demo", "prompts", "report"):
         return []
     return OWN if {"csv", "imagefolder"} & {*"/".join(command).split("/")} else SMALL
 

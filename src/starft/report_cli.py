@@ -89,14 +89,17 @@ def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
     methods = by_method(runs)
     tested = [one for some in methods.values() for one in some]
     columns = columns_of(tested)
-    id_column = next((f"{name}/acc" for one in tested for name, scores in one.sets.items() if not scores.ood), None)
+    usual = [(name, len(scores.groups)) for one in tested for name, scores in one.sets.items() if not scores.ood]
+    usual.sort(key=lambda told: told[1] > 1)  # one without groups, if there is one
+    id_column = f"{usual[0][0]}/acc" if usual else None
     line, fitted = None, []
     if baselines:
-        id_column = id_column or "id/acc"
         points = {
             one.name: (across, up)
             for one in baselines
-            if (across := value_of(one, id_column)) is not None and (up := value_of(one, OOD)) is not None
+            if id_column is not None
+            and (across := value_of(one, id_column)) is not None
+            and (up := value_of(one, OOD)) is not None
         }
         line, fitted = fit_line(list(points.values())), list(points)
     return Content(runs, methods, table_of(methods, columns), columns, id_column, line, fitted)

@@ -21,7 +21,7 @@ class Samples(NamedTuple):
     """One row a sample, by position in the data set; all (n,).
 
     Args:
-        index: Position in the data set, int64.
+        position: In the data set, int64.
         label: True label, int64.
         prediction: Predicted label, int64.
         right: Whether the prediction counts as right, bool.
@@ -30,7 +30,7 @@ class Samples(NamedTuple):
         confidence: Probability of the prediction, float32.
     """
 
-    index: Tensor
+    position: Tensor
     label: Tensor
     prediction: Tensor
     right: Tensor
@@ -67,7 +67,7 @@ class SampleRecord(Metric):
         self.confidence.append(samples.confidence.float())
 
     def compute(self) -> Samples:
-        """Return all samples, sorted by index; empty columns if nothing was seen."""
+        """Return all samples, sorted by position; empty columns if nothing was seen."""
         if not len(self.rows):
             none = torch.zeros(0, dtype=torch.long)
             return Samples(none, none, none, none.bool(), none.bool(), none, none.float())
@@ -76,8 +76,8 @@ class SampleRecord(Metric):
         rows, confidence = rows[order], confidence[order]
         first = torch.ones(len(rows), dtype=torch.bool)
         first[1:] = rows[1:, 0] != rows[:-1, 0]
-        index, label, prediction, right, in_top, group = rows[first].unbind(dim=1)
-        return Samples(index, label, prediction, right.bool(), in_top.bool(), group, confidence[first])
+        position, label, prediction, right, in_top, group = rows[first].unbind(dim=1)
+        return Samples(position, label, prediction, right.bool(), in_top.bool(), group, confidence[first])
 
 
 def sample_scores(samples: Samples, eval_set: EvalSet) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ def sample_scores(samples: Samples, eval_set: EvalSet) -> dict[str, Tensor]:
         samples: All of the set.
         eval_set: The set.
     """
-    if not len(samples.index):
+    if not len(samples.position):
         return {}
     scores = {
         "ece": binary_calibration_error(samples.confidence, samples.right.long(), BINS, "l1", validate_args=False)

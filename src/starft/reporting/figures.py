@@ -25,7 +25,7 @@ INK = "#010203"
 LARGEST_SVG = 300_000
 """Bytes; a larger picture goes in as PNG."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "text.parse_math": False,  # a name may hold dollar signs
     "svg.fonttype": "none",
     "svg.hashsalt": "starft",

@@ -51,18 +51,28 @@ def worst_group(correct: Sequence[int], total: Sequence[int]) -> Interval | None
         correct: Right predictions of each group.
         total: All predictions of each group; groups without any are left out.
     """
-    seen = [(right, n) for right, n in zip(correct, total, strict=True) if n]
-    if not seen:
+    right, n = np.array(correct, dtype=np.float64), np.array(total, dtype=np.float64)
+    right, n = right[n > 0], n[n > 0]
+    if not len(n):
         return None
-    rates = np.array([(right + 0.5) / (n + 1) for right, n in seen])
-    errors = np.sqrt(rates * (1 - rates) / np.array([n for _, n in seen]))
+    rates = (right + 0.5) / (n + 1)
+    errors = np.sqrt(rates * (1 - rates) / n)
     worst = int(rates.argmin())
     tail = (1 - LEVEL) / 2
-    near = rates - rates[worst] <= norm.ppf(1 - tail) * np.hypot(errors, errors[worst])
-    one_sided = (1 - tail) ** (1 / int(near.sum()))
-    lows = [interval[0] for interval in (wilson(*group) for group in seen) if interval is not None]
-    highs = [interval[1] for interval in (wilson(*group, 2 * one_sided - 1) for group in seen) if interval is not None]
-    return min(lows), min(highs)
+    near = rates - rates[worst] <= norm.isf(tail) * np.hypot(errors, errors[worst])
+    low, _ = _wilson_limits(right, n, norm.isf(tail))
+    _, high = _wilson_limits(right, n, norm.ppf((1 - tail) ** (1 / int(near.sum()))))
+    return float(low.min()), float(high.min())
+
+
+def _wilson_limits(
+    correct: NDArray[np.float64], total: NDArray[np.float64], z: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Wilson's limits of many proportions at once, ``z`` standard errors to each side."""
+    rate, shrink = correct / total, 1 + z * z / total
+    centre = (rate + z * z / (2 * total)) / shrink
+    half = z / shrink * np.sqrt(rate * (1 - rate) / total + (z / (2 * total)) ** 2)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
 def group_mean(

@@ -140,6 +140,8 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     resolved = [one.resolve() for one in folders]
     roots = [path.resolve() for path in paths]
     root = roots[0] if len(roots) == 1 and resolved != roots else _above(resolved)
+    if any(_SEED.fullmatch(one.relative_to(root).as_posix()) for one in resolved):
+        root = root.parent  # the runs of one method: its name tells more than their seeds
     return [_read(one, one.resolve().relative_to(root).as_posix()) for one in folders]
 
 

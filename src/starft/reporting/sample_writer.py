@@ -18,7 +18,7 @@ from starft.types import EvalSet, ImagePreprocessing
 
 
 class Rows(Protocol):
-    """Samples of one eval set, by position: tensors ``index``, ``label`` and on, each (n,)."""
+    """Samples of one eval set, by position: tensors ``position``, ``label`` and on, each (n,)."""
 
     def _asdict(self) -> dict[str, Any]: ...
 
@@ -71,8 +71,8 @@ def _rows(at: int, eval_set: EvalSet, samples: Rows, path_of: Callable[[int, int
     return pd.DataFrame(
         {
             "set": eval_set.name,
-            "index": column["index"],
-            "path": [path_of(at, index) for index in column["index"].tolist()],
+            "index": column["position"],
+            "path": [path_of(at, index) for index in column["position"].tolist()],
             "label": column["label"],
             "label_name": [names[label] if label < len(names) else "several" for label in column["label"].tolist()],
             "prediction": column["prediction"],

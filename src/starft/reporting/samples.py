@@ -47,7 +47,7 @@ def read_samples(folder: Path) -> pd.DataFrame | None:
     npz, parquet = folder / f"{STEM}.npz", folder / f"{STEM}.parquet"
     try:
         if npz.is_file():
-            with np.load(npz, allow_pickle=False) as held:
+            with npz.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 return pd.DataFrame({name: held[name] for name in COLUMNS})
         return pd.read_parquet(parquet)[list(COLUMNS)] if parquet.is_file() else None
     except (OSError, KeyError, ValueError, ImportError, EOFError, zipfile.BadZipFile) as error:
