@@ -22,10 +22,10 @@ from torch import Tensor
 from torchvision import transforms
 
 from starft.data import Augmentation, CSVSource, ImageTable
-from starft.data.check import path_problems
 from starft.data.imageset import ImageSet
 from starft.data.listing import CACHE, list_images
 from starft.data.loading import Turn
+from starft.data.paths import path_problems
 from starft.data.transforms import eval_transform, train_transform
 from starft.types import ImagePreprocessing
 

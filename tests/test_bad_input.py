@@ -88,9 +88,8 @@ def refused(capsys: pytest.CaptureFixture[str], steps: list[int]) -> Refused:
 
 
 def test_an_unknown_verb(refused: Refused) -> None:
-    assert (
-        refused(["fitt"]) == "There is no verb 'fitt'; the verbs are fit, validate, test, predict, data, prompts, demo."
-    )
+    verbs = "fit, validate, test, predict, data, prompts, compare, interpolate, soup, demo"
+    assert refused(["fitt"]) == f"There is no verb 'fitt'; the verbs are {verbs}."
 
 
 @pytest.mark.parametrize(
@@ -123,6 +122,18 @@ def test_an_unknown_key(change: dict[str, Any], told: str, near: str, refused: R
 def test_an_unknown_option(refused: Refused, tmp_path: Path) -> None:
     sentence = refused(fit(tmp_path / "run", "--model.wieght_decay=1"))
     assert sentence.startswith("unrecognized arguments: --model.wieght_decay=1. Did you mean model.weight_decay")
+
+
+@pytest.mark.parametrize(
+    ("config", "option", "near"),
+    [("csv/ce", "filex", "file"), ("imagefolder/ce", "rootx", "root"), ("waterbirds/ce", "clas_names", "class_names")],
+)
+def test_an_unknown_option_of_the_data(config: str, option: str, near: str, refused: Refused, tmp_path: Path) -> None:
+    path = CONFIG.parents[1] / f"{config}.yaml"
+    run = f"--trainer.default_root_dir={tmp_path / 'run'}"
+    sentence = refused(["fit", f"--config={path}", f"--data.init_args.{option}=x", run])
+    assert f"Option '{option}' is not accepted. Did you mean {near}" in sentence
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -345,6 +356,18 @@ def test_no_permission_to_write(verb: str, refused: Refused, monkeypatch: pytest
     assert sentence == f"The run folder {run} can't be written to: Permission denied; give another."
 
 
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_a_refused_run_leaves_no_folder(
+    verb: str, refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither its own nor those above, so that nothing is in the way of the mended command."""
+    monkeypatch.chdir(tmp_path)
+    config = CONFIG.parents[1] / "csv" / "ce.yaml"
+    tiny = ["--model.model_name=starft-mini", "--model.pretrained=mini", "--trainer.precision=32-true"]
+    assert "There is no file gone.csv" in refused([verb, f"--config={config}", "--data.init_args.file=gone.csv", *tiny])
+    assert list(tmp_path.rglob("*")) == []
+
+
 @pytest.mark.parametrize(("verb", "output"), [("test", "results.json"), ("predict", "predictions.csv")])
 def test_results_are_never_overwritten(verb: str, output: str, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / output).write_text("mine", encoding="utf-8")
@@ -498,4 +521,9 @@ def _umask() -> int:
 
 @pytest.mark.parametrize("verb", ["fit", "test", "predict"])
 def test_no_config_is_told(refused: Refused, verb: str) -> None:
-    assert refused([verb]) == ("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
+    sentence = "No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml."
+    assert refused([verb]) == sentence
+    assert refused([verb, "--data.init_args.file", "photos.csv"]) == sentence
+    assert refused([verb, "--data", str(CONFIG), "--model.lr=1"]) == (
+        f"--data takes a class, such as starft.data.CSV; give {CONFIG} as --config."
+    )

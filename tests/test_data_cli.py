@@ -39,6 +39,39 @@ def test_good_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any(all(word in line for word in ("boot, grass", " 7 ", " 1 ", " 2 ")) for line in told.splitlines())
     assert told.splitlines()[-1] == "0 problems (no image decoded; --deep decodes them all)."
     assert f"{tmp_path}/images/0" in told
+    assert any(
+        all(words in line for words in ("train, id val, id test", " boot, sandal ", " a photo of a boot. "))
+        for line in told.splitlines()
+    )
+
+
+def test_a_wrong_column_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Class names and a caption are shown, with a note where they look like names of images, or like numbers."""
+    table = write_table(tmp_path)
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},file,species", *(f"{row},photo_{n},{n % 2}" for n, row in enumerate(rows))]))
+    assert main(check(table, "--data.init_args.label_column=file")) == 2, "nothing can be held out"
+    told = capsys.readouterr().out
+    assert "photo_0, photo_1, photo_10, photo_11, photo_12, photo_13, ... (40)" in told
+    assert "a photo of a photo_0." in told
+    assert "note: CSV, train: 40 of 40 classes have one image only: photo_0, photo_1, " in told
+    assert "... (40); are these the right labels?\n" in told
+    assert main(check(table, "--data.init_args.label_column=species")) == 0
+    assert (
+        'note: CSV, train, val, test: the classes are bare numbers, in captions such as "a photo of a 0."; '
+        "give their names as class_names.\n"
+    ) in capsys.readouterr().out
+    assert main(check(table, "--data.init_args.label_column=path")) == 2
+    assert "path_column and label_column both name 'path'; give each" in capsys.readouterr().err
+
+
+def test_the_captions_are_those_of_the_models_templates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+    (tmp_path / "mine.yaml").write_text("model: {templates: ['my {}.', 'the {}.']}\n")
+    assert main(check(table, f"--config={tmp_path / 'mine.yaml'}")) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert any(all(part in line for part in (" train ", " my boot. (one of 2 templates) ")) for line in told)
+    assert any(all(part in line for part in (" id val, id test ", " a photo of a boot. ")) for line in told)
 
 
 def test_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +102,12 @@ def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^problem: CSV, (train|val|test): 1 image can't be read: ", told, re.MULTILINE)
     assert f"{tmp_path}/images/005.jpg (it is empty (0 bytes))" in told
     assert "pictures are in train too: " in told
-    assert told.splitlines()[-1] == "3 problems (every image decoded)."
+    assert told.splitlines()[-1] == "3 problems (39 of 40 images decoded)."
+    assert main(check(table, "--deep", "--workers=0", "--data.init_args.predict=gone")) == 2
+    assert capsys.readouterr().out.splitlines()[-1].endswith("(39 of 40 images decoded; 1 split is not listed).")
+    write_jpeg(tmp_path / "images" / "005.jpg", 5)
+    assert main(check(write_table(tmp_path), "--deep", "--workers=0")) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 problems (every image decoded)."
 
 
 def test_a_table_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +150,12 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         return capsys.readouterr().err
 
     assert "has no verb 'chek'; its verb is check. Did you mean check?" in told("chek")
-    assert "needs --config, a config as for `starft fit`" in told("check")
+    no_config = (
+        "starft: `starft data check` needs --config FILE, as for `starft fit`, such as "
+        "lightning_configs/csv/starft.yaml; --data... options only change what is in it.\n"
+    )
+    assert told("check") == no_config
+    assert told("check", "--data", "starft.data.CSV", "--data.init_args.file", "x.csv") == no_config
     assert "The config gone.yaml doesn't exist" in told("check", "--config", "gone.yaml")
     assert "--workers must be at least 0; got -1" in told("check", f"--config={CONFIG}", "--workers=-1")
     assert "deeep" in told("check", f"--config={CONFIG}", "--deeep")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from starft import demo
+from starft import demo, runs
 from starft.__main__ import main
 from starft.errors import Stopped
 from starft.resources import shipped
@@ -26,7 +26,8 @@ def tiny_configs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder.mkdir()
     for method in METHODS:
         keys = yaml.safe_load((shipped("lightning_configs") / "mini" / f"{method}.yaml").read_text(encoding="utf-8"))
-        keys["trainer"] |= {"max_epochs": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
+        epochs = min(1, keys["trainer"]["max_epochs"])
+        keys["trainer"] |= {"max_epochs": epochs, "check_val_every_n_epoch": 1, "log_every_n_steps": 1}
         keys["trainer"] |= {"enable_progress_bar": False}
         keys["data"]["init_args"] |= {"train_size": 24, "val_size": 12, "test_size": 12, "batch_size": 12}
         (folder / f"{method}.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
@@ -62,7 +63,7 @@ class FakeCli:
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch) -> FakeCli:
     fake = FakeCli()
-    monkeypatch.setattr(demo, "run_cli", fake)
+    monkeypatch.setattr(runs, "run_cli", fake)
     return fake
 
 
@@ -144,9 +145,9 @@ def test_a_stopped_demo_tells_its_own_way_to_go_on(
     def stopped(words: list[str]) -> None:
         raise Stopped("Stopped after step 3; continue with the same command and --ckpt_path last.ckpt.", 143)
 
-    monkeypatch.setattr(demo, "run_cli", stopped)
+    monkeypatch.setattr(runs, "run_cli", stopped)
     assert main(["demo", "--out", str(tmp_path / "out")]) == 143
-    assert sentence(capsys) == "Stopped while training zero-shot, seed 0; give the same command again to go on."
+    assert sentence(capsys) == "Stopped while running zero-shot, seed 0; give the same command again to go on."
 
 
 def test_a_run_without_a_checkpoint_starts_again(cli: FakeCli, tmp_path: Path) -> None:
@@ -168,11 +169,16 @@ def test_a_demo_of_other_configs_is_refused(
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     ran = len(cli.calls)
     with (tiny_configs / "ce.yaml").open("a", encoding="utf-8") as file:
-        file.write("# changed\n")
+        file.write("# a comment changes nothing\n")
+    assert main(["demo", "--out", str(out)]) == 0
+    keys = yaml.safe_load((tiny_configs / "ce.yaml").read_text(encoding="utf-8"))
+    keys["model"]["lr"] = 0.5
+    (tiny_configs / "ce.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
     capsys.readouterr()
     assert main(["demo", "--out", str(out), "--seeds", "1"]) == 2
     assert sentence(capsys) == (
-        f"{out} holds a demo of other configs or another version; give another --out or move it away."
+        f"{out / 'ce'} was run with another config (model.lr was 0.0006, is 0.5); "
+        f"give another --out, or move {out / 'ce'} away to run it anew."
     )
     assert len(cli.calls) == ran
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -185,7 +191,7 @@ def test_a_folder_with_something_else_is_refused(
     out.mkdir()
     (out / "thesis.tex").write_text("mine", encoding="utf-8")
     assert main(["demo", "--out", str(out)]) == 2
-    assert sentence(capsys) == f"{out} holds something else (thesis.tex); give another --out or move it away."
+    assert sentence(capsys) == f"{out} holds something else (thesis.tex), no demo; give another --out or move it away."
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
     assert cli.calls == []
 
@@ -198,7 +204,7 @@ def test_a_file_for_a_folder_is_refused(cli: FakeCli, tmp_path: Path, capsys: py
     assert path.read_text(encoding="utf-8") == "mine"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"seconds": 1}', b'{"fingerprint": 3, "seconds": "many"}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"seconds": 1}', b'{"version": 3, "seconds": "many"}'])
 def test_a_damaged_state_is_told(
     content: bytes, cli: FakeCli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,7 +256,7 @@ def test_show_draws_the_world_and_runs_nothing(
 @pytest.mark.slow
 def test_the_real_thing_killed_and_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-    run_cli, calls = demo.run_cli, []
+    run_cli, calls = runs.run_cli, []
 
     def killed_at_the_second_fit(words: list[str]) -> None:
         calls.append(words[0])
@@ -259,7 +265,7 @@ def test_the_real_thing_killed_and_taken_up(tmp_path: Path, monkeypatch: pytest.
         run_cli(words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "run_cli", killed_at_the_second_fit)
+        patch.setattr(runs, "run_cli", killed_at_the_second_fit)
         assert main(["demo", "--out", str(out)]) == 130
     trained = (out / "ce" / "seed-0" / "checkpoints" / "last.ckpt").read_bytes()
     (out / "ce" / "seed-0" / "results.json").unlink()  # as if killed between training and testing

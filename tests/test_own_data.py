@@ -94,15 +94,19 @@ def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.Capture
     said = capsys.readouterr()
     assert f"Predictions: {run}/predictions.csv (5 images)" in said.out.splitlines()
     assert "No --ckpt_path" not in said.err
+    assert main(words("predict", last, f"--data.init_args.predict={new}")) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"starft: {run}/predictions.csv exists already; move it away or give another --trainer.default_root_dir."
+    ]
     assert main(words("predict", f"--data.init_args.predict={new}", run="untrained")) == 0
     assert "Note: No --ckpt_path is given: the pre-trained model predicts." in capsys.readouterr().err.splitlines()
     predicted = rows(tmp_path / "run")
     assert [row["path"] for row in predicted] == [f"{new}/in/{number}.jpg" for number in range(5)]
     assert all(row["class_name"] in CLASSES and 0.5 <= float(row["probability"]) <= 1 for row in predicted)
     same = {Path(row["path"]).name: row["class_name"] for row in predicted}
-    (tmp_path / "run" / "predictions.csv").unlink()
-    assert main(words("predict", last, f"--data.init_args.predict={tmp_path / 'shoes' / 'images'}", workers=1)) == 0
-    again = {row["path"]: row["class_name"] for row in rows(tmp_path / "run")}
+    other = words("predict", last, f"--data.init_args.predict={tmp_path / 'shoes' / 'images'}", workers=1, run="more")
+    assert main(other) == 0, "a second time, into another folder"
+    again = {row["path"]: row["class_name"] for row in rows(tmp_path / "more")}
     assert len(again) == 40
     (tmp_path / "run" / "predictions.csv").unlink()
     (tmp_path / "shoes" / "shoes.csv").unlink()  # new images need no training data

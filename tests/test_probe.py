@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader
 
-from starft import finetune
+from starft import probe
 from starft.errors import ConfigError, DataError
 from starft.finetune import FinetuneModule
 from starft.losses import Contrastive, CrossEntropy
@@ -134,7 +134,7 @@ def test_a_run_starts_from_the_probe_and_a_continued_one_doesnt_fit_again(
     def never(*args: Any) -> Probe:
         pytest.fail("the probe was fitted again")
 
-    monkeypatch.setattr(finetune, "fit_probe", never)
+    monkeypatch.setattr(probe, "fit_probe", never)
     again = module(lr=1e-3)
     trainer(tmp_path, epochs=2).fit(
         again, datamodule=MiniWorld(train_size=36, val_size=12, batch_size=12), ckpt_path=tmp_path / "one.ckpt"

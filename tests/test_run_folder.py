@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from starft.errors import RunFolderError
-from starft.run_folder import check_writable, checkpoint_callbacks, claim, release, save_config
+from starft.run_folder import Traces, check_writable, checkpoint_callbacks, claim, save_config
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -22,9 +22,9 @@ def a_run(folder: Path) -> Path:
 
 def test_a_new_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
-    assert claim(folder, None) is True
+    claim(folder, None)
     assert list(folder.iterdir()) == []
-    assert claim(folder, None) is True, "an empty folder may be claimed again"
+    claim(folder, None)  # an empty folder may be claimed again
 
 
 def test_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -38,25 +38,32 @@ def test_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 def test_strange_files_are_refused_too(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(RunFolderError, match="isn't empty") as error:
+    with pytest.raises(RunFolderError) as error:
         claim(tmp_path, None)
-    assert "--ckpt_path" not in str(error.value), "there is nothing to continue"
+    assert str(error.value) == (  # there is nothing to continue
+        f"The run folder {tmp_path} isn't empty; give another --trainer.default_root_dir, or move it away."
+    )
     assert listing(tmp_path) == {"notes.txt": b"mine"}
 
 
 def test_a_run_is_continued_in_its_own_folder_alone(tmp_path: Path) -> None:
     last, other = a_run(tmp_path / "run"), a_run(tmp_path / "other")
-    assert claim(tmp_path / "run", last) is False
+    before = listing(tmp_path)
+    claim(tmp_path / "run", last)
+    assert listing(tmp_path) == before
     with pytest.raises(RunFolderError, match="isn't empty"):
         claim(tmp_path / "run", other)
-    assert claim(tmp_path / "new", last) is True, "a run may be continued into a new folder"
+    claim(tmp_path / "new", last)  # a run may be continued into a new folder
+    assert (tmp_path / "new").is_dir()
 
 
 def test_a_run_is_known_by_another_spelling_of_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     last = a_run(tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    assert claim(Path("run"), last) is False
-    assert claim(tmp_path / "run", Path("run/../run/checkpoints/last.ckpt")) is False
+    before = listing(tmp_path)
+    claim(Path("run"), last)
+    claim(tmp_path / "run", Path("run/../run/checkpoints/last.ckpt"))
+    assert listing(tmp_path) == before
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
@@ -82,31 +89,53 @@ def test_the_config_is_saved_and_a_different_one_is_kept(tmp_path: Path) -> None
     assert listing(tmp_path) == {"config.yaml": b"a: 1\n", "config-2.yaml": b"a: 2\n", "config-3.yaml": b"a: 3\n"}
 
 
-def test_a_refused_run_gives_its_folder_back(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    (folder / "logs" / "version_0").mkdir(parents=True)
-    (folder / "checkpoints").mkdir()
-    (folder / "logs" / "version_0" / "hparams.yaml").write_text("lr: 1\n", encoding="utf-8")
-    save_config(folder, "a: 1\n")
-    release(folder)
-    assert not folder.exists()
+def refused_run(folder: Path) -> Traces:
+    """What a run makes before it is refused."""
+    traces = Traces(folder)
+    number = len(list((folder / "logs").glob("*")))
+    (folder / "logs" / f"version_{number}").mkdir(parents=True)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "logs" / f"version_{number}" / "hparams.yaml").write_text("lr: 1\n", encoding="utf-8")
+    save_config(folder, "a: 2\n")
+    save_config(folder, "{}", "pool.json")
+    return traces
+
+
+def test_a_refused_run_takes_back_what_it_made_and_the_folders_above(tmp_path: Path) -> None:
+    refused_run(tmp_path / "runs" / "csv" / "ce").remove()
+    assert list(tmp_path.iterdir()) == [], "runs/ and runs/csv/ are its own too"
+    (tmp_path / "runs").mkdir()
+    refused_run(tmp_path / "runs" / "csv" / "ce").remove()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "runs"], "this one was there before"
+
+
+def test_a_refused_run_leaves_an_earlier_one_alone(tmp_path: Path) -> None:
+    """As a test or a continued run does: its second log and second config go, the first stay."""
+    a_run(tmp_path)
+    (tmp_path / "logs" / "version_0").mkdir(parents=True)
+    (tmp_path / "logs" / "version_0" / "metrics.csv").write_text("work", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    traces = refused_run(tmp_path)
+    assert (tmp_path / "config-2.yaml").is_file()
+    assert (tmp_path / "logs" / "version_1" / "hparams.yaml").is_file()
+    traces.remove()
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("kept", ["checkpoints/last.ckpt", "logs/version_0/metrics.csv"])
-def test_a_run_that_has_begun_is_never_given_back(kept: str, tmp_path: Path) -> None:
-    (tmp_path / kept).parent.mkdir(parents=True)
-    (tmp_path / kept).write_bytes(b"work")
-    save_config(tmp_path, "a: 1\n")
+def test_a_run_that_has_begun_is_never_taken_back(kept: str, tmp_path: Path) -> None:
+    traces = refused_run(tmp_path / "run")
+    (tmp_path / "run" / kept).write_bytes(b"work")
     before = listing(tmp_path)
-    release(tmp_path)
+    traces.remove()
     assert listing(tmp_path) == before
 
 
-def test_what_isnt_a_runs_stays_when_a_folder_is_given_back(tmp_path: Path) -> None:
-    save_config(tmp_path, "a: 1\n")
-    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    release(tmp_path)
-    assert listing(tmp_path) == {"notes.txt": b"mine"}
+def test_what_isnt_a_runs_stays_when_it_is_taken_back(tmp_path: Path) -> None:
+    traces = refused_run(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine", encoding="utf-8")
+    traces.remove()
+    assert listing(tmp_path) == {"run/notes.txt": b"mine"}
 
 
 def test_last_and_best_checkpoints_are_kept_by_name(tmp_path: Path) -> None:

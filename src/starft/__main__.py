@@ -16,6 +16,9 @@ VERBS = {
     "predict": ("starft.cli", "write a model's predictions for the test sets of a config"),
     "data": ("starft.data_cli", "check the data of a config: files, counts, labels, groups, images"),
     "prompts": ("starft.prompts_cli", "ask a language model for spurious labels; check, list and rank pools"),
+    "compare": ("starft.compare", "run several configs with several seeds, each once, and compare them"),
+    "interpolate": ("starft.interpolate", "mix a tuned model with where it came from (WiSE-FT): an alpha or a sweep"),
+    "soup": ("starft.soup", "average the weights of several checkpoints, all or greedily on validation"),
     "report": ("starft.report_cli", "tell what runs found: one HTML page, a table or a picture"),
     "demo": ("starft.demo", "fine-tune on the embedded world and compare the methods"),
 }

@@ -160,17 +160,18 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
-def check_checkpoint(path: Path) -> CheckpointFacts:
+def check_checkpoint(path: Path, continues: bool = False) -> CheckpointFacts:
     """Read a checkpoint through, without running code from it, before long work starts.
 
     Args:
         path: The file.
+        continues: Whether training goes on from it.
 
     Returns:
         What it says of itself.
 
     Raises:
-        WeightsError: The file doesn't exist, is damaged, or isn't one of ours.
+        WeightsError: The file doesn't exist, is damaged, or isn't one of ours; or training can't go on from it.
     """
     if not path.is_file():
         raise WeightsError(f"The checkpoint {path} doesn't exist.")
@@ -183,6 +184,8 @@ def check_checkpoint(path: Path) -> CheckpointFacts:
         ) from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")
+    if continues and "optimizer_states" not in checkpoint:
+        raise WeightsError(f"{path} holds weights without an optimizer's state; test it, or continue another one.")
     return _facts(checkpoint[KEY])
 
 

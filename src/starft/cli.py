@@ -4,6 +4,7 @@ import csv
 import logging
 import re
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from starft.parser_errors import one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
-from starft.reporting.sample_writer import check_format, write_pictures, write_samples
+from starft.reporting.sample_writer import check_format, keep_samples
 from starft.reporting.summary import print_results
 from starft.run_folder import (
     CHECKPOINTS,
@@ -38,12 +39,13 @@ from starft.run_folder import (
     POOL,
     BestCheckpoint,
     StopSafely,
+    Traces,
     check_writable,
     checkpoint_callbacks,
     claim,
-    release,
     save_config,
 )
+from starft.training_cost import TrainingCost, peak_memory_bytes
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -59,8 +61,8 @@ logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").a
 class StarftCLI(LightningCLI):
     """LightningCLI with run folders that are never overwritten, and errors that come before long work."""
 
-    _fresh = False
-    """Whether this run made its folder or found it empty."""
+    _traces: Traces | None = None
+    """What this run has left so far."""
 
     _facts: CheckpointFacts | None = None
     """What the checkpoint that was given says of itself."""
@@ -94,12 +96,16 @@ class StarftCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; what can't be used is told in one sentence, with the nearest key there is."""
+        self._start = time.monotonic()
         words = [str(word) for word in args] if isinstance(args, list) else []
         check_config_files(words)
         if not any("help" in word or "print_config" in word or word == "-h" for word in words) and not any(
             re.match(r"-c$|--config\b|--data(=|$|\.class_path)", word) for word in words[1:]
         ):
             raise ConfigError("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
+        given = re.search(r"--data[= ](\S+\.ya?ml)(?: |$)", " ".join(words))
+        if given is not None and not any(re.match(r"-c$|--config\b", word) for word in words):
+            raise ConfigError(f"--data takes a class, such as starft.data.CSV; give {given[1]} as --config.")
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
@@ -125,12 +131,15 @@ class StarftCLI(LightningCLI):
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
         if checkpoint is not None:
-            self._facts = check_checkpoint(checkpoint)
+            self._facts = check_checkpoint(checkpoint, self.subcommand == "fit")
+        if self.subcommand == "fit" and self._get(self.config, "trainer.max_epochs") == 0:
+            raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
         if self._is_trial:
             return
         check_format(self._get(self.config, "save_samples"))
+        traces = Traces(self.folder)
         if self.subcommand == "fit":
-            self._fresh = claim(self.folder, checkpoint)
+            claim(self.folder, checkpoint)
         else:
             output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
             if output is not None and (self.folder / output).exists():
@@ -138,6 +147,7 @@ class StarftCLI(LightningCLI):
                     f"{self.folder / output} exists already; move it away or give another --trainer.default_root_dir."
                 )
             check_writable(self.folder)
+        self._traces = traces
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; a value that one of them refuses is a person's mistake."""
@@ -167,8 +177,8 @@ class StarftCLI(LightningCLI):
             yield
         except expected as error:
             trainer = getattr(self, "trainer", None)
-            if self._fresh and (trainer is None or trainer.global_step == 0):
-                release(self.folder)
+            if self._traces is not None and (trainer is None or trainer.global_step == 0):
+                self._traces.remove()
             if isinstance(error, StarftError):
                 raise
             raise refusal(error) from error
@@ -179,14 +189,15 @@ class StarftCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with its logger and callbacks in the run folder."""
-        extra: list[Any] = []
+        self._cost = TrainingCost()
+        extra: list[Any] = [self._cost]
         if self.subcommand == "fit":
             monitor, mode, every = (
                 self._get(self.config, f"checkpoint.{key}") for key in ("monitor", "mode", "every_n_train_steps")
             )
-            extra = [*checkpoint_callbacks(self.folder, monitor, mode, every), StopSafely(self.folder)]
+            extra += [*checkpoint_callbacks(self.folder, monitor, mode, every), StopSafely(self.folder)]
         if self.subcommand == "predict":
-            extra = [PredictionWriter(self.folder)]
+            extra += [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")
         plugins = config.get("plugins") or []
         kwargs = {"plugins": [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpointIO()], **kwargs}
@@ -236,18 +247,12 @@ class StarftCLI(LightningCLI):
             config = yaml.safe_load(self.resolved_config())
             evaluator = self.model.evaluator
             metrics, samples = self.trainer.callback_metrics, evaluator.samples()
+            sets, groups = evaluator.eval_sets, evaluator.groups()
             kind = self._get(self.config, "save_samples")
             if kind is not None:
-                data = self.datamodule
-                table = write_samples(self.folder, kind, evaluator.eval_sets, samples, data.predict_path)
-                write_pictures(
-                    self.folder,
-                    evaluator.eval_sets,
-                    table,
-                    lambda at, index: data.test_data[at][index]["image"].numpy(),
-                    self.model.preprocessing,
-                )
-            path = write_results(self.folder, config, metrics, evaluator.eval_sets, evaluator.groups(), samples)
+                keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
+            cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
+            path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples)
             print_results(path)
 
 
@@ -269,11 +274,36 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def main(words: Sequence[str]) -> StarftCLI:
+def check_command(words: Sequence[str]) -> None:
+    """Parse a command as far as keys and types go; nothing is built or written.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: Options or config can't be used.
+    """
+    main(words, _ParsedCLI)
+
+
+def build(words: Sequence[str]) -> StarftCLI:
+    """Parse a command and build its model, data and trainer; nothing is run or written.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: Options or config can't be used.
+    """
+    return main(words, _BuiltCLI)
+
+
+def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
     """Parse, build and run; return the CLI with its model, data and trainer.
 
     Args:
         words: The verb and its options.
+        kind: What parses and runs.
 
     Raises:
         ConfigError: Options or config can't be used.
@@ -297,7 +327,7 @@ def main(words: Sequence[str]) -> StarftCLI:
         warnings.filterwarnings("ignore", message="The '.*dataloader' does not have many workers")
         # Lightning suspects a mistake where words are handed over in a process that has words of its own.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
-        return StarftCLI(
+        return kind(
             FinetuneModule,
             BaseDataModule,
             subclass_mode_data=True,

@@ -12,11 +12,11 @@ from rich.progress import Progress
 
 import starft.mini  # noqa: F401  # configs may name its classes without their module
 from starft.cli import check_config_files
-from starft.data.check import Checked
+from starft.data.check import Checked, told_once
 from starft.data.datamodules import ImageDataModule
 from starft.data.deep import decode, files, look_deep
 from starft.data.from_config import data_of
-from starft.errors import ConfigError, did_you_mean
+from starft.errors import ConfigError, did_you_mean, ended
 from starft.parser_errors import one_sentence
 from starft.reporting.data_report import data_tables
 
@@ -64,43 +64,46 @@ def run(words: Sequence[str]) -> int:
     for path in options.config or ():
         held = _laid_over(held, yaml.safe_load(Path(path).read_text(encoding="utf-8")))
     if not held:
-        raise ConfigError("`starft data check` needs --config, a config as for `starft fit`.")
+        raise ConfigError(
+            "`starft data check` needs --config FILE, as for `starft fit`, such as lightning_configs/csv/starft.yaml; "
+            "--data... options only change what is in it."
+        )
     seed = held.get("seed_everything")
     data = data_of(held.get("data"), seed if type(seed) is int else 0, options.config[-1], of_data)
     if not isinstance(data, ImageDataModule):
         print(f"{type(data).__name__} reads no images from disk: nothing to check.")
         return 0
-    return check(data, deep=options.deep, workers=options.workers)
+    return check(data, options.deep, options.workers, _templates(held.get("model")))
 
 
-def check(data: ImageDataModule, deep: bool = False, workers: int | None = None) -> int:
+def check(data: ImageDataModule, deep: bool = False, workers: int | None = None, templates: Sequence[str] = ()) -> int:
     """Print what the data hold and what is wrong with them; return 2 if a run would be refused, else 0.
 
     Args:
         data: Of a config.
         deep: Decode every image.
         workers: Processes that decode; null takes one for each CPU.
+        templates: Of the training captions, where the model's section gives some.
     """
     stages = ["fit", "test", *(["predict"] if data.new_images is not None else [])]
     checked = data.check(*stages)
+    looked = "no image decoded; --deep decodes them all"
     if deep:
-        _look_deep(data, checked, workers)
+        looked = _look_deep(data, checked, workers)
     console = Console(width=None if sys.stdout.isatty() else 140)
-    for table in data_tables(checked):
+    for table in data_tables(checked, templates):
         console.print(table)
-    stops = 0
-    for one in checked:
-        for problem in one.problems:
-            stops += problem.stops
-            kind = "[bold red]problem[/]" if problem.stops else "[yellow]note[/]"
-            console.print(f"{kind}: ", end="")
-            console.print(f"{one.where}: {problem.text}.", soft_wrap=True, markup=False, highlight=False)
-    looked = "every image decoded" if deep else "no image decoded; --deep decodes them all"
+    problems = told_once(checked)
+    for problem in problems:
+        console.print("[bold red]problem[/]: " if problem.stops else "[yellow]note[/]: ", end="")
+        console.print(ended(problem.text), soft_wrap=True, markup=False, highlight=False)
+    stops = sum(problem.stops for problem in problems)
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0
 
 
-def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> None:
+def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> str:
+    """Decode all images that are listed; return what was decoded."""
     train = data.training_table() if any(one.split == "train" and one.table is not None for one in checked) else None
     tables = [one.table for one in checked if one.table is not None]
     paths = list(dict.fromkeys(path for table in tables for path in files(table)))
@@ -109,6 +112,18 @@ def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int |
         task = progress.add_task("decoding", total=len(paths))
         decoded = decode(paths, workers, lambda count: progress.advance(task, count), readers)
     look_deep(checked, train, decoded)
+    whole = sum(one.why is None for one in decoded.values())
+    unlisted = len(checked) - len(tables)
+    if whole == len(paths) and not unlisted:
+        return "every image decoded"
+    left = f"; {unlisted} split{' is' if unlisted == 1 else 's are'} not listed" if unlisted else ""
+    return f"{whole:,} of {len(paths):,} images decoded{left}"
+
+
+def _templates(model: object) -> tuple[str, ...]:
+    """Return the caption templates that a config's model section puts in the place of those of the data."""
+    given = model.get("templates") if isinstance(model, dict) else None
+    return tuple(map(str, given)) if isinstance(given, list) else ()
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

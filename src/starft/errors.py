@@ -8,6 +8,16 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
+def ended(sentence: str) -> str:
+    """Return a sentence with its period, unless it ends in a mark of its own or in a drawn folder tree.
+
+    Example:
+        >>> ended("It is empty"), ended("Did you mean cat?")
+        ('It is empty.', 'Did you mean cat?')
+    """
+    return sentence if sentence.endswith((".", "?", "!")) or "\n" in sentence else f"{sentence}."
+
+
 class StarftError(Exception):
     """A person's mistake, told in one sentence."""
 
@@ -28,7 +38,7 @@ class DataProblems(DataError):  # noqa: N818  # several at once
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems) + ".")
+        super().__init__(ended("; ".join(problems)))
         self.problems = tuple(problems)
 
 

@@ -49,17 +49,25 @@ class Evaluator(nn.Module):
         self.text_metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
         self._heads: list[Tensor] = []
         self._text_heads: list[Tensor | None] = []
+        self._biases: list[Tensor | None] = []
 
     @torch.no_grad()
-    def prepare(self, clip: ClipEncoder, class_names: Sequence[str], linear_head: Tensor | None) -> None:
+    def prepare(
+        self,
+        clip: ClipEncoder,
+        class_names: Sequence[str],
+        linear_head: Tensor | None,
+        head_bias: Tensor | None = None,
+    ) -> None:
         """Make the heads from the weights as they are now, and forget earlier counts.
 
         Args:
             clip: The model that is scored.
             class_names: Training classes of the linear head.
             linear_head: Trained head (C, D), or null.
+            head_bias: What is added to the trained head's logits (C,), or null.
         """
-        self._heads, self._text_heads = [], []
+        self._heads, self._text_heads, self._biases = [], [], []
         made: dict[tuple[tuple[str, ...], tuple[str, ...]], Tensor] = {}
         for eval_set in self.eval_sets:
             words = (eval_set.class_names, eval_set.templates)
@@ -69,6 +77,7 @@ class Evaluator(nn.Module):
             trained = linear_head is not None and tuple(class_names) == eval_set.class_names
             self._heads.append(linear_head if trained and linear_head is not None else text)
             self._text_heads.append(text if trained else None)
+            self._biases.append(head_bias if trained else None)
         for metrics in (*self.metrics, *self.text_metrics):
             _collection(metrics).reset()
         for record in self.records:
@@ -76,10 +85,15 @@ class Evaluator(nn.Module):
 
     def logits(self, which: int, image_features: Tensor) -> Tensor:
         """Return logits (B, L) of the eval set at position ``which``, scaled, in float32, one a label."""
-        return self._project(which, image_features, self._heads[which])
+        return self._project(which, image_features, self._heads[which], self._biases[which])
 
-    def _project(self, which: int, image_features: Tensor, head: Tensor) -> Tensor:
-        return merge_logits(image_features.float() @ head.float().T, self.eval_sets[which].merge)
+    def _project(self, which: int, image_features: Tensor, head: Tensor, bias: Tensor | None = None) -> Tensor:
+        logits = image_features.float() @ head.float().T
+        return merge_logits(logits if bias is None else logits + bias.float(), self.eval_sets[which].merge)
+
+    def _predictions(self, which: int, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return predicted labels (B,); one that counts as right is told as the true label."""
+        return accept(logits.argmax(dim=-1), labels, self.eval_sets[which].accepted)
 
     def update(self, which: int, image_features: Tensor, batch: Batch) -> None:
         """Count one batch of the eval set at position ``which``; image features (B, D) are unit rows."""
@@ -89,15 +103,14 @@ class Evaluator(nn.Module):
             group = batch["group"]
         elif eval_set.frame_sets:
             group = batch["index"]
-        logits = self._project(which, image_features, self._heads[which])
-        preds = accept(logits.argmax(dim=-1), labels, eval_set.accepted)
+        logits = self.logits(which, image_features)
+        preds = self._predictions(which, logits, labels)
         _collection(self.metrics[which]).update(preds, labels, group)
         if self.keep_samples:
             _record(self.records[which]).update(samples_of(logits, labels, batch["index"], group, eval_set))
         text_head = self._text_heads[which]
         if text_head is not None:
-            logits = self._project(which, image_features, text_head)
-            preds = accept(logits.argmax(dim=-1), labels, eval_set.accepted)
+            preds = self._predictions(which, self._project(which, image_features, text_head), labels)
             _collection(self.text_metrics[which]).update(preds, labels, group)
 
     def compute(self) -> dict[str, Tensor]:

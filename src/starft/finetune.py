@@ -1,10 +1,8 @@
 """The LightningModule: a CLIP model, its frozen twin, and the terms that train it."""
 
-import math
-import re
 import sys
-from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -18,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from starft.captions import CaptionSampler
 from starft.checkpoints import CheckpointFacts, fingerprint, match_teachers, refill_twin, strip_twin
 from starft.clip import (
+    ClipEncoder,
     build_clip,
     checkpoint_activations,
     compile_towers,
@@ -28,14 +27,12 @@ from starft.clip import (
 from starft.context import Progress, StepContext
 from starft.errors import ConfigError, WeightsError
 from starft.evaluation import Evaluator
-from starft.losses import Contrastive, CrossEntropy, Term
-from starft.optim import parameter_groups, plan_notes, warmup_cosine
+from starft.losses import Contrastive, CrossEntropy, Term, by_name
+from starft.optim import check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
-from starft.probe import STRENGTHS, check_strengths, fit_probe, rows_of
+from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.teachers import Teacher
-from starft.types import Batch, FinetuneData, ImagePreprocessing, PlainTrainingData
-
-Named = TypeVar("Named")
+from starft.types import Batch, FinetuneData, GroupedData, ImagePreprocessing
 
 
 class FinetuneModule(L.LightningModule):
@@ -97,14 +94,7 @@ class FinetuneModule(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not (math.isfinite(lr) and lr >= 0):
-            raise ConfigError(f"lr must be a finite number, at least 0; got {lr}.")
-        if not (math.isfinite(weight_decay) and weight_decay >= 0):
-            raise ConfigError(f"weight_decay must be a finite number, at least 0; got {weight_decay}.")
-        if warmup_steps < 0:
-            raise ConfigError(f"warmup_steps must be at least 0; got {warmup_steps}.")
-        if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
-            raise ConfigError(f"betas must be two numbers in [0, 1); got {list(betas)}.")
+        check_recipe(lr, weight_decay, warmup_steps, betas)
         if templates is not None and not templates:
             raise ConfigError("templates must hold at least one caption template, or be null; got an empty list.")
         for template in templates or []:
@@ -126,8 +116,8 @@ class FinetuneModule(L.LightningModule):
         objective = objective or Contrastive()
         terms = [objective, *(regularizers or [])]
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
-        self.terms = nn.ModuleDict(_by_name(terms))
-        self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in _by_name(rules).items()})
+        self.terms = nn.ModuleDict(by_name(terms))
+        self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()})
         freeze_unread(model)
         if head == "linear" and isinstance(objective, CrossEntropy) and not regularizers:
             # Nothing reads them: with several processes, each would wait for gradients that never come.
@@ -144,9 +134,17 @@ class FinetuneModule(L.LightningModule):
         self.templates: tuple[str, ...] = tuple(templates or ())
         self.linear_head: nn.Parameter | None
         self.register_parameter("linear_head", None)
+        self.head_bias: Tensor | None
+        self.register_buffer("head_bias", None)  # what DFR adds to the logits
+        self.restart_epoch = 0  # where the learning rate starts anew, as JTT does; 0 for nowhere
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
         self._host_labels: list[int] = []
+
+    @property
+    def twin_fingerprint(self) -> str:
+        """SHA-256 over the pre-trained weights as they were built."""
+        return self._twin_fingerprint
 
     @property
     def preprocessing(self) -> ImagePreprocessing:
@@ -168,6 +166,10 @@ class FinetuneModule(L.LightningModule):
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
+        if stage == "fit":
+            counts = data.train_group_counts if isinstance(data, GroupedData) else {}
+            for _, term in self._active_terms():
+                term.start(counts)
         if stage in ("fit", "validate"):
             self.evaluator = Evaluator(data.val_sets)
         else:  # one alone is asked for: to predict new images, the others needn't be there
@@ -197,38 +199,58 @@ class FinetuneModule(L.LightningModule):
     def on_train_start(self) -> None:
         """Tell of a run too short to learn much: a warm-up that fills it, images that no epoch holds."""
         trainer = self.trainer
+        if self.head_bias is not None and self.global_step < trainer.estimated_stepping_batches:
+            raise ConfigError(
+                "The checkpoint's head was refitted by DFR at the end of its run, so training can't go on from it; "
+                "give an earlier checkpoint, or start a new run."
+            )
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         loader: Any = trainer.train_dataloader
-        size, batch = len(loader.dataset), (loader.batch_size or 1) * trainer.world_size
+        size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
         for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
             print(f"Note: {note}", file=sys.stderr)
 
     def _start_from_probe(self) -> None:
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        chosen_on = [at for at, one in enumerate(data.val_sets) if one.class_names == self.class_names and not one.ood]
-        if not isinstance(data, PlainTrainingData) or not chosen_on:
-            raise ConfigError(
-                f"head_start probe chooses its C on a validation set with the training classes that isn't OOD, and "
-                f"{type(data).__name__} has none; set head_start to zero_shot, or give it one."
-            )
-        train, val = (
-            rows_of(loader, self._frozen_features)
-            for loader in (data.plain_train_dataloader(), data.val_dataloader()[chosen_on[0]])  # type: ignore[attr-defined]
-        )
-        probe = fit_probe(train, val, self.class_names, self.probe_strengths)
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        probe = probe_of(data, self.class_names, partial(self.features, self.twin), self.probe_strengths)
         rank_zero_info(f"Linear probe: C {probe.strength:.3g}, validation accuracy {probe.accuracy:.3f}.")
-        assert self.linear_head is not None, "describe comes first"
-        with torch.no_grad():
-            self.linear_head.copy_(probe.head)
-            for teacher in self._followers():
-                teacher.linear_head = self.linear_head.detach().clone()
+        self.set_head(probe.head)
 
-    def _frozen_features(self, batch: Batch) -> Tensor:
+    @torch.no_grad()
+    def features(self, encoder: ClipEncoder, batch: Batch) -> Tensor:
+        """Return unit image features (B, D) of a batch that is still on the host, in the trainer's precision.
+
+        Args:
+            encoder: ``clip`` or ``twin``.
+            batch: From a loader of the DataModule.
+        """
         precision = self.trainer.precision_plugin
         images: Tensor = precision.convert_input(batch["image"].to(self.device))
         with precision.forward_context():
-            return self.twin.encode_image(images)
+            return encoder.encode_image(images)
+
+    @torch.no_grad()
+    def set_head(self, rows: Tensor, bias: Tensor | None = None) -> None:
+        """Put another linear head in the place of this one; averages of the student start from it too.
+
+        Args:
+            rows: (C, D).
+            bias: (C,), added to the logits in evaluation, after the last step; null for none.
+        """
+        assert self.linear_head is not None, "describe comes first"
+        self.linear_head.copy_(rows)
+        self.head_bias = None if bias is None else bias.to(self.linear_head)
+        for teacher in self._followers():
+            teacher.linear_head = self.linear_head.detach().clone()
+
+    def restart(self) -> None:
+        """Put model and head back to where the run started."""
+        self.clip.model.load_state_dict(self.twin.model.state_dict())
+        if self.head_start == "probe":
+            self._start_from_probe()
+        elif self.head == "linear":
+            self.set_head(self.twin.class_head(self.class_names, self.templates))
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -298,14 +320,15 @@ class FinetuneModule(L.LightningModule):
         groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional)
         optimizer = AdamW(groups, lr=self.lr, betas=self.betas)
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total))
+        restart = total * self.restart_epoch // (self.trainer.max_epochs or 1) if self.restart_epoch else 0
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total, restart))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # --- evaluation ---------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
         """Make the heads anew from the weights as they are."""
-        self._evaluator().prepare(self.clip, self.class_names, self.linear_head)
+        self._evaluator().prepare(self.clip, self.class_names, self.linear_head, self.head_bias)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count one batch of one eval set."""
@@ -358,6 +381,8 @@ class FinetuneModule(L.LightningModule):
                 f"The checkpoint was trained on the classes {_shorten(facts.class_names)}, the data have "
                 f"{_shorten(self.class_names)}; continue it on its own data, or start a new run."
             )
+        bias = checkpoint["state_dict"].get("head_bias")
+        self.head_bias = None if bias is None else torch.zeros_like(bias, device=self.device)
         match_teachers(checkpoint, self.teachers, self._is_fitting())
 
     def _is_fitting(self) -> bool:
@@ -365,16 +390,6 @@ class FinetuneModule(L.LightningModule):
 
     def _facts(self) -> CheckpointFacts:
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates)
-
-
-def _by_name(things: Iterable[Named]) -> dict[str, Named]:
-    """Name each thing for its class in snake case (``L2SP`` is ``l2_sp``), numbered where two are of one class."""
-    named: dict[str, Named] = {}
-    for thing in things:
-        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(thing).__name__).lower()
-        copies = sum(other == name or other.startswith(f"{name}_") for other in named)
-        named[f"{name}_{copies + 1}" if copies else name] = thing
-    return named
 
 
 def _shorten(names: tuple[str, ...]) -> str:

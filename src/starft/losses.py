@@ -5,7 +5,9 @@ regularizers; nothing else about a loss lives anywhere else.
 """
 
 import math
-from typing import Literal, get_args
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeVar, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +18,7 @@ from starft.functional import contrastive_loss
 from starft.teachers import TeacherRule
 
 Schedule = Literal["constant", "epoch", "step"]
+Named = TypeVar("Named")
 
 
 class Term(nn.Module):
@@ -39,6 +42,13 @@ class Term(nn.Module):
             raise ConfigError(f"schedule must be one of {', '.join(get_args(Schedule))}; got {schedule!r}.")
         self.weight = weight
         self.schedule = schedule
+
+    def start(self, group_counts: Mapping[str, int]) -> None:
+        """Hear of the training data, before the first step of a run and before a checkpoint is loaded.
+
+        Args:
+            group_counts: Training images of each group, by name, in the order of group ids; empty where they have none.
+        """
 
     def weight_at(self, progress: Progress) -> float:
         """Return the factor of this term at one point of the run.
@@ -99,3 +109,17 @@ class Contrastive(Term):
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the loss over the B x B pairs of the batch."""
         return contrastive_loss(ctx.image_features, ctx.text_features, ctx.clip.logit_scale)
+
+
+def by_name(things: Iterable[Named]) -> dict[str, Named]:
+    """Name each thing for its class in snake case (``L2SP`` is ``l2_sp``), numbered where two are of one class.
+
+    Args:
+        things: Terms, or what is to have a name in logs and checkpoints.
+    """
+    named: dict[str, Named] = {}
+    for thing in things:
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(thing).__name__).lower()
+        copies = sum(other == name or other.startswith(f"{name}_") for other in named)
+        named[f"{name}_{copies + 1}" if copies else name] = thing
+    return named

@@ -12,7 +12,7 @@ from torch import nn
 from starft.errors import ConfigError
 
 
-def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
+def warmup_cosine(step: int, warmup_steps: int, total_steps: int, restart: int = 0) -> float:
     """Return the factor on the peak learning rate at an optimizer step.
 
     Linear warm-up, ``(step + 1) / warmup_steps``, so that the first step already moves the weights; then
@@ -24,9 +24,10 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
         step: Optimizer steps made so far; the first step is 0.
         warmup_steps: Length of the warm-up; 0 for none.
         total_steps: Length of the run, warm-up included.
+        restart: The step before which all this ends, and where it begins anew for the rest of the run; 0 for none.
 
     Raises:
-        ConfigError: If one of the three is negative.
+        ConfigError: If one of the first three is negative.
 
     Example:
         >>> [round(warmup_cosine(step, warmup_steps=2, total_steps=6), 3) for step in range(7)]
@@ -35,6 +36,7 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
     for name, value in (("step", step), ("warmup_steps", warmup_steps), ("total_steps", total_steps)):
         if value < 0:
             raise ConfigError(f"{name} must be at least 0, got {value}.")
+    step, total_steps = (step, restart) if step < restart else (step - restart, total_steps - restart)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if step >= total_steps:
@@ -42,6 +44,28 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
     # Here warmup_steps <= step < total_steps, so the divisor is positive.
     progress = (step - warmup_steps) / (total_steps - warmup_steps)
     return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def check_recipe(lr: float, weight_decay: float, warmup_steps: int, betas: tuple[float, float]) -> None:
+    """Refuse settings of the optimizer that can't be used.
+
+    Args:
+        lr: Peak learning rate.
+        weight_decay: Of AdamW.
+        warmup_steps: Length of the warm-up.
+        betas: Decay rates of the two moments.
+
+    Raises:
+        ConfigError: One of them is out of its range.
+    """
+    if not (math.isfinite(lr) and lr >= 0):
+        raise ConfigError(f"lr must be a finite number, at least 0; got {lr}.")
+    if not (math.isfinite(weight_decay) and weight_decay >= 0):
+        raise ConfigError(f"weight_decay must be a finite number, at least 0; got {weight_decay}.")
+    if warmup_steps < 0:
+        raise ConfigError(f"warmup_steps must be at least 0; got {warmup_steps}.")
+    if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+        raise ConfigError(f"betas must be two numbers in [0, 1); got {list(betas)}.")
 
 
 def plan_notes(warmup_steps: int, total_steps: int, images: int, batch_size: int) -> list[str]:

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from starft.errors import ConfigError, DataError
-from starft.types import Batch
+from starft.types import Batch, FinetuneData, PlainTrainingData
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(-7, 2, 100))
 """Values of C that LP-FT tries."""
@@ -32,10 +32,12 @@ class Rows:
     Args:
         features: Float64 (N, D), unit rows.
         labels: Int64 (N,).
+        groups: Int64 (N,); null where the images have no groups.
     """
 
     features: NDArray[np.float64]
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,33 +55,61 @@ class Probe:
     accuracy: float
 
 
-def check_strengths(strengths: Sequence[float]) -> None:
+def check_strengths(strengths: Sequence[float], what: str = "probe_strengths") -> None:
     """Refuse values of C that can't be used.
 
     Args:
-        strengths: Inverse strengths of the L2 penalty.
+        strengths: Inverse strengths of a penalty.
+        what: What messages call them.
 
     Raises:
         ConfigError: There is none, or one isn't a finite number above 0.
     """
     bad = [strength for strength in strengths if not (math.isfinite(strength) and strength > 0)]
     if bad or not strengths:
-        raise ConfigError(f"probe_strengths must be finite numbers above 0, at least one; got {list(strengths)}.")
+        raise ConfigError(f"{what} must be finite numbers above 0, at least one; got {list(strengths)}.")
 
 
 @torch.no_grad()
 def rows_of(batches: Iterable[Batch], encode: Callable[[Batch], Tensor]) -> Rows:
-    """Return features and labels of all images.
+    """Return features, labels and, where there are any, groups of all images.
 
     Args:
         batches: What a loader yields.
         encode: Returns the unit features (B, D) of a batch.
     """
-    features, labels = [], []
+    features, labels, groups = [], [], []
     for batch in batches:
         features.append(encode(batch).double().cpu())
         labels.append(batch["label"].cpu())
-    return Rows(torch.cat(features).numpy(), torch.cat(labels).numpy())
+        if "group" in batch:
+            groups.append(batch["group"].cpu())
+    return Rows(torch.cat(features).numpy(), torch.cat(labels).numpy(), torch.cat(groups).numpy() if groups else None)
+
+
+def probe_of(
+    data: FinetuneData, class_names: tuple[str, ...], encode: Callable[[Batch], Tensor], strengths: Sequence[float]
+) -> Probe:
+    """Return the probe of a DataModule's training images.
+
+    Args:
+        data: Its first validation set that has the training classes and isn't OOD chooses C.
+        class_names: The training classes, in label order.
+        encode: Returns the unit features (B, D) of a batch.
+        strengths: Values of C.
+
+    Raises:
+        ConfigError: There is no such validation set.
+        DataError: A class has no training image.
+    """
+    chosen_on = [at for at, one in enumerate(data.val_sets) if one.class_names == class_names and not one.ood]
+    if not isinstance(data, PlainTrainingData) or not chosen_on:
+        raise ConfigError(
+            f"head_start probe chooses its C on a validation set with the training classes that isn't OOD, and "
+            f"{type(data).__name__} has none; set head_start to zero_shot, or give it one."
+        )
+    train = rows_of(data.plain_train_dataloader(), encode)
+    return fit_probe(train, rows_of(data.val_dataloader()[chosen_on[0]], encode), class_names, strengths)
 
 
 def fit_probe(train: Rows, val: Rows, class_names: Sequence[str], strengths: Sequence[float] = STRENGTHS) -> Probe:

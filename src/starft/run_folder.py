@@ -18,15 +18,12 @@ LAST = "last.ckpt"
 LOGS = "logs"
 
 
-def claim(folder: Path, resumed_from: Path | None) -> bool:
+def claim(folder: Path, resumed_from: Path | None) -> None:
     """Make the folder of a training run, or refuse it.
 
     Args:
         folder: Where the run will write.
         resumed_from: The checkpoint that is continued, or null for a new run.
-
-    Returns:
-        Whether the folder is this run's alone: it wasn't there, or it was empty.
 
     Raises:
         RunFolderError: The folder holds another run, isn't a folder, or can't be written to.
@@ -39,25 +36,44 @@ def claim(folder: Path, resumed_from: Path | None) -> bool:
         last = folder / CHECKPOINTS / LAST
         go_on = f", or continue it with --ckpt_path {last}" if last.is_file() else ""
         raise RunFolderError(
-            f"The run folder {folder} isn't empty; give another --trainer.default_root_dir, move it away{go_on}."
+            f"The run folder {folder} isn't empty; give another --trainer.default_root_dir, "
+            + (f"move it away{go_on}." if go_on else "or move it away.")
         )
     check_writable(folder)
-    return empty
 
 
-def release(folder: Path) -> None:
-    """Take back what a run left that was refused before its first step, so that the mended command can be given.
+class Traces:
+    """What a run leaves that is refused before its first step, so that it can be taken back.
+
+    Made before the run writes anything.
 
     Args:
-        folder: A run folder that was empty when the run came.
+        folder: The run folder.
     """
-    if any((folder / CHECKPOINTS).glob("*")) or any((folder / LOGS).rglob("metrics.csv")):
-        return
-    for path in (folder / CONFIG, folder / POOL, *(folder / LOGS).glob("*/hparams.yaml")):
-        path.unlink(missing_ok=True)
-    for made in (*(folder / LOGS).glob("*"), folder / LOGS, folder / CHECKPOINTS, folder):
-        if made.is_dir() and not any(made.iterdir()):
-            made.rmdir()
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._above = [above for above in (folder, *folder.parents) if not above.exists()]
+        self._before = {path for path in (*self._files(), *self._folders()) if path.exists()}
+
+    def _files(self) -> list[Path]:
+        patterns = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", f"{LOGS}/*/hparams.yaml")
+        return [path for pattern in patterns for path in self.folder.glob(pattern)]
+
+    def _folders(self) -> list[Path]:
+        return [*self.folder.glob(f"{LOGS}/*"), self.folder / LOGS, self.folder / CHECKPOINTS]
+
+    def remove(self) -> None:
+        """Remove the files and the empty folders that the run made, unless it has logged or saved anything."""
+        new = [path for path in self._folders() if path.is_dir() and path not in self._before]
+        if any(path.name == "metrics.csv" or path.suffix == ".ckpt" for one in new for path in one.iterdir()):
+            return
+        for path in self._files():
+            if path not in self._before:
+                path.unlink()
+        for made in (*new, *self._above):
+            if made.is_dir() and not any(made.iterdir()):
+                made.rmdir()
 
 
 def check_writable(folder: Path) -> None:
@@ -102,6 +118,11 @@ def save_config(folder: Path, text: str, name: str = CONFIG) -> Path:
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint that a validation metric likes best; a metric that isn't there is told before training."""
+
+    def forget(self) -> None:
+        """Let the next validation be the best so far: what came before it is no longer this run's result."""
+        self.best_model_score, self.best_k_models = None, {}
+        self.best_model_path = self.kth_best_model_path = ""
 
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look for the metric among those of the trial validation."""

@@ -1,6 +1,6 @@
 """What the data side and the training side agree on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -104,6 +104,34 @@ class PlainTrainingData(Protocol):
 
     def plain_train_dataloader(self) -> Iterable[Batch]:
         """Return every training image once, prepared as in evaluation."""
+        ...
+
+    def val_dataloader(self) -> Sequence[Iterable[Batch]]:
+        """Return one loader for each of ``val_sets``."""
+        ...
+
+
+@runtime_checkable
+class GroupedData(Protocol):
+    """What is asked of a DataModule where training itself goes by groups."""
+
+    @property
+    def train_group_counts(self) -> dict[str, int]:
+        """Training images of each group, by name, in the order of group ids; empty where they have no groups."""
+        ...
+
+    @property
+    def val_group_counts(self) -> tuple[dict[str, int], ...]:
+        """The same of each validation set."""
+        ...
+
+
+@runtime_checkable
+class UpsamplingData(PlainTrainingData, Protocol):
+    """What is asked of a DataModule where some training images are to count more in the middle of a run."""
+
+    def upsample(self, chosen: Sequence[int], factor: int) -> None:
+        """From the next epoch on, let the images at these positions count several times; an epoch keeps its length."""
         ...
 
 

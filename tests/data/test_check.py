@@ -8,8 +8,10 @@ import pytest
 
 from fakes.own_images import write_jpeg
 from starft.data import EvalOn, ImageDataModule, ImageTable, Published, Source
-from starft.data.check import caption_problems, check_split, complain, path_problems, shared_paths
+from starft.data.check import Checked, caption_problems, check_split, complain, told_once, unlike_train
 from starft.data.deep import decode, files, look_deep
+from starft.data.paths import path_problems, shared_paths
+from starft.data.problems import some
 from starft.errors import DataError
 from starft.types import EvalSet
 
@@ -60,7 +62,7 @@ def table(root: Path, paths: Sequence[str], labels: Sequence[int], groups: Seque
 
 def problems(source: Shoes, split: str = "train", allow_partial: bool = False) -> list[tuple[str, bool]]:
     found = check_split(source, "id", split, lambda: source.table(split), allow_partial)
-    return [(problem.text, problem.stops) for problem in found.problems]
+    return [(problem.whole, problem.stops) for problem in found.problems]
 
 
 FOUR = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
@@ -86,9 +88,101 @@ def test_counts(tmp_path: Path) -> None:
             "data.init_args.allow_partial to true",
             True,
         ),
-        ("group 'left' has 2 images where 3 are published", True),
     ]
-    assert [stops for _, stops in problems(source, allow_partial=True)] == [False, False]
+    assert [stops for _, stops in problems(source, allow_partial=True)] == [False]
+    source.numbers = {"train": Published(4, {"left": 3, "right": 1})}
+    assert problems(source, allow_partial=True) == [
+        (
+            "the groups have other sizes than published, 'left' 2 of 3, 'right' 2 of 1: the copy is truncated or of "
+            "another version; get it again",
+            False,
+        )
+    ]
+
+
+def test_what_splits_share_is_told_once(tmp_path: Path) -> None:
+    """Three truncated splits are one sentence, and so is a missing folder that all of them need."""
+    tables = {split: table(tmp_path / split, FOUR, [0, 1, 0, 1]) for split in ("train", "val", "test")}
+    source = Shoes(tmp_path, tables, {split: Published(2000) for split in tables})
+    checked = [check_split(source, "id", split, lambda split=split: tables[split]) for split in tables]  # type: ignore[misc]
+    assert [(problem.text, problem.stops) for problem in told_once(checked)] == [
+        (
+            "Shoes: in train 4 images where 2,000 are published, in val 4 images where 2,000 are published, in test 4 "
+            "images where 2,000 are published: the copy is truncated or of another version; get it again, or set "
+            "data.init_args.allow_partial to true",
+            True,
+        )
+    ]
+
+    def gone() -> ImageTable:
+        raise DataError("Shoes: shoes/ doesn't exist; give the root of a folder like this:\nshoes/\n  a.jpg")
+
+    checked = [check_split(source, "id", split, gone) for split in tables]
+    expected = "Shoes, train, val, test: shoes/ doesn't exist; give the root of a folder like this:\nshoes/\n  a.jpg"
+    assert [problem.text for problem in told_once(checked)] == [expected]
+    with pytest.raises(DataError) as caught:
+        complain(checked)
+    assert str(caught.value) == expected, "no period behind the tree"
+
+
+def test_sentences_end_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def asks() -> ImageTable:
+        raise DataError("no column 'path'. Did you mean Path?")
+
+    checked = [check_split(Shoes(Path(), {}), "id", "train", asks)]
+    with pytest.raises(DataError, match=r"Did you mean Path\?$"):
+        complain(checked)
+
+
+def test_names_are_listed_with_what_they_do_not_hold() -> None:
+    assert some(["a", "b"]) == "a, b"
+    assert some(["boot, grass", "boot, sand"]) == "boot, grass; boot, sand"
+    assert some(["b, c", "a", "d"], most=2) == "b, c; a; ... (3)"
+
+
+def test_class_names_and_captions_are_found(tmp_path: Path) -> None:
+    source = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1])})
+    found = check_split(source, "id", "train", lambda: source.table("train"))
+    assert (found.class_names, found.templates) == (("boot", "sandal"), ("a {}.",))
+    source.names = ("0", "1")
+    number = 'the classes are bare numbers, in captions such as "a 0."; give their names as class_names'
+    assert problems(source) == [(number, False)]
+    source.numbers = {"train": Published(4)}
+    assert problems(source) == [], "a published set is as it is"
+
+
+def test_notes_of_the_source_are_told(tmp_path: Path) -> None:
+    class Noted(Shoes):
+        notes = ("the heels are high",)
+
+    source = Noted(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1])})
+    assert problems(source) == [("the heels are high", False)]
+
+
+def test_labels_that_are_all_different(tmp_path: Path) -> None:
+    """Of four classes three have one image: these look like names of images."""
+    paths = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    source = Shoes(tmp_path, {"train": table(tmp_path, paths, [0, 1, 2, 3, 3])})
+    source.names = ("boot", "sandal", "clog", "pump")
+    told = "3 of 4 classes have one image only: boot, sandal, clog; are these the right labels?"
+    assert problems(source) == [(told, False)]
+    source.tables = {"train": table(tmp_path, paths, [0, 1, 2, 2, 3]), "test": table(tmp_path, FOUR, [0, 1, 2, 3])}
+    assert problems(source, "test") == [], "a test may have one of each"
+    source.tables = {"train": table(tmp_path, [*paths, *(f"t/{p}" for p in paths)], [0, 1, 2, 3, 3, 0, 1, 2, 0, 1])}
+    assert problems(source) == []
+
+
+def test_classes_of_one_split_only(tmp_path: Path) -> None:
+    def found(split: str, labels: Sequence[int]) -> Checked:
+        images = table(tmp_path, FOUR[: len(labels)], labels)
+        return Checked("id", "Shoes", split, class_names=("boot", "sandal", "clog"), table=images)
+
+    train = found("train", [0, 0, 1, 1])
+    assert unlike_train(train, found("val", [0, 1])) == []
+    assert [(p.text, p.stops) for p in unlike_train(train, found("test", [0, 2]))] == [
+        ("1 class never met in train: clog", False),
+        ("1 class of train has no image here: sandal", False),
+    ]
 
 
 def test_labels(tmp_path: Path) -> None:

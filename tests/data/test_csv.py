@@ -96,7 +96,7 @@ def test_other_kinds_of_file(make: Make, tmp_path: Path) -> None:
     assert source.class_names == ("3", "10")
     holes = pd.DataFrame({"path": ["a", "b", "c"], "label": [3, None, 10]})
     holes.to_json(tmp_path / "holes.jsonl", orient="records", lines=True)
-    with pytest.raises(DataError, match=r"the column 'label' is empty \(or NaN\) in 1 rows, row 2 behind the header"):
+    with pytest.raises(DataError, match=r"the column 'label' is empty \(or NaN\) in 1 row, line 2"):
         _ = CSVSource(tmp_path / "holes.jsonl").splits
 
 
@@ -146,8 +146,67 @@ def test_numbers_as_labels(make: Make) -> None:
     assert make(codes).class_names == ("007", "010"), "zeros in front are kept"
 
 
-def test_names_that_pandas_takes_for_nothing(make: Make) -> None:
-    assert make("path,label\na,NA\nb,None\nc,null\n").class_names == ("NA", "None", "null")
+def test_labels_that_may_mean_nothing(make: Make) -> None:
+    """NA may be Namibia, or a cell that nobody filled: it is a class only where somebody says so."""
+    text = "path,label\na,NA\nb,owl\nc,NA\nd,None\n"
+    with pytest.raises(DataError) as caught:
+        _ = make(text).splits
+    assert str(caught.value).endswith(
+        "mine.csv: the label 'NA' (lines 2, 4) often means that nothing is known; take the rows out, or list it in "
+        "class_names if it is a class; the label 'None' (line 5) often means that nothing is known; take the rows out, "
+        "or list it in class_names if it is a class."
+    )
+    assert make(text, class_names=["NA", "None", "owl"]).class_names == ("NA", "None", "owl")
+    named = make(text, class_names={"NA": "Namibia", "owl": "owl", "None": "nothing"})
+    assert rows(named) == [("a", "Namibia"), ("b", "owl"), ("c", "Namibia"), ("d", "nothing")]
+    with pytest.raises(DataError, match=r"the label 'NA' \(lines 2, 4\) is none of the 2 classes"):
+        _ = make(text, class_names={"None": "nothing", "owl": "owl"}).splits
+
+
+def test_attributes_that_may_mean_nothing_are_noted(make: Make) -> None:
+    source = make("path,label,attribute\na,x,None\nb,y,sea\nc,y,None\n")
+    assert source.notes == (
+        "the column 'attribute' says None (lines 2, 4), which often means that nothing is known; "
+        "it counts as a value like any other",
+    )
+    assert source.group_names == ("x, None", "x, sea", "y, None", "y, sea")
+    assert make(PLAIN).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "where"),
+    [
+        ("path,label\na,x\nb,NA\n", "mine.csv", "line 3"),
+        ("path,label\n\n  \na,x\n\nb,NA\n", "mine.csv", "line 6"),
+        ('path,label\r\n"a\r\nb",x\r\nc,"NA"\r\nd,NA\r\n', "mine.csv", "lines 4, 5"),
+        ("\ufeffpath\tlabel\na\tx\n\tNA\n", "mine.tsv", "line 3"),
+        ('{"path": "a", "label": "x"}\n\n{"path": "b", "label": "NA"}\n', "mine.jsonl", "line 3"),
+    ],
+    ids=["plain", "blank-lines", "breaks-in-cells", "tabs", "json"],
+)
+def test_lines_are_those_of_the_file(text: str, name: str, where: str, make: Make) -> None:
+    with pytest.raises(DataError, match=rf"the label 'NA' \({where}\)"):
+        _ = make(text, name).splits
+
+
+def test_parquet_has_rows(tmp_path: Path) -> None:
+    pd.DataFrame({"path": ["a", "b"], "label": ["x", "NA"]}).to_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(DataError, match=r"the label 'NA' \(row 2\)"):
+        _ = CSVSource(tmp_path / "mine.parquet").splits
+
+
+def test_one_column_is_not_two_things(make: Make) -> None:
+    for options, sentence in (
+        ({"label_column": "path"}, "path_column and label_column both name 'path'; give each a column of its own"),
+        ({"split_column": "label"}, "label_column and split_column both name 'label'"),
+        ({"attribute_column": "label"}, "label_column and attribute_column both name 'label'"),
+        ({"group_column": "path"}, "path_column and group_column both name 'path'"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            make(PLAIN, **options)
+    assert make(PLAIN, group_column="label").group_names == ("cat", "dog")
+    text = PLAIN.replace("label", "attribute")
+    assert make(text, label_column="attribute").group_names == (), "a column that is the label already"
 
 
 def test_names_and_templates_from_files(make: Make, tmp_path: Path) -> None:
@@ -158,8 +217,17 @@ def test_names_and_templates_from_files(make: Make, tmp_path: Path) -> None:
     assert source.class_names == ("dog", "cat")
     assert source.templates == ("a {}.", "the {}.")
     assert rows(source) == FOUR
-    with pytest.raises(ConfigError, match=r"class_names names the file gone.txt, which can't be read"):
-        _ = make(PLAIN, class_names="gone.txt").splits
+    with pytest.raises(ConfigError) as caught:
+        _ = make(PLAIN, class_names=str(tmp_path / "name.txt")).splits
+    assert str(caught.value) == (
+        f"class_names names the file {tmp_path / 'name.txt'}, which doesn't exist; check its path. "
+        "Did you mean names.txt?"
+    )
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "latin.txt").write_bytes("Hündin".encode("latin-1"))
+    for name, why in (("folder", "can't be read: Is a directory; give a text file"), ("latin", "isn't UTF-8 text")):
+        with pytest.raises(ConfigError, match=rf"templates names (the file )?.*{name}\.txt, which {why}"):
+            _ = make(PLAIN, templates=str(tmp_path / f"{name}.txt")).templates
     with pytest.raises(ConfigError, match=r"class_names must be a list, a mapping, or a file that ends in .txt"):
         _ = make(PLAIN, class_names="cat").splits
 
@@ -200,31 +268,31 @@ def test_absolute_paths_below_the_root(make: Make, tmp_path: Path) -> None:
         (
             "path,label\na,x\nb,\nc,NaN\nd,y\n",
             {},
-            r"the column 'label' is empty \(or NaN\) in 2 rows, rows 2, 3 behind",
+            r"the column 'label' is empty \(or NaN\) in 2 rows, lines 3, 4",
         ),
-        ("path,label\n,x\nb,y\n", {}, r"the column 'path' is empty \(or NaN\) in 1 rows, row 1 behind the header"),
+        ("path,label\n,x\nb,y\n", {}, r"the column 'path' is empty \(or NaN\) in 1 row, line 2"),
         (
             "path,label,attribute\na,x,1\nb,y,\n",
             {},
-            r"the column 'attribute' is empty \(or NaN\) in 1 rows, row 2 behind the header",
+            r"the column 'attribute' is empty \(or NaN\) in 1 row, line 3",
         ),
         (
             PLAIN,
             {"class_names": ["cat", "dogs"]},
-            r"the label 'dog' \(rows 2, 4 behind the header\) is none of the 2 classes \(did you mean dogs\?\)",
+            r"the label 'dog' \(lines 3, 5\) is none of the 2 classes \(did you mean dogs\?\)",
         ),
-        ("path,label\na,0\nb,2\n", {"class_names": ["x", "y"]}, r"the label '2' \(row 2 .*\) is none of the 2 classes"),
+        ("path,label\na,0\nb,2\n", {"class_names": ["x", "y"]}, r"the label '2' \(line 3\) is none of the 2 classes"),
         ("path,label\na,-1\nb,1\n", {"class_names": ["x", "y"]}, r"the label '-1' .* is none of the 2 classes"),
         ("path,label\na,0.5\nb,1\n", {"class_names": ["x", "y"]}, r"the label '0.5' .* is none of the 2 classes"),
         (
             "path,label,split\na,x,train\nb,y,tset\nc,y,\n",
             {},
-            "split column says an empty cell in row 3 .*; the split column says tset in row 2 .* train, val or test",
+            "split column says an empty cell in line 4; .*; the split column says tset in line 3; .* train, val or",
         ),
         (
             "path,label\na,x,\nb,grey, old\nc,y\n",
             {},
-            "has 1 rows with more cells than its header, row 2 behind the header; quote cells that hold the separator",
+            "has 1 row with more cells than its header, line 3; quote cells that hold the separator",
         ),
     ],
 )
@@ -253,7 +321,7 @@ def test_bad_files(make: Make, tmp_path: Path) -> None:
         _ = make("path,label\nm\xfcll.jpg,x\n".encode("latin-1")).splits
     with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text"):
         _ = make(PLAIN.encode("utf-16")).splits
-    with pytest.raises(DataError, match=r"mine\.jsonl can't be read"):
+    with pytest.raises(DataError, match=r"mine\.jsonl can't be read: line 1 isn't JSON; mend it"):
         _ = make("{not json\n", "mine.jsonl").splits
     with pytest.raises(DataError, match=r"mine\.jsonl can't be read: line 2 isn't an object in braces"):
         _ = make('{"path": "a", "label": "x"}\n[1]\n', "mine.jsonl").splits

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from lightning.pytorch.trainer.states import TrainerFn
 
+from fakes.group_sets import waterbirds
 from fakes.own_images import CLASSES, write_folders, write_jpeg, write_table
-from starft.data import CSV, CSVSource, EvalOn, ImageDataModule, ImageFolder, ImageFolderSource
+from starft.data import CSV, CSVSource, EvalOn, ImageDataModule, ImageFolder, ImageFolderSource, WaterbirdsSource
 from starft.errors import ConfigError, DataError
 from starft.types import FinetuneData, ImagePreprocessing
 
@@ -52,8 +53,56 @@ def test_nothing_to_test_names_the_verb(own: Make) -> None:
         ready(own(test_fraction=0.0), TrainerFn.TESTING)
 
 
-def test_own_data_take_partial_eval_sets(own: Make) -> None:
-    assert own(allow_partial=True).allow_partial
+def test_own_data_take_partial_eval_sets(own: Make, tmp_path: Path) -> None:
+    birds = EvalOn(WaterbirdsSource(waterbirds(tmp_path)), "birds")
+    with pytest.raises(DataError, match=r"Waterbirds \(birds\), test: 4 images where 5,794 are published: .*partial"):
+        ready(own(evals=[birds]), "test")
+    data = ready(own(evals=[birds], allow_partial=True), "test")
+    assert [len(one) for one in data.test_data] == [8, 4]
+
+
+def test_a_missing_eval_set_stops_fit(own: Make, tmp_path: Path) -> None:
+    """A run of hours would end in it."""
+    gone = EvalOn(ImageFolderSource(tmp_path / "gone"), "far")
+    with pytest.raises(DataError, match=r"ImageFolder \(far\), test: There is no folder .*gone; expected is"):
+        ready(own(evals=[gone]))
+
+
+def test_an_image_of_val_in_test(tmp_path: Path) -> None:
+    table = write_table(tmp_path)
+    header, *rows = table.read_text().splitlines()
+    lines = [f"{row},{('train', 'train', 'val', 'test')[at // 4 % 4]}" for at, row in enumerate(rows)]
+    table.write_text("\n".join([f"{header},split", *lines, f"{rows[8]},test"]))
+    with pytest.raises(
+        DataError, match=r"^CSV, test: 1 image of it is in val too: images/008.jpg; keep each in one sp"
+    ):
+        ready(CSV(table, batch_size=4, num_workers=0))
+
+
+def test_classes_of_one_split_only_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path, images=12, attribute=False)
+    header, *rows = table.read_text().splitlines()
+    rows[10], rows[11] = "images/010.jpg,clog", "images/011.jpg,pump"
+    splits = ["train"] * 6 + ["val"] * 2 + ["test"] * 3 + ["train"]
+    table.write_text(
+        "\n".join([f"{header},split", *(f"{row},{split}" for row, split in zip(rows, splits, strict=True))])
+    )
+    ready(CSV(table, batch_size=4, num_workers=0))
+    assert capsys.readouterr().err.splitlines() == [
+        "note: CSV, train: 1 of 4 classes have no images: clog.",
+        "note: CSV, val, test: 1 class of train has no image here: pump.",
+        "note: CSV, test: 1 class never met in train: clog.",
+    ]
+
+
+def test_every_problem_of_options_is_told_with_the_others(own: Make, tmp_path: Path) -> None:
+    """A wrong class list is a problem beside those of other sets."""
+    gone = EvalOn(ImageFolderSource(tmp_path / "gone"), "far")
+    checked = own(class_names=str(tmp_path / "no.txt"), evals=[gone]).check("fit", "test")
+    assert [problem.text.split(";")[0] for one in checked for problem in one.problems] == [
+        f"class_names names the file {tmp_path}/no.txt, which doesn't exist",
+        f"There is no folder {tmp_path}/gone",
+    ]
 
 
 def test_what_a_table_becomes(own: Make) -> None:
@@ -149,6 +198,13 @@ def test_new_images(own: Make, tmp_path: Path) -> None:
     (folder / "some.csv").write_text("name,path\nx,deep/3.jpg\n")
     data = ready(own(predict=str(folder / "some.csv")), "predict")
     assert data.predict_path(0, 0) == f"{folder}/deep/3.jpg"
+    (folder / "some.csv").write_text("path,file\nnothing.jpg,deep/2.jpg\n")
+    (tmp_path / "own" / "shoes.csv").write_text((tmp_path / "own" / "shoes.csv").read_text().replace("path", "file", 1))
+    data = ready(own(predict=str(folder / "some.csv"), path_column="file"), "predict")
+    assert data.predict_path(0, 0) == f"{folder}/deep/2.jpg", "its column is called as that of training"
+    with pytest.raises(DataError, match=r"some.csv has no column 'files'; .* Did you mean file\?"):
+        ready(own(predict=str(folder / "some.csv"), path_column="files"), "predict")
+    (tmp_path / "own" / "shoes.csv").write_text((tmp_path / "own" / "shoes.csv").read_text().replace("file", "path", 1))
     with pytest.raises(DataError, match="New images, test: There is no folder or table of new images at gone"):
         ready(own(predict="gone"), "predict")
     (folder / "some.csv").write_text("path\ndeep/9.jpg\n")

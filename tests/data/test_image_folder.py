@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fakes.own_images import write_folders, write_jpeg
-from starft.data import ImageFolderSource
+from starft.data import ImageFolder, ImageFolderSource
 from starft.errors import ConfigError, DataError
 
 
@@ -77,12 +77,47 @@ def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has one class only, cat; there must be at least two"):
         _ = ImageFolderSource(tmp_path / "one").splits
     write_jpeg(tmp_path / "one" / "train" / "loose.jpg", 0)
-    with pytest.raises(DataError, match=r"1 images of .*one lie in no class folder, such as train/loose\.jpg"):
+    with pytest.raises(DataError, match=r"1 image of .*one in no class folder, such as train/loose\.jpg; move"):
         _ = ImageFolderSource(tmp_path / "one").splits
     write_folders(tmp_path / "two", {"train": 1})
-    with pytest.raises(DataError, match=r"2 images of .*two lie in no attribute and a class folder"):
+    with pytest.raises(
+        DataError, match=r"2 images of .*two in no class folder in an attribute folder.* attribute_level to false"
+    ):
         _ = ImageFolderSource(tmp_path / "two", attribute_level=True).splits
     with pytest.raises(ConfigError, match=r"class_names has 3 names, and .*two has 2 class folders"):
         _ = ImageFolderSource(tmp_path / "two", class_names=["a", "b", "c"]).splits
     with pytest.raises(DataError, match=r"two has class folders that class_names doesn't list: sandal"):
         _ = ImageFolderSource(tmp_path / "two", class_names={"boot": "a", "x": "b"}).splits
+
+
+def test_a_level_of_attributes_that_nobody_told_of_is_noted(tmp_path: Path) -> None:
+    write_folders(tmp_path, {"train": 1, "test": 1}, attribute=True)
+    source = ImageFolderSource(tmp_path)
+    assert source.class_names == ("grass", "sand")
+    assert source.notes == (
+        "each class folder (grass, sand) holds the folders boot, sandal; if those are the classes, set attribute_level "
+        "to true",
+    )
+    assert ImageFolderSource(tmp_path, attribute_level=True).notes == ()
+    write_jpeg(tmp_path / "train" / "water" / "boot" / "a.jpg", 1)
+    assert ImageFolderSource(tmp_path).notes == (), "one folder in common proves nothing"
+
+
+def test_folders_beside_the_splits_are_noted(tmp_path: Path) -> None:
+    write_folders(tmp_path, {"train": 1, "tset": 1, ".hidden": 1})
+    source = ImageFolderSource(tmp_path)
+    assert source.splits == ("train",)
+    assert source.notes == (f"{tmp_path} has folders beside its splits that are left out: tset",)
+    write_folders(tmp_path / "all", {"": 2})
+    assert ImageFolderSource(tmp_path / "all").notes == ()
+
+
+def test_folders_without_train(tmp_path: Path) -> None:
+    write_folders(tmp_path, {"val": 1, "test": 1})
+    data = ImageFolder(tmp_path)
+    (found, *_) = data.check("fit")
+    (problem,) = found.problems
+    assert problem.stops
+    assert problem.text.startswith(
+        f"ImageFolder at {tmp_path} has the splits val and test but no train; name the images"
+    )

@@ -84,9 +84,23 @@ def test_a_truncated_copy_is_refused_with_both_counts(tmp_path: Path) -> None:
     assert "set data.init_args.allow_partial to true" in told
 
 
-def test_group_counts_are_compared_too(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"group 'waterbird on land' has 2 images where 56 are published"):
+def test_a_truncated_copy_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
         ready(Waterbirds(waterbirds(tmp_path), **SMALL), "fit")
+    assert str(caught.value) == (
+        "Waterbirds: in train 12 images where 4,795 are published, in val 4 images where 1,199 are published, in test "
+        "4 images where 5,794 are published: the copy is truncated or of another version; get it again, or set "
+        "data.init_args.allow_partial to true."
+    )
+
+
+def test_a_missing_set_draws_its_folder_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        ready(Waterbirds(tmp_path / "gone", **SMALL), "fit")
+    told = str(caught.value)
+    assert told.startswith(f"Waterbirds, train, val, test: {tmp_path}/gone/metadata.csv doesn't exist; give the root")
+    assert told.endswith(WaterbirdsSource.tree)
+    assert told.count("metadata.csv") == 2
 
 
 def test_data_check_prints_counts_beside_the_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +108,11 @@ def test_data_check_prints_counts_beside_the_published(tmp_path: Path, capsys: p
     config.write_text(f"data:\n  class_path: starft.data.Waterbirds\n  init_args:\n    root: {waterbirds(tmp_path)}\n")
     assert main(["data", "check", "--config", str(config), "--deep", "--workers=0"]) == 2
     told = capsys.readouterr().out
-    assert "problem: Waterbirds, test: 4 images where 5,794 are published" in told
+    (problem,) = [line for line in told.splitlines() if line.startswith("problem: ")]
+    assert problem.startswith(
+        "problem: Waterbirds: in train 12 images where 4,795 are published, in val 4 images where"
+    )
+    assert told.splitlines()[-1] == "1 problem (every image decoded)."
     assert "4,795" in told
     assert main(["data", "check", "--config", str(config), "--data.init_args.allow_partial=true"]) == 0
 

@@ -15,10 +15,10 @@ from starft.data import (
     StanfordCarsSource,
     SUN397Source,
 )
-from starft.data.check import path_problems
 from starft.data.datasets.published import PublishedSource
 from starft.data.images import BadImageError
 from starft.data.imageset import ImageSet
+from starft.data.paths import path_problems
 from starft.errors import DataError
 
 

@@ -12,11 +12,11 @@ def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
         csv.writer(file).writerows([header, *rows])
 
 
-def waterbirds(root: Path, folder: str = "waterbird_complete95_forest2water2") -> Path:
-    """In training 4, 1, 2 and 5 images of the groups, in validation and test one each."""
+def waterbirds(root: Path, folder: str = "waterbird_complete95_forest2water2", val: int = 1) -> Path:
+    """In training 4, 1, 2 and 5 images of the groups, in validation ``val`` and in test one each."""
     top = root / folder
     rows: list[list[object]] = []
-    for split, counts in enumerate(((4, 1, 2, 5), (1, 1, 1, 1), (1, 1, 1, 1))):
+    for split, counts in enumerate(((4, 1, 2, 5), (val,) * 4, (1, 1, 1, 1))):
         for group, count in enumerate(counts):
             for _ in range(count):
                 number = len(rows)

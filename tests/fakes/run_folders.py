@@ -63,6 +63,8 @@ def write_run(
         "versions": {"python": "3.11.0", "starft": "0.1.0", "torch": "2.6.0"},
         "hardware": {"machine": "x86_64", "torch_threads": 1, "gpus": []},
         "seconds": 12.5,
+        "peak_memory_bytes": 1000,
+        "training": None,
         "intervals": {"level": 0.95, "seed": 0},
         "ood_acc": sum(ood) / len(ood) if ood else None,
         "eval_sets": dict(sets),

@@ -30,6 +30,7 @@ from starft.types import EvalSet
 
 CONFIG = Path(__file__).parents[2] / "lightning_configs" / "mini" / "zeroshot.yaml"
 SCHEMA_HELD = json.loads(SCHEMA.read_text(encoding="utf-8"))
+COST = {"seconds": 3.5, "peak_memory_bytes": 1000}
 SIZES = {"id": 24, "ood": 24, "style": 24, "groups": 48}
 
 
@@ -71,7 +72,9 @@ def test_results_by_hand(tmp_path: Path) -> None:
         "val/id/acc": torch.tensor(0.2),
     }
     groups = {"id": [Counted("all", 2, 4)], "groups": [Counted("a on land", 8, 10), Counted("a on water", 0, 0)]}
-    path = write_results(tmp_path, {"seed_everything": 5, "model": {"lr": 0.1}}, metrics, sets, groups)
+    training = {"seconds": 12.5, "peak_memory_bytes": 2000, "peak_gpu_memory_bytes": 0}
+    config = {"seed_everything": 5, "model": {"lr": 0.1}}
+    path = write_results(tmp_path, config, metrics, sets, groups, COST, training)
     assert path == tmp_path / "results.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     assert list(found) == [
@@ -82,6 +85,8 @@ def test_results_by_hand(tmp_path: Path) -> None:
         "versions",
         "hardware",
         "seconds",
+        "peak_memory_bytes",
+        "training",
         "intervals",
         "ood_acc",
         "eval_sets",
@@ -92,7 +97,8 @@ def test_results_by_hand(tmp_path: Path) -> None:
     assert found["versions"]["starft"] == __version__
     assert found["versions"]["torch"] == version("torch")
     assert found["hardware"]["torch_threads"] == torch.get_num_threads()
-    assert found["seconds"] > 0
+    assert (found["seconds"], found["peak_memory_bytes"]) == (3.5, 1000)
+    assert found["training"] == training
     half = pytest.approx([0.15004, 0.84996], abs=1e-5)
     assert found["eval_sets"]["id"] == {
         "ood": False,
@@ -124,7 +130,9 @@ def test_the_weights_of_adjusted_accuracy_are_named_and_what_nothing_was_seen_of
         "test/birds/worst_region_acc": torch.tensor(float("nan")),
     }
     counts = [Counted("a on land", 5, 10), Counted("a on water", 5, 10)]
-    found = json.loads(write_results(tmp_path, {}, metrics, [one], {"birds": counts}).read_text(encoding="utf-8"))
+    found = json.loads(
+        write_results(tmp_path, {}, metrics, [one], {"birds": counts}, COST, None).read_text(encoding="utf-8")
+    )
     jsonschema.validate(found, SCHEMA_HELD)
     birds = found["eval_sets"]["birds"]
     assert birds["adjusted_weights"] == {"of": "training set", "shares": {"a on land": 0.75, "a on water": 0.25}}
@@ -145,7 +153,8 @@ def test_the_weights_of_adjusted_accuracy_are_named_and_what_nothing_was_seen_of
 )
 def test_the_schema_refuses_what_is_wrong(tmp_path: Path, where: tuple[str | int, ...], value: Any) -> None:
     sets = [EvalSet("id", ("a", "b"), ("{}",))]
-    path = write_results(tmp_path, {}, {"test/id/acc": torch.tensor(0.5)}, sets, {"id": [Counted("all", 1, 2)]})
+    counts = {"id": [Counted("all", 1, 2)]}
+    path = write_results(tmp_path, {}, {"test/id/acc": torch.tensor(0.5)}, sets, counts, COST, None)
     found = json.loads(path.read_text(encoding="utf-8"))
     jsonschema.validate(found, SCHEMA_HELD)
     place = found
@@ -158,10 +167,12 @@ def test_the_schema_refuses_what_is_wrong(tmp_path: Path, where: tuple[str | int
 
 def test_no_ood_set_no_ood_accuracy(tmp_path: Path) -> None:
     sets = [EvalSet("id", ("a", "b"), ("{}",))]
-    path = write_results(tmp_path, {}, {"test/id/acc": torch.tensor(0.5)}, sets, {"id": [Counted("all", 1, 2)]})
+    counts = {"id": [Counted("all", 1, 2)]}
+    path = write_results(tmp_path, {}, {"test/id/acc": torch.tensor(0.5)}, sets, counts, COST, None)
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["ood_acc"] is None
     assert found["seed"] is None
+    assert found["training"] is None
 
 
 def test_the_commit_of_a_folder_outside_of_git_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

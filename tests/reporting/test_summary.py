@@ -53,6 +53,24 @@ def test_every_number() -> None:
     ]
 
 
+def test_worst_groups_that_tie_say_so() -> None:
+    groups = [
+        {"name": name, "n": 4, "acc": acc, "ci95": [0.0, 1.0]} for name, acc in (("a", 0.5), ("b", 1), ("c", 0.5))
+    ]
+    one = {"ood": False, "metrics": {"acc": 0.5}, "groups": groups}
+    out = io.StringIO()
+    Console(file=out, width=120).print(results_tables({"eval_sets": {"id": one}})[1])
+    assert [row[0] for row in cells(out.getvalue())[1:]] == ["a (worst, tied)", "b", "c (worst, tied)"]
+
+
+def test_names_in_brackets_are_printed_as_they_are() -> None:
+    groups = [{"name": name, "n": 4, "acc": acc, "ci95": [0.0, 1.0]} for name, acc in (("[red] owl", 0.5), ("b", 1))]
+    out = io.StringIO()
+    one = {"ood": False, "metrics": {"acc": 0.5}, "groups": groups}
+    Console(file=out, width=120).print(results_tables({"eval_sets": {"id": one}})[1])
+    assert "[red] owl (worst)" in out.getvalue()
+
+
 def test_it_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(RESULTS))

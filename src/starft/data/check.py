@@ -1,34 +1,18 @@
-"""Looking at data before a run: counts, paths, labels, groups, class names, and what two splits share."""
+"""Looking at data before a run: counts, labels, groups, class names, and what two splits share."""
 
-import os
-import posixpath
+import re
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from starft.data.paths import path_problems
+from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
-from starft.errors import DataError, DataProblems
+from starft.errors import ConfigError, DataError, DataProblems, ended
 from starft.types import EvalSet
-
-SHOWN = 5
-"""How many paths or names a problem lists."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Args:
-        text: A sentence without its period.
-        stops: Whether a run is refused for it; else it is worth knowing.
-    """
-
-    text: str
-    stops: bool = True
 
 
 @dataclass
@@ -42,6 +26,8 @@ class Checked:
         images: Number of images; null where it can't be listed.
         published: Number that the papers say; null where nobody does.
         classes: How many classes have images, and how many there are.
+        class_names: Of all classes, in label order; none where they can't be told, or mean nothing.
+        templates: Captions with ``{}`` for the class name.
         groups: Group name, images, and images that the papers say.
         example: Path of one image.
         problems: All of them.
@@ -57,6 +43,8 @@ class Checked:
     images: int | None = None
     published: int | None = None
     classes: tuple[int, int] = (0, 0)
+    class_names: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
     groups: list[tuple[str, int, int | None]] = field(default_factory=list)
     example: str | None = None
     problems: list[Problem] = field(default_factory=list)
@@ -64,11 +52,6 @@ class Checked:
     as_published: bool = False
     scored: bool = True
     extra: bool = False
-
-    @property
-    def where(self) -> str:
-        """What messages call it."""
-        return f"{self.title} ({self.name}), {self.split}" if self.extra else f"{self.title}, {self.split}"
 
 
 def check_split(
@@ -87,45 +70,60 @@ def check_split(
     try:
         table = listing()
         described = source.eval_set(name, split)
-    except DataError as error:
-        found.problems += told(error)
+    except (DataError, ConfigError) as error:
+        found.problems += told(error, source.title)
         return found
     found.table = table
     found.images = len(table)
     found.example = f"{table.root}/{table.paths[0]}" if len(table) else None
     expected = source.published(split) if split in source.splits else None
     found.published = expected.images if expected is not None else None
-    found.problems += _counted(found, allow_partial)
-    if source.labelled:
-        found.problems += _labels(found, table, described)
-        found.problems += _groups(found, table, described, dict(expected.groups) if expected else {}, allow_partial)
-    found.problems += path_problems(table)
     found.as_published = any(source.published(one) is not None for one in source.splits)
+    if source.labelled:
+        found.class_names, found.templates = described.class_names, described.templates
+        of_groups = list(_groups(found, table, described, dict(expected.groups) if expected else {}))
+        found.problems += [*_counted(found, allow_partial), *_labels(found, table, described), *of_groups]
+    else:
+        found.problems += _counted(found, allow_partial)
+    found.problems += path_problems(table)
     found.problems += caption_problems(described, stops=not found.as_published)
+    if source.labelled and not found.as_published:
+        found.problems += [Problem(note, stops=False) for note in (*source.notes, *_bare_numbers(described))]
     return found
 
 
-def told(error: DataError) -> list[Problem]:
-    """Return the problems that an error tells."""
-    texts = error.problems if isinstance(error, DataProblems) else (str(error).rstrip("."),)
-    return [Problem(text) for text in texts]
+def told(error: DataError | ConfigError, title: str = "") -> list[Problem]:
+    """Return the problems that an error tells.
+
+    Args:
+        error: Raised where a set was listed.
+        title: Of the data set, which needn't be said twice.
+    """
+    texts = error.problems if isinstance(error, DataProblems) else (str(error),)
+    return [Problem(text.removeprefix(f"{title}: ").rstrip(".")) for text in texts]
 
 
 def _counted(found: Checked, allow_partial: bool) -> Iterable[Problem]:
+    """Compare the numbers of images, or else those of the groups, with the published ones."""
+    others = [f"{name!r} {count:,} of {of:,}" for name, count, of in found.groups if of is not None and of != count]
     if found.images == 0:
         yield Problem("the split holds no images")
-    elif found.published is not None and found.images != found.published:
-        yield Problem(
-            f"{found.images:,} images where {found.published:,} are published: the copy is truncated or of another "
-            "version; get it again" + ("" if allow_partial else ", or set data.init_args.allow_partial to true"),
-            stops=not allow_partial,
-        )
+        return
+    if found.published is not None and found.images != found.published:
+        text = f"{found.images:,} images where {found.published:,} are published"
+    elif others:
+        text = f"the groups have other sizes than published, {some(others)}"
+    else:
+        return
+    advice = "the copy is truncated or of another version; get it again"
+    advice += "" if allow_partial else ", or set data.init_args.allow_partial to true"
+    yield Problem(text, stops=not allow_partial, advice=advice)
 
 
 def _labels(found: Checked, table: ImageTable, described: EvalSet) -> Iterable[Problem]:
     known = described.num_labels
     outside = np.flatnonzero((table.labels < 0) | (table.labels >= known))
-    seen = np.unique(table.labels)
+    seen, images = np.unique(table.labels, return_counts=True)
     found.classes = (len(seen), known)
     if len(outside):
         at = int(outside[0])
@@ -133,20 +131,26 @@ def _labels(found: Checked, table: ImageTable, described: EvalSet) -> Iterable[P
             f"{told_of(len(outside), 'label lies', 'labels lie')} outside of the {known} classes, "
             f"such as {table.labels[at]} of {table.paths[at]}"
         )
+        return
+    names = described.prediction_names
     if len(seen) == 1 and len(table):
         label = int(seen[0])
-        who = repr(described.class_names[label]) if label < len(described.class_names) else str(label)
+        who = repr(names[label]) if label < len(names) else str(label)
         yield Problem(
             f"{told_of(len(table), 'image is', 'images are')} of one class, {who}; there must be at least two"
         )
-    elif found.split == "train" and 0 < len(seen) < known and not len(outside):
+    elif found.split == "train" and 0 < len(seen) < known:
         without = [described.class_names[label] for label in sorted({*range(known)} - {*seen.tolist()})]
         yield Problem(f"{len(without)} of {known} classes have no images: {some(without)}", stops=False)
+    alone = [names[label] for label in seen[images == 1].tolist()] if found.split == "train" else []
+    if not found.as_published and len(alone) > 2 and 2 * len(alone) >= len(seen):
+        yield Problem(
+            f"{len(alone)} of {len(seen)} classes have one image only: {some(alone)}; are these the right labels?",
+            stops=False,
+        )
 
 
-def _groups(
-    found: Checked, table: ImageTable, described: EvalSet, published: dict[str, int], allow_partial: bool
-) -> Iterable[Problem]:
+def _groups(found: Checked, table: ImageTable, described: EvalSet, published: dict[str, int]) -> Iterable[Problem]:
     names = described.group_names
     if not names or table.groups is None:
         return
@@ -155,90 +159,15 @@ def _groups(
         return
     counts = np.bincount(table.groups, minlength=len(names)).tolist()
     found.groups = [(name, count, published.get(name)) for name, count in zip(names, counts, strict=True)]
-    for name, count, expected in found.groups:
-        if expected is not None and expected != count:
-            yield Problem(f"group {name!r} has {count:,} images where {expected:,} are published", not allow_partial)
     empty = [name for name, count, expected in found.groups if count == 0 and not expected]
-    if empty:
+    if empty and len(table):
         yield Problem(f"{len(empty)} of {len(names)} groups have no images in this split: {some(empty)}", stops=False)
 
 
-def path_problems(table: ImageTable) -> list[Problem]:
-    """Return what is wrong with the paths of a table: missing files, those outside of its root, duplicates.
-
-    Args:
-        table: Paths below a root.
-    """
-    missing, outside = _look_up(table)
-    problems = []
-    if missing and len(missing) == len(table):
-        problems.append(
-            f"none of the {len(table)} images is below {table.root}, such as {missing[0]}; give another root"
-        )
-    elif missing:
-        problems.append(
-            f"{len(missing)} of {told_of(len(table), 'image', 'images')} {'is' if len(missing) == 1 else 'are'} "
-            f"missing below {table.root}: {some(missing)}; "
-            "bring them back, or take their rows out"
-        )
-    if outside:
-        problems.append(
-            f"{told_of(len(outside), 'path leaves', 'paths leave')} {table.root}, "
-            f"by .. or a symbolic link: {some(outside)}; "
-            "give a root that holds all images"
-        )
-    if len(set(table.paths)) < len(table):
-        twice = [path for path, count in Counter(table.paths).items() if count > 1]
-        problems.append(
-            f"{told_of(len(twice), 'image is', 'images are')} listed more than once: {some(twice)}; "
-            "keep one row of each"
-        )
-    return [Problem(text) for text in problems]
-
-
-def _look_up(table: ImageTable) -> tuple[list[str], list[str]]:
-    """Return the paths that are missing and those that lead out of the root; one look at each folder."""
-    root = os.path.realpath(table.root)
-    by_folder: dict[str, list[str]] = defaultdict(list)
-    for path in table.files:
-        folder, _, name = path.rpartition("/")
-        by_folder[folder].append(name)
-    missing, outside = [], []
-    for folder, names in by_folder.items():
-        whole = [posixpath.join(folder, name) for name in names] if folder else names
-        where = os.path.realpath(os.path.join(root, folder))  # noqa: PTH118  # many of them
-        if not _within(where, root):
-            outside += whole
-            continue
-        files, links = _entries(where)
-        for name, path in zip(names, whole, strict=True):
-            if name in links:
-                target = os.path.realpath(os.path.join(where, name))  # noqa: PTH118
-                if not _within(target, root):
-                    outside.append(path)
-                elif not Path(target).is_file():
-                    missing.append(path)
-            elif name not in files:
-                missing.append(path)
-    return missing, outside
-
-
-def _entries(folder: str) -> tuple[set[str], set[str]]:
-    files, links = set(), set()
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    links.add(entry.name)
-                elif entry.is_file():
-                    files.add(entry.name)
-    except OSError:
-        pass  # a folder that isn't there has nothing in it
-    return files, links
-
-
-def _within(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")
+def _bare_numbers(described: EvalSet) -> Iterable[str]:
+    if all(re.fullmatch(r"[-+]?\d+(\.\d+)?", name) for name in described.class_names) and described.templates:
+        caption = described.templates[0].replace("{}", described.class_names[0])
+        yield f'the classes are bare numbers, in captions such as "{caption}"; give their names as class_names'
 
 
 def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
@@ -266,44 +195,52 @@ def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
     return problems
 
 
-def shared_paths(train: ImageTable, other: ImageTable) -> list[Problem]:
-    """Return whether two splits share image files.
+def unlike_train(train: Checked, other: Checked) -> list[Problem]:
+    """Return the classes that only one of two splits of a set has, as things worth knowing.
 
     Args:
         train: What is trained on.
-        other: What is evaluated on.
+        other: A split that is evaluated.
     """
-    if Path(train.root).resolve() == Path(other.root).resolve():
-        both = sorted(set(train.paths) & set(other.paths))
-    else:
-        mine = {os.path.realpath(f"{train.root}/{path}") for path in train.paths} if _nested(train, other) else set()
-        both = sorted(path for path in other.paths if os.path.realpath(f"{other.root}/{path}") in mine) if mine else []
-    return (
-        [
-            Problem(
-                f"{told_of(len(both), 'image of it is', 'images of it are')} in train too: "
-                f"{some(both)}; keep each in one split"
-            )
-        ]
-        if both
-        else []
+    if train.table is None or other.table is None or train.as_published:
+        return []
+    mine, theirs = ({*table.labels.tolist()} for table in (train.table, other.table))
+    known = range(len(train.class_names))
+    new, gone = (
+        [train.class_names[label] for label in known if label in one] for one in (theirs - mine, mine - theirs)
     )
+    problems = []
+    if new:
+        problems.append(
+            Problem(f"{told_of(len(new), 'class', 'classes')} never met in train: {some(new)}", stops=False)
+        )
+    if gone and len(theirs) > 1:
+        are = told_of(len(gone), "class of train has", "classes of train have")
+        problems.append(Problem(f"{are} no image here: {some(gone)}", stops=False))
+    return problems
 
 
-def _nested(one: ImageTable, other: ImageTable) -> bool:
-    """Whether one root lies in the other, so that they can share files at all."""
-    a, b = os.path.realpath(one.root), os.path.realpath(other.root)
-    return _within(a, b) or _within(b, a)
+def told_once(checked: Sequence[Checked]) -> list[Problem]:
+    """Return all problems with the place of each; what several splits of a set share is told once.
+
+    Args:
+        checked: What was found of each split.
+    """
+    alike: dict[tuple[str, str, bool], list[tuple[str, Problem]]] = defaultdict(list)
+    for one in checked:
+        title = f"{one.title} ({one.name})" if one.extra else one.title
+        for problem in one.problems:
+            alike[title, problem.advice or problem.text, problem.stops].append((one.split, problem))
+    return [Problem(f"{title}{_where(found)}", stops) for (title, _, stops), found in alike.items()]
 
 
-def told_of(count: int, one: str, more: str) -> str:
-    """Return a count with its words, those for one or those for more."""
-    return f"{count} {one if count == 1 else more}"
-
-
-def some(names: Sequence[str], most: int = SHOWN) -> str:
-    """Return names as people list them, a few of many."""
-    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
+def _where(found: Sequence[tuple[str, Problem]]) -> str:
+    """Return the splits and what they have in common."""
+    splits = ", ".join(dict.fromkeys(split for split, _ in found))
+    first = found[0][1]
+    if len(found) == 1 or not first.advice:
+        return f", {splits}: {first.whole}"
+    return f": {', '.join(f'in {split} {problem.text}' for split, problem in found)}: {first.advice}"
 
 
 def complain(checked: Sequence[Checked], notes: bool = True) -> None:
@@ -316,10 +253,11 @@ def complain(checked: Sequence[Checked], notes: bool = True) -> None:
     Raises:
         DataError: With every problem that stops a run, ten at most.
     """
-    stops = [f"{one.where}: {problem.text}" for one in checked for problem in one.problems if problem.stops]
-    for one in checked if notes else ():
-        for worth_knowing in (problem.text for problem in one.problems if not problem.stops):
-            print(f"note: {one.where}: {worth_knowing}.", file=sys.stderr)
+    problems = told_once(checked)
+    for problem in problems if notes else ():
+        if not problem.stops:
+            print(f"note: {ended(problem.text)}", file=sys.stderr)
+    stops = [problem.text for problem in problems if problem.stops]
     if stops:
         more = f" (and {len(stops) - 10} more problems; `starft data check` lists them)" if len(stops) > 10 else ""
-        raise DataError("; ".join(stops[:10]) + more + ".")
+        raise DataError(ended("; ".join(stops[:10]) + more))

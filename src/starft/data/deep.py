@@ -9,8 +9,9 @@ from typing import NamedTuple
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import Checked, Problem, some, told_of
+from starft.data.check import Checked
 from starft.data.images import BadImageError, read_image
+from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
 
 Reader = Callable[[str], Image.Image]

@@ -1,6 +1,7 @@
 """Reading one image file, whatever its kind, as 8-bit RGB."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ KNOWN: dict[type[Exception], str] = {
     FileNotFoundError: "it doesn't exist",
     IsADirectoryError: "it is a folder",
     PermissionError: "permission denied",
-    Image.DecompressionBombError: "it claims more pixels than is safe to decode, a decompression bomb",
 }
 """What errors mean."""
 
@@ -79,6 +79,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _why(path: Path, error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        claimed, limit = [f"{int(number):,}" for number in re.findall(r"\d+", str(error))[:2]]
+        return f"it claims {claimed} pixels, the limit is {limit}: a decompression bomb, or a scan to be saved smaller"
     for kind, told in KNOWN.items():
         if isinstance(error, kind):
             return told

@@ -22,7 +22,8 @@ class ImageSet(Dataset[Batch]):
     """Images of a table; items are single rows of a `Batch`.
 
     An item is asked for by its position, which gives it as in evaluation, or by a `Turn`, which gives it as in
-    training: varied at random by (seed, epoch, position) alone, in whatever process.
+    training: varied at random by (seed, epoch, position, how often it came before in the epoch) alone, in whatever
+    process.
 
     Args:
         table: Which images.
@@ -37,6 +38,17 @@ class ImageSet(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def labels(self) -> Sequence[int]:
+        """Class of each image."""
+        labels: list[int] = self.table.labels.tolist()
+        return labels
+
+    @property
+    def groups(self) -> Sequence[int] | None:
+        """Group of each image; null where they have none."""
+        return None if self.table.groups is None else self.table.groups.tolist()
+
     def __getitem__(self, which: int | Turn) -> Batch:
         """Return one row: ``image`` (3, H, W), ``label``, ``index`` and, where there are groups, ``group``.
 
@@ -46,7 +58,7 @@ class ImageSet(Dataset[Batch]):
         turn, index = (which, which.position) if isinstance(which, Turn) else (None, which)
         image = (self.table.read or read_image)(self.path(index))
         if turn is not None and self.varied is not None:
-            with drawn_from(self.seed, turn.epoch, index):
+            with drawn_from(self.seed, turn.epoch, index, *([turn.copy] if turn.copy else [])):
                 pixels = self.varied(image)
         else:
             pixels = self.plain(image)
@@ -104,7 +116,7 @@ class Guarded(Dataset[Loaded]):
                 bad.append((error.path, error.why))
             if isinstance(which, Turn):
                 drawn = np.random.default_rng(seed_of(self.images.seed, *which, attempt)).integers(len(self))
-                wanted = Turn(which.epoch, int(drawn))
+                wanted = which._replace(position=int(drawn))
         return Loaded(None, tuple(bad))
 
     def receive(self, loaded: Loaded, size: int = 0) -> Batch | None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,26 +11,34 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from starft.data.sampling import Draw, everything
+
 
 class ShuffledSampler(DistributedSampler[Any]):
-    """Torch's distributed sampler, shuffled by (seed, epoch), that can leave out the head of one epoch.
+    """Torch's distributed sampler, drawn by (seed, epoch), that can leave out the head of one epoch.
 
     Args:
         dataset: What is sampled.
         world_size: Number of processes.
         rank: Which process this is.
-        seed: Start of the shuffles.
+        seed: Start of the draws.
+        draw: What is drawn from; null takes each image once an epoch.
     """
 
-    def __init__(self, dataset: Dataset[Any], world_size: int, rank: int, seed: int) -> None:
+    def __init__(self, dataset: Dataset[Any], world_size: int, rank: int, seed: int, draw: Draw | None = None) -> None:
         super().__init__(dataset, world_size, rank, shuffle=True, seed=seed, drop_last=True)
+        self.draw = draw if draw is not None else everything(len(dataset))  # type: ignore[arg-type]  # map-style
+        self.num_samples = self.draw.length // world_size
+        self.total_size = self.num_samples * world_size
         self.skip = 0
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the indices of one epoch, less the first ``skip``; the next epoch is whole again."""
         skip, self.skip = self.skip, 0
-        indices = list(super().__iter__())
-        return iter(indices[skip:])
+        return iter(self._of_rank(self.draw.order(self.seed, self.epoch))[skip:])
+
+    def _of_rank(self, order: list[Any]) -> list[Any]:
+        return order[: self.total_size][self.rank :: self.num_replicas]
 
 
 class Turn(NamedTuple):
@@ -38,18 +47,26 @@ class Turn(NamedTuple):
     Args:
         epoch: Counted from 0.
         position: Of the image in the data set.
+        copy: How often the image has come before in this epoch.
     """
 
     epoch: int
     position: int
+    copy: int = 0
 
 
 class TurnSampler(ShuffledSampler):
     """A `ShuffledSampler` that tells the epoch too: worker processes live on between epochs and can't know it."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield a `Turn` for each index."""
-        return (Turn(self.epoch, position) for position in super().__iter__())
+        """Yield a `Turn` for each index, less the first ``skip``."""
+        skip, self.skip = self.skip, 0
+        seen: Counter[int] = Counter()
+        turns = []
+        for position in self.draw.order(self.seed, self.epoch):
+            turns.append(Turn(self.epoch, position, seen[position]))
+            seen[position] += 1
+        return iter(self._of_rank(turns)[skip:])
 
 
 def deaf_to_stops(worker: int) -> None:
@@ -122,6 +139,14 @@ class ResumableLoader(DataLoader[Any]):
         for batch in super().__iter__():
             self._handed_out += 1
             yield batch if self._receive is None else self._receive(batch)
+
+    def draw_from(self, draw: Draw) -> None:
+        """Draw epochs in another way from the next one on.
+
+        Args:
+            draw: Of the same length.
+        """
+        self._shuffled.draw = draw
 
     def state_dict(self) -> dict[str, int]:
         """Return how many batches of the epoch have been handed out."""

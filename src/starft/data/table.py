@@ -101,6 +101,11 @@ class Source(ABC):
         return ()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing of the whole set, each a sentence without its period."""
+        return ()
+
+    @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
         """Splits there are: of ``train``, ``val`` and ``test``, and of others with names of their own."""

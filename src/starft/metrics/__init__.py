@@ -1,6 +1,6 @@
 """Metrics that torchmetrics lacks."""
 
-from starft.metrics.evaluation import eval_metrics, group_counts
+from starft.metrics.evaluation import eval_metric_names, eval_metrics, group_counts
 from starft.metrics.f1 import MacroF1
 from starft.metrics.frames import AnchorAccuracy, FrameSetAccuracy
 from starft.metrics.groups import (
@@ -26,6 +26,7 @@ __all__ = [
     "Samples",
     "WorstGroupAccuracy",
     "accept",
+    "eval_metric_names",
     "eval_metrics",
     "group_counts",
     "sample_scores",

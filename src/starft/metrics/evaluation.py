@@ -1,6 +1,6 @@
 """Which metrics an eval set gets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -65,6 +65,21 @@ def eval_metrics(eval_set: EvalSet) -> MetricCollection:
             )
     metrics: dict[str, Metric | MetricCollection] = {"acc": AverageAccuracy(groups), COUNTS: GroupCounts(groups)}
     return MetricCollection(metrics | {name: METRICS[name](eval_set, groups) for name in names})
+
+
+def eval_metric_names(eval_sets: Sequence[EvalSet], trained_classes: Sequence[str] = ()) -> list[str]:
+    """Return the names of all numbers that scoring these sets gives: ``{eval set}/{metric}`` and ``ood_acc``.
+
+    Args:
+        eval_sets: What is evaluated.
+        trained_classes: Classes of the trained linear head; empty without one.
+    """
+    names = []
+    for eval_set in eval_sets:
+        names += [f"{eval_set.name}/{name}" for name in eval_metrics(eval_set) if name != COUNTS]
+        if trained_classes and eval_set.class_names == tuple(trained_classes):
+            names.append(f"{eval_set.name}/text_head_acc")
+    return [*names, "ood_acc"] if any(eval_set.ood for eval_set in eval_sets) else names
 
 
 def group_counts(metrics: MetricCollection) -> tuple[list[int], list[int]]:

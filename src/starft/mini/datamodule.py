@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from starft.data.datamodules import BaseDataModule
+from starft.data.sampling import Sampling
 from starft.errors import ConfigError
 from starft.mini.captions import CAPTIONS, KINDS
 from starft.mini.splits import (
@@ -32,9 +33,16 @@ class _MiniBase(BaseDataModule):
     """Evaluation on the embedded world, which both DataModules share."""
 
     def __init__(
-        self, val_size: int, test_size: int, batch_size: int, eval_batch_size: int, num_workers: int, seed: int
+        self,
+        val_size: int,
+        test_size: int,
+        batch_size: int,
+        eval_batch_size: int,
+        num_workers: int,
+        seed: int,
+        sampling: Sampling = "shuffle",
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
         for name, value in (("val_size", val_size), ("test_size", test_size)):
             if value < 12 or value % 12:
                 raise ConfigError(f"{name} must be a multiple of 12, the number of species; got {value}.")
@@ -94,6 +102,9 @@ class MiniWorld(_MiniBase):
         train_size: Training pictures, in equal numbers a species; drawn anew for each seed.
         val_size: Pictures of each validation set (twice that for the groups).
         test_size: Pictures of each test set (twice that for the groups).
+        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
+            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
+            many images of each as the smallest has.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader; results don't depend on it.
@@ -106,12 +117,13 @@ class MiniWorld(_MiniBase):
         train_size: int = 2400,
         val_size: int = 480,
         test_size: int = 1200,
+        sampling: Sampling = "shuffle",
         batch_size: int = 128,
         eval_batch_size: int = 240,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed, sampling)
         if train_size < 12 or train_size % 12:
             raise ConfigError(f"train_size must be a multiple of 12, the number of species; got {train_size}.")
         self.task, self.train_size = task, train_size

@@ -1,7 +1,7 @@
 """The splits of the embedded world: which pictures there are in each, as pure functions of a name and a seed."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -59,6 +59,17 @@ class PictureSet(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Class of each picture."""
+        return [row.label for row in self.rows]
+
+    @property
+    def groups(self) -> Sequence[int] | None:
+        """Group of each picture; null where they have none."""
+        groups = [row.group for row in self.rows if row.group is not None]
+        return groups if len(groups) == len(self.rows) else None
 
     def __getitem__(self, index: int) -> Batch:
         """Return one row: ``image`` (3, 64, 64), ``label``, ``index`` and, where there are groups, ``group``."""

@@ -4,7 +4,6 @@ import json
 import math
 import platform
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +26,6 @@ OTHER_REGION = "Other"
 """The region that ``worst_region_acc`` leaves out."""
 
 PACKAGES = ("torch", "lightning", "open_clip_torch", "torchmetrics")
-STARTED = time.monotonic()
 
 
 class Counts(Protocol):
@@ -74,6 +72,8 @@ def write_results(
     metrics: Mapping[str, Tensor],
     eval_sets: Sequence[EvalSet],
     groups: Mapping[str, Sequence[Counts]],
+    cost: Mapping[str, Any],
+    training: Mapping[str, Any] | None,
     samples: Mapping[str, Rows] | None = None,
 ) -> Path:
     """Write results.json and return its path.
@@ -84,6 +84,8 @@ def write_results(
         metrics: Logged numbers, ``test/{eval set}/{metric}``.
         eval_sets: What was tested.
         groups: Counts of each eval set's groups.
+        cost: ``seconds`` and ``peak_memory_bytes`` of the test.
+        training: What training took, up to the checkpoint that was tested; null where nothing was trained.
         samples: What became of each sample, by eval set; intervals that need it are left out elsewhere.
     """
     results = {
@@ -97,7 +99,8 @@ def write_results(
             **{name: version(name) for name in PACKAGES},
         },
         "hardware": hardware(),
-        "seconds": round(time.monotonic() - STARTED, 1),
+        **cost,
+        "training": training,
         "intervals": {"level": LEVEL, "seed": SEED},
         "ood_acc": _number(metrics.get("test/ood_acc")),
         "eval_sets": {

@@ -23,6 +23,19 @@ class Rows(Protocol):
     def _asdict(self) -> dict[str, Any]: ...
 
 
+class TestData(Protocol):
+    """What was tested, behind its loaders."""
+
+    @property
+    def test_data(self) -> Sequence[Any]:
+        """Data sets in the order of the eval sets; an item has a normalised ``image`` (3, H, W)."""
+        ...
+
+    def predict_path(self, which: int, index: int) -> str:
+        """Return the path of an image, or an empty text."""
+        ...
+
+
 def check_format(kind: str | None) -> None:
     """Refuse a format that can't be written here, before the test runs.
 
@@ -34,6 +47,30 @@ def check_format(kind: str | None) -> None:
     """
     if kind == "parquet" and find_spec("pyarrow") is None:
         raise ConfigError("save_samples parquet needs pyarrow; install starft[parquet], or set save_samples to npz.")
+
+
+def keep_samples(
+    folder: Path,
+    kind: str,
+    eval_sets: Sequence[EvalSet],
+    samples: Mapping[str, Rows],
+    data: TestData,
+    preprocessing: ImagePreprocessing,
+) -> None:
+    """Write what became of each sample, and pictures of the worst mistakes.
+
+    Args:
+        folder: The run folder.
+        kind: ``npz`` or ``parquet``.
+        eval_sets: What was tested.
+        samples: By eval set.
+        data: Where the images are from.
+        preprocessing: How they were normalised.
+    """
+    table = write_samples(folder, kind, eval_sets, samples, data.predict_path)
+    write_pictures(
+        folder, eval_sets, table, lambda at, index: data.test_data[at][index]["image"].numpy(), preprocessing
+    )
 
 
 def write_samples(

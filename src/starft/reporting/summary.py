@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 HEADINGS = {
@@ -57,14 +58,15 @@ def results_tables(results: Mapping[str, Any]) -> list[Table]:
 
 def _groups(name: str, one: Mapping[str, Any]) -> Table:
     seen = [group["acc"] for group in one["groups"] if group["n"]]
+    told = "worst" if seen.count(min(seen, default=0)) == 1 else "worst, tied"
     table = Table(title=f"groups of {name}")
     table.add_column("group", overflow="fold")
     for heading in ("n", "accuracy", "95 % interval"):
         table.add_column(heading, justify="right")
     for group in one["groups"]:
         interval = "–".join(_percent(end) for end in group["ci95"]) if group["ci95"] else "–"
-        worst = " (worst)" if group["n"] and group["acc"] == min(seen) else ""
-        table.add_row(group["name"] + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
+        worst = f" ({told})" if group["n"] and group["acc"] == min(seen) else ""
+        table.add_row(escape(group["name"]) + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
     return table
 
 

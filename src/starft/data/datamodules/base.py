@@ -1,15 +1,31 @@
 """What all DataModules share: loaders, their order, and the description of what they hold."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, cast
 
 import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
 from starft.data.loading import ResumableLoader, ShuffledSampler, deaf_to_stops
+from starft.data.sampling import Draw, Sampling, draw_for, everything, upsampled
 from starft.errors import ConfigError
 from starft.types import EvalSet, ImagePreprocessing
+
+
+class Labelled(Protocol):
+    """What sampling asks of a training set: labels that are known before an image is decoded."""
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Class of each image."""
+        ...
+
+    @property
+    def groups(self) -> Sequence[int] | None:
+        """Group of each image; null where they have none."""
+        ...
 
 
 class BaseDataModule(L.LightningDataModule, ABC):
@@ -22,9 +38,12 @@ class BaseDataModule(L.LightningDataModule, ABC):
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader; results don't depend on it.
         seed: Start of the shuffles.
+        sampling: Which images an epoch holds.
     """
 
-    def __init__(self, batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(
+        self, batch_size: int, eval_batch_size: int, num_workers: int, seed: int, sampling: Sampling = "shuffle"
+    ) -> None:
         super().__init__()
         for name, value, least in (
             ("batch_size", batch_size, 1),
@@ -35,11 +54,12 @@ class BaseDataModule(L.LightningDataModule, ABC):
             if value < least:
                 raise ConfigError(f"{name} must be at least {least}; got {value}.")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers, self.seed = num_workers, seed
+        self.num_workers, self.seed, self.sampling = num_workers, seed, sampling
         self.preprocessing: ImagePreprocessing | None = None
         """How the model wants its images; null asks the trainer's model."""
         self._train_loader: ResumableLoader | None = None
         self._resume_from: dict[str, int] | None = None
+        self._draw: Draw | None = None
         self.train_set: Dataset[Any] | None = None
         self.val_data: Sequence[Dataset[Any]] = ()
         self.test_data: Sequence[Dataset[Any]] = ()
@@ -63,6 +83,23 @@ class BaseDataModule(L.LightningDataModule, ABC):
     @abstractmethod
     def test_sets(self) -> tuple[EvalSet, ...]:
         """What ``test_dataloader`` yields, in its order."""
+
+    @property
+    def train_group_names(self) -> tuple[str, ...]:
+        """Names of the training images' groups, in the order of group ids; empty where they have none."""
+        return ()
+
+    @property
+    def train_group_counts(self) -> dict[str, int]:
+        """Training images of each group, by name, in the order of group ids; empty where they have no groups."""
+        return _group_counts(self.train_set, self.train_group_names)
+
+    @property
+    def val_group_counts(self) -> tuple[dict[str, int], ...]:
+        """The same of each of ``val_sets``."""
+        return tuple(
+            _group_counts(images, one.group_names) for images, one in zip(self.val_data, self.val_sets, strict=True)
+        )
 
     def take_classes(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
         """Hear what a checkpoint was trained on, for predictions where the training data are gone.
@@ -91,13 +128,18 @@ class BaseDataModule(L.LightningDataModule, ABC):
         assert self.train_set is not None, "setup comes first"
         trainer = self.trainer
         world, rank = (trainer.world_size, trainer.global_rank) if trainer is not None else (1, 0)
-        size = len(self.train_set)  # type: ignore[arg-type]  # map-style data sets have a length
-        if size < self.batch_size * world:
+        draw = self._draw
+        if draw is None and self.sampling == "shuffle":  # asks for no labels
+            draw = everything(len(self.train_set))  # type: ignore[arg-type]  # map-style data sets have a length
+        elif draw is None:
+            draw = draw_for(self.sampling, self._labelled.labels, self._labelled.groups, self.seed)
+        if draw.length < self.batch_size * world:
             raise ConfigError(
-                f"batch_size {self.batch_size} on {world} device(s) is more than the {size} training images; "
-                f"set data.init_args.batch_size to at most {size // world}."
+                f"batch_size {self.batch_size} on {world} device(s) is more than the {draw.length} training images"
+                f"{' that are left by ' + self.sampling if self.sampling.endswith('subsampled') else ''}; "
+                f"set data.init_args.batch_size to at most {draw.length // world}."
             )
-        self._train_loader = self._make_train_loader(self.train_set, world, rank)
+        self._train_loader = self._make_train_loader(self.train_set, draw, world, rank)
         if self._resume_from is not None:
             self._train_loader.load_state_dict(self._resume_from)
             self._resume_from = None
@@ -108,9 +150,33 @@ class BaseDataModule(L.LightningDataModule, ABC):
         assert self.train_set is not None, "setup comes first"
         return self._eval_loader(self.train_set)
 
-    def _make_train_loader(self, train_set: Dataset[Any], world: int, rank: int) -> ResumableLoader:
-        sampler = ShuffledSampler(train_set, world, rank, self.seed)
+    @property
+    def _labelled(self) -> Labelled:
+        assert self.train_set is not None, "setup comes first"
+        return cast(Labelled, self.train_set)
+
+    def _make_train_loader(self, train_set: Dataset[Any], draw: Draw, world: int, rank: int) -> ResumableLoader:
+        sampler = ShuffledSampler(train_set, world, rank, self.seed, draw)
         return ResumableLoader(train_set, sampler, self.batch_size, self.num_workers)
+
+    def upsample(self, chosen: Sequence[int], factor: int) -> None:
+        """From the next epoch on, let some training images count several times; an epoch keeps its length.
+
+        Args:
+            chosen: Their positions.
+            factor: How often each counts, at least 1.
+
+        Raises:
+            ConfigError: The run samples in another way than by a plain shuffle.
+        """
+        if self.sampling != "shuffle":
+            raise ConfigError(
+                f"Training images can't be upsampled on top of sampling {self.sampling}; "
+                "set data.init_args.sampling to shuffle."
+            )
+        self._draw = upsampled(len(self._labelled.labels), chosen, factor)
+        if self._train_loader is not None:
+            self._train_loader.draw_from(self._draw)
 
     def state_dict(self) -> dict[str, int]:
         """Return where in the epoch the training loader is, for a checkpoint."""
@@ -140,3 +206,9 @@ class BaseDataModule(L.LightningDataModule, ABC):
         return DataLoader(
             dataset, batch_size=self.eval_batch_size, num_workers=self.num_workers, worker_init_fn=deaf_to_stops
         )
+
+
+def _group_counts(images: Dataset[Any] | None, names: Sequence[str]) -> dict[str, int]:
+    groups: Sequence[int] | None = getattr(images, "groups", None)
+    counts = Counter(groups)
+    return {name: counts[group] for group, name in enumerate(names)} if groups is not None else {}

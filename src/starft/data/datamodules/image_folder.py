@@ -5,6 +5,7 @@ from typing import Literal
 
 from starft.data.datamodules.images import EvalOn, ImageDataModule
 from starft.data.datasets.image_folder import ImageFolderSource
+from starft.data.sampling import Sampling
 from starft.data.transforms import Augmentation
 
 
@@ -31,6 +32,9 @@ class ImageFolder(ImageDataModule):
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
             training, and tells the count at the end.
         allow_partial: Take eval sets that hold another number of images than their papers say.
+        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
+            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
+            many images of each as the smallest has.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader; results don't depend on it.
@@ -52,6 +56,7 @@ class ImageFolder(ImageDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
         on_bad_image: Literal["stop", "skip"] = "stop",
         allow_partial: bool = False,
+        sampling: Sampling = "shuffle",
         batch_size: int = 128,
         eval_batch_size: int = 256,
         num_workers: int = 4,
@@ -67,6 +72,7 @@ class ImageFolder(ImageDataModule):
             augmentation=augmentation,
             on_bad_image=on_bad_image,
             allow_partial=allow_partial,
+            sampling=sampling,
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,

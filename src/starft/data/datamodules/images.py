@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import Checked, Problem, check_split, complain, shared_paths, told
+from starft.data.check import Checked, check_split, complain, told, unlike_train
 from starft.data.datamodules.base import BaseDataModule
 from starft.data.datasets.new_images import NewImages
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, TurnSampler, deaf_to_stops
+from starft.data.paths import shared_paths
+from starft.data.problems import Problem
+from starft.data.sampling import Draw, Sampling
 from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
 from starft.data.transforms import Augmentation, eval_transform, train_transform
@@ -62,6 +65,9 @@ class ImageDataModule(BaseDataModule):
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
             training, and tells the count at the end.
         allow_partial: Take data sets that hold another number of images than their papers say.
+        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
+            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
+            many images of each as the smallest has.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader; results don't depend on it.
@@ -80,12 +86,13 @@ class ImageDataModule(BaseDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
         on_bad_image: Literal["stop", "skip"] = "stop",
         allow_partial: bool = False,
+        sampling: Sampling = "shuffle",
         batch_size: int = 128,
         eval_batch_size: int = 256,
         num_workers: int = 4,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
         self.source, self.own_name, self.evals = train, name, tuple(evals or ())
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"val_fraction must lie in [0, 1); got {val_fraction}.")
@@ -118,6 +125,11 @@ class ImageDataModule(BaseDataModule):
     def templates(self) -> tuple[str, ...]:
         """Caption templates of the training source."""
         return (self.new_images or self.source).templates
+
+    @property
+    def train_group_names(self) -> tuple[str, ...]:
+        """Names of the training source's groups."""
+        return self.source.group_names
 
     @property
     def val_sets(self) -> tuple[EvalSet, ...]:
@@ -248,8 +260,8 @@ class ImageDataModule(BaseDataModule):
         train = (EvalOn(self.source, "train", "train"),) if "fit" in stages else ()
         try:
             parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
-        except DataError as error:  # the training source can't tell its splits; the others may have problems too
-            found = [Checked(self.own_name, self.source.title, "all", problems=told(error))]
+        except (DataError, ConfigError) as error:  # the source can't tell its splits; the others may have problems too
+            found = [Checked(self.own_name, self.source.title, "all", problems=told(error, self.source.title))]
             return found + [self._checked(one) for one in self.evals]
         if train and "train" not in self.source.splits:  # nothing to hold out of it, then; one sentence is enough
             parts.pop((id(self.source), "val"), None)
@@ -261,6 +273,13 @@ class ImageDataModule(BaseDataModule):
             for one in found[1:]:
                 if one.table is not None and one.scored:
                     one.problems += shared_paths(mine, one.table)
+        own = [one for one in found if one.title == self.source.title and not one.extra and one.scored]
+        for one in own[1:] if train else ():
+            one.problems += unlike_train(found[0], one)
+        by_split = {one.split: one for one in own if one.table is not None and not one.as_published}
+        if {"val", "test"} <= by_split.keys():
+            val, test = (by_split[split] for split in ("val", "test"))
+            test.problems += shared_paths(val.table, test.table, "val") if val.table and test.table else []
         return found
 
     def _checked(self, one: EvalOn) -> Checked:
@@ -281,10 +300,10 @@ class ImageDataModule(BaseDataModule):
             "give the module a property preprocessing, or set it on the DataModule."
         )
 
-    def _make_train_loader(self, train_set: Dataset[Any], world: int, rank: int) -> ResumableLoader:
+    def _make_train_loader(self, train_set: Dataset[Any], draw: Draw, world: int, rank: int) -> ResumableLoader:
         assert isinstance(train_set, ImageSet)
         guard = self._guard(train_set)
-        sampler = TurnSampler(train_set, world, rank, self.seed)
+        sampler = TurnSampler(train_set, world, rank, self.seed, draw)
         receive = partial(guard.receive, size=self.batch_size)
         return ResumableLoader(guard, sampler, self.batch_size, self.num_workers, gathered, receive)
 

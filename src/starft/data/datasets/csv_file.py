@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from starft.data.datasets.names import class_list, texts
-from starft.data.datasets.table_file import TableFile, first_rows, rows_where
+from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
 from starft.data.splits import draw_splits
 from starft.data.table import ImageTable, Source
 from starft.errors import ConfigError, DataProblems, did_you_mean
@@ -40,6 +41,7 @@ class _Read:
     groups: Ints | None
     group_names: tuple[str, ...]
     splits: dict[str, Ints]
+    notes: tuple[str, ...]
 
 
 class CSVSource(Source):
@@ -93,6 +95,7 @@ class CSVSource(Source):
             )
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
+        self._one_column_each()
         self.given_names, self.given_templates = class_names, templates
         self.fractions, self.split_seed = {"test": test_fraction, "val": val_fraction}, split_seed
 
@@ -111,6 +114,20 @@ class CSVSource(Source):
         """``class, attribute`` pairs, or those of the group column."""
         return self._read.group_names
 
+    def _one_column_each(self) -> None:
+        """Refuse a column that is to be two things; group names alone may be those of labels or attributes."""
+        given = {"path_column": self.path_column, "label_column": self.label_column}
+        given |= {f"{kind}_column": column for kind, column in self.extra.items() if column}
+        for one, other in combinations(given, 2):
+            fine = other == "group_column" and one in ("label_column", "attribute_column")
+            if given[one] == given[other] and not fine:
+                raise ConfigError(f"{one} and {other} both name {given[one]!r}; give each a column of its own.")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Attributes and groups that may be missing ones."""
+        return self._read.notes
+
     @property
     def splits(self) -> tuple[str, ...]:
         """Those of the split column, or drawn."""
@@ -125,16 +142,20 @@ class CSVSource(Source):
     @cached_property
     def _read(self) -> _Read:
         file = TableFile(self.file, self.separator)
-        named = {kind: column or kind for kind, column in self.extra.items() if column != ""}
-        must = [named[kind] for kind, column in self.extra.items() if column]
-        frame = file.read([self.path_column, self.label_column, *must], [*named.values()])
+        asked = {kind: column for kind, column in self.extra.items() if column}
+        taken = {self.path_column, self.label_column, *asked.values()}
+        named = asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}
+        frame = file.read([self.path_column, self.label_column, *asked.values()], [*named.values()])
         column = {kind: frame[name] for kind, name in named.items() if name in frame}
         problems: list[str] = []
         for name in (self.path_column, self.label_column, *(named[kind] for kind in column if kind != "split")):
-            _no_gaps(name, frame[name], problems)
-        labels, class_names = self._labels(frame[self.label_column], problems)
+            rows = rows_where(frame[name].isna())
+            if rows:
+                told = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+                problems.append(f"the column {name!r} is empty (or NaN) in {told}, {file.where(rows)}")
+        labels, class_names = self._labels(frame[self.label_column], file, problems)
         groups, group_names = self._groups(labels, class_names, column)
-        splits = self._splits(labels if groups is None else groups, column.get("split"), problems)
+        splits = self._splits(labels if groups is None else groups, column.get("split"), file, problems)
         if len(class_names) < 2 and not problems:
             problems.append(
                 f"the column {self.label_column!r} holds one class only, {', '.join(class_names)}; "
@@ -142,17 +163,30 @@ class CSVSource(Source):
             )
         if problems:
             raise DataProblems([f"{self.file}: {problems[0]}", *problems[1:]])
-        return _Read(file.paths(frame[self.path_column], self.root), labels, class_names, groups, group_names, splits)
+        paths = file.paths(frame[self.path_column], self.root)
+        notes = tuple(
+            f"the column {named[kind]!r} says {value} ({rows}), which often means that nothing is known; "
+            "it counts as a value like any other"
+            for kind in ("attribute", "group")
+            for value, rows in (_doubtful(column[kind], file) if kind in column else {}).items()
+        )
+        return _Read(paths, labels, class_names, groups, group_names, splits, notes)
 
-    def _labels(self, cells: "pd.Series[str]", problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
+    def _labels(self, cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         codes, values = _coded(cells)
         names, meant = class_list(self.given_names, values, self.label_column)
+        if self.given_names is None:
+            problems += [
+                f"the label {value!r} ({rows}) often means that nothing is known; take the rows out, or list it in "
+                "class_names if it is a class"
+                for value, rows in _doubtful(cells, file).items()
+            ]
         unknown = [value for value in values if value not in meant]
         for value in unknown[:5]:
-            rows = [int(at) + 1 for at in np.flatnonzero(codes == values.index(value))]
+            rows = file.where(np.flatnonzero(codes == values.index(value)).tolist())
             near = did_you_mean(value, meant).replace("?", "").strip()
             problems.append(
-                f"the label {value!r} ({first_rows(rows)}) is none of the {len(names)} classes"
+                f"the label {value!r} ({rows}) is none of the {len(names)} classes"
                 + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
             )
         if len(unknown) > 5:
@@ -171,24 +205,27 @@ class CSVSource(Source):
             return labels * len(values) + codes, tuple(f"{name}, {value}" for name in class_names for value in values)
         return None, ()
 
-    def _splits(self, cells: Ints, column: "pd.Series[str] | None", problems: list[str]) -> dict[str, Ints]:
+    def _splits(
+        self, cells: Ints, column: "pd.Series[str] | None", file: TableFile, problems: list[str]
+    ) -> dict[str, Ints]:
         if column is None:
             return draw_splits(cells, self.fractions["test"], self.fractions["val"], self.split_seed)
         codes, values = _coded(column)
         for at in sorted({*codes.tolist()}):
             value = values[at] if at >= 0 else "an empty cell"
             if at < 0 or value.lower() not in SPLITS:
-                rows = [int(row) + 1 for row in np.flatnonzero(codes == at)]
-                problems.append(f"the split column says {value} in {first_rows(rows)}; it must be train, val or test")
+                rows = file.where(np.flatnonzero(codes == at).tolist())
+                problems.append(f"the split column says {value} in {rows}; it must be train, val or test")
         meant = np.array([*(SPLITS.get(value.lower(), "") for value in values), ""])[codes]
         rows_of = {split: np.flatnonzero(meant == split) for split in ("train", "val", "test")}
         return {split: found for split, found in rows_of.items() if len(found)}
 
 
-def _no_gaps(name: str, cells: "pd.Series[str]", problems: list[str]) -> None:
-    rows = rows_where(cells.isna())
-    if rows:
-        problems.append(f"the column {name!r} is empty (or NaN) in {len(rows)} rows, {first_rows(rows)}")
+def _doubtful(cells: "pd.Series[str]", file: TableFile) -> dict[str, str]:
+    """Return the values of a column that often stand for an empty cell, and where they are."""
+    codes, values = _coded(cells)
+    at = {value: np.flatnonzero(codes == place).tolist() for place, value in enumerate(values) if value in DOUBTFUL}
+    return {value: file.where(rows) for value, rows in at.items()}
 
 
 def _coded(cells: "pd.Series[str]") -> tuple[Ints, list[str]]:

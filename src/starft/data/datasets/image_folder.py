@@ -7,6 +7,7 @@ import numpy as np
 
 from starft.data.datasets.names import class_list, texts
 from starft.data.listing import list_images
+from starft.data.problems import some
 from starft.data.splits import draw_splits
 from starft.data.table import ImageTable, Source
 from starft.errors import ConfigError, DataError, DataProblems
@@ -73,6 +74,37 @@ class ImageFolderSource(Source):
         return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in self._read[1])
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Folders that are left out, and signs of a level of attributes that nobody told of."""
+        notes = []
+        found = self._split_folders()
+        idle = [one.name for one in sorted(self.root.iterdir()) if one.is_dir() and not one.name.startswith(".")]
+        idle = [name for name in idle if found and name not in found.values()]
+        if idle:
+            notes.append(f"{self.root} has folders beside its splits that are left out: {some(idle)}")
+        below = self._below_classes() if not self.attribute_level else {}
+        same = set.intersection(*below.values()) if below else set()
+        if len(same) > 1:
+            notes.append(
+                f"each class folder ({some(sorted(below))}) holds the folders {some(sorted(same))}; "
+                "if those are the classes, set attribute_level to true"
+            )
+        return tuple(notes)
+
+    def _below_classes(self) -> dict[str, set[str]]:
+        """Return the names of the folders in each class folder."""
+        depth = bool(self._split_folders())
+        below: dict[str, set[str]] = {}
+        for table in self._read[2].values():
+            for part in (path.split("/") for path in table.paths):
+                below.setdefault(part[depth], set()).update(part[depth + 1 : -1][:1])
+        return below
+
+    def _split_folders(self) -> dict[str, str]:
+        """Return the name of each split's folder."""
+        return {SPLITS[one.name.lower()]: one.name for one in sorted(self.root.iterdir()) if self._is_split(one)}
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Those that have a folder, or drawn."""
         return tuple(self._read[2])
@@ -86,7 +118,7 @@ class ImageFolderSource(Source):
         """Class names, attributes, and the table of each split."""
         if not self.root.is_dir():
             raise DataError(f"There is no folder {self.root}; expected is\n{self.tree}")
-        found = {SPLITS[one.name.lower()]: one.name for one in sorted(self.root.iterdir()) if self._is_split(one)}
+        found = self._split_folders()
         tops = [f"{found[split]}/" for split in ORDER if split in found] or [""]
         paths = [f"{top}{path}" for top in tops for path in list_images(self.root / top)]
         depth = bool(found) + self.attribute_level
@@ -96,15 +128,17 @@ class ImageFolderSource(Source):
         if not paths:
             problems.append(f"{self.root} holds no images; expected is\n{self.tree}")
         elif loose:
-            level = "attribute and a class folder" if self.attribute_level else "class folder"
-            problems.append(f"{len(loose)} images of {self.root} lie in no {level}, such as {loose[0]}")
+            are = "1 image" if len(loose) == 1 else f"{len(loose)} images"
+            level = "no class folder in an attribute folder" if self.attribute_level else "no class folder"
+            hint = "move them, or set attribute_level to false" if self.attribute_level else "move them into one"
+            problems.append(f"{are} of {self.root} in {level}, such as {loose[0]}; {hint}")
         if problems:
             raise DataProblems(problems)
         folders = sorted({part[depth] for part in parts})
         names, meant = class_list(self._given(folders), folders, "class folders")
         unknown = [folder for folder in folders if folder not in meant]
         if unknown:
-            problems.append(f"{self.root} has class folders that class_names doesn't list: {', '.join(unknown[:5])}")
+            problems.append(f"{self.root} has class folders that class_names doesn't list: {some(unknown)}")
         if len(names) < 2:
             problems.append(f"{self.root} has one class only, {', '.join(names)}; there must be at least two")
         if problems:

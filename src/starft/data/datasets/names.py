@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from starft.errors import ConfigError
+from starft.errors import ConfigError, did_you_mean
 
 NAME_SUFFIXES = (".txt", ".text", ".lst", ".names")
 
@@ -21,10 +21,20 @@ def texts(given: Sequence[str] | str, what: str) -> tuple[str, ...]:
     if isinstance(given, str) and not given.endswith(NAME_SUFFIXES):
         return (given,)
     if isinstance(given, str):
+        path = Path(given)
         try:
-            lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{what} names the file {given}, which can't be read: {error}.") from error
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError as error:
+            near = did_you_mean(
+                path.name, (file.name for file in path.parent.glob("*") if file.suffix in NAME_SUFFIXES)
+            )
+            raise ConfigError(f"{what} names the file {given}, which doesn't exist; check its path.{near}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{what} names the file {given}, which isn't UTF-8 text; save it as UTF-8.") from error
+        except OSError as error:
+            raise ConfigError(
+                f"{what} names {given}, which can't be read: {error.strerror}; give a text file."
+            ) from error
         given = [line.strip() for line in lines if line.strip()]
     if not given:
         raise ConfigError(f"{what} is empty; give at least one.")

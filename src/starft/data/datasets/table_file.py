@@ -4,7 +4,9 @@ import csv
 import json
 import posixpath
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +18,9 @@ LINES_SUFFIXES = (".jsonl", ".ndjson")
 SUFFIXES = (*TEXT_SUFFIXES, *PARQUET_SUFFIXES, *LINES_SUFFIXES)
 SEPARATORS = (",", ";", "\t", "|")
 MISSING = ["", "nan", "NaN"]
-"""What stands for an empty cell; "NA", "None" and "null" may be class names."""
+"""What stands for an empty cell."""
+DOUBTFUL = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "-NaN", "-nan")
+"""What pandas and others write for an empty cell, and what may be a name as well (Namibia)."""
 
 
 def is_table(path: Path) -> bool:
@@ -38,6 +42,8 @@ class TableFile:
     def __init__(self, path: Path, separator: str | None = None) -> None:
         self.path, self.separator = path, separator
         self.header: list[str] = []
+        self._found_separator = ","
+        self._lines_of_objects: list[int] = []
         if not is_table(path):
             raise DataError(f"{path} must end in one of {', '.join(SUFFIXES)}.")
         if not path.is_file():
@@ -82,7 +88,7 @@ class TableFile:
     def _read_text(self, columns: Sequence[str]) -> pd.DataFrame:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
-        separator = self.separator or self._separator(first, columns)
+        separator = self._found_separator = self.separator or self._separator(first, columns)
         self.header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
         twice = sorted({name for name in self.header if self.header.count(name) > 1 and name in columns})
         if twice:
@@ -106,10 +112,11 @@ class TableFile:
         """Refuse rows with more cells than the header, which pandas would cut: a comma in a name, without quotes."""
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
-            long = [number for number, row in enumerate(reader) if len(row) > width and any(row[width:])]
+            long = [reader.line_num for row in reader if len(row) > width and any(row[width:])]
         if long:
+            rows = "1 row" if len(long) == 1 else f"{len(long)} rows"
             raise DataError(
-                f"{self.path} has {len(long)} rows with more cells than its header, {first_rows(long)}; "
+                f"{self.path} has {rows} with more cells than its header, {_listed('line', long)}; "
                 "quote cells that hold the separator."
             )
 
@@ -120,16 +127,49 @@ class TableFile:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                row = json.loads(line)
+                row = self._object(line, number)
                 if not isinstance(row, dict):
                     raise ValueError(f"line {number} isn't an object in braces")
                 keys.update(dict.fromkeys(row))
+                self._lines_of_objects.append(number)
                 for column, values in cells.items():
                     values.append(row.get(column))
         self.header = list(keys)
         return pd.DataFrame(
             {column: pd.Series(values, dtype=object) for column, values in cells.items() if column in keys}
         )
+
+    @staticmethod
+    def _object(line: str, number: int) -> Any:
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number} isn't JSON") from error
+
+    def where(self, rows: Sequence[int]) -> str:
+        """Return ``line 17``, or ``lines 3, 8, ...`` of the file; of Parquet, which has no lines, its rows from 1.
+
+        Args:
+            rows: Positions of rows as they were read, from 0.
+        """
+        lines = self._lines
+        if not rows or max(rows) >= len(lines):
+            return _listed("row", [row + 1 for row in rows])
+        return _listed("line", [lines[row] for row in rows])
+
+    @cached_property
+    def _lines(self) -> Sequence[int]:
+        """The line that each row begins on, as an editor counts them; none where there are no lines."""
+        if self.path.suffix.lower() not in TEXT_SUFFIXES:
+            return self._lines_of_objects
+        lines, before = [], 0
+        with self.path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=self._found_separator)
+            for row in reader:
+                if len(row) > 1 or (row and row[0].strip()):  # pandas leaves out blank lines
+                    lines.append(before + 1)
+                before = reader.line_num
+        return lines[1:]
 
     def _separator(self, first: str, columns: Sequence[str]) -> str:
         """Return the separator that gives the header most of the wanted columns, or else most columns."""
@@ -163,7 +203,8 @@ class TableFile:
         """
         empty = rows_where(column.isna())
         if empty:
-            raise DataError(f"{self.path} has {len(empty)} rows without a path: {first_rows(empty)}.")
+            rows = "1 row" if len(empty) == 1 else f"{len(empty)} rows"
+            raise DataError(f"{self.path} has {rows} without a path, {self.where(empty)}; fill them, or take them out.")
         absolute = f"{root.resolve().as_posix()}/"
         given = f"{root.as_posix()}/"
         return tuple(_plain(str(path).strip(), absolute, given) for path in column.tolist())
@@ -180,11 +221,10 @@ def _plain(path: str, absolute: str, given: str) -> str:
 
 
 def rows_where(mask: "pd.Series[bool]") -> list[int]:
-    """Return the numbers of the rows that a mask picks, counted from 1 behind the header."""
-    return [int(at) + 1 for at in mask.to_numpy().nonzero()[0]]
+    """Return the positions of the rows that a mask picks, from 0."""
+    return [int(at) for at in mask.to_numpy().nonzero()[0]]
 
 
-def first_rows(rows: Sequence[int]) -> str:
-    """Return ``row 3``, or ``rows 3, 8, ...`` behind the header."""
-    shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-    return f"{'row' if len(rows) == 1 else 'rows'} {shown} behind the header"
+def _listed(word: str, numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    return f"{word}{'' if len(numbers) == 1 else 's'} {shown}"

@@ -1,0 +1,148 @@
+"""Checkpoints as points in weight space: read, compared, mixed and written."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from starft.checkpoints import KEY, TEACHERS, CheckpointFacts, check_checkpoint, fingerprint
+from starft.clip import build_clip
+from starft.errors import ConfigError, WeightsError
+from starft.files import replace_file
+from starft.teachers import Teacher
+from starft.weights import State
+
+CLIP = "clip."
+HEAD = "linear_head"
+KEPT = ("pytorch-lightning_version", "hparams_name", "hyper_parameters", KEY)
+"""What an averaged checkpoint keeps of its last member beside weights; optimizer, loops and callbacks are of a run."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A checkpoint that is averaged with others.
+
+    Args:
+        path: The file.
+        facts: What it says of its model.
+        twin: Fingerprint of the pre-trained model that it was tuned from.
+    """
+
+    path: Path
+    facts: CheckpointFacts
+    twin: str
+
+
+def read_member(path: Path) -> Member:
+    """Read what a checkpoint says of itself.
+
+    Args:
+        path: The file.
+
+    Raises:
+        WeightsError: It is missing, damaged, or none of ours.
+    """
+    return Member(path, check_checkpoint(path), _load(path)[KEY]["twin"])
+
+
+def read_weights(member: Member) -> dict[str, Tensor]:
+    """Return the weights that are averaged: the student's, and its linear head's where it has one.
+
+    Args:
+        member: The checkpoint.
+    """
+    state = _load(member.path)["state_dict"]
+    return {key: value.clone() for key, value in state.items() if key.startswith(CLIP) or key == HEAD}
+
+
+def pretrained_weights(member: Member) -> dict[str, Tensor]:
+    """Return the weights that a checkpoint was tuned from; the linear head is the zero-shot head * exp(logit_scale).
+
+    Args:
+        member: The checkpoint, which names its pre-trained model.
+
+    Raises:
+        WeightsError: The name leads to other weights by now, or they can't be had.
+    """
+    named = _load(member.path)["hyper_parameters"]
+    twin = Teacher(build_clip(named["model_name"], named["pretrained"], named["trim_captions"]))
+    if fingerprint(twin.state_dict()) != member.twin:
+        raise WeightsError(
+            f"{member.path} was tuned from other weights than {named['model_name']} with {named['pretrained']} holds; "
+            "give the start as a checkpoint."
+        )
+    state = {f"{CLIP}{key}": value for key, value in twin.state_dict().items()}
+    if member.facts.head == "linear":
+        with torch.no_grad():
+            state[HEAD] = twin.class_head(member.facts.class_names, member.facts.templates).float()
+    return state
+
+
+def check_alike(first: Member, other: Member) -> None:
+    """Refuse two checkpoints whose weights mean different things.
+
+    Args:
+        first: One checkpoint.
+        other: Another one.
+
+    Raises:
+        ConfigError: They are of different models, heads, classes or pre-trained weights.
+    """
+    for what, ours, theirs in (
+        ("model", first.facts.model_name, other.facts.model_name),
+        ("head", first.facts.head, other.facts.head),
+        ("number of classes", len(first.facts.class_names), len(other.facts.class_names)),
+        ("classes", first.facts.class_names, other.facts.class_names),
+        ("pre-trained weights", first.twin, other.twin),
+    ):
+        if ours != theirs:
+            told = "" if what in ("classes", "pre-trained weights") else f" ({ours} and {theirs})"
+            raise ConfigError(
+                f"{first.path} and {other.path} differ in their {what}{told}; "
+                "only checkpoints of one model, head and list of classes can be averaged."
+            )
+
+
+def check_keys(member: Member, start: State, end: State) -> None:
+    """Refuse weights that don't fit together although the checkpoints say that they do.
+
+    Args:
+        member: The checkpoint of ``end``.
+        start: Weights of one model.
+        end: Weights of another one.
+
+    Raises:
+        WeightsError: A key or a shape differs.
+    """
+    for key in sorted(start.keys() | end.keys()):
+        shapes = [tuple(state[key].shape) if key in state else "missing" for state in (start, end)]
+        if shapes[0] != shapes[1]:
+            raise WeightsError(f"{member.path} doesn't fit the other weights: {key} is {shapes[1]}, not {shapes[0]}.")
+
+
+def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, Any]) -> None:
+    """Write a checkpoint that ``starft test`` and ``predict`` read; training can't go on from it.
+
+    Args:
+        path: Where it goes.
+        member: Gives what isn't averaged: hyper-parameters, classes, the state of terms.
+        state: Averaged weights.
+        made_of: What it was made of, plain values.
+    """
+    whole = _load(member.path)
+    kept = {key: whole[key] for key in KEPT if key in whole}
+    rest = {key: value for key, value in whole["state_dict"].items() if not key.startswith((CLIP, TEACHERS))}
+    checkpoint = {**kept, "epoch": 0, "global_step": 0, "state_dict": {**rest, **state}, "made_of": made_of}
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, buffer.getvalue())
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Return a checkpoint whose tensors stay on the disk until they are used."""
+    whole: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return whole

@@ -1,0 +1,7 @@
+"""Methods that act between the steps of a run; list them under ``trainer.callbacks``."""
+
+from starft.callbacks.dfr import DFR
+from starft.callbacks.ema import WeightEMA
+from starft.callbacks.jtt import JTT
+
+__all__ = ["DFR", "JTT", "WeightEMA"]

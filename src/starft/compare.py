@@ -1,0 +1,310 @@
+"""``starft compare``: several configs, several seeds, every run made once, one table."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from rich.console import Console
+
+from starft.cli import check_command, check_config_files
+from starft.comparison_folder import claim_runs, open_comparison, save_seconds
+from starft.data.from_config import data_of
+from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
+from starft.files import replace_file
+from starft.metrics import eval_metric_names
+from starft.parser_errors import one_sentence
+from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
+from starft.reporting.results import RESULTS
+from starft.resources import with_shipped_configs
+from starft.runs import Run, finish_apart, trains
+from starft.words import split_words
+
+STATE = "compare.json"
+TABLE = "table.md"
+SCHEMA_VERSION = 1
+
+MINI_COLUMNS = {
+    "id/acc": "ID",
+    "ood/acc": "OOD",
+    "style/acc": "OOD style",
+    "groups/group_mean_acc": "group mean",
+    "groups/worst_group_acc": "worst group",
+}
+"""What is compared on the embedded world, and its headings."""
+
+OURS = ("seed_everything", "trainer.default_root_dir", "ckpt_path", "config")
+"""Options of a run that the comparison sets."""
+
+DESCRIPTION = """Run several configs with several seeds, each once, and compare them in one table.
+
+What is done in OUT stays: the same command goes on after a stop or a kill; more configs or seeds run what is missing.
+Options of `starft fit` with a dot in their name, such as --trainer.max_epochs=1, go to every run."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One config of a comparison.
+
+    Args:
+        name: In tables, and of its folder.
+        path: Its file.
+        content: What the file holds.
+    """
+
+    name: str
+    path: Path
+    content: dict[str, Any]
+
+
+def run(words: Sequence[str]) -> int:
+    """Run ``starft compare``.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: An option or a config can't be used.
+        RunFolderError: The folder holds something else.
+    """
+    own, passed = split_words(words[1:], OURS)
+    parser = ArgumentParser(prog="starft compare", description=DESCRIPTION, exit_on_error=False)
+    parser.add_argument(
+        "--configs",
+        type=str,
+        required=True,
+        help="Configs with commas between: files or shipped names, such as mini/ce,mini/starft; NAME=FILE names one.",
+    )
+    parser.add_argument("--seeds", type=str, default="0", help="Seeds to run, such as 0,1,2.")
+    parser.add_argument("--out", type=Path, default=Path("runs/compare"), help="Where runs and tables go.")
+    parser.add_argument("--baseline", type=str | None, default=None, help="Its name; null takes the first config.")
+    parser.add_argument(
+        "--metrics", type=str | None, default=None, help="Such as id/acc,groups/worst_group_acc; null: what all have."
+    )
+    try:
+        options = parser.parse_args(own)
+    except ArgumentError as error:
+        raise ConfigError(one_sentence(error)) from error
+    methods = read_methods(options.configs)
+    seeds = read_seeds(options.seeds)
+    baseline = _baseline(options.baseline, methods)
+    metrics = options.metrics.split(",") if options.metrics is not None else None
+    compare(methods, seeds, options.out, baseline, metrics, passed)
+    return 0
+
+
+def compare(
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    out: Path,
+    baseline: str,
+    metrics: Sequence[str] | None = None,
+    options: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run what is missing, print the tables, write results.json and table.md.
+
+    Args:
+        methods: What is compared.
+        seeds: One run of every method each.
+        out: The folder of the comparison.
+        baseline: Name of the method that the others are compared with.
+        metrics: ``{eval set}/{metric}`` or ``ood_acc``; null takes those that all runs have.
+        options: Of the command line, for every run.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        ConfigError: A config or a metric can't be used.
+        RunFolderError: The folder holds something else, or runs made in another way.
+    """
+    runs = [
+        Run(method.name, method.path, seed, out / method.name / f"seed-{seed}", trains(method.content), tuple(options))
+        for seed in seeds
+        for method in methods
+    ]
+    for method in methods:
+        missing = [one for one in runs if one.title == method.name and not one.done]
+        if missing:
+            check_command(["fit" if trains(method.content) else "test", *missing[0].words])
+    if metrics is not None:
+        _check_metrics(metrics, methods, options)
+    spent = open_comparison(out, STATE, "comparison")
+    for method in methods:
+        claim_runs(out / method.name, method.content, options)
+    seconds = run_all(runs, finish_apart, spent, lambda total: save_seconds(out / STATE, total))
+    found = {method.name: [read_run(out / method.name / f"seed-{seed}") for seed in seeds] for method in methods}
+    columns = _columns(found, metrics)
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "seeds": list(seeds),
+        "options": list(options),
+        "baseline": baseline,
+        "metrics": list(columns),
+        "seconds": round(seconds, 1),
+        "configs": {
+            method.name: {"config": str(method.path)} | summarize(found[method.name], found[baseline], list(columns))
+            for method in methods
+        },
+    }
+    replace_file(out / RESULTS, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
+    replace_file(out / TABLE, markdown_tables(results, columns).encode())
+    console = _console()
+    print_tables(console, results, columns)
+    console.print(f"{results['seconds']} s; numbers in {out / RESULTS}, table in {out / TABLE}", soft_wrap=True)
+    return results
+
+
+def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, note: Callable[[float], None]) -> float:
+    """Carry out runs one after the other; return the seconds spent on all of them, now and before.
+
+    Args:
+        runs: Those that are done too.
+        execute: Does what is missing of one.
+        spent: Seconds spent before.
+        note: Called after each run with the seconds spent so far.
+
+    Raises:
+        Stopped: A run was asked to stop.
+    """
+    console, start = _console(), time.monotonic()
+    for number, one in enumerate(runs, 1):
+        console.print(f"[bold]{number}/{len(runs)}  {one.title}, seed {one.seed}[/bold]" + (" (done)" * one.done))
+        if one.done:
+            continue
+        try:
+            execute(one)
+        except Stopped as stop:
+            told = f"Stopped while running {one.title}, seed {one.seed}; give the same command again to go on."
+            raise Stopped(told, stop.status) from stop
+        finally:
+            note(spent + time.monotonic() - start)
+    return spent + time.monotonic() - start
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return what a run's results.json says: ``metrics`` by full name, ``training``, memory, commit.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        RunFolderError: The file is damaged.
+    """
+    path = folder / RESULTS
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        metrics = {
+            f"{eval_set}/{metric}": float(value)
+            for eval_set, one in held["eval_sets"].items()
+            for metric, value in one["metrics"].items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunFolderError(f"{path} is damaged; move {folder} away and run it again.") from error
+    if held.get("ood_acc") is not None:
+        metrics["ood_acc"] = float(held["ood_acc"])
+    training = held.get("training") or {}
+    return {
+        "metrics": metrics,
+        "training_seconds": training.get("seconds"),
+        "peak_memory_bytes": training.get("peak_memory_bytes") or held.get("peak_memory_bytes"),
+        "peak_gpu_memory_bytes": training.get("peak_gpu_memory_bytes") or None,
+        "git_commit": held.get("git_commit"),
+    }
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds that an option names, such as ``0,1,2``.
+
+    Args:
+        text: Whole numbers with commas between.
+
+    Raises:
+        ConfigError: They aren't, or one is there twice.
+    """
+    try:
+        seeds = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(f"seeds must be whole numbers with commas between, such as 0,1,2; got {text!r}.") from None
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds must be different numbers of at least 0; got {text!r}.")
+    return seeds
+
+
+def read_methods(text: str) -> list[Method]:
+    """Return the configs that an option names.
+
+    Args:
+        text: Files or shipped names with commas between, each with ``NAME=`` before it or not.
+
+    Raises:
+        ConfigError: A file can't be read, or two are the same.
+    """
+    methods: list[Method] = []
+    for item in text.split(","):
+        given, equals, rest = item.strip().partition("=")
+        word = with_shipped_configs(["compare", "--config", rest if equals else given])[2]
+        check_config_files(["compare", "--config", word])
+        path = Path(word)
+        name = given if equals else path.stem
+        if not name or name != Path(name).name or name.startswith("."):
+            raise ConfigError(f"A config's name must be that of a folder, such as mine in mine=a.yaml; got {item!r}.")
+        for other in methods:
+            if other.path.resolve() == path.resolve():
+                raise ConfigError(f"The config {path} is given twice; give each once.")
+            if other.name == name:
+                raise ConfigError(f"{other.path} and {path} are both called {name}; name one anew: NAME={path}.")
+        methods.append(Method(name, path, yaml.safe_load(path.read_text(encoding="utf-8"))))
+    return methods
+
+
+def _baseline(name: str | None, methods: Sequence[Method]) -> str:
+    names = [method.name for method in methods]
+    if name is None:
+        return names[0]
+    found = next((method.name for method in methods if name in (method.name, str(method.path))), None)
+    if found is None:
+        raise ConfigError(f"The baseline must be one of {', '.join(names)}; got {name!r}.{did_you_mean(name, names)}")
+    return found
+
+
+def _check_metrics(metrics: Sequence[str], methods: Sequence[Method], options: Sequence[str]) -> None:
+    data = [option for option in options if option.startswith("--data.")]
+    for method in methods:
+        module = data_of(method.content.get("data"), 0, str(method.path), data)
+        linear = (method.content.get("model") or {}).get("head") == "linear"
+        known = eval_metric_names(module.test_sets, module.class_names if linear else ())
+        _refuse_unknown(metrics, known, f"a test of {method.name}")
+
+
+def _refuse_unknown(metrics: Sequence[str], known: Sequence[str], where: str) -> None:
+    for metric in metrics:
+        if metric not in known:
+            raise ConfigError(
+                f"The metric {metric!r} isn't in {where}, which has {', '.join(known)}.{did_you_mean(metric, known)}"
+            )
+    if len(set(metrics)) < len(metrics):
+        raise ConfigError(f"metrics must be different names; got {','.join(metrics)}.")
+
+
+def _columns(found: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence[str] | None) -> dict[str, str]:
+    """Return what is compared, with its headings."""
+    runs = [one["metrics"] for runs in found.values() for one in runs]
+    common = [metric for metric in runs[0] if all(metric in one for one in runs)]
+    if metrics is not None:
+        _refuse_unknown(metrics, common, "every run")
+        return {metric: MINI_COLUMNS.get(metric) or heading(metric) for metric in metrics}
+    if not common:
+        raise ConfigError("The configs have no metric in common; compare those of the same eval sets.")
+    if common and {metric.split("/")[0] for metric in common} - {"ood_acc"} == {"id", "ood", "style", "groups"}:
+        return MINI_COLUMNS
+    return {metric: heading(metric) for metric in common if not metric.endswith("/text_head_acc")}
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160)
