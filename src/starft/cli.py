@@ -256,6 +256,32 @@ class StarftCLI(LightningCLI):
             print_results(path)
 
 
+class _ParsedCLI(StarftCLI):
+    """Parses a command and does nothing of it."""
+
+    def _set_seed(self) -> None:
+        pass
+
+    def before_instantiate_classes(self) -> None:
+        """Leave folders and checkpoints alone."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+class _BuiltCLI(StarftCLI):
+    """Builds model, data and trainer, runs nothing and leaves the run folder alone."""
+
+    def before_instantiate_classes(self) -> None:
+        """Leave folders alone."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
 def _seed(value: Any) -> int:
     """Return the seed that data and captions start from; ``true`` and null mean 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
