@@ -31,7 +31,7 @@ ORDER = [
     "prompting predicting exporting",
     "reporting run_folder training_cost",
     "callbacks",
-    "cli prompts_cli predict_cli export_cli",
+    "cli prompts_cli predict_cli export_cli report_cli",
     "averaging",
     "runs comparison_folder data_cli weight_scoring",
     "compare interpolate soup",
@@ -63,7 +63,7 @@ APART = {
 """(who, whom) that must not meet though the order would let them: training and data know each other through `types`."""
 
 KNOWN_TO = {
-    "reporting": {"cli", "runs", "compare", "interpolate", "demo", "data_cli"},
+    "reporting": {"cli", "runs", "compare", "interpolate", "demo", "data_cli", "report_cli"},
     "prompting": {"cli", "prompts_cli"},
     "cli": {"runs", "compare", "weight_scoring", "interpolate", "soup", "data_cli"},
     "demo": set(),

@@ -48,7 +48,7 @@ def commands(first: str) -> list[list[str]]:
 
 def small(command: list[str]) -> list[str]:
     """Return the options that make a command small."""
-    if command[1] in ("demo", "prompts", "soup") or "--alpha" in command:
+    if command[1] in ("demo", "prompts", "report", "soup") or "--alpha" in command:
         return []
     fewer = {"compare": ["--seeds=0"], "interpolate": ["--alphas=0,1"]}
     if command[1] in fewer:

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from starft.errors import ConfigError
-from starft.evaluation import Evaluator, GroupResult, accept, merge_logits
+from starft.evaluation import Evaluator, GroupResult, merge_logits
+from starft.metrics import accept
 from starft.types import Batch, EvalSet
 
 SPECIES, KINDS = ("duck", "owl", "crow"), ("landbird", "waterbird")

@@ -22,6 +22,7 @@ VERBS = {
     "compare": ("starft.compare", "run several configs with several seeds, each once, and compare them"),
     "interpolate": ("starft.interpolate", "mix a tuned model with where it came from (WiSE-FT): an alpha or a sweep"),
     "soup": ("starft.soup", "average the weights of several checkpoints, all or greedily on validation"),
+    "report": ("starft.report_cli", "tell what runs found: one HTML page, a table or a picture"),
     "demo": ("starft.demo", "fine-tune on the embedded world and compare the methods"),
 }
 """Verb -> the module that does it, imported only then, and what it does."""

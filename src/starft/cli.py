@@ -30,6 +30,7 @@ from starft.parser_errors import one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
+from starft.reporting.sample_writer import check_format, keep_samples
 from starft.reporting.summary import print_results
 from starft.run_folder import (
     CHECKPOINTS,
@@ -84,6 +85,13 @@ class StarftCLI(LightningCLI):
             default=None,
             help="Write last.ckpt this often too, and not only after each epoch.",
         )
+        parser.add_argument(
+            "--save_samples",
+            type=Literal["npz", "parquet"] | None,
+            default=None,
+            help="Let `starft test` keep what became of each sample in this format, and pictures of the worst "
+            "mistakes: a report compares runs sample by sample then.",
+        )
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
 
@@ -129,6 +137,7 @@ class StarftCLI(LightningCLI):
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
         if self._is_trial or not is_first_process():
             return
+        check_format(self._get(self.config, "save_samples"))
         traces = Traces(self.folder)
         if self.subcommand == "fit":
             claim(self.folder, checkpoint)
@@ -236,12 +245,15 @@ class StarftCLI(LightningCLI):
     def after_test(self) -> None:
         """Write results.json and print what is in it."""
         evaluator = self.model.evaluator
-        groups = evaluator.groups()  # sums over all processes, so all take part
+        groups, samples = evaluator.groups(), evaluator.samples()  # of all processes, so all take part
         if self.trainer.is_global_zero and not self._is_trial:
             config = yaml.safe_load(self.resolved_config())
-            metrics = self.trainer.callback_metrics
+            metrics, sets = self.trainer.callback_metrics, evaluator.eval_sets
+            kind = self._get(self.config, "save_samples")
+            if kind is not None:
+                keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
-            path = write_results(self.folder, config, metrics, evaluator.eval_sets, groups, cost, self._cost.told)
+            path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples)
             print_results(path)
 
 

@@ -12,7 +12,7 @@ from starft.clip import ClipEncoder, zero_shot_head
 from starft.distributed import owned, world_size
 from starft.errors import ConfigError
 from starft.functional import class_logits
-from starft.metrics import eval_metrics, group_counts
+from starft.metrics import SampleRecord, Samples, accept, eval_metrics, group_counts, sample_scores, samples_of
 from starft.types import Batch, EvalSet, FinetuneData
 
 
@@ -41,11 +41,14 @@ class Evaluator(nn.Module):
 
     Args:
         eval_sets: In the order of the loaders.
+        keep_samples: Keep what became of each sample, and make the scores that need it: ``ece``, ``top5_acc``,
+            ``macro_f1``.
     """
 
-    def __init__(self, eval_sets: Sequence[EvalSet]) -> None:
+    def __init__(self, eval_sets: Sequence[EvalSet], keep_samples: bool = False) -> None:
         super().__init__()
-        self.eval_sets = tuple(eval_sets)
+        self.eval_sets, self.keep_samples = tuple(eval_sets), keep_samples
+        self.records = nn.ModuleList(SampleRecord() for _ in self.eval_sets)
         self.metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
         self.text_metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
         self._heads: list[Tensor] = []
@@ -81,6 +84,8 @@ class Evaluator(nn.Module):
             self._biases.append(head_bias if trained else None)
         for metrics in (*self.metrics, *self.text_metrics):
             _collection(metrics).reset()
+        for record in self.records:
+            _record(record).reset()
 
     def logits(self, which: int, image_features: Tensor) -> Tensor:
         """Return logits (B, L) of the eval set at position ``which``, scaled, in float32, one a label."""
@@ -109,8 +114,11 @@ class Evaluator(nn.Module):
             group = batch["group"]
         elif eval_set.frame_sets:
             group = batch["index"]
-        preds = self._predictions(which, self.logits(which, image_features), labels)
+        logits = self.logits(which, image_features)
+        preds = self._predictions(which, logits, labels)
         _collection(self.metrics[which]).update(preds, labels, group)
+        if self.keep_samples:
+            _record(self.records[which]).update(samples_of(logits, labels, batch["index"], group, eval_set))
         text_head = self._text_heads[which]
         if text_head is not None:
             preds = self._predictions(which, self._project(which, image_features, text_head), labels)
@@ -123,12 +131,24 @@ class Evaluator(nn.Module):
             for name, value in _collection(self.metrics[which]).compute().items():
                 if value.ndim == 0:
                     numbers[f"{eval_set.name}/{name}"] = value
+            if self.keep_samples:
+                scores = sample_scores(_record(self.records[which]).compute(), eval_set)
+                numbers |= {f"{eval_set.name}/{name}": value for name, value in scores.items()}
             if self._text_heads[which] is not None:
                 numbers[f"{eval_set.name}/text_head_acc"] = _collection(self.text_metrics[which])["acc"].compute()
         ood = [numbers[f"{eval_set.name}/acc"] for eval_set in self.eval_sets if eval_set.ood]
         if ood:
             numbers["ood_acc"] = torch.stack(ood).mean()
         return numbers
+
+    def samples(self) -> dict[str, Samples]:
+        """Return what became of each sample, by eval set; empty where it isn't kept. After `compute`."""
+        if not self.keep_samples:
+            return {}
+        return {
+            eval_set.name: _record(record).compute()
+            for eval_set, record in zip(self.eval_sets, self.records, strict=True)
+        }
 
     def groups(self) -> dict[str, list[GroupResult]]:
         """Return the counts of every group, by eval set; a set without groups has one, named ``all``."""
@@ -177,23 +197,11 @@ def merge_logits(logits: Tensor, merge: Sequence[Sequence[int]]) -> Tensor:
     return logits[:, torch.tensor(padded, device=logits.device)].amax(dim=-1)
 
 
-def accept(preds: Tensor, labels: Tensor, accepted: Sequence[Sequence[int]]) -> Tensor:
-    """Return predictions (B,) in which every right one equals its label; nothing accepted, no change.
-
-    Args:
-        preds: Predicted labels (B,).
-        labels: True labels (B,).
-        accepted: For each label the predictions that are right, one at least.
-    """
-    if not accepted:
-        return preds
-    right = torch.zeros(len(accepted), 1 + max(map(max, accepted)), dtype=torch.bool, device=preds.device)
-    for label, row in enumerate(accepted):
-        right[label, list(row)] = True
-    known = preds.clamp(max=right.shape[1] - 1)
-    return torch.where(right[labels, known] & (known == preds), labels, preds)
-
-
 def _collection(module: nn.Module) -> MetricCollection:
     assert isinstance(module, MetricCollection)
+    return module
+
+
+def _record(module: nn.Module) -> SampleRecord:
+    assert isinstance(module, SampleRecord)
     return module

@@ -166,7 +166,8 @@ class FinetuneModule(L.LightningModule):
         if stage in ("fit", "validate"):
             self.evaluator = Evaluator(data.val_sets)
         else:  # one alone is asked for: to predict new images, the others needn't be there
-            self.evaluator = Evaluator(data.test_sets if stage == "test" else data.predict_sets)
+            testing = stage == "test"
+            self.evaluator = Evaluator(data.test_sets if testing else data.predict_sets, keep_samples=testing)
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
         """Set the training classes and, for the linear head, start it from the zero-shot head.

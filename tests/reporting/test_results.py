@@ -8,9 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
+from sklearn.metrics import f1_score
+from statsmodels.stats.proportion import proportion_confint
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,10 +23,13 @@ from starft import __version__
 from starft.__main__ import main
 from starft.clip import build_clip
 from starft.mini import MiniWorld
-from starft.reporting.results import git_commit, wilson, write_results
+from starft.reporting.intervals import wilson
+from starft.reporting.results import SCHEMA, git_commit, write_results
+from starft.reporting.samples import read_samples
 from starft.types import EvalSet
 
 CONFIG = Path(__file__).parents[2] / "lightning_configs" / "mini" / "zeroshot.yaml"
+SCHEMA_HELD = json.loads(SCHEMA.read_text(encoding="utf-8"))
 COST = {"seconds": 3.5, "peak_memory_bytes": 1000}
 SIZES = {"id": 24, "ood": 24, "style": 24, "groups": 48}
 
@@ -79,29 +87,82 @@ def test_results_by_hand(tmp_path: Path) -> None:
         "seconds",
         "peak_memory_bytes",
         "training",
+        "intervals",
         "ood_acc",
         "eval_sets",
     ]
-    assert (found["schema_version"], found["seed"], found["ood_acc"]) == (1, 5, 0.75)
+    assert (found["schema_version"], found["seed"], found["ood_acc"]) == (2, 5, 0.75)
+    jsonschema.validate(found, SCHEMA_HELD)
     assert found["config"] == {"seed_everything": 5, "model": {"lr": 0.1}}
     assert found["versions"]["starft"] == __version__
     assert found["versions"]["torch"] == version("torch")
     assert found["hardware"]["torch_threads"] == torch.get_num_threads()
     assert (found["seconds"], found["peak_memory_bytes"]) == (3.5, 1000)
     assert found["training"] == training
+    half = pytest.approx([0.15004, 0.84996], abs=1e-5)
     assert found["eval_sets"]["id"] == {
         "ood": False,
+        "n": 4,
         "metrics": {"acc": 0.5},
-        "groups": [{"name": "all", "n": 4, "acc": 0.5, "ci95": pytest.approx([0.15004, 0.84996], abs=1e-5)}],
+        "ci95": {"acc": half},
+        "adjusted_weights": None,
+        "groups": [{"name": "all", "n": 4, "correct": 2, "acc": 0.5, "ci95": half}],
     }
+    eight = pytest.approx([0.4902, 0.9433], abs=5e-5)
     assert found["eval_sets"]["groups"] == {
         "ood": True,
+        "n": 10,
         "metrics": {"acc": 0.75, "worst_group_acc": 0.25},
+        "ci95": {"acc": eight, "worst_group_acc": eight},  # one group was seen, so the worst one's is its own
+        "adjusted_weights": None,
         "groups": [
-            {"name": "a on land", "n": 10, "acc": 0.8, "ci95": pytest.approx([0.4902, 0.9433], abs=5e-5)},
-            {"name": "a on water", "n": 0, "acc": None, "ci95": None},
+            {"name": "a on land", "n": 10, "correct": 8, "acc": 0.8, "ci95": eight},
+            {"name": "a on water", "n": 0, "correct": 0, "acc": None, "ci95": None},
         ],
     }
+
+
+def test_the_weights_of_adjusted_accuracy_are_named_and_what_nothing_was_seen_of_is_null(tmp_path: Path) -> None:
+    one = EvalSet("birds", ("a", "b"), ("{}",), ("a on land", "a on water"), group_weights=(3.0, 1.0))
+    metrics = {
+        "test/birds/acc": torch.tensor(0.5),
+        "test/birds/adjusted_acc": torch.tensor(0.5),
+        "test/birds/worst_region_acc": torch.tensor(float("nan")),
+    }
+    counts = [Counted("a on land", 5, 10), Counted("a on water", 5, 10)]
+    found = json.loads(
+        write_results(tmp_path, {}, metrics, [one], {"birds": counts}, COST, None).read_text(encoding="utf-8")
+    )
+    jsonschema.validate(found, SCHEMA_HELD)
+    birds = found["eval_sets"]["birds"]
+    assert birds["adjusted_weights"] == {"of": "training set", "shares": {"a on land": 0.75, "a on water": 0.25}}
+    assert birds["metrics"]["worst_region_acc"] is None
+    assert birds["ci95"].keys() == {"acc", "adjusted_acc"}
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("schema_version",), 1),
+        (("eval_sets", "id", "metrics", "acc"), 1.5),
+        (("eval_sets", "id", "ci95"), {"acc": [0.1]}),
+        (("eval_sets", "id", "groups", 0, "n"), -1),
+        (("ood_acc",), "0.5"),
+        (("surplus",), 1),
+    ],
+)
+def test_the_schema_refuses_what_is_wrong(tmp_path: Path, where: tuple[str | int, ...], value: Any) -> None:
+    sets = [EvalSet("id", ("a", "b"), ("{}",))]
+    counts = {"id": [Counted("all", 1, 2)]}
+    path = write_results(tmp_path, {}, {"test/id/acc": torch.tensor(0.5)}, sets, counts, COST, None)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(found, SCHEMA_HELD)
+    place = found
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(found, SCHEMA_HELD)
 
 
 def test_no_ood_set_no_ood_accuracy(tmp_path: Path) -> None:
@@ -141,7 +202,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--trainer.enable_progress_bar=false",
         f"--trainer.default_root_dir={folder}",
     ]
-    assert main(["test", *options]) == 0
+    assert main(["test", *options, "--save_samples=npz"]) == 0
     assert main(["predict", *options]) == 0
     return folder
 
@@ -200,6 +261,44 @@ def test_results_of_a_run(run: Path, expected: dict[str, list[tuple[int, int, in
     for group in groups["groups"]:
         low, high = group["ci95"]
         assert 0 <= low <= group["acc"] <= high <= 1
+
+
+@pytest.mark.slow
+def test_samples_of_a_run_and_the_scores_made_of_them(
+    run: Path, expected: dict[str, list[tuple[int, int, int]]]
+) -> None:
+    found = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    jsonschema.validate(found, SCHEMA_HELD)
+    table = read_samples(run)
+    assert table is not None
+    for at, (name, rows) in enumerate(expected.items()):
+        mine = table[table["set"] == name]
+        assert mine["index"].tolist() == list(range(len(rows)))
+        assert list(zip(mine["prediction"], mine["label"], mine["group"], strict=True)) == rows
+        assert mine["right"].tolist() == [prediction == label for prediction, label, _ in rows]
+        metrics = found["eval_sets"][name]["metrics"]
+        f1 = f1_score(mine["label"], mine["prediction"], labels=mine["label"].unique(), average="macro")
+        assert metrics["macro_f1"] == pytest.approx(f1, abs=1e-6)
+        assert ("top5_acc" in metrics) is (name != "groups"), "two kinds of bird have no five likeliest"
+        assert {"acc", "macro_f1"} <= found["eval_sets"][name]["ci95"].keys()
+        low, high = found["eval_sets"][name]["ci95"]["acc"]
+        told = proportion_confint(mine["right"].sum(), len(rows), method="wilson")
+        assert (low, high) == pytest.approx(told, abs=1e-9)
+        wrong = mine[~mine["right"]]
+        kept = {path.name for path in (run / "samples").glob(f"{at}-*.jpg")}
+        assert kept <= {f"{at}-{index}.jpg" for index in wrong["index"]}
+        assert kept or wrong.empty
+    picture = next((run / "samples").glob("2-*.jpg"))  # sketches are on pale paper
+    assert np.asarray(Image.open(picture)).mean() > 150
+
+
+@pytest.mark.slow
+def test_a_run_is_reported(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    assert main(["report", str(run), "--out", str(out)]) == 0
+    page = out.read_text(encoding="utf-8")
+    assert "Surest mistakes in the worst group" in page
+    assert "data:image/jpeg;base64," in page
 
 
 @pytest.mark.slow

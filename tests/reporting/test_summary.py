@@ -43,7 +43,7 @@ def test_every_number() -> None:
     for table in tables:
         console.print(table)
     assert cells(out.getvalue()) == [
-        ["set", "n", "accuracy", "worst group", "macro_f1"],
+        ["set", "n", "accuracy", "worst group", "macro F1"],
         ["id", "5", "75.0", "50.0", "61.3"],
         ["sketch (OOD)", "4,000", "50.0", "–", "–"],
         ["group", "n", "accuracy", "95 % interval"],

@@ -11,6 +11,7 @@ from starft.metrics.groups import (
     GroupMeanAccuracy,
     WorstGroupAccuracy,
 )
+from starft.metrics.samples import SampleRecord, Samples, accept, sample_scores, samples_of
 
 __all__ = [
     "AdjustedAccuracy",
@@ -21,8 +22,13 @@ __all__ = [
     "GroupCounts",
     "GroupMeanAccuracy",
     "MacroF1",
+    "SampleRecord",
+    "Samples",
     "WorstGroupAccuracy",
+    "accept",
     "eval_metric_names",
     "eval_metrics",
     "group_counts",
+    "sample_scores",
+    "samples_of",
 ]

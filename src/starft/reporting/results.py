@@ -1,6 +1,7 @@
 """results.json: what one run of ``starft test`` found, with its uncertainty and all that is needed to repeat it."""
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -9,15 +10,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from starft import __version__
 from starft.files import replace_file
+from starft.reporting.intervals import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
 from starft.types import EvalSet
 
 RESULTS = "results.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SCHEMA = Path(__file__).with_name("results.schema.json")
+"""The JSON Schema of the file."""
+
+OTHER_REGION = "Other"
+"""The region that ``worst_region_acc`` leaves out."""
+
 PACKAGES = ("torch", "lightning", "open_clip_torch", "torchmetrics")
 
 
@@ -40,6 +47,25 @@ class Counts(Protocol):
         ...
 
 
+class Rows(Protocol):
+    """What became of each sample of one eval set; all (n,)."""
+
+    @property
+    def label(self) -> Tensor:
+        """True labels."""
+        ...
+
+    @property
+    def prediction(self) -> Tensor:
+        """Predicted labels."""
+        ...
+
+    @property
+    def in_top(self) -> Tensor:
+        """Whether the label is among the likeliest five."""
+        ...
+
+
 def write_results(
     folder: Path,
     config: Mapping[str, Any],
@@ -48,6 +74,7 @@ def write_results(
     groups: Mapping[str, Sequence[Counts]],
     cost: Mapping[str, Any],
     training: Mapping[str, Any] | None,
+    samples: Mapping[str, Rows] | None = None,
 ) -> Path:
     """Write results.json and return its path.
 
@@ -59,15 +86,8 @@ def write_results(
         groups: Counts of each eval set's groups.
         cost: ``seconds`` and ``peak_memory_bytes`` of the test.
         training: What training took, up to the checkpoint that was tested; null where nothing was trained.
+        samples: What became of each sample, by eval set; intervals that need it are left out elsewhere.
     """
-    sets = {}
-    for eval_set in eval_sets:
-        start = f"test/{eval_set.name}/"
-        sets[eval_set.name] = {
-            "ood": eval_set.ood,
-            "metrics": {key.removeprefix(start): float(v) for key, v in metrics.items() if key.startswith(start)},
-            "groups": [_group(counts) for counts in groups[eval_set.name]],
-        }
     results = {
         "schema_version": SCHEMA_VERSION,
         "config": config,
@@ -81,12 +101,66 @@ def write_results(
         "hardware": hardware(),
         **cost,
         "training": training,
-        "ood_acc": float(metrics["test/ood_acc"]) if "test/ood_acc" in metrics else None,
-        "eval_sets": sets,
+        "intervals": {"level": LEVEL, "seed": SEED},
+        "ood_acc": _number(metrics.get("test/ood_acc")),
+        "eval_sets": {
+            one.name: _eval_set(one, metrics, groups[one.name], (samples or {}).get(one.name)) for one in eval_sets
+        },
     }
     path = folder / RESULTS
-    replace_file(path, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
+    replace_file(path, (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
     return path
+
+
+def _eval_set(
+    eval_set: EvalSet, metrics: Mapping[str, Tensor], groups: Sequence[Counts], samples: Rows | None
+) -> dict[str, Any]:
+    start = f"test/{eval_set.name}/"
+    numbers = {key.removeprefix(start): _number(value) for key, value in metrics.items() if key.startswith(start)}
+    weights = eval_set.group_weights
+    return {
+        "ood": eval_set.ood,
+        "n": sum(counts.total for counts in groups),
+        "metrics": numbers,
+        "ci95": {
+            name: list(interval)
+            for name, interval in _intervals(eval_set, groups, samples).items()
+            if interval is not None and numbers.get(name) is not None
+        },
+        "adjusted_weights": {
+            "of": "training set",
+            "shares": {
+                name: share / math.fsum(weights) for name, share in zip(eval_set.group_names, weights, strict=True)
+            },
+        }
+        if weights and "adjusted_acc" in numbers
+        else None,
+        "groups": [_group(counts) for counts in groups],
+    }
+
+
+def _intervals(eval_set: EvalSet, groups: Sequence[Counts], samples: Rows | None) -> dict[str, Interval | None]:
+    """Return the interval of every metric that has one."""
+    correct, total = [counts.correct for counts in groups], [counts.total for counts in groups]
+    found = {"acc": wilson(sum(correct), sum(total))}
+    if eval_set.group_names:
+        kept = [at for at, name in enumerate(eval_set.group_names) if name != OTHER_REGION]
+        found |= {
+            "worst_group_acc": worst_group(correct, total),
+            "worst_region_acc": worst_group([correct[at] for at in kept], [total[at] for at in kept]),
+            "group_mean_acc": group_mean(correct, total),
+        }
+        if eval_set.group_weights:
+            found["adjusted_acc"] = group_mean(correct, total, eval_set.group_weights)
+    if samples is not None and len(samples.label):
+        found["top5_acc"] = wilson(int(samples.in_top.sum()), len(samples.in_top))
+        found["macro_f1"] = macro_f1(samples.label.numpy(), samples.prediction.numpy())
+    return found
+
+
+def _number(value: Tensor | None) -> float | None:
+    """Return a metric as JSON can hold it: what nothing was seen of is null."""
+    return None if value is None or math.isnan(float(value)) else float(value)
 
 
 def _group(counts: Counts) -> dict[str, Any]:
@@ -94,22 +168,10 @@ def _group(counts: Counts) -> dict[str, Any]:
     return {
         "name": counts.name,
         "n": counts.total,
+        "correct": counts.correct,
         "acc": counts.correct / counts.total if counts.total else None,
         "ci95": list(low_high) if low_high is not None else None,
     }
-
-
-def wilson(correct: int, total: int) -> tuple[float, float] | None:
-    """Return Wilson's 95 % interval of a proportion, or null where nothing was seen.
-
-    Args:
-        correct: Successes.
-        total: Trials.
-    """
-    if total == 0:
-        return None
-    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def git_commit() -> str | None:

@@ -15,6 +15,9 @@ HEADINGS = {
     "worst_group_acc": "worst group",
     "group_mean_acc": "group mean",
     "adjusted_acc": "adjusted",
+    "top5_acc": "top 5",
+    "macro_f1": "macro F1",
+    "ece": "ECE",
 }
 """Metric -> its heading; other metrics keep their names."""
 

@@ -1,0 +1,117 @@
+"""``starft report``: what some runs found, as one HTML page, a table or a picture."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from starft.english import count_of
+from starft.errors import ConfigError
+from starft.files import replace_file
+from starft.parser_errors import one_sentence
+from starft.reporting.figures import as_png, overview, style
+from starft.reporting.methods import OOD, by_method, columns_of, table_of, value_of
+from starft.reporting.page import Content, html_page
+from starft.reporting.report_tables import comma_separated, latex, markdown
+from starft.reporting.robustness import fit_line
+from starft.reporting.run_reading import Run, find_runs
+
+SUFFIXES = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "png": ".png"}
+
+
+def run(words: Sequence[str]) -> int:
+    """Run ``starft report``.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: An option can't be used, or there is no run.
+    """
+    parser = ArgumentParser(
+        prog="starft report", description="Tell what runs found: one page, a table or a picture.", exit_on_error=False
+    )
+    parser.add_argument("runs", type=Path, nargs="+", help="Run folders, or folders that hold runs.")
+    parser.add_argument(
+        "--out", type=Path | None, default=None, help="The file to write; null is report.html and so on."
+    )
+    parser.add_argument(
+        "--format", type=Literal["html", "md", "csv", "latex", "png"] | None, default=None, help="Null goes by --out."
+    )
+    parser.add_argument(
+        "--baseline", type=Path, nargs="*", default=[], help="Runs that the line of effective robustness is fitted to."
+    )
+    try:
+        options = parser.parse_args(list(words[1:]))
+    except ArgumentError as error:
+        raise ConfigError(one_sentence(error)) from error
+    kind, out = _target(options.format, options.out)
+    baselines = [] if not options.baseline else find_runs(options.baseline)
+    content = gather(find_runs(options.runs), baselines)
+    if kind != "html" and not content.table:
+        raise ConfigError("None of the runs was tested; run starft test first, or write --format html.")
+    replace_file(out, _made(content, kind))
+    for one in content.runs:
+        if one.problems:
+            print(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
+    print(f"Report of {count_of(len(content.runs), 'run')}: {out}")
+    return 0
+
+
+def _target(kind: str | None, out: Path | None) -> tuple[str, Path]:
+    """Return format and file, either told by the other."""
+    if kind is None:
+        known = {suffix: name for name, suffix in SUFFIXES.items()}
+        kind = known.get(out.suffix.lower()) if out is not None else "html"
+        if kind is None:
+            raise ConfigError(f"--out {out} tells no format; give --format, one of {', '.join(SUFFIXES)}.")
+    out = out if out is not None else Path(f"report{SUFFIXES[kind]}")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; give a file, such as {out / 'report.html'}.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"The folder of --out {out} doesn't exist; make it, or give another.")
+    return kind, out
+
+
+def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
+    """Return what a report tells.
+
+    Args:
+        runs: Of the report.
+        baselines: Runs that the line of effective robustness is fitted to.
+
+    Raises:
+        ConfigError: The baselines give no line.
+    """
+    methods = by_method(runs)
+    tested = [one for some in methods.values() for one in some]
+    columns = columns_of(tested)
+    usual = [(name, len(scores.groups)) for one in tested for name, scores in one.sets.items() if not scores.ood]
+    usual.sort(key=lambda told: told[1] > 1)  # one without groups, if there is one
+    id_column = f"{usual[0][0]}/acc" if usual else None
+    line, fitted = None, []
+    if baselines:
+        points = {
+            one.name: (across, up)
+            for one in baselines
+            if id_column is not None
+            and (across := value_of(one, id_column)) is not None
+            and (up := value_of(one, OOD)) is not None
+        }
+        line, fitted = fit_line(list(points.values())), list(points)
+    return Content(runs, methods, table_of(methods, columns), columns, id_column, line, fitted)
+
+
+def _made(content: Content, kind: str) -> bytes:
+    counts = {method: len(runs) for method, runs in content.methods.items()}
+    if kind == "html":
+        return html_page(content).encode()
+    if kind == "png":
+        with style(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # the picture shows a box for such a sign
+            return as_png(overview(content.table, content.columns, {name: at for at, name in enumerate(counts)}), 150)
+    table = {"md": markdown, "csv": comma_separated, "latex": latex}[kind]
+    return table(content.table, content.columns, counts).encode()

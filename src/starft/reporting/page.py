@@ -1,0 +1,263 @@
+"""The report as one HTML file: everything in it, nothing from elsewhere, every name shown as text."""
+
+import shlex
+import warnings
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from starft import __version__
+from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
+from starft.reporting.methods import OOD, Cell, Disagreement, disagreements, heading
+from starft.reporting.report_tables import percent
+from starft.reporting.robustness import Line
+from starft.reporting.run_reading import CONFIG, Run
+from starft.reporting.samples import SIDE, picture_path, worst_mistakes
+
+GROUPS_SHOWN = 12
+RUNS_WITH_MISTAKES = 12
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a page tells.
+
+    Args:
+        runs: All runs, the incomplete ones too.
+        methods: Tested runs by method.
+        table: Method -> column -> cell.
+        columns: Of the table.
+        id_column: The column that is ID accuracy; null where there is none.
+        line: Of the baselines, or null.
+        baselines: Names of the runs it was fitted to.
+    """
+
+    runs: Sequence[Run]
+    methods: Mapping[str, Sequence[Run]]
+    table: Mapping[str, Mapping[str, Cell | None]]
+    columns: Sequence[str]
+    id_column: str | None
+    line: Line | None
+    baselines: Sequence[str]
+
+
+def html_page(content: Content) -> str:
+    """Return the page.
+
+    Args:
+        content: What it tells.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"percent": percent, "heading": heading}
+    runs, positions = content.runs, {method: at for at, method in enumerate(content.methods)}
+    compared = disagreements([run for some in content.methods.values() for run in some])
+    with style(), warnings.catch_warnings():
+        # Names may hold signs that the plots' font lacks; the browser's fonts have them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        points = _points(content)
+        swept = [run for run in runs if run.sweep is not None]
+        curve = curves(runs, positions)
+        plots = {
+            "scatter": Markup(inline(scatter(points, positions, content.line))) if points else None,
+            "sweeps": Markup(inline(sweeps(swept, positions))) if swept else None,
+            "curves": Markup(inline(curve)) if curve is not None else None,
+        }
+    return environment.get_template("report.html.j2").render(
+        version=__version__,
+        content=content,
+        plots=plots,
+        legend=[(method, *look(at)) for method, at in positions.items()],
+        marks=SIGNS,
+        facts=[(run, _facts(run)) for run in runs],
+        robustness=_robustness(content, points),
+        groups=_groups(content, positions),
+        weights={name: one.weights for run in reversed(runs) for name, one in run.sets.items() if one.weights},
+        mistakes=[one for run in runs if run.samples is not None for one in _mistakes(run)][:RUNS_WITH_MISTAKES],
+        disagreements=[(one, _disagreed(one, runs)) for one in compared],
+        pools=_pools(runs),
+        environments=_environments(runs),
+        commands=[(run.name, _commands(run)) for run in runs if run.config],
+    )
+
+
+def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:
+    """Return the two numbers of each method that has both ID and OOD accuracy."""
+    points = {}
+    for method, row in content.table.items():
+        across = row[content.id_column] if content.id_column is not None else None
+        up = row.get(OOD)
+        if across is not None and up is not None:
+            points[method] = (across, up)
+    return points
+
+
+def _robustness(content: Content, points: Mapping[str, tuple[Cell, Cell]]) -> list[tuple[str, float]]:
+    line = content.line
+    if line is None:
+        return []
+    return [(method, line.effective_robustness(across.value, up.value)) for method, (across, up) in points.items()]
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """Return what a row of the list of runs says."""
+    model, data = run.config.get("model") or {}, run.config.get("data") or {}
+
+    def named(thing: Any) -> str:
+        path = thing.get("class_path") if isinstance(thing, dict) else None
+        return str(path).rpartition(".")[2] if path else "–"
+
+    terms = [named(model.get("objective"))] if isinstance(model, dict) else []
+    for one in (model.get("regularizers") or []) if isinstance(model, dict) else []:
+        weight = (one.get("init_args") or {}).get("weight") if isinstance(one, dict) else None
+        terms.append(named(one) + (f" × {weight:g}" if isinstance(weight, int | float) else ""))
+    seconds = run.facts.get("seconds")
+    return {
+        "model": f"{model.get('model_name', '–')}, {model.get('pretrained', '–')}" if isinstance(model, dict) else "–",
+        "terms": " + ".join(terms) or "–",
+        "data": named(data),
+        "seed": str(run.facts.get("seed", run.config.get("seed_everything", "–"))),
+        "commit": str(run.facts.get("git_commit") or "–")[:12],
+        "seconds": f"{float(seconds):,.0f}" if isinstance(seconds, int | float) else "–",
+    }
+
+
+def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return, for each set with groups, its worst groups with a bar a method: the method's run of the first seed."""
+    found = []
+    for name in dict.fromkeys(name for run in content.runs for name, one in run.sets.items() if len(one.groups) > 1):
+        firsts = {method: runs[0] for method, runs in content.methods.items() if name in runs[0].sets}
+        rows: dict[str, list[dict[str, Any]]] = {}
+        counts: dict[str, int] = {}
+        for method, run in firsts.items():
+            for group in run.sets[name].groups:
+                counts[group.name] = group.n
+                color = look(positions[method])[0]
+                rows.setdefault(group.name, []).append({"method": method, "group": group, "color": color})
+        order = sorted(rows, key=lambda group: min((_acc(bar) for bar in rows[group]), default=2.0))
+        shown = [(group, counts[group], rows[group]) for group in order[:GROUPS_SHOWN]]
+        seeds = any(len(runs) > 1 for runs in content.methods.values())
+        found.append({"name": name, "rows": shown, "left": len(order) - len(shown), "seeds": seeds})
+    return found
+
+
+def _acc(bar: Mapping[str, Any]) -> float:
+    acc = bar["group"].acc
+    return 2.0 if acc is None else float(acc)
+
+
+def _mistakes(run: Run) -> list[dict[str, Any]]:
+    """Return, for the set whose worst group fares worst, that group's surest mistakes."""
+    assert run.samples is not None
+    best: dict[str, Any] | None = None
+    for at, (name, one) in enumerate(run.sets.items()):
+        rows = worst_mistakes(run.samples, name)
+        accuracies = [group.acc for group in one.groups if group.acc is not None]
+        if rows.empty or not accuracies or (best is not None and len(one.groups) == 1):
+            continue
+        if best is None or len(one.groups) > 1:
+            samples = [
+                {
+                    "picture": _thumbnail(run, at, int(row["index"]), str(row["path"])),
+                    "label": str(row["label_name"]),
+                    "prediction": str(row["prediction_name"]),
+                    "confidence": float(row["confidence"]),
+                    "path": str(row["path"]) or f"{name} {row['index']}",
+                }
+                for row in rows.to_dict("records")
+            ]
+            best = {"run": run.name, "set": name, "group": str(rows["group_name"].iloc[0]), "samples": samples}
+            best["acc"] = min(accuracies)
+    return [best] if best is not None else []
+
+
+def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the samples that a pair disagrees on, with what each made of them."""
+    one, two = (next(run for run in runs if run.name == name) for name in (pair.first, pair.second))
+    assert one.samples is not None
+    assert two.samples is not None
+    at = list(one.sets).index(pair.eval_set)
+    first, second = (run.samples[run.samples["set"] == pair.eval_set].set_index("index") for run in (one, two))  # type: ignore[index]
+    told = []
+    for index in pair.indices:
+        path = str(first.at[index, "path"])
+        told.append(
+            {
+                "picture": _thumbnail(one, at, index, path) or _thumbnail(two, at, index, path),
+                "path": path or f"{pair.eval_set} {index}",
+                "label": str(first.at[index, "label_name"]),
+                "first": str(first.at[index, "prediction_name"]),
+                "second": str(second.at[index, "prediction_name"]),
+            }
+        )
+    return told
+
+
+def _thumbnail(run: Run, set_at: int, index: int, path: str) -> str | None:
+    """Return a small picture as a data address: the one that the test kept, or else of the file; null without."""
+    kept = picture_path(run.folder, set_at, index)
+    if kept.is_file():
+        return "data:image/jpeg;base64," + b64encode(kept.read_bytes()).decode()
+    if not path:
+        return None
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (SIDE, SIDE))
+            small = image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    small.thumbnail((SIDE, SIDE))
+    buffer = BytesIO()
+    small.save(buffer, "jpeg", quality=80)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()
+
+
+def _pools(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return each pool once, its phrases by rank where they were ranked, with the runs that drew from it."""
+    pools: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        if run.pool:
+            key = repr(run.pool)
+            pools.setdefault(key, {**run.pool, "runs": []})["runs"].append(run.name)
+    for pool in pools.values():
+        bits = pool["bits"]
+        pool["phrases"] = (
+            sorted(pool["templates"], key=lambda one: -bits.get(one, float("-inf"))) if bits else pool["templates"]
+        )
+    return list(pools.values())
+
+
+def _environments(runs: Sequence[Run]) -> list[tuple[dict[str, str], list[str]]]:
+    """Return each environment once, with the runs that were tested in it."""
+    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for run in runs:
+        if run.facts:
+            told = {**run.facts.get("versions", {}), **run.facts.get("hardware", {})}
+            flat = {
+                name: ", ".join(map(str, v)) or "none" if isinstance(v, list) else str(v) for name, v in told.items()
+            }
+            found.setdefault(tuple(flat.items()), []).append(run.name)
+    return [(dict(facts), names) for facts, names in found.items()]
+
+
+def _commands(run: Run) -> list[str]:
+    """Return what repeats a run: its training, where it has a config of one, and its test."""
+    told, folder = [], run.folder
+    config = folder / CONFIG
+    if config.is_file():
+        told.append(f"starft fit --config {shlex.quote(str(config))} --trainer.default_root_dir NEW_FOLDER")
+    checkpoint = run.config.get("ckpt_path")
+    if run.sets and config.is_file() and checkpoint:
+        told.append(
+            f"starft test --config {shlex.quote(str(config))} --ckpt_path {shlex.quote(str(checkpoint))} "
+            "--trainer.default_root_dir NEW_FOLDER"
+        )
+    return told

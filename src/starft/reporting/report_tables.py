@@ -1,0 +1,97 @@
+"""The table of methods as Markdown, CSV and LaTeX."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+
+from starft.reporting.methods import Cell, heading
+
+Table = Mapping[str, Mapping[str, Cell | None]]
+"""Method -> column -> cell."""
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{one: f"\\{one}" for one in "&%$#_{}"},
+}
+
+
+def percent(share: float | None) -> str:
+    """Return a share in % with one digit, or a dash.
+
+    Args:
+        share: In [0, 1].
+    """
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def markdown(table: Table, columns: Sequence[str], runs: Mapping[str, int]) -> str:
+    """Return a table of percentages with intervals, the best in bold where it is certain.
+
+    Args:
+        table: Methods' cells.
+        columns: What to tell.
+        runs: Method -> number of its runs.
+    """
+    lines = ["| method | runs | " + " | ".join(_plain(heading(column)) for column in columns) + " |"]
+    lines.append("|---|---" + "|---" * len(columns) + "|")
+    for method, row in table.items():
+        cells = [_text(row[column], "**{}**") for column in columns]
+        lines.append(f"| {_plain(method)} | {runs[method]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\nAccuracies in %, with 95 % intervals; bold is better than all others beyond them.\n"
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown and HTML in it show as it is."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|`*_\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def latex(table: Table, columns: Sequence[str], runs: Mapping[str, int]) -> str:
+    """Return a tabular of the same.
+
+    Args:
+        table: Methods' cells.
+        columns: What to tell.
+        runs: Method -> number of its runs.
+    """
+    lines = [rf"\begin{{tabular}}{{lr{'r' * len(columns)}}}", r"\hline"]
+    lines.append(" & ".join(["method", "runs", *(_tex(heading(column)) for column in columns)]) + r" \\ \hline")
+    for method, row in table.items():
+        cells = [_text(row[column], r"\textbf{{{}}}").replace("–", "--") for column in columns]
+        lines.append(" & ".join([_tex(method), str(runs[method]), *cells]) + r" \\")
+    return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(one, one) for one in " ".join(text.split()))
+
+
+def comma_separated(table: Table, columns: Sequence[str], runs: Mapping[str, int]) -> str:
+    """Return one row a method and column, as shares: value, ends of the interval, standard deviation over runs.
+
+    Args:
+        table: Methods' cells.
+        columns: What to tell.
+        runs: Method -> number of its runs.
+    """
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["method", "runs", "metric", "value", "ci95_low", "ci95_high", "std", "best"])
+    for method, row in table.items():
+        for column in columns:
+            cell = row[column]
+            if cell is not None:
+                low, high = cell.interval if cell.interval is not None else ("", "")
+                spread = "" if cell.spread is None else cell.spread
+                writer.writerow([method, runs[method], column, cell.value, low, high, spread, int(cell.best)])
+    return out.getvalue()
+
+
+def _text(cell: Cell | None, bold: str) -> str:
+    if cell is None:
+        return "–"
+    value = bold.format(percent(cell.value)) if cell.best else percent(cell.value)
+    return value if cell.interval is None else f"{value} ({percent(cell.interval[0])}–{percent(cell.interval[1])})"

@@ -1,0 +1,279 @@
+"""What run folders hold, read without torch; what is missing or damaged in one is told, and never stops a report."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from starft.errors import ConfigError
+from starft.reporting.intervals import Interval
+from starft.reporting.samples import read_samples
+
+RESULTS, CONFIG, POOL, LOGS, SWEEP = "results.json", "config.yaml", "pool.json", "logs", "interpolation.json"
+POINTS = 200
+"""Points of a curve; longer ones are thinned."""
+
+_SEED = re.compile(r"seed[-_]?\d+")
+Curve = tuple[list[float], list[float]]
+"""Steps and values."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group of an eval set.
+
+    Args:
+        name: The group's name.
+        n: Samples.
+        acc: Accuracy; null where there are none.
+        ci95: Its interval.
+    """
+
+    name: str
+    n: int
+    acc: float | None
+    ci95: Interval | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One eval set of a run.
+
+    Args:
+        ood: Whether it counts in ``ood_acc``.
+        n: Samples.
+        metrics: Metric -> value; null where nothing was seen.
+        ci95: Metric -> interval, for those that have one.
+        groups: In the order of group ids.
+        weights: Group -> weight in adjusted accuracy.
+    """
+
+    ood: bool
+    n: int
+    metrics: dict[str, float | None]
+    ci95: dict[str, Interval]
+    groups: tuple[Group, ...]
+    weights: dict[str, float]
+
+
+@dataclass
+class Run:
+    """One run folder.
+
+    Args:
+        folder: Where it is.
+        name: What the report calls it.
+        sets: Eval sets by name; empty where there are no results.
+        ood_acc: Mean accuracy over the OOD sets.
+        facts: What results.json says beside: versions, hardware, seed, git_commit, seconds.
+        config: The resolved config.
+        pool: What pool.json holds.
+        curves: Logged metric -> curve.
+        sweep: What a WiSE-FT sweep wrote: alphas, and the two metrics across and up.
+        samples: Per-sample predictions, where written.
+        problems: What is missing or damaged, each a sentence without its period.
+    """
+
+    folder: Path
+    name: str
+    sets: dict[str, Scores] = field(default_factory=dict)
+    ood_acc: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    pool: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    sweep: "Sweep | None" = None
+    samples: pd.DataFrame | None = None
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def method(self) -> str:
+        """The name less a last folder that only names the seed."""
+        parts = self.name.split("/")
+        return "/".join(parts[:-1]) if len(parts) > 1 and _SEED.fullmatch(parts[-1]) else self.name
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A line through weight space.
+
+    Args:
+        axes: Metrics across and up.
+        alphas: Places on the line.
+        across: Values in [0, 1].
+        up: Values in [0, 1].
+    """
+
+    axes: tuple[str, str]
+    alphas: tuple[float, ...]
+    across: tuple[float, ...]
+    up: tuple[float, ...]
+
+
+def find_runs(paths: Sequence[Path]) -> list[Run]:
+    """Read every run in or below some folders.
+
+    Args:
+        paths: Run folders, or folders that hold runs.
+
+    Raises:
+        ConfigError: A folder doesn't exist, or none holds a run.
+    """
+    folders: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise ConfigError(f"The run folder {path} doesn't exist; give a run folder, or a folder that holds runs.")
+        held = {found.parent for name in (RESULTS, CONFIG, LOGS) for found in path.rglob(name)}
+        above = {parent for one in held for parent in one.parents}
+        # OUT of a comparison may hold a results.json of its own kind; a run that holds others has a config
+        folders |= dict.fromkeys(
+            sorted((one for one in held if one not in above or (one / CONFIG).is_file()), key=_natural)
+        )
+    if not folders:
+        told = ", ".join(map(str, paths))
+        raise ConfigError(f"No run was found in {told}; give a folder with a results.json or a config.yaml.")
+    resolved = [one.resolve() for one in folders]
+    roots = [path.resolve() for path in paths]
+    root = roots[0] if len(roots) == 1 and resolved != roots else _above(resolved)
+    if any(_SEED.fullmatch(one.relative_to(root).as_posix()) for one in resolved):
+        root = root.parent  # the runs of one method: its name tells more than their seeds
+    return [_read(one, one.resolve().relative_to(root).as_posix()) for one in folders]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort seed-2 before seed-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _above(folders: Sequence[Path]) -> Path:
+    """Return the nearest folder that all lie below."""
+    first = folders[0]
+    return next(parent for parent in first.parents if all(parent in one.parents for one in folders))
+
+
+def _read(folder: Path, name: str) -> Run:
+    run = Run(folder, name)
+    for what, read in (
+        (RESULTS, _read_results),
+        (CONFIG, _read_config),
+        (POOL, _read_pool),
+        (LOGS, _read_curves),
+        (SWEEP, _read_sweep),
+        ("samples", _read_samples),
+    ):
+        try:
+            read(run)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, yaml.YAMLError) as error:
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            run.problems.append(f"{what} is damaged ({why})")
+    return run
+
+
+def _read_results(run: Run) -> None:
+    path = run.folder / RESULTS
+    if not path.is_file():
+        run.problems.append("not tested: there is no results.json")
+        return
+    held = json.loads(path.read_text(encoding="utf-8"))
+    sets = {str(name): _scores(one) for name, one in held["eval_sets"].items()}
+    ood = held.get("ood_acc")
+    run.ood_acc = None if ood is None else float(ood)
+    run.facts = {key: held.get(key) for key in ("seed", "git_commit", "seconds")}
+    run.facts |= {key: {str(k): v for k, v in held[key].items()} for key in ("versions", "hardware")}
+    run.config = dict(held["config"])
+    run.sets = sets
+
+
+def _scores(held: Mapping[str, Any]) -> Scores:
+    groups = tuple(
+        Group(str(one["name"]), int(one["n"]), _number(one["acc"]), _interval(one["ci95"])) for one in held["groups"]
+    )
+    weights = held.get("adjusted_weights") or {"shares": {}}
+    intervals = {str(name): _interval(ends) for name, ends in held.get("ci95", {}).items()}
+    return Scores(
+        ood=bool(held["ood"]),
+        n=sum(group.n for group in groups),
+        metrics={str(name): _number(value) for name, value in held["metrics"].items()},
+        ci95={name: ends for name, ends in intervals.items() if ends is not None},
+        groups=groups,
+        weights={str(name): float(share) for name, share in weights["shares"].items()},
+    )
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = float(value)
+    return number if number == number else None  # noqa: PLR0124  # files of the first schema hold NaN
+
+
+def _interval(ends: Any) -> Interval | None:
+    if ends is None:
+        return None
+    low, high = ends
+    return float(low), float(high)
+
+
+def _read_config(run: Run) -> None:
+    path = run.folder / CONFIG
+    if path.is_file() and not run.config:
+        run.config = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def _read_pool(run: Run) -> None:
+    path = run.folder / POOL
+    if path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))
+        run.pool = {
+            "name": str(held["name"]),
+            "templates": [str(one) for one in held["templates"]],
+            "per_class": {str(name): [str(one) for one in more] for name, more in held.get("per_class", {}).items()},
+            "source": str(held.get("provenance", {}).get("source")),
+            "bits": {
+                str(one): float(bits)
+                for one, bits in (held.get("provenance", {}).get("ranked") or {}).get("bits", {}).items()
+            },
+        }
+
+
+def _read_curves(run: Run) -> None:
+    tables = [pd.read_csv(path) for path in sorted((run.folder / LOGS).glob("*/metrics.csv"), key=_version)]
+    if not tables:
+        return
+    table = pd.concat(tables, ignore_index=True)
+    for name in table.columns.drop(["step", "epoch"], errors="ignore"):
+        if not str(name).startswith(("train/", "val/")) or str(name).endswith("_weight"):
+            continue
+        held = table[["step", name]].dropna()
+        held = held[pd.to_numeric(held[name]).notna()].iloc[:: max(1, -(-len(held) // POINTS))]
+        if len(held):
+            run.curves[str(name)] = ([float(step) for step in held["step"]], [float(value) for value in held[name]])
+
+
+def _version(path: Path) -> tuple[int, str]:
+    number = re.search(r"\d+$", path.parent.name)
+    return (int(number.group()) if number else 0, path.parent.name)
+
+
+def _read_sweep(run: Run) -> None:
+    for path in sorted(run.folder.glob(f"interpolation*/{SWEEP}")):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if held["axes"] is None:
+            continue
+        across, up = (str(axis) for axis in held["axes"])
+        rows = sorted(held["rows"], key=lambda row: float(row["alpha"]))
+        run.sweep = Sweep(
+            (across, up),
+            tuple(float(row["alpha"]) for row in rows),
+            tuple(float(row["metrics"][across]) for row in rows),
+            tuple(float(row["metrics"][up]) for row in rows),
+        )
+
+
+def _read_samples(run: Run) -> None:
+    run.samples = read_samples(run.folder)

@@ -1,0 +1,80 @@
+"""samples.npz or samples.parquet: what became of each test sample.
+
+Columns, one row a sample, set by set in the order of the data: ``set``, ``index`` (position in the set), ``path``
+(empty for drawn images), ``label`` and ``prediction`` with their names, ``confidence`` (of the prediction), ``right``,
+``in_top5``, ``group`` and ``group_name`` (``all`` where the set has no groups).
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+STEM = "samples"
+PICTURES = "samples"
+"""Folder of the pictures, in the run folder."""
+
+SHOWN = 12
+"""Mistakes of each set that get a picture."""
+
+SIDE = 96
+COLUMNS = (
+    "set",
+    "index",
+    "path",
+    "label",
+    "label_name",
+    "prediction",
+    "prediction_name",
+    "confidence",
+    "right",
+    "in_top5",
+    "group",
+    "group_name",
+)
+
+
+def read_samples(folder: Path) -> pd.DataFrame | None:
+    """Return the table of a run folder, or null where none was written.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    npz, parquet = folder / f"{STEM}.npz", folder / f"{STEM}.parquet"
+    try:
+        if npz.is_file():
+            with npz.open("rb") as file, np.load(file, allow_pickle=False) as held:
+                return pd.DataFrame({name: held[name] for name in COLUMNS})
+        return pd.read_parquet(parquet)[list(COLUMNS)] if parquet.is_file() else None
+    except (OSError, KeyError, ValueError, ImportError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"its per-sample predictions can't be read ({type(error).__name__})") from error
+
+
+def worst_mistakes(table: pd.DataFrame, eval_set: str) -> pd.DataFrame:
+    """Return the `SHOWN` most confident mistakes in the worst group of a set, the surest first.
+
+    Args:
+        table: Of one run.
+        eval_set: Its name.
+    """
+    mine = table[table["set"] == eval_set]
+    if mine.empty:
+        return mine
+    worst = mine.groupby("group")["right"].mean().idxmin()
+    wrong = mine[(mine["group"] == worst) & ~mine["right"]]
+    return wrong.sort_values("confidence", ascending=False, kind="stable").head(SHOWN)
+
+
+def picture_path(folder: Path, set_at: int, index: int) -> Path:
+    """Return where the picture of a sample is, if it was kept.
+
+    Args:
+        folder: The run folder.
+        set_at: Position of its set among those tested.
+        index: Its position in the set.
+    """
+    return folder / PICTURES / f"{set_at}-{index}.jpg"
