@@ -72,7 +72,7 @@ def epoch_by_hand(tuned: FinetuneModule, optimizer: AdamW, data: MiniWorld, orde
 def start_by_hand(data: MiniWorld) -> tuple[FinetuneModule, AdamW]:
     tuned = module().train()
     tuned.describe(data.class_names, data.templates)
-    return tuned, AdamW([p for p in tuned.parameters() if p.requires_grad], lr=2e-3, weight_decay=0.1)
+    return tuned, AdamW([p for p in tuned.parameters() if p.requires_grad], lr=2e-3, weight_decay=0.1, fused=True)
 
 
 def test_two_trainings_by_hand_and_going_on_from_any_step(tmp_path: Path) -> None:
