@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.names import class_list, texts
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
-from starft.data.splits import draw_splits
-from starft.data.table import ImageTable, Source
+from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataProblems, did_you_mean
 
 SPLITS = {
@@ -44,11 +44,11 @@ class _Read:
     notes: tuple[str, ...]
 
 
-class CSVSource(Source):
+class CSVSource(DrawnSource):
     """Images listed in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group]``.
 
     A group is a pair of label and attribute, or what the group column says. Without a split column, test and validation
-    images are drawn, in equal shares from every group (or class).
+    images are drawn, in equal shares from every group (or class); as an eval set all images are tested on.
 
     Args:
         file: The table; its suffix tells its kind.
@@ -62,8 +62,9 @@ class CSVSource(Source):
             text file with a name a line. Null takes the labels themselves, sorted.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line.
         separator: Between the cells of a text file; null finds it.
-        test_fraction: Share of the images that is drawn for the test where there is no split column.
-        val_fraction: Share that is drawn for validation.
+        test_fraction: Share of the images that is drawn for the test where there is no split column; null takes 0.2,
+            or all images of an eval set.
+        val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
     """
 
@@ -82,22 +83,17 @@ class CSVSource(Source):
         class_names: dict[str, str] | list[str] | str | None = None,
         templates: list[str] | str = "a photo of a {}.",
         separator: str | None = None,
-        test_fraction: float = 0.2,
-        val_fraction: float = 0.1,
+        test_fraction: float | None = None,
+        val_fraction: float | None = None,
         split_seed: int = 0,
     ) -> None:
-        super().__init__(Path(root) if root is not None else Path(file).parent)
+        folder = Path(root) if root is not None else Path(file).parent
+        super().__init__(folder, test_fraction, val_fraction, split_seed)
         self.file = Path(file)
-        if min(test_fraction, val_fraction) < 0 or test_fraction + val_fraction >= 1:
-            raise ConfigError(
-                "test_fraction and val_fraction must be at least 0 and below 1 together; "
-                f"got {test_fraction} and {val_fraction}."
-            )
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
         self._one_column_each()
         self.given_names, self.given_templates = class_names, templates
-        self.fractions, self.split_seed = {"test": test_fraction, "val": val_fraction}, split_seed
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -208,8 +204,9 @@ class CSVSource(Source):
     def _splits(
         self, cells: Ints, column: "pd.Series[str] | None", file: TableFile, problems: list[str]
     ) -> dict[str, Ints]:
+        self.has_splits = column is not None
         if column is None:
-            return draw_splits(cells, self.fractions["test"], self.fractions["val"], self.split_seed)
+            return self.draw(cells)
         codes, values = _coded(column)
         for at in sorted({*codes.tolist()}):
             value = values[at] if at >= 0 else "an empty cell"
