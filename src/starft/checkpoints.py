@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from starft.clip import Twin
 from starft.clip.names import is_path
-from starft.errors import WeightsError
+from starft.errors import AllTrained, WeightsError
 from starft.files import replace_file
 
 KEY = "starft"
@@ -184,23 +184,38 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
-def check_checkpoint(path: Path, continues: bool = False) -> CheckpointFacts:
+def check_checkpoint(path: Path, continues: bool = False, max_epochs: int | None = None) -> CheckpointFacts:
     """Read a checkpoint through, without running code from it, before long work starts.
 
     Args:
         path: The file.
         continues: Whether training goes on from it.
+        max_epochs: Until so many epochs; null or -1 for no limit.
 
     Returns:
         What it says of itself.
 
     Raises:
+        AllTrained: It has all these epochs.
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours; or training can't go on from it.
     """
     checkpoint = _read(path)
     if continues and "optimizer_states" not in checkpoint:
         raise WeightsError(f"{path} holds weights without an optimizer's state; test it, or continue another one.")
+    if continues and max_epochs is not None and 0 <= max_epochs <= (done := _epochs(checkpoint)):
+        raise AllTrained(
+            f"{path} has {done} of {max_epochs} epochs already, so there is nothing to train; "
+            "raise trainer.max_epochs to go on, or test it with `starft test`."
+        )
     return _facts(checkpoint[KEY])
+
+
+def _epochs(checkpoint: Mapping[str, Any]) -> int:
+    """Return how many epochs are trained to their end, as Lightning counts them."""
+    try:
+        return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    except (KeyError, TypeError, ValueError):
+        return 0
 
 
 def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:

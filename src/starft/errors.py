@@ -54,6 +54,10 @@ class WeightsError(StarftError):
     """Weights or a checkpoint that can't be loaded."""
 
 
+class AllTrained(WeightsError):  # noqa: N818  # the run is whole
+    """A checkpoint to continue that has all epochs of its run already."""
+
+
 class RunFolderError(StarftError):
     """A run folder that can't be written to, or that holds another run."""
 
