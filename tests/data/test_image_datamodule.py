@@ -227,7 +227,7 @@ def test_new_images(own: Make, tmp_path: Path) -> None:
     (tmp_path / "own" / "shoes.csv").write_text((tmp_path / "own" / "shoes.csv").read_text().replace("path", "file", 1))
     data = ready(own(predict=str(folder / "some.csv"), path_column="file"), "predict")
     assert data.predict_path(0, 0) == f"{folder}/deep/2.jpg", "its column is called as that of training"
-    with pytest.raises(DataError, match=r"some.csv has no column 'files'; .* Did you mean file\?"):
+    with pytest.raises(DataError, match=r"column 'files'; .* mean 'file'\? Name it with data.init_args.path_column\.$"):
         ready(own(predict=str(folder / "some.csv"), path_column="files"), "predict")
     (tmp_path / "own" / "shoes.csv").write_text((tmp_path / "own" / "shoes.csv").read_text().replace("file", "path", 1))
     with pytest.raises(DataError, match="New images, test: There is no folder or table of new images at gone"):

@@ -141,7 +141,9 @@ class CSVSource(DrawnSource):
         asked = {kind: column for kind, column in self.extra.items() if column}
         taken = {self.path_column, self.label_column, *asked.values()}
         named = asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}
-        frame = file.read([self.path_column, self.label_column, *asked.values()], [*named.values()])
+        wanted = {"path": self.path_column, "label": self.label_column} | asked
+        options = {self.option.format(f"{kind}_column"): column for kind, column in wanted.items()}
+        frame = file.read(options, [*named.values()])
         column = {kind: frame[name] for kind, name in named.items() if name in frame}
         problems: list[str] = []
         for name in (self.path_column, self.label_column, *(named[kind] for kind in column if kind != "split")):

@@ -23,6 +23,9 @@ class DrawnSource(Source):
         split_seed: Of these draws.
     """
 
+    option = "data.init_args.{}"
+    """How messages call an argument, filled in for ``{}``."""
+
     def __init__(self, root: Path, test_fraction: float | None, val_fraction: float | None, split_seed: int) -> None:
         super().__init__(root)
         self.has_splits = False  # until they are read
@@ -39,7 +42,7 @@ class DrawnSource(Source):
         """Return a source of the same images that is all test, unless its splits or fractions are given."""
         other = copy(self)
         other.__dict__.pop("_read", None)  # what was read had its splits drawn
-        other.all_is_test = self._nothing_given
+        other.all_is_test, other.option = self._nothing_given, "init_args.{} of its source"
         return other
 
     def draw(self, cells: Ints) -> dict[str, Ints]:
