@@ -113,14 +113,30 @@ def match_classes(facts: CheckpointFacts, class_names: tuple[str, ...]) -> None:
         WeightsError: They differ.
     """
     if facts.class_names != class_names:
-        theirs, ours = (
-            ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
-            for names in (facts.class_names, class_names)
-        )
+        theirs, ours = _few(facts.class_names), _few(class_names)
         raise WeightsError(
             f"The checkpoint was trained on the classes {theirs}, the data have {ours}; continue it on its own data, "
             "or start a new run."
         )
+
+
+def unlike_classes(facts: CheckpointFacts, class_names: tuple[str, ...]) -> str:
+    """Return a sentence on a checkpoint that is tested on other classes than its own; else an empty string.
+
+    Args:
+        facts: What the checkpoint says of itself.
+        class_names: Of the data.
+    """
+    if facts.class_names == class_names:
+        return ""
+    return (
+        f"The checkpoint was trained on {_few(facts.class_names)}; the data have {_few(class_names)}, and are scored "
+        "with the zero-shot head of their own names."
+    )
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
 
 
 def match_teachers(checkpoint: dict[str, Any], teachers: nn.Module, continues: bool) -> None:

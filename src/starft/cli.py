@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
-from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint
+from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, unlike_classes
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
@@ -213,6 +213,13 @@ class StarftCLI(LightningCLI):
             save_config(self.folder, self.resolved_config())
             if self.model.pool is not None:
                 save_config(self.folder, pool_text(self.model.pool), POOL)
+
+    def before_test(self) -> None:
+        """Tell of a checkpoint that is tested on other classes than its own: on purpose, or the wrong file."""
+        with suppress(StarftError):  # what is wrong with the data is told by their check, with all else
+            note = unlike_classes(self._facts, self.datamodule.class_names) if self._facts is not None else ""
+            if note and self.trainer.is_global_zero:
+                print(f"Note: {note}", file=sys.stderr)
 
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""
