@@ -66,7 +66,8 @@ class ImageFolderSource(DrawnSource):
     @property
     def group_names(self) -> tuple[str, ...]:
         """``class, attribute`` pairs where there is a level of attributes."""
-        return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in self._read[1])
+        attributes = [attribute.replace("_", " ") for attribute in self._read[1]]
+        return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in attributes)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -77,6 +78,12 @@ class ImageFolderSource(DrawnSource):
         idle = [name for name in idle if found and name not in found.values()]
         if idle:
             notes.append(f"{self.root} has folders beside its splits that are left out: {some(idle)}")
+        told = {name.lower() for name in self.class_names} if self.given_names is not None else set()
+        if told and told == {attribute.replace("_", " ").lower() for attribute in self._read[1]}:
+            notes.append(
+                f"class_names are those of the attribute folders, {some(self._read[1])}; the levels look swapped: above "
+                "the class folders must stand those of the attributes"
+            )
         below = self._below_classes() if not self.attribute_level else {}
         same = set.intersection(*below.values()) if below else set()
         if len(same) > 1:
