@@ -385,6 +385,10 @@ def test_a_checkpoint_that_doesnt_exist(refused: Refused, tmp_path: Path) -> Non
     sentence = refused(fit(tmp_path / "run", f"--ckpt_path={missing}"))
     assert sentence == f"The checkpoint {missing} doesn't exist."
     assert not (tmp_path / "run").exists()
+    for name in ("last", "best"):
+        (tmp_path / f"{name}.ckpt").touch()
+    sentence = refused(fit(tmp_path / "run", f"--ckpt_path={missing}"))
+    assert sentence == f"The checkpoint {missing} doesn't exist; its folder holds best.ckpt, last.ckpt."
 
 
 def test_a_checkpoint_that_has_all_its_epochs(checkpoint: Path, refused: Refused, tmp_path: Path) -> None:

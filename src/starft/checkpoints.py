@@ -249,7 +249,9 @@ def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise WeightsError(f"The checkpoint {path} doesn't exist.")
+        beside = sorted(one.name for one in path.parent.glob("*.ckpt"))[:5]
+        there = f"; its folder holds {', '.join(beside)}" if beside else ""
+        raise WeightsError(f"The checkpoint {path} doesn't exist{there}.")
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from starft.errors import ConfigError, StarftError, did_you_mean
+from starft.errors import ConfigError, StarftError, did_you_mean, ended
 
 
 def one_sentence(error: Exception, keys: Iterable[str] = ()) -> str:
@@ -33,7 +33,7 @@ def one_sentence(error: Exception, keys: Iterable[str] = ()) -> str:
     told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
     if told.endswith(":"):  # nothing but types that it isn't of
         told += f" expected {' or '.join(wanted)}. Got value: {given}"
-    return told.rstrip(".") + "." + _near(told, keys)
+    return ended(told) + _near(told, keys)
 
 
 _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"

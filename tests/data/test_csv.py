@@ -279,7 +279,7 @@ def test_absolute_paths_below_the_root(make: Make, tmp_path: Path) -> None:
         (
             PLAIN,
             {"class_names": ["cat", "dogs"]},
-            r"the label 'dog' \(lines 3, 5\) is none of the 2 classes \(did you mean dogs\?\)",
+            r"the label 'dog' \(lines 3, 5\) is none of the 2 classes: cat, dogs \(did you mean 'dogs'\?\); mend",
         ),
         ("path,label\na,0\nb,2\n", {"class_names": ["x", "y"]}, r"the label '2' \(line 3\) is none of the 2 classes"),
         ("path,label\na,-1\nb,1\n", {"class_names": ["x", "y"]}, r"the label '-1' .* is none of the 2 classes"),
@@ -288,6 +288,11 @@ def test_absolute_paths_below_the_root(make: Make, tmp_path: Path) -> None:
             "path,label,split\na,x,train\nb,y,tset\nc,y,\n",
             {},
             "split column says an empty cell in line 4; .*; the split column says tset in line 3; .* train, val or",
+        ),
+        (
+            "path,label,split\na,x,vla\n",
+            {},
+            r"vla in line 2; it must be train, val or test \(did you mean 'val'\?\)",
         ),
         (
             "path,label\na,x,\nb,grey, old\nc,y\n",
@@ -339,9 +344,11 @@ def test_bad_files(make: Make, tmp_path: Path) -> None:
     make(PLAIN)
     with pytest.raises(DataError, match=r"no file .*mine2\.csv; check its path\. Did you mean mine\.csv\?"):
         _ = CSVSource(tmp_path / "mine2.csv").splits
+    with pytest.raises(DataError, match=r"no file .*photos\.csv; check its path\.$"):
+        _ = CSVSource(tmp_path / "photos.csv").splits
     with pytest.raises(DataError, match=r"mine\.xlsx must end in one of \.csv, \.tsv"):
         _ = make(PLAIN, "mine.xlsx").splits
-    with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text \(byte \d+\); save it as UTF-8"):
+    with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text \(line 2, byte 2\); save it as UTF-8"):
         _ = make("path,label\nm\xfcll.jpg,x\n".encode("latin-1")).splits
     with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text"):
         _ = make(PLAIN.encode("utf-16")).splits

@@ -46,7 +46,7 @@ def test_a_folder_under_its_other_name_is_told(tmp_path: Path) -> None:
         "(data.init_args.root where it is trained on)."
     )
     given.mkdir()
-    with pytest.raises(DataError, match="metadata.csv doesn't exist; give the root of a folder like this:"):
+    with pytest.raises(DataError, match=r"metadata\.csv doesn't exist; give the root of a folder like this:"):
         WaterbirdsSource(given).table("train")
 
 

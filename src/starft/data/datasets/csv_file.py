@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.names import class_list, texts
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
+from starft.data.problems import some
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataProblems, did_you_mean
 
@@ -182,10 +183,11 @@ class CSVSource(DrawnSource):
         unknown = [value for value in values if value not in meant]
         for value in unknown[:5]:
             rows = file.where(np.flatnonzero(codes == values.index(value)).tolist())
-            near = did_you_mean(value, meant).replace("?", "").strip()
+            near = did_you_mean(value, meant, quote=True).replace("?", "").strip()
             problems.append(
-                f"the label {value!r} ({rows}) is none of the {len(names)} classes"
+                f"the label {value!r} ({rows}) is none of the {len(names)} classes: {some([*meant])}"
                 + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
+                + "; mend it, or list it in class_names"
             )
         if len(unknown) > 5:
             problems.append(f"{len(unknown) - 5} more labels are none of the classes")
@@ -214,7 +216,11 @@ class CSVSource(DrawnSource):
             value = values[at] if at >= 0 else "an empty cell"
             if at < 0 or value.lower() not in SPLITS:
                 rows = file.where(np.flatnonzero(codes == at).tolist())
-                problems.append(f"the split column says {value} in {rows}; it must be train, val or test")
+                near = did_you_mean(value.lower(), SPLITS, 1, quote=True).strip().rstrip("?") if at >= 0 else ""
+                problems.append(
+                    f"the split column says {value} in {rows}; it must be train, val or test"
+                    + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
+                )
         meant = np.array([*(SPLITS.get(value.lower(), "") for value in values), ""])[codes]
         rows_of = {split: np.flatnonzero(meant == split) for split in ("train", "val", "test")}
         return {split: found for split, found in rows_of.items() if len(found)}

@@ -67,6 +67,7 @@ class ImageFolderSource(DrawnSource):
     def group_names(self) -> tuple[str, ...]:
         """``class, attribute`` pairs where there is a level of attributes."""
         attributes = [attribute.replace("_", " ") for attribute in self._read[1]]
+        attributes = attributes if len({*attributes}) == len(attributes) else list(self._read[1])
         return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in attributes)
 
     @property
@@ -81,8 +82,8 @@ class ImageFolderSource(DrawnSource):
         told = {name.lower() for name in self.class_names} if self.given_names is not None else set()
         if told and told == {attribute.replace("_", " ").lower() for attribute in self._read[1]}:
             notes.append(
-                f"class_names are those of the attribute folders, {some(self._read[1])}; the levels look swapped: above "
-                "the class folders must stand those of the attributes"
+                f"class_names are those of the attribute folders, {some(self._read[1])}; the levels look swapped: "
+                "above the class folders must stand those of the attributes"
             )
         below = self._below_classes() if not self.attribute_level else {}
         same = set.intersection(*below.values()) if below else set()

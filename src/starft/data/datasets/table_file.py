@@ -49,7 +49,9 @@ class TableFile:
         if not is_table(path):
             raise DataError(f"{path} must end in one of {', '.join(SUFFIXES)}.")
         if not path.is_file():
-            near = did_you_mean(path.name, (file.name for file in path.parent.glob("*") if is_table(file)))
+            near = did_you_mean(
+                path.name, (file.name for file in path.parent.glob("*") if is_table(file)), likeness=0.75
+            )
             raise DataError(f"There is no file {path}; check its path.{near}")
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes); it needs a header and rows.")
@@ -77,7 +79,7 @@ class TableFile:
                 f"Reading {self.path} needs pyarrow; install it with `pip install 'starft[parquet]'`."
             ) from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.path} isn't UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+            raise DataError(f"{self.path} isn't UTF-8 text{self._not_text()}; save it as UTF-8.") from error
         except (ValueError, OSError, csv.Error) as error:  # pandas' and pyarrow's errors of parsing are ValueErrors
             why = " ".join(str(error).split()).rstrip(".")
             raise DataError(f"{self.path} can't be read: {why}; mend it, or write it anew.") from error
@@ -86,6 +88,16 @@ class TableFile:
         if frame.empty:
             raise DataError(f"{self.path} has a header but no rows; it needs one row an image.")
         return frame
+
+    def _not_text(self) -> str:
+        """Return the place of the first line that isn't UTF-8; decoders count from the start of their own buffer."""
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    return f" (line {number}, byte {error.start + 1})"
+        return ""
 
     def _read_text(self, columns: Sequence[str]) -> pd.DataFrame:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
