@@ -9,6 +9,7 @@ import pytest
 
 from fakes import own_images
 from starft.__main__ import main
+from starft.compare import read_methods
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"prompts.md", "datasets.md", "devices.md", "using.md"}
@@ -99,3 +100,15 @@ def test_the_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
     assert (tmp_path / "runs" / "python").is_dir()
+
+
+def test_the_table_of_methods_names_configs_that_are_there() -> None:
+    """Its commands take an hour each, so they are read and not run."""
+    page = (ROOT / "lightning_configs" / "README.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in page.splitlines() if line.startswith("starft compare")]
+    assert commands
+    for command in commands:
+        methods = read_methods(command[command.index("--configs") + 1])
+        assert command[command.index("--baseline") + 1] in {method.name for method in methods}
+        for method in methods:
+            assert f"| {method.name} |" in page

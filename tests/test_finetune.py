@@ -281,8 +281,10 @@ def test_the_twin_is_outside_the_checkpoint_and_refilled_on_load() -> None:
         "head": "text",
         "class_names": list(NAMES),
         "templates": list(TEMPLATES),
+        "config": module.clip.config,
         "twin": fingerprint(module.twin.state_dict()),
     }
+    assert checkpoint["starft"]["config"]["model_cfg"]["embed_dim"] == 96
     fresh = build()
     fresh.on_load_checkpoint(checkpoint)
     fresh.load_state_dict(checkpoint["state_dict"], strict=True)

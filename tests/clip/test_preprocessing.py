@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import open_clip
@@ -96,7 +97,9 @@ def test_random_weights_take_what_the_tags_share(monkeypatch: pytest.MonkeyPatch
 
     def create(name: str, **options: Any) -> torch.nn.Module:
         asked.append(options)
-        return torch.nn.Linear(1, 1)
+        model: Any = torch.nn.Linear(1, 1)
+        model.visual = SimpleNamespace(preprocess_cfg={"size": 8}, image_size=8)
+        return model
 
     monkeypatch.setattr(open_clip, "create_model", create)
     monkeypatch.setattr(open_clip, "get_tokenizer", lambda name: None)

@@ -54,13 +54,13 @@ def write_hugging_face(model: Classifier, folder: Path) -> None:
     import transformers  # noqa: PLC0415  # an extra
 
     clip: Any = model.clip.model
-    made = transformers.CLIPModel(_config(transformers, clip, model.clip.config["model_cfg"]))
+    made: Any = transformers.CLIPModel(_config(transformers, clip, model.clip.config["model_cfg"]))
     made.load_state_dict(_state(clip))
     made.eval()
     _compare(model, made)
     with _no_bar(transformers.utils.logging):
         made.save_pretrained(folder)
-    tokenizer: SimpleTokenizer = model.clip.tokenize  # type: ignore[assignment]  # checked before
+    tokenizer: Any = model.clip.tokenize  # of `SimpleTokenizer`, checked before
     vocabulary = {NAMED.get(number, word): number for word, number in tokenizer.encoder.items()}
     merges: Any = list(tokenizer.bpe_ranks)  # pairs, as tokenizers takes them
     transformers.CLIPTokenizer(

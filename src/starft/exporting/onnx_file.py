@@ -26,6 +26,8 @@ class ImageClassifier(nn.Module):
         model: What is exported.
     """
 
+    head: Tensor
+
     def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.clip = model.clip
