@@ -15,6 +15,7 @@ import yaml
 
 from starft import files
 from starft.__main__ import main
+from starft.checkpoints import check_checkpoint
 from starft.clip import build
 from starft.finetune import FinetuneModule
 
@@ -384,6 +385,28 @@ def test_a_checkpoint_that_doesnt_exist(refused: Refused, tmp_path: Path) -> Non
     sentence = refused(fit(tmp_path / "run", f"--ckpt_path={missing}"))
     assert sentence == f"The checkpoint {missing} doesn't exist."
     assert not (tmp_path / "run").exists()
+    for name in ("last", "best"):
+        (tmp_path / f"{name}.ckpt").touch()
+    sentence = refused(fit(tmp_path / "run", f"--ckpt_path={missing}"))
+    assert sentence == f"The checkpoint {missing} doesn't exist; its folder holds best.ckpt, last.ckpt."
+
+
+def test_a_checkpoint_that_has_all_its_epochs(checkpoint: Path, refused: Refused, tmp_path: Path) -> None:
+    """Lightning would train nothing, and we would tell of a checkpoint that nobody wrote."""
+    held = torch.load(checkpoint, weights_only=True)
+    progress = {"total": {"processed": 2}, "current": {"ready": 2, "started": 2, "processed": 2, "completed": 1}}
+    held |= {"optimizer_states": [], "loops": {"fit_loop": {"epoch_progress": progress}}}
+    path = tmp_path / "last.ckpt"
+    torch.save(held, path)
+    for epochs in (1, 2):
+        assert refused(fit(tmp_path / "run", f"--trainer.max_epochs={epochs}", f"--ckpt_path={path}")) == (
+            f"{path} has 2 of {epochs} epochs already, so there is nothing to train; "
+            "raise trainer.max_epochs to go on, or test it with `starft test`."
+        )
+    assert not (tmp_path / "run").exists()
+    for epochs in (3, -1, None):
+        assert check_checkpoint(path, continues=True, max_epochs=epochs).head == "text"
+    assert check_checkpoint(path, max_epochs=2).head == "text", "it can be tested"
 
 
 @pytest.mark.slow

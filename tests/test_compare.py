@@ -14,7 +14,7 @@ import yaml
 
 from starft import compare, runs
 from starft.__main__ import main
-from starft.errors import ConfigError, Stopped
+from starft.errors import AllTrained, ConfigError, Stopped
 from starft.resources import shipped
 from starft.runs import Run, finish_apart
 
@@ -262,6 +262,23 @@ def test_fit_refuses_a_config_that_trains_nothing(capsys: pytest.CaptureFixture[
     assert main(["fit", "--config=zeroshot.yaml"]) == 2
     told = capsys.readouterr().err
     assert told.endswith("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.\n")
+
+
+def test_a_run_that_was_killed_before_its_test_is_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checkpoint has all epochs, so `starft fit` refuses to go on."""
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    called = []
+
+    def command(words: list[str]) -> None:
+        called.append((words[0], words[-1]))
+        if words[0] == "fit":
+            raise AllTrained("it has 8 of 8 epochs already")
+
+    monkeypatch.setattr(runs, "run_cli", command)
+    runs.finish(Run("ce", Path("ce.yaml"), 0, tmp_path / "run"))
+    assert called == [("fit", f"--ckpt_path={last}"), ("test", f"--ckpt_path={last}")]
 
 
 @pytest.mark.slow

@@ -122,6 +122,17 @@ def test_config_is_whole(config: Path) -> None:
     assert {"max_epochs", "default_root_dir"} <= set(keys["trainer"])
 
 
+def test_a_config_to_test_with_trains_nothing() -> None:
+    """`starft compare` trains what has epochs, whatever the comment says."""
+    epochs = {
+        name_of(path): yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["max_epochs"]
+        for path in CONFIGS
+        if verb_of(path) == "test"
+    }
+    assert {"csv-zeroshot", "imagefolder-zeroshot", "mini-zeroshot"} <= set(epochs)
+    assert set(epochs.values()) == {0}, epochs
+
+
 @pytest.mark.parametrize("overlay", COMMON, ids=name_of)
 def test_an_overlay_changes_the_trainer_alone(overlay: Path) -> None:
     text = overlay.read_text(encoding="utf-8")

@@ -81,7 +81,7 @@ def test_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(check(table, "--data.init_args.test_fraction=0", "--data.init_args.val_fraction=0")) == 2
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")]
     assert told == [
-        f"problem: CSV, train: 1 of 43 images is missing below {tmp_path}: gone.jpg; "
+        f"problem: CSV, train: 1 of 43 images is missing below {tmp_path} (gone.jpg): "
         "bring them back, or take their rows out.",
         f"problem: CSV, train: 1 path leaves {tmp_path}, by .. or a symbolic link: ../x.jpg; "
         "give a root that holds all images.",

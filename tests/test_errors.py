@@ -9,6 +9,7 @@ import pytest
 
 from starft.__main__ import VERBS, main
 from starft.errors import ConfigError, PoolError, RunFolderError, StarftError, Stopped, WeightsError, did_you_mean
+from starft.parser_errors import one_sentence
 
 
 @pytest.mark.parametrize("kind", [ConfigError, PoolError, WeightsError, RunFolderError, Stopped])
@@ -131,3 +132,8 @@ def test_debugging_brings_the_traceback_back(
 
 def test_a_verb_that_ends_well(verb: Callable[[Callable[[], int]], list[str]]) -> None:
     assert main(verb(lambda: 0)) == 0
+
+
+def test_a_sentence_of_others_ends_once() -> None:
+    assert one_sentence(ValueError("No supported gpu backend found!")) == "No supported gpu backend found!"
+    assert one_sentence(ValueError("it is of no use")) == "it is of no use."

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from starft.clip import Twin
 from starft.clip.names import is_path
-from starft.errors import WeightsError
+from starft.errors import AllTrained, WeightsError
 from starft.files import replace_file
 
 KEY = "starft"
@@ -113,14 +113,30 @@ def match_classes(facts: CheckpointFacts, class_names: tuple[str, ...]) -> None:
         WeightsError: They differ.
     """
     if facts.class_names != class_names:
-        theirs, ours = (
-            ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
-            for names in (facts.class_names, class_names)
-        )
+        theirs, ours = _few(facts.class_names), _few(class_names)
         raise WeightsError(
             f"The checkpoint was trained on the classes {theirs}, the data have {ours}; continue it on its own data, "
             "or start a new run."
         )
+
+
+def unlike_classes(facts: CheckpointFacts, class_names: tuple[str, ...]) -> str:
+    """Return a sentence on a checkpoint that is tested on other classes than its own; else an empty string.
+
+    Args:
+        facts: What the checkpoint says of itself.
+        class_names: Of the data.
+    """
+    if facts.class_names == class_names:
+        return ""
+    return (
+        f"The checkpoint was trained on {_few(facts.class_names)}; the data have {_few(class_names)}, and are scored "
+        "with the zero-shot head of their own names."
+    )
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
 
 
 def match_teachers(checkpoint: dict[str, Any], teachers: nn.Module, continues: bool) -> None:
@@ -184,23 +200,38 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
-def check_checkpoint(path: Path, continues: bool = False) -> CheckpointFacts:
+def check_checkpoint(path: Path, continues: bool = False, max_epochs: int | None = None) -> CheckpointFacts:
     """Read a checkpoint through, without running code from it, before long work starts.
 
     Args:
         path: The file.
         continues: Whether training goes on from it.
+        max_epochs: Until so many epochs; null or -1 for no limit.
 
     Returns:
         What it says of itself.
 
     Raises:
+        AllTrained: It has all these epochs.
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours; or training can't go on from it.
     """
     checkpoint = _read(path)
     if continues and "optimizer_states" not in checkpoint:
         raise WeightsError(f"{path} holds weights without an optimizer's state; test it, or continue another one.")
+    if continues and max_epochs is not None and 0 <= max_epochs <= (done := _epochs(checkpoint)):
+        raise AllTrained(
+            f"{path} has {done} of {max_epochs} epochs already, so there is nothing to train; "
+            "raise trainer.max_epochs to go on, or test it with `starft test`."
+        )
     return _facts(checkpoint[KEY])
+
+
+def _epochs(checkpoint: Mapping[str, Any]) -> int:
+    """Return how many epochs are trained to their end, as Lightning counts them."""
+    try:
+        return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    except (KeyError, TypeError, ValueError):
+        return 0
 
 
 def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
@@ -218,7 +249,9 @@ def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise WeightsError(f"The checkpoint {path} doesn't exist.")
+        beside = sorted(one.name for one in path.parent.glob("*.ckpt"))[:5]
+        there = f"; its folder holds {', '.join(beside)}" if beside else ""
+        raise WeightsError(f"The checkpoint {path} doesn't exist{there}.")
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +21,12 @@ from lightning.pytorch.loggers import CSVLogger
 
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
-from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint
+from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, unlike_classes
 from starft.data.datamodules import BaseDataModule
-from starft.errors import ConfigError, RunFolderError, StarftError, did_you_mean
+from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
 from starft.launch import is_first_process
-from starft.parser_errors import one_sentence, refusal
+from starft.parser_errors import check_config_files, one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import RESULTS, write_results
@@ -131,15 +131,16 @@ class StarftCLI(LightningCLI):
         """Check checkpoint and run folder before anything is built."""
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
-        if checkpoint is not None:
-            self._facts = check_checkpoint(checkpoint, self.subcommand == "fit")
-        if self.subcommand == "fit" and self._get(self.config, "trainer.max_epochs") == 0:
+        max_epochs, fits = self._get(self.config, "trainer.max_epochs"), self.subcommand == "fit"
+        if fits and max_epochs == 0:
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
+        if checkpoint is not None:
+            self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
         if self._is_trial or not is_first_process():
             return
         check_format(self._get(self.config, "save_samples"))
         traces = Traces(self.folder)
-        if self.subcommand == "fit":
+        if fits:
             claim(self.folder, checkpoint)
         else:
             output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
@@ -212,6 +213,13 @@ class StarftCLI(LightningCLI):
             save_config(self.folder, self.resolved_config())
             if self.model.pool is not None:
                 save_config(self.folder, pool_text(self.model.pool), POOL)
+
+    def before_test(self) -> None:
+        """Tell of a checkpoint that is tested on other classes than its own: on purpose, or the wrong file."""
+        with suppress(StarftError):  # what is wrong with the data is told by their check, with all else
+            note = unlike_classes(self._facts, self.datamodule.class_names) if self._facts is not None else ""
+            if note and self.trainer.is_global_zero:
+                print(f"Note: {note}", file=sys.stderr)
 
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""
@@ -367,34 +375,3 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
             parser_kwargs={"exit_on_error": False},
             args=list(words),
         )
-
-
-def check_config_files(words: Sequence[str]) -> None:
-    """Read every config file that a command names; the parser wouldn't say which one is broken.
-
-    Args:
-        words: The verb and its options.
-
-    Raises:
-        ConfigError: A file is missing, can't be read, or isn't a YAML mapping.
-    """
-    for at, word in enumerate(words):
-        option, given, value = word.partition("=")
-        if option not in ("-c", "--config"):
-            continue
-        path = Path(value if given else "".join(words[at + 1 : at + 2]))
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.yaml")))
-            raise ConfigError(f"The config {path} doesn't exist; check its path.{near}") from None
-        except OSError as error:
-            raise ConfigError(f"The config {path} can't be read: {error.strerror}; give a YAML file.") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-            raise ConfigError(f"The config {path} isn't valid YAML{where}; mend that place.") from error
-        if not isinstance(config, dict):
-            raise ConfigError(
-                f"The config {path} must hold keys such as model, data and trainer; got {type(config).__name__}."
-            )

@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 import starft.mini  # noqa: F401  # configs may name its classes without their module
-from starft.cli import check_config_files
 from starft.data.check import Checked, told_once
 from starft.data.datamodules import ImageDataModule
 from starft.data.deep import decode, files, look_deep
 from starft.data.from_config import data_of
 from starft.errors import ConfigError, did_you_mean, ended
-from starft.parser_errors import one_sentence
+from starft.parser_errors import check_config_files, one_sentence
 from starft.reporting.data_report import data_tables
 
 USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]

@@ -54,11 +54,15 @@ class WeightsError(StarftError):
     """Weights or a checkpoint that can't be loaded."""
 
 
+class AllTrained(WeightsError):  # noqa: N818  # the run is whole
+    """A checkpoint to continue that has all epochs of its run already."""
+
+
 class RunFolderError(StarftError):
     """A run folder that can't be written to, or that holds another run."""
 
 
-def did_you_mean(name: str, known: Iterable[str], limit: int = 3, likeness: float = 0.5) -> str:
+def did_you_mean(name: str, known: Iterable[str], limit: int = 3, likeness: float = 0.5, quote: bool = False) -> str:
     """Return ``" Did you mean a or b?"`` for the names nearest to ``name``, or an empty string.
 
     Args:
@@ -66,9 +70,10 @@ def did_you_mean(name: str, known: Iterable[str], limit: int = 3, likeness: floa
         known: The names that exist.
         limit: How many near names to list at most.
         likeness: How near a name must be, from 0 to 1 for the same.
+        quote: Whether to put the names in quotes, where they may be words of a sentence.
     """
     near = get_close_matches(name, list(known), n=limit, cutoff=likeness)
-    return f" Did you mean {' or '.join(near)}?" if near else ""
+    return f" Did you mean {' or '.join(map(repr, near) if quote else near)}?" if near else ""
 
 
 class Stopped(StarftError):  # noqa: N818  # nothing went wrong

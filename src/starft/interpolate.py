@@ -18,10 +18,9 @@ from starft.averaging import (
     read_weights,
     write_averaged,
 )
-from starft.cli import check_config_files
 from starft.errors import ConfigError, RunFolderError
 from starft.files import replace_file
-from starft.parser_errors import one_sentence
+from starft.parser_errors import check_config_files, one_sentence
 from starft.reporting.curve import curve_axes, curve_plot, curve_table
 from starft.run_folder import check_writable
 from starft.weight_scoring import Scorer

@@ -1,11 +1,14 @@
-"""What the parser of configs complains of, in one sentence."""
+"""What the parser of configs complains of, and what is wrong with their files, in one sentence."""
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from inspect import signature
+from pathlib import Path
 
-from starft.errors import ConfigError, StarftError, did_you_mean
+import yaml
+
+from starft.errors import ConfigError, StarftError, did_you_mean, ended
 
 
 def one_sentence(error: Exception, keys: Iterable[str] = ()) -> str:
@@ -30,7 +33,7 @@ def one_sentence(error: Exception, keys: Iterable[str] = ()) -> str:
     told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
     if told.endswith(":"):  # nothing but types that it isn't of
         told += f" expected {' or '.join(wanted)}. Got value: {given}"
-    return told.rstrip(".") + "." + _near(told, keys)
+    return ended(told) + _near(told, keys)
 
 
 _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
@@ -63,3 +66,34 @@ def refusal(error: Exception) -> StarftError:
             return type(cause)(str(cause))
         cause = cause.__cause__
     return ConfigError(one_sentence(error))
+
+
+def check_config_files(words: Sequence[str]) -> None:
+    """Read every config file that a command names; the parser wouldn't say which one is broken.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: A file is missing, can't be read, or isn't a YAML mapping.
+    """
+    for at, word in enumerate(words):
+        option, given, value = word.partition("=")
+        if option not in ("-c", "--config"):
+            continue
+        path = Path(value if given else "".join(words[at + 1 : at + 2]))
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.yaml")))
+            raise ConfigError(f"The config {path} doesn't exist; check its path.{near}") from None
+        except OSError as error:
+            raise ConfigError(f"The config {path} can't be read: {error.strerror}; give a YAML file.") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+            raise ConfigError(f"The config {path} isn't valid YAML{where}; mend that place.") from error
+        if not isinstance(config, dict):
+            raise ConfigError(
+                f"The config {path} must hold keys such as model, data and trainer; got {type(config).__name__}."
+            )

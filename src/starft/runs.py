@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing import get_context, parent_process
@@ -17,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from starft.cli import main as run_cli
-from starft.errors import ConfigError, StarftError, Stopped
+from starft.errors import AllTrained, ConfigError, StarftError, Stopped
 from starft.reporting.results import RESULTS
 from starft.run_folder import CHECKPOINTS, LAST
 
@@ -88,7 +89,8 @@ def finish(run: Run) -> None:
             _command(["test", *run.words])
             return
         if last.is_file():
-            _command(["fit", *run.words, f"--ckpt_path={last}"])
+            with suppress(AllTrained):  # stopped before its test
+                _command(["fit", *run.words, f"--ckpt_path={last}"])
         else:
             if run.folder.exists():  # stopped before its first checkpoint: nothing in it is worth keeping
                 shutil.rmtree(run.folder)

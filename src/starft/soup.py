@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from starft.averaging import Member, check_alike, check_keys, read_member, read_weights, write_averaged
-from starft.cli import check_config_files
 from starft.errors import ConfigError, RunFolderError, did_you_mean
 from starft.files import replace_file
-from starft.parser_errors import one_sentence
+from starft.parser_errors import check_config_files, one_sentence
 from starft.run_folder import check_writable
 from starft.weight_scoring import Scorer
 from starft.weights import State, add_to_mean

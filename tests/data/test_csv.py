@@ -260,8 +260,8 @@ def test_absolute_paths_below_the_root(make: Make, tmp_path: Path) -> None:
         ("", {}, r"mine\.csv is empty \(0 bytes\); it needs a header and rows"),
         ("path,label\n", {}, "has a header but no rows"),
         ("\n\n", {}, "mine.csv"),
-        ("Path,label\na,x\n", {}, "has no column 'path'; its columns are Path, label. Did you mean Path?"),
-        ("path,lable\na,x\n", {}, "has no column 'label'; its columns are path, lable. Did you mean lable?"),
+        ("Path,label\na,x\n", {}, "has no column 'path'; its columns are Path, label. Did you mean 'Path'?"),
+        ("path,lable\na,x\n", {}, "has no column 'label'; its columns are path, lable. Did you mean 'lable'?"),
         (PLAIN, {"split_column": "spilt"}, "has no column 'spilt'; its columns are path, label"),
         ("path,label,label\na,x,y\n", {}, "has the column 'label' twice; rename one"),
         ("path,label\na,x\nb,x\n", {}, "the column 'label' holds one class only, x; there must be at least two"),
@@ -279,7 +279,7 @@ def test_absolute_paths_below_the_root(make: Make, tmp_path: Path) -> None:
         (
             PLAIN,
             {"class_names": ["cat", "dogs"]},
-            r"the label 'dog' \(lines 3, 5\) is none of the 2 classes \(did you mean dogs\?\)",
+            r"the label 'dog' \(lines 3, 5\) is none of the 2 classes: cat, dogs \(did you mean 'dogs'\?\); mend",
         ),
         ("path,label\na,0\nb,2\n", {"class_names": ["x", "y"]}, r"the label '2' \(line 3\) is none of the 2 classes"),
         ("path,label\na,-1\nb,1\n", {"class_names": ["x", "y"]}, r"the label '-1' .* is none of the 2 classes"),
@@ -288,6 +288,11 @@ def test_absolute_paths_below_the_root(make: Make, tmp_path: Path) -> None:
             "path,label,split\na,x,train\nb,y,tset\nc,y,\n",
             {},
             "split column says an empty cell in line 4; .*; the split column says tset in line 3; .* train, val or",
+        ),
+        (
+            "path,label,split\na,x,vla\n",
+            {},
+            r"vla in line 2; it must be train, val or test \(did you mean 'val'\?\)",
         ),
         (
             "path,label\na,x,\nb,grey, old\nc,y\n",
@@ -300,6 +305,30 @@ def test_bad_tables(text: str, options: dict[str, Any], sentence: str, make: Mak
     with pytest.raises(DataError, match=sentence) as caught:
         _ = make(text, **options).splits
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "hint", "option"),
+    [
+        ("file,what,where", {}, "", "path_column"),
+        ("image_path,label", {}, " Did you mean 'image_path'?", "path_column"),
+        ("path,Label", {}, " Did you mean 'Label'?", "label_column"),
+        ("path,label,part", {"split_column": "split"}, "", "split_column"),
+        ("path,label,parts", {"split_column": "part"}, " Did you mean 'parts'?", "split_column"),
+        ("path,label,place", {"attribute_column": "palce"}, " Did you mean 'place'?", "attribute_column"),
+        ("path,label,place", {"group_column": "places"}, " Did you mean 'place'?", "group_column"),
+    ],
+)
+def test_a_missing_column(header: str, options: dict[str, str], hint: str, option: str, make: Make) -> None:
+    name = options.get(option, option.removesuffix("_column"))
+    source = make(f"{header}\n{header}\n", **options)
+    asked = f"{source.file} has no column {name!r}; its columns are {header.replace(',', ', ')}.{hint} Name it with "
+    with pytest.raises(DataError) as caught:
+        _ = source.splits
+    assert str(caught.value) == f"{asked}data.init_args.{option}."
+    with pytest.raises(DataError) as caught:
+        _ = source.as_eval().splits
+    assert str(caught.value) == f"{asked}init_args.{option} of its source."
 
 
 def test_every_problem_is_told(make: Make) -> None:
@@ -315,9 +344,11 @@ def test_bad_files(make: Make, tmp_path: Path) -> None:
     make(PLAIN)
     with pytest.raises(DataError, match=r"no file .*mine2\.csv; check its path\. Did you mean mine\.csv\?"):
         _ = CSVSource(tmp_path / "mine2.csv").splits
+    with pytest.raises(DataError, match=r"no file .*photos\.csv; check its path\.$"):
+        _ = CSVSource(tmp_path / "photos.csv").splits
     with pytest.raises(DataError, match=r"mine\.xlsx must end in one of \.csv, \.tsv"):
         _ = make(PLAIN, "mine.xlsx").splits
-    with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text \(byte \d+\); save it as UTF-8"):
+    with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text \(line 2, byte 2\); save it as UTF-8"):
         _ = make("path,label\nm\xfcll.jpg,x\n".encode("latin-1")).splits
     with pytest.raises(DataError, match=r"mine\.csv isn't UTF-8 text"):
         _ = make(PLAIN.encode("utf-16")).splits

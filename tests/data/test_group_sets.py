@@ -36,6 +36,20 @@ def test_waterbirds_is_scored_by_group_with_the_shares_of_training(tmp_path: Pat
     assert described.group_names[1:3] == ("landbird on water", "waterbird on land")
 
 
+def test_a_folder_under_its_other_name_is_told(tmp_path: Path) -> None:
+    """The shipped configs name one of them."""
+    given, there = tmp_path / "waterbird_complete95_forest2water2", waterbirds(tmp_path, "waterbirds_v1.0")
+    with pytest.raises(DataError) as caught:
+        WaterbirdsSource(given).table("train")
+    assert str(caught.value) == (
+        f"Waterbirds: {given}/metadata.csv doesn't exist, but {there} does; give that as its root "
+        "(data.init_args.root where it is trained on)."
+    )
+    given.mkdir()
+    with pytest.raises(DataError, match=r"metadata\.csv doesn't exist; give the root of a folder like this:"):
+        WaterbirdsSource(given).table("train")
+
+
 def test_published_group_counts_add_up(tmp_path: Path) -> None:
     """Sums against the totals that the papers give separately."""
     totals = {

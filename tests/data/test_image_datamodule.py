@@ -49,8 +49,33 @@ def test_fit_refuses_what_test_would(tmp_path: Path) -> None:
 
 
 def test_nothing_to_test_names_the_verb(own: Make) -> None:
-    with pytest.raises(ConfigError, match="There is nothing to test: CSV"):
+    with pytest.raises(
+        ConfigError,
+        match=r"There is nothing to test: CSV at .* tells no splits, and those that are drawn are train and val: "
+        r"test_fraction is 0; raise it, or data.init_args.evals\.$",
+    ):
         ready(own(test_fraction=0.0), TrainerFn.TESTING)
+
+
+@pytest.mark.parametrize("kind", ["table", "folders"])
+def test_an_eval_set_without_splits_is_all_test(own: Make, tmp_path: Path, kind: str) -> None:
+    """Nothing is trained on it, so nothing is held back; what draws splits all the same is what gives fractions."""
+
+    def source(**options: Any) -> CSVSource | ImageFolderSource:
+        if kind == "table":
+            return CSVSource(write_table(tmp_path / "far", images=20), **options)
+        return ImageFolderSource(write_folders(tmp_path / "far", {"": 10}), **options)
+
+    whole = source()
+    assert whole.splits == ("train", "val", "test"), "where it is trained on"
+    data = ready(own(evals=[EvalOn(whole, "far"), EvalOn(source(test_fraction=0.5), "half")]), "test")
+    assert [len(one) for one in data.test_data] == [8, 20, 10]
+    assert whole.splits == ("train", "val", "test"), "the source itself is as it was"
+    assert len(ready(ImageDataModule(whole, num_workers=0), "test").test_data[0]) == 4
+    with pytest.raises(DataError, match=r"tells no splits, so all of it is test as an eval set; leave split: val out,"):
+        ready(own(evals=[EvalOn(source(), "far", split="val")]), "test")
+    with pytest.raises(DataError, match=r"tells no splits, .* are train and val: test_fraction is 0; raise it\.$"):
+        ready(own(evals=[EvalOn(source(test_fraction=0.0), "far")]), "test")
 
 
 def test_own_data_take_partial_eval_sets(own: Make, tmp_path: Path) -> None:
@@ -202,7 +227,7 @@ def test_new_images(own: Make, tmp_path: Path) -> None:
     (tmp_path / "own" / "shoes.csv").write_text((tmp_path / "own" / "shoes.csv").read_text().replace("path", "file", 1))
     data = ready(own(predict=str(folder / "some.csv"), path_column="file"), "predict")
     assert data.predict_path(0, 0) == f"{folder}/deep/2.jpg", "its column is called as that of training"
-    with pytest.raises(DataError, match=r"some.csv has no column 'files'; .* Did you mean file\?"):
+    with pytest.raises(DataError, match=r"column 'files'; .* mean 'file'\? Name it with data.init_args.path_column\.$"):
         ready(own(predict=str(folder / "some.csv"), path_column="files"), "predict")
     (tmp_path / "own" / "shoes.csv").write_text((tmp_path / "own" / "shoes.csv").read_text().replace("file", "path", 1))
     with pytest.raises(DataError, match="New images, test: There is no folder or table of new images at gone"):

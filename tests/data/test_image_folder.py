@@ -35,6 +35,24 @@ def test_attribute_folders(tmp_path: Path) -> None:
     assert source.splits == ("train", "test")
 
 
+def test_attributes_are_read_as_class_names_are(tmp_path: Path) -> None:
+    for number, folder in enumerate(("wet_sand/sea_duck", "wet_sand/owl", "dry/owl")):
+        write_jpeg(tmp_path / "train" / folder / "a.jpg", number)
+    source = ImageFolderSource(tmp_path, attribute_level=True)
+    assert source.group_names == ("owl, dry", "owl, wet sand", "sea duck, dry", "sea duck, wet sand")
+
+
+def test_levels_that_are_swapped_are_noted(tmp_path: Path) -> None:
+    """Which level is which nobody can tell, unless the classes are named."""
+    write_folders(tmp_path, {"train": 1}, attribute=True)
+    named = ImageFolderSource(tmp_path, attribute_level=True, class_names=["Grass", "Sand"])
+    assert named.notes == (
+        "class_names are those of the attribute folders, grass, sand; the levels look swapped: above the class folders "
+        "must stand those of the attributes",
+    )
+    assert ImageFolderSource(tmp_path, attribute_level=True, class_names=["boot", "sandal"]).notes == ()
+
+
 @pytest.mark.parametrize("attribute", [False, True])
 def test_drawn_splits(attribute: bool, tmp_path: Path) -> None:
     write_folders(tmp_path, {"": 20}, attribute=attribute)

@@ -16,30 +16,38 @@ def path_problems(table: ImageTable) -> list[Problem]:
         table: Paths below a root.
     """
     missing, outside = _look_up(table)
-    problems = []
+    problems: list[Problem] = []
     if missing and len(missing) == len(table):
         problems.append(
-            f"none of the {len(table)} images is below {table.root}, such as {missing[0]}; give another root"
+            Problem(
+                f"none of the {len(table)} images is below {table.root}, such as {missing[0]}",
+                advice="give another root",
+            )
         )
     elif missing:
         problems.append(
-            f"{len(missing)} of {told_of(len(table), 'image', 'images')} {'is' if len(missing) == 1 else 'are'} "
-            f"missing below {table.root}: {some(missing)}; "
-            "bring them back, or take their rows out"
+            Problem(
+                f"{len(missing)} of {told_of(len(table), 'image', 'images')} {'is' if len(missing) == 1 else 'are'} "
+                f"missing below {table.root} ({some(missing)})",
+                advice="bring them back, or take their rows out",
+            )
         )
-    if outside:
-        problems.append(
-            f"{told_of(len(outside), 'path leaves', 'paths leave')} {table.root}, "
-            f"by .. or a symbolic link: {some(outside)}; "
-            "give a root that holds all images"
-        )
+    absolute = [path for path in outside if path.startswith("/")]
+    up = [path for path in outside if not path.startswith("/")]
+    root = table.root
+    for paths, one, more in (
+        (absolute, f"absolute path lies outside of {root}", f"absolute paths lie outside of {root}"),
+        (up, f"path leaves {root}, by .. or a symbolic link", f"paths leave {root}, by .. or a symbolic link"),
+    ):
+        if paths:
+            problems.append(
+                Problem(f"{told_of(len(paths), one, more)}: {some(paths)}; give a root that holds all images")
+            )
     if len(set(table.paths)) < len(table):
         twice = [path for path, count in Counter(table.paths).items() if count > 1]
-        problems.append(
-            f"{told_of(len(twice), 'image is', 'images are')} listed more than once: {some(twice)}; "
-            "keep one row of each"
-        )
-    return [Problem(text) for text in problems]
+        are = told_of(len(twice), "image is", "images are")
+        problems.append(Problem(f"{are} listed more than once: {some(twice)}; keep one row of each"))
+    return problems
 
 
 def _look_up(table: ImageTable) -> tuple[list[str], list[str]]:

@@ -82,6 +82,9 @@ class Source(ABC):
     labelled: ClassVar[bool] = True
     """Whether the labels mean anything; not for images that are only predicted."""
 
+    has_splits: bool = True
+    """Whether the data tell their splits; else they are drawn."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
 
@@ -120,6 +123,22 @@ class Source(ABC):
         Raises:
             DataError: A file or folder is missing or can't be used; the sentence names it and draws `tree`.
         """
+
+    def as_eval(self) -> "Source":
+        """Return the source as it is where it is only evaluated."""
+        return self
+
+    def without(self, split: str) -> str:
+        """Return a sentence on a split that there isn't, without its period.
+
+        Args:
+            split: Its name.
+        """
+        have = " and ".join(self.splits) or "none"
+        return (
+            f"{self.title} at {self.root} has the splits {have} but no {split}; name the images of a split {split} in "
+            "the split column or folder, or leave the split column or folders away to have splits drawn"
+        )
 
     def published(self, split: str) -> Published | None:
         """Return what the split ought to hold, or null where nobody says."""

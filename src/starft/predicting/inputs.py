@@ -64,7 +64,7 @@ def _listed(word: str, column: str) -> list[Item]:
         return [Item(str(path / name), str(path / name)) for name in list_images(path)]
     if is_table(path):
         table = TableFile(path)
-        names = table.paths(table.read([column])[column], path.parent)
+        names = table.paths(table.read({"--column": column})[column], path.parent)
         return [Item(name, str(path.parent / name)) for name in names]
     if path.exists():
         return [Item(word, word)]

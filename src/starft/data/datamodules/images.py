@@ -93,7 +93,10 @@ class ImageDataModule(BaseDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
-        self.source, self.own_name, self.evals = train, name, tuple(evals or ())
+        self.source, self.own_name = train, name
+        self.evals = tuple(
+            one if one.source is train else replace(one, source=one.source.as_eval()) for one in evals or ()
+        )
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"val_fraction must lie in [0, 1); got {val_fraction}.")
         if shots is not None and shots < 1:
@@ -202,7 +205,8 @@ class ImageDataModule(BaseDataModule):
             if source is self.source and split == "val" and "val" not in source.splits:
                 self._tables[key] = self._halves()[1]
             else:
-                _has_split(source, split)
+                if split not in source.splits:
+                    raise DataError(f"{source.without(split)}.")
                 self._tables[key] = source.table(split)
         return self._tables[key]
 
@@ -234,10 +238,11 @@ class ImageDataModule(BaseDataModule):
         """
         if stage != "fit" and not self.evaluated(stage):
             verb = stage.value if isinstance(stage, Enum) else stage  # Lightning's stages are both
-            raise ConfigError(
-                f"There is nothing to {verb}: {self.source.title} at {self.source.root} has the splits "
-                f"{', '.join(self.source.splits)}; give one more, or data.init_args.evals."
-            )
+            have = self.source.without("val" if verb == "validate" else "test")
+            if self.source.has_splits:
+                splits = ", ".join(self.source.splits)
+                have = f"{self.source.title} at {self.source.root} has the splits {splits}; give one more"
+            raise ConfigError(f"There is nothing to {verb}: {have}, or data.init_args.evals.")
         stages = ("fit", "test") if stage == "fit" else (stage,)  # what a test would refuse is refused before training
         complain(self.check(*stages), notes=self.trainer is None or self.trainer.is_global_zero)
         preprocessing = self._preprocessing()
@@ -340,13 +345,3 @@ class ImageDataModule(BaseDataModule):
     def on_exception(self, exception: BaseException) -> None:
         """Tell it at a run that was stopped, too."""
         self.teardown("")
-
-
-def _has_split(source: Source, split: str) -> None:
-    if split in source.splits:
-        return
-    have = " and ".join(source.splits) or "none"
-    raise DataError(
-        f"{source.title} at {source.root} has the splits {have} but no {split}; name the images of a split "
-        f"{split} in the split column or folder, or leave the split column or folders away to have splits drawn."
-    )

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.names import class_list, texts
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
-from starft.data.splits import draw_splits
-from starft.data.table import ImageTable, Source
+from starft.data.problems import some
+from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataProblems, did_you_mean
 
 SPLITS = {
@@ -44,11 +45,11 @@ class _Read:
     notes: tuple[str, ...]
 
 
-class CSVSource(Source):
+class CSVSource(DrawnSource):
     """Images listed in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group]``.
 
     A group is a pair of label and attribute, or what the group column says. Without a split column, test and validation
-    images are drawn, in equal shares from every group (or class).
+    images are drawn, in equal shares from every group (or class); as an eval set all images are tested on.
 
     Args:
         file: The table; its suffix tells its kind.
@@ -62,8 +63,9 @@ class CSVSource(Source):
             text file with a name a line. Null takes the labels themselves, sorted.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line.
         separator: Between the cells of a text file; null finds it.
-        test_fraction: Share of the images that is drawn for the test where there is no split column.
-        val_fraction: Share that is drawn for validation.
+        test_fraction: Share of the images that is drawn for the test where there is no split column; null takes 0.2,
+            or all images of an eval set.
+        val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
     """
 
@@ -82,22 +84,17 @@ class CSVSource(Source):
         class_names: dict[str, str] | list[str] | str | None = None,
         templates: list[str] | str = "a photo of a {}.",
         separator: str | None = None,
-        test_fraction: float = 0.2,
-        val_fraction: float = 0.1,
+        test_fraction: float | None = None,
+        val_fraction: float | None = None,
         split_seed: int = 0,
     ) -> None:
-        super().__init__(Path(root) if root is not None else Path(file).parent)
+        folder = Path(root) if root is not None else Path(file).parent
+        super().__init__(folder, test_fraction, val_fraction, split_seed)
         self.file = Path(file)
-        if min(test_fraction, val_fraction) < 0 or test_fraction + val_fraction >= 1:
-            raise ConfigError(
-                "test_fraction and val_fraction must be at least 0 and below 1 together; "
-                f"got {test_fraction} and {val_fraction}."
-            )
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
         self._one_column_each()
         self.given_names, self.given_templates = class_names, templates
-        self.fractions, self.split_seed = {"test": test_fraction, "val": val_fraction}, split_seed
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -145,7 +142,9 @@ class CSVSource(Source):
         asked = {kind: column for kind, column in self.extra.items() if column}
         taken = {self.path_column, self.label_column, *asked.values()}
         named = asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}
-        frame = file.read([self.path_column, self.label_column, *asked.values()], [*named.values()])
+        wanted = {"path": self.path_column, "label": self.label_column} | asked
+        options = {self.option.format(f"{kind}_column"): column for kind, column in wanted.items()}
+        frame = file.read(options, [*named.values()])
         column = {kind: frame[name] for kind, name in named.items() if name in frame}
         problems: list[str] = []
         for name in (self.path_column, self.label_column, *(named[kind] for kind in column if kind != "split")):
@@ -184,10 +183,11 @@ class CSVSource(Source):
         unknown = [value for value in values if value not in meant]
         for value in unknown[:5]:
             rows = file.where(np.flatnonzero(codes == values.index(value)).tolist())
-            near = did_you_mean(value, meant).replace("?", "").strip()
+            near = did_you_mean(value, meant, quote=True).replace("?", "").strip()
             problems.append(
-                f"the label {value!r} ({rows}) is none of the {len(names)} classes"
+                f"the label {value!r} ({rows}) is none of the {len(names)} classes: {some([*meant])}"
                 + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
+                + "; mend it, or list it in class_names"
             )
         if len(unknown) > 5:
             problems.append(f"{len(unknown) - 5} more labels are none of the classes")
@@ -208,14 +208,19 @@ class CSVSource(Source):
     def _splits(
         self, cells: Ints, column: "pd.Series[str] | None", file: TableFile, problems: list[str]
     ) -> dict[str, Ints]:
+        self.has_splits = column is not None
         if column is None:
-            return draw_splits(cells, self.fractions["test"], self.fractions["val"], self.split_seed)
+            return self.draw(cells)
         codes, values = _coded(column)
         for at in sorted({*codes.tolist()}):
             value = values[at] if at >= 0 else "an empty cell"
             if at < 0 or value.lower() not in SPLITS:
                 rows = file.where(np.flatnonzero(codes == at).tolist())
-                problems.append(f"the split column says {value} in {rows}; it must be train, val or test")
+                near = did_you_mean(value.lower(), SPLITS, 1, quote=True).strip().rstrip("?") if at >= 0 else ""
+                problems.append(
+                    f"the split column says {value} in {rows}; it must be train, val or test"
+                    + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
+                )
         meant = np.array([*(SPLITS.get(value.lower(), "") for value in values), ""])[codes]
         rows_of = {split: np.flatnonzero(meant == split) for split in ("train", "val", "test")}
         return {split: found for split, found in rows_of.items() if len(found)}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.names import class_list, texts
 from starft.data.listing import list_images
 from starft.data.problems import some
-from starft.data.splits import draw_splits
-from starft.data.table import ImageTable, Source
+from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataError, DataProblems
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -18,11 +18,11 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
 ORDER: tuple[str, ...] = ("train", "val", "test")
 
 
-class ImageFolderSource(Source):
+class ImageFolderSource(DrawnSource):
     """Images in ``{split}/{class}/``, ``{split}/{attribute}/{class}/``, or the same without split folders.
 
     Folders below a class folder belong to the class. Without split folders, test and validation images are drawn, in
-    equal shares from every group (or class).
+    equal shares from every group (or class); as an eval set all images are tested on.
 
     Args:
         root: Folder that holds them.
@@ -31,8 +31,9 @@ class ImageFolderSource(Source):
         class_names: Names of the class folders in sorted order; or the name of each folder (``{n01: cat, n02: dog}``);
             or a text file with a name a line. Null takes the folders' names, ``_`` read as a space.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line.
-        test_fraction: Share of the images that is drawn for the test where there are no split folders.
-        val_fraction: Share that is drawn for validation.
+        test_fraction: Share of the images that is drawn for the test where there are no split folders; null takes
+            0.2, or all images of an eval set.
+        val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
     """
 
@@ -45,18 +46,12 @@ class ImageFolderSource(Source):
         attribute_level: bool = False,
         class_names: dict[str, str] | list[str] | str | None = None,
         templates: list[str] | str = "a photo of a {}.",
-        test_fraction: float = 0.2,
-        val_fraction: float = 0.1,
+        test_fraction: float | None = None,
+        val_fraction: float | None = None,
         split_seed: int = 0,
     ) -> None:
-        super().__init__(Path(root))
-        if min(test_fraction, val_fraction) < 0 or test_fraction + val_fraction >= 1:
-            raise ConfigError(
-                "test_fraction and val_fraction must be at least 0 and below 1 together; "
-                f"got {test_fraction} and {val_fraction}."
-            )
+        super().__init__(Path(root), test_fraction, val_fraction, split_seed)
         self.attribute_level, self.given_names, self.given_templates = attribute_level, class_names, templates
-        self.test_fraction, self.val_fraction, self.split_seed = test_fraction, val_fraction, split_seed
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -71,7 +66,9 @@ class ImageFolderSource(Source):
     @property
     def group_names(self) -> tuple[str, ...]:
         """``class, attribute`` pairs where there is a level of attributes."""
-        return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in self._read[1])
+        attributes = [attribute.replace("_", " ") for attribute in self._read[1]]
+        attributes = attributes if len({*attributes}) == len(attributes) else list(self._read[1])
+        return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in attributes)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -82,6 +79,12 @@ class ImageFolderSource(Source):
         idle = [name for name in idle if found and name not in found.values()]
         if idle:
             notes.append(f"{self.root} has folders beside its splits that are left out: {some(idle)}")
+        told = {name.lower() for name in self.class_names} if self.given_names is not None else set()
+        if told and told == {attribute.replace("_", " ").lower() for attribute in self._read[1]}:
+            notes.append(
+                f"class_names are those of the attribute folders, {some(self._read[1])}; the levels look swapped: "
+                "above the class folders must stand those of the attributes"
+            )
         below = self._below_classes() if not self.attribute_level else {}
         same = set.intersection(*below.values()) if below else set()
         if len(same) > 1:
@@ -150,12 +153,12 @@ class ImageFolderSource(Source):
             place = {attribute: at for at, attribute in enumerate(attributes)}
             groups = labels * len(attributes) + np.array([place[part[depth - 1]] for part in parts], dtype=np.int64)
         whole = ImageTable(self.root, paths, labels, groups)
+        self.has_splits = bool(found)
         if found:
             split_of = np.array([SPLITS[part[0].lower()] for part in parts])
             rows = {split: np.flatnonzero(split_of == split) for split in ORDER if split in found}
         else:
-            cells = labels if groups is None else groups
-            rows = draw_splits(cells, self.test_fraction, self.val_fraction, self.split_seed)
+            rows = self.draw(labels if groups is None else groups)
         return names, tuple(attributes), {split: whole.take(chosen) for split, chosen in rows.items()}
 
     def _is_split(self, folder: Path) -> bool:

@@ -59,7 +59,7 @@ class NewImages(Source):
         """List them; all labels are 0 and mean nothing."""
         if is_table(self.path):
             file = TableFile(self.path)
-            paths = file.paths(file.read([self.column])[self.column], self.root)
+            paths = file.paths(file.read({"data.init_args.path_column": self.column})[self.column], self.root)
         elif self.path.is_dir():
             paths = list_images(self.path)
         else:

@@ -69,6 +69,13 @@ class PublishedSource(Source):
         """
         path = self.root / below
         if not path.exists():
+            beside = (self.root.parent / name for name in self.folders)
+            there = next((one for one in beside if one.is_dir()), None)
+            if there is not None and not self.root.is_dir():
+                raise DataError(
+                    f"{self.title}: {path} doesn't exist, but {there} does; give that as its root "
+                    "(data.init_args.root where it is trained on)."
+                )
             raise DataError(f"{self.title}: {path} doesn't exist; give the root of a folder like this:\n{self.tree}")
         return path
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 SUFFIXES = (*TEXT_SUFFIXES, *PARQUET_SUFFIXES, *LINES_SUFFIXES)
 SEPARATORS = (",", ";", "\t", "|")
+NEAR = 0.55
+"""Likeness from which on a column is suggested: path is as like image_path, and not as like what."""
 MISSING = ["", "nan", "NaN"]
 """What stands for an empty cell."""
 DOUBTFUL = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "-NaN", "-nan")
@@ -47,22 +49,24 @@ class TableFile:
         if not is_table(path):
             raise DataError(f"{path} must end in one of {', '.join(SUFFIXES)}.")
         if not path.is_file():
-            near = did_you_mean(path.name, (file.name for file in path.parent.glob("*") if is_table(file)))
+            near = did_you_mean(
+                path.name, (file.name for file in path.parent.glob("*") if is_table(file)), likeness=0.75
+            )
             raise DataError(f"There is no file {path}; check its path.{near}")
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes); it needs a header and rows.")
 
-    def read(self, wanted: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    def read(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> pd.DataFrame:
         """Return columns as they are written, texts without the spaces around them; empty cells are null.
 
         Args:
-            wanted: Columns that must be there.
+            named: Columns that must be there, by the option that names each.
             optional: Columns that are taken where they are.
 
         Raises:
             DataError: A column is missing or there twice, or the file can't be read.
         """
-        suffix = self.path.suffix.lower()
+        suffix, wanted = self.path.suffix.lower(), [*named.values()]
         try:
             if suffix in TEXT_SUFFIXES:
                 frame = self._read_text([*wanted, *optional])
@@ -75,15 +79,25 @@ class TableFile:
                 f"Reading {self.path} needs pyarrow; install it with `pip install 'starft[parquet]'`."
             ) from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.path} isn't UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+            raise DataError(f"{self.path} isn't UTF-8 text{self._not_text()}; save it as UTF-8.") from error
         except (ValueError, OSError, csv.Error) as error:  # pandas' and pyarrow's errors of parsing are ValueErrors
             why = " ".join(str(error).split()).rstrip(".")
             raise DataError(f"{self.path} can't be read: {why}; mend it, or write it anew.") from error
-        self._has_all(wanted, self.header or [str(column) for column in frame.columns])
+        self._has_all(named, self.header or [str(column) for column in frame.columns])
         frame = frame[[column for column in frame.columns if column in {*wanted, *optional}]]
         if frame.empty:
             raise DataError(f"{self.path} has a header but no rows; it needs one row an image.")
         return frame
+
+    def _not_text(self) -> str:
+        """Return the place of the first line that isn't UTF-8; decoders count from the start of their own buffer."""
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    return f" (line {number}, byte {error.start + 1})"
+        return ""
 
     def _read_text(self, columns: Sequence[str]) -> pd.DataFrame:
         with self.path.open(encoding="utf-8-sig", newline="") as file:
@@ -180,15 +194,15 @@ class TableFile:
 
         return max(SEPARATORS, key=fits)
 
-    def _has_all(self, wanted: Sequence[str], header: Sequence[str]) -> None:
-        for name in wanted:
+    def _has_all(self, named: Mapping[str, str], header: Sequence[str]) -> None:
+        for option, name in named.items():
             if name not in header:
                 lower = {column.lower(): column for column in header}
-                near = [lower[name.lower()]] if name.lower() in lower else []
-                hint = f" Did you mean {near[0]}?" if near else did_you_mean(name, header)
+                same = lower.get(name.lower())
+                hint = f" Did you mean {same!r}?" if same else did_you_mean(name, header, 1, NEAR, quote=True)
                 raise DataError(
                     f"{self.path} has no column {name!r}; its columns are {', '.join(header)}.{hint} "
-                    "Name it with the option that ends in _column."
+                    f"Name it with {option}."
                 )
 
     def paths(self, column: "pd.Series[str]", root: Path) -> tuple[str, ...]:

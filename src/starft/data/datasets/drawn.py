@@ -1,0 +1,79 @@
+"""Images of a user's own that may come without splits."""
+
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+
+from starft.data.splits import Ints, draw_splits
+from starft.data.table import Source
+from starft.errors import ConfigError
+
+TEST, VAL = 0.2, 0.1
+"""Shares that are drawn of a training set where nobody gives others."""
+
+
+class DrawnSource(Source):
+    """A source that draws its splits where the data don't tell them, or is all test where it is only evaluated.
+
+    Args:
+        root: Folder that holds the images.
+        test_fraction: Share of the images that is drawn for the test; null takes 0.2, or all of an eval set.
+        val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
+        split_seed: Of these draws.
+    """
+
+    option = "data.init_args.{}"
+    """How messages call an argument, filled in for ``{}``."""
+
+    def __init__(self, root: Path, test_fraction: float | None, val_fraction: float | None, split_seed: int) -> None:
+        super().__init__(root)
+        self.has_splits = False  # until they are read
+        self.all_is_test, self._nothing_given = False, test_fraction is None and val_fraction is None
+        test = TEST if test_fraction is None else test_fraction
+        val = VAL if val_fraction is None else val_fraction
+        if min(test, val) < 0 or test + val >= 1:
+            raise ConfigError(
+                f"test_fraction and val_fraction must be at least 0 and below 1 together; got {test} and {val}."
+            )
+        self.test_fraction, self.val_fraction, self.split_seed = test, val, split_seed
+
+    def as_eval(self) -> Source:
+        """Return a source of the same images that is all test, unless its splits or fractions are given."""
+        other = copy(self)
+        other.__dict__.pop("_read", None)  # what was read had its splits drawn
+        other.all_is_test, other.option = self._nothing_given, "init_args.{} of its source"
+        return other
+
+    def draw(self, cells: Ints) -> dict[str, Ints]:
+        """Return the rows of each split, of data that don't tell them.
+
+        Args:
+            cells: Group or class of each row (N,).
+        """
+        if self.all_is_test:
+            return {"test": np.arange(len(cells))}
+        return draw_splits(cells, self.test_fraction, self.val_fraction, self.split_seed)
+
+    def without(self, split: str) -> str:
+        """Return a sentence on a split that there isn't, without its period.
+
+        Args:
+            split: Its name.
+        """
+        if self.has_splits or split not in ("train", "val", "test"):
+            return super().without(split)
+        where = f"{self.title} at {self.root}"
+        if self.all_is_test:
+            return (
+                f"{where} tells no splits, so all of it is test as an eval set; leave split: {split} out, or give its "
+                "test_fraction and val_fraction to have splits drawn"
+            )
+        have = " and ".join(self.splits) or "none"
+        if split == "train":
+            return f"{where} has too few images to draw train from; it has {have}"
+        fraction = getattr(self, f"{split}_fraction")
+        return (
+            f"{where} tells no splits, and those that are drawn are {have}: {split}_fraction is {fraction:g}; raise it"
+            + ("" if fraction == 0 else ", or take more images")
+        )
