@@ -191,7 +191,11 @@ def test_no_sample_is_counted_twice_and_predictions_come_once_in_order(one: Path
     assert launched(2, score, tmp_path / "processes", run, last(one)) == [[0, 0], [0, 0]]
     expected, got = (json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (alone, run))
     assert [sum(group["n"] for group in held["groups"]) for held in expected["eval_sets"].values()] == [*ODD["test"]]
-    assert got["eval_sets"] == expected["eval_sets"]
+    for name, held in expected["eval_sets"].items():
+        # Who is right is the same to the last sample; of confidences, the last digit depends on a batch's company.
+        errors = [found["eval_sets"][name]["metrics"].pop("ece") for found in (got, expected)]
+        assert errors[0] == pytest.approx(errors[1], abs=1e-6)
+        assert got["eval_sets"][name] == held
     assert got["ood_acc"] == expected["ood_acc"]
     tables = []
     for folder in (alone, run):
