@@ -26,6 +26,16 @@ def check_templates(templates: Sequence[str] | None) -> None:
             raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")
 
 
+def pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    """Return one of the choices, all equally likely.
+
+    Args:
+        rng: Where chance comes from.
+        choices: At least one.
+    """
+    return choices[int(rng.integers(len(choices)))]
+
+
 class CaptionSampler:
     """Draws one clean and one spurious caption for each label of a batch.
 
@@ -57,11 +67,11 @@ class CaptionSampler:
         rng = np.random.default_rng([self.seed, step, 0])
         names = [self.class_names[label] for label in labels]
         rows = range(len(names)) if rows is None else rows
-        templates = [self._pick(rng, self.templates) for _ in names]
+        templates = [pick(rng, self.templates) for _ in names]
         captions = [caption(templates[row], names[row]) for row in rows]
         if self.pool is None:
             return captions, []
-        phrases = [self._pick(rng, self.pool.templates_for(name)) for name in names]
+        phrases = [pick(rng, self.pool.templates_for(name)) for name in names]
         return captions, [inject(clean, phrases[row]) for clean, row in zip(captions, rows, strict=True)]
 
     def draw_share(self, labels: Sequence[int], step: int) -> tuple[list[str], list[str], list[int]]:
@@ -92,7 +102,3 @@ class CaptionSampler:
             for template in self.templates
             for phrase in some
         ]
-
-    @staticmethod
-    def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
-        return choices[int(rng.integers(len(choices)))]

@@ -203,6 +203,7 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"{eval_set}/{metric}": float(value)
             for eval_set, one in held["eval_sets"].items()
             for metric, value in one["metrics"].items()
+            if value is not None  # of which nothing was seen
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunFolderError(f"{path} is damaged; move {folder} away and run it again.") from error

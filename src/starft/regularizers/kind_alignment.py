@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from starft.captions import pick
 from starft.clip import caption
 from starft.context import StepContext
 from starft.errors import ConfigError, did_you_mean
@@ -88,12 +89,8 @@ class KindAlignment(Term):
                     f"{unknown!r} is {'missing' if known is self.kinds else 'not one'}.{did_you_mean(unknown, known)}"
                 )
         rng = np.random.default_rng([self.seed, step])
-
-        def pick(choices: Sequence[str]) -> str:
-            return choices[int(rng.integers(len(choices)))]
-
         return [
-            inject(caption(pick(templates), kind), pick(pool.templates_for(name)))
+            inject(caption(pick(rng, templates), kind), pick(rng, pool.templates_for(name)))
             for name in class_names
             for kind in self.kinds[name]
         ]
