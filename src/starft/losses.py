@@ -43,6 +43,9 @@ class Term(nn.Module):
 
     across_batch: bool = True
     """Whether the loss compares the rows of a batch with each other, so that it isn't the mean of its parts' losses."""
+    draws_from_pool = False
+    """Whether the term can't do without a pool of spurious templates."""
+
     reads_spurious = False
     """Whether the term reads the student's spurious captions: told, they go through the tower with the clean ones."""
 

@@ -12,6 +12,7 @@ from starft.clip import ClipEncoder, freeze, freeze_unread
 from starft.context import Progress
 from starft.errors import ConfigError
 from starft.losses import Part, Term
+from starft.pools import Pool
 
 
 def freeze_what_nothing_reads(clip: ClipEncoder, terms: Iterable[Term], head: str) -> None:
@@ -82,6 +83,24 @@ def check_accumulation(terms: Iterable[Term], batches: int) -> None:
             f"trainer.accumulate_grad_batches is {batches}, but {across[0]} compares the images of a batch with each "
             "other, so small batches don't add up to a large one; set it to 1, data.init_args.batch_size to the whole "
             "batch, and model.micro_batch_size to what fits in memory."
+        )
+
+
+def check_pool(terms: Iterable[Term], pool: Pool | None) -> None:
+    """Refuse a run whose terms draw from a pool that isn't there.
+
+    Args:
+        terms: Of the run.
+        pool: Its pool, or null.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    drawing = [type(term).__name__ for term in terms if term.draws_from_pool]
+    if pool is None and drawing:
+        raise ConfigError(
+            f"{drawing[0]} draws spurious templates from a pool, and model.pool is null; set it to one, such as "
+            "backgrounds, or leave that regularizer out."
         )
 
 

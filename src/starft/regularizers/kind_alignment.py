@@ -39,6 +39,7 @@ class KindAlignment(Term):
 
     reads = frozenset({"text_tower"})
     across_batch = False
+    draws_from_pool = True
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class SpuriosityAlignment(Term):
     """
 
     reads = frozenset({"text_tower"})
-    reads_spurious = True
+    draws_from_pool = reads_spurious = True
 
     def __init__(
         self,
