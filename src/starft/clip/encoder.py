@@ -25,7 +25,7 @@ class ClipEncoder(nn.Module):
     Args:
         model: Any open_clip model.
         tokenize: Turns captions into token ids (N, context length), padded behind the end.
-        trim: Cut padding off token rows where the tower allows it.
+        trim: Encode what captions begin with alike once, and no padding, where the tower allows it.
         config: What builds the model again, as in ``open_clip_config.json``; null where that isn't known.
     """
 

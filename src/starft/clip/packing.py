@@ -1,14 +1,14 @@
 """Captions that begin alike share their tokens: what a causal text tower makes of a beginning depends on it alone.
 
-A causal tower's output at a token depends on that token and those before it. So of "a photo of a duck on a lake." and "a
-photo of a duck in a city." the first five words are encoded once. The captions become a tree of tokens, branches of the
-tree lie side by side in rows, and the attention mask lets each token see the way from the root to it. Same features,
-same gradients, to rounding; about half the tokens where classes are few, and no padding.
+A causal tower's output at a token depends on that token and those before it. So of "a photo of a duck on a lake." and
+"a photo of a duck in a city." the first five words are encoded once. The captions become a tree of tokens, branches of
+the tree lie side by side in rows, and the attention mask lets each token see the way from the root to it. Same
+features, same gradients, to rounding; half the tokens or fewer, and next to no padding.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class Packed:
         return mask.repeat_interleave(heads, dim=0)
 
 
-def pack(captions: Sequence[Sequence[int]], width: int = WIDTH) -> Packed:
+def pack(captions: Sequence[list[int]], width: int = WIDTH) -> Packed:
     """Return captions as rows of tokens, beginnings that neighbours share held once.
 
     The captions are sorted, so what one shares with any before it, it shares with the one just before it. The result
@@ -62,7 +62,7 @@ def pack(captions: Sequence[Sequence[int]], width: int = WIDTH) -> Packed:
     """
     order = sorted(range(len(captions)), key=lambda number: captions[number])
     texts = [captions[number] for number in order]
-    new = [len(text) - len(commonprefix([text, before])) for before, text in zip([[], *texts], texts, strict=False)]
+    new = [len(text) - _shared(text, before) for text, before in zip(texts, [[], *texts], strict=False)]
     # As many tokens in each row; each but the last is left before a caption that doesn't fit.
     rows_wanted = -(-sum(new) // width)
     room = sum(new) if rows_wanted == 1 else sum(new) // rows_wanted + max(map(len, texts))
@@ -80,6 +80,11 @@ def pack(captions: Sequence[Sequence[int]], width: int = WIDTH) -> Packed:
             rows[-1].append((text[place], place, list(way)))
         ends.append((len(rows) - 1, way[-1]))
     return _as_tensors(rows, [end for _, end in sorted(zip(order, ends, strict=True))])
+
+
+def _shared(caption: list[int], other: list[int]) -> int:
+    """Return how many tokens two captions begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(caption, other, strict=False)))
 
 
 def _as_tensors(rows: list[list[tuple[int, int, list[int]]]], ends: list[tuple[int, int]]) -> Packed:
