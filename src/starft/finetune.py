@@ -59,7 +59,7 @@ class FinetuneModule(L.LightningModule):
         regularizers: Terms added to the objective.
         pool: Name or path of the pool that spurious captions are drawn from, or a list of them; null for none.
         templates: Caption templates, each with ``{}`` once; null takes those of the data.
-        trim_captions: Encode what captions begin with alike once, and no padding: same features but for rounding, faster.
+        trim_captions: Encode what captions share at their start once, and no padding: same features, but for rounding.
             Off, a run agrees with one of the authors' code to the last digits that float32 has.
         freeze_text_tower: Leave the text tower as it is.
         freeze_image_tower: Leave the image tower as it is.
