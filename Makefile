@@ -6,7 +6,7 @@ SEEDS ?= 0
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check lint format type mini-pretrain clean
+.PHONY: help demo docs test test-fast check lint format type mini-pretrain clean
 
 help:  ## list what make can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -19,11 +19,14 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable '.[llm,hf,test,dev]'
+	$(BIN)/pip install --quiet --editable '.[llm,hf,test,dev,docs]'
 	@touch $@ $(VENV)/.run
 
 demo: $(VENV)/.run  ## fine-tune on the embedded world and compare the methods (SEEDS=0,1,2 for more)
 	$(BIN)/starft demo --seeds $(SEEDS)
+
+docs: $(VENV)/.dev  ## build the documentation into site/, with no warning let pass
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . site
 
 test: $(VENV)/.dev  ## run every test, with coverage
 	$(PYTEST) --cov --cov-report=term:skip-covered
@@ -49,4 +52,4 @@ mini-pretrain: $(VENV)/.run  ## pre-train the embedded world's CLIP anew (about 
 	$(BIN)/python -m starft.mini.weights runs/mini/pretrain/checkpoints/last.ckpt
 
 clean:  ## remove the virtual environment, build output and caches (runs/ stays)
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf $(VENV) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

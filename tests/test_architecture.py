@@ -29,7 +29,7 @@ ORDER = [
     "data",
     "mini classifier",
     "prompting predicting exporting",
-    "reporting run_folder training_cost",
+    "reporting run_folder training_cost loggers",
     "callbacks",
     "cli prompts_cli predict_cli export_cli report_cli",
     "averaging",

@@ -26,6 +26,7 @@ from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
 from starft.launch import is_first_process
+from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.parser_errors import check_config_files, one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
@@ -153,10 +154,23 @@ class StarftCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; a value that one of them refuses is a person's mistake."""
+        given, self.config = self.config, self.config.clone()  # what is saved is what was given
         with self._leaving_no_trace(ValueError, TypeError):
+            place(self._get(self.config, "trainer.logger"), self.folder, read_ids(self.folder))
             super().instantiate_classes()
+        self.config = given
+        if foreign(self.trainer):
+            self._tell_loggers()
         if self.subcommand == "predict" and self._facts is not None:
             self.datamodule.take_classes(self._facts.class_names, self._facts.templates)
+
+    def _tell_loggers(self) -> None:
+        """Keep the CSV log beside other loggers, and give all of them the whole config instead of the model's part."""
+        if not any(isinstance(one, CSVLogger) for one in self.trainer.loggers):
+            self.trainer.loggers = [CSVLogger(self.folder, name=LOGS), *self.trainer.loggers]
+        self.model._log_hyperparams = False
+        config = yaml.safe_load(self.resolved_config())
+        self.trainer.callbacks.append(TellLoggers(self.folder, config, read_ids(self.folder)))  # type: ignore[attr-defined]
 
     def _set_seed(self) -> None:
         try:
@@ -168,8 +182,11 @@ class StarftCLI(LightningCLI):
         if subcommand != "fit" and self._get(self.config, "ckpt_path") is None and self.trainer.is_global_zero:
             doing = "predicts" if subcommand == "predict" else "is scored"
             print(f"Note: No --ckpt_path is given: the pre-trained model {doing}.", file=sys.stderr)
-        with self._leaving_no_trace():
-            super()._run_subcommand(subcommand)
+        try:
+            with self._leaving_no_trace():
+                super()._run_subcommand(subcommand)
+        finally:
+            close(self.trainer)
 
     @contextmanager
     def _leaving_no_trace(self, *mistakes: type[Exception]) -> Iterator[None]:
@@ -363,6 +380,8 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
         # Metrics are summed over all processes by themselves, and rows that come twice are counted once.
         warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
         warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders")
+        # MLflow's own use of what SQLAlchemy 2.1 deprecates.
+        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
         # Lightning suspects a mistake where words are handed over in a process that has words of its own.
         warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
         return kind(
