@@ -13,10 +13,10 @@ from starft.errors import ConfigError
 from starft.files import replace_file
 from starft.parser_errors import one_sentence
 from starft.reporting.figures import as_png, overview, style
-from starft.reporting.methods import OOD, by_method, columns_of, table_of, value_of
+from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, table_of
 from starft.reporting.page import Content, html_page
 from starft.reporting.report_tables import comma_separated, latex, markdown
-from starft.reporting.robustness import fit_line
+from starft.reporting.robustness import point_of, robustness_of
 from starft.reporting.run_reading import Run, find_runs
 
 SUFFIXES = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "png": ".png"}
@@ -95,17 +95,13 @@ def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
     usual = [(name, len(scores.groups)) for one in tested for name, scores in one.sets.items() if not scores.ood]
     usual.sort(key=lambda told: told[1] > 1)  # one without groups, if there is one
     id_column = f"{usual[0][0]}/acc" if usual else None
-    line, fitted = None, []
+    line, robustness = None, None
+    fitted = [one for one in baselines if id_column is not None and point_of(one, id_column) is not None]
     if baselines:
-        points = {
-            one.name: (across, up)
-            for one in baselines
-            if id_column is not None
-            and (across := value_of(one, id_column)) is not None
-            and (up := value_of(one, OOD)) is not None
-        }
-        line, fitted = fit_line(list(points.values())), list(points)
-    return Content(runs, methods, table_of(methods, columns), columns, id_column, line, fitted)
+        line, robustness = robustness_of(methods, fitted, id_column or "")
+        columns.insert(columns.index(OOD) + 1 if OOD in columns else 0, ROBUSTNESS)
+    table = table_of(methods, columns, robustness)
+    return Content(runs, methods, table, columns, id_column, line, [one.name for one in fitted])
 
 
 def _made(content: Content, kind: str) -> bytes:
@@ -116,5 +112,7 @@ def _made(content: Content, kind: str) -> bytes:
         with style(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # the picture shows a box for such a sign
             return as_png(overview(content.table, content.columns, {name: at for at, name in enumerate(counts)}), 150)
-    table = {"md": markdown, "csv": comma_separated, "latex": latex}[kind]
+    if kind == "md":
+        return markdown(content.table, content.columns, counts, content.baselines).encode()
+    table = {"csv": comma_separated, "latex": latex}[kind]
     return table(content.table, content.columns, counts).encode()

@@ -14,6 +14,9 @@ from starft.reporting.intervals import LEVEL, Interval, paired_difference
 from starft.reporting.run_reading import Run
 
 OOD = "ood_acc"
+ROBUSTNESS = "effective_robustness"
+"""The column of what `starft.reporting.robustness` tells; it needs a line of baselines."""
+
 HEADINGS = {
     "acc": "accuracy",
     "worst_group_acc": "worst group",
@@ -22,6 +25,7 @@ HEADINGS = {
     "top5_acc": "top 5",
     "macro_f1": "macro F1",
     "ece": "ECE",
+    ROBUSTNESS: "effective robustness",
 }
 LOWER_IS_BETTER = {"ece"}
 
@@ -106,12 +110,12 @@ def heading(column: str) -> str:
     """Return what a table calls a column.
 
     Args:
-        column: ``{eval set}/{metric}`` or ``ood_acc``.
+        column: ``{eval set}/{metric}``, ``ood_acc`` or ``effective_robustness``.
     """
     if column == OOD:
         return "OOD mean"
     name, _, metric = column.rpartition("/")
-    return f"{name} {HEADINGS.get(metric, metric)}"
+    return f"{name} {HEADINGS.get(metric, metric)}".lstrip()
 
 
 def value_of(run: Run, column: str) -> float | None:
@@ -151,14 +155,23 @@ def interval_of(run: Run, column: str) -> Interval | None:
 def cell_of(runs: Sequence[Run], column: str) -> Cell | None:
     """Return the number of a method; null where none of its runs has it.
 
-    The interval of several runs takes in both what other test samples and what other seeds would give: the runs' mean
-    half-widths and Student's half-width of the mean over the seeds, added in squares.
-
     Args:
         runs: Of one method.
         column: ``{eval set}/{metric}`` or ``ood_acc``.
     """
-    held = [(value, interval_of(run, column)) for run in runs if (value := value_of(run, column)) is not None]
+    return pooled([(value, interval_of(run, column)) for run in runs if (value := value_of(run, column)) is not None])
+
+
+def pooled(held: Sequence[tuple[float, Interval | None]], lowest: float = 0.0) -> Cell | None:
+    """Return the mean over runs; null without any.
+
+    The interval of several runs takes in both what other test samples and what other seeds would give: the runs' mean
+    half-widths and Student's half-width of the mean over the seeds, added in squares.
+
+    Args:
+        held: Number and interval of each run of one method.
+        lowest: What the number can't be below; it can't be above 1.
+    """
     if not held:
         return None
     values = [value for value, _ in held]
@@ -171,10 +184,12 @@ def cell_of(runs: Sequence[Run], column: str) -> Cell | None:
         student.ppf((1 + LEVEL) / 2, len(values) - 1) * spread / math.sqrt(len(values)) if spread is not None else 0.0
     )
     below, above = (math.hypot(fmean(side), seeds) for side in zip(*ends, strict=True))
-    return Cell(mean, (max(0.0, mean - below), min(1.0, mean + above)), spread)
+    return Cell(mean, (max(lowest, mean - below), min(1.0, mean + above)), spread)
 
 
-def table_of(methods: Mapping[str, Sequence[Run]], columns: Sequence[str]) -> dict[str, dict[str, Cell | None]]:
+def table_of(
+    methods: Mapping[str, Sequence[Run]], columns: Sequence[str], robustness: Mapping[str, Cell | None] | None = None
+) -> dict[str, dict[str, Cell | None]]:
     """Return method -> column -> cell, the best of each column marked where its uncertainty allows.
 
     The best is marked if its interval lies clear of every other method's, or if, of two methods of one run each that
@@ -183,8 +198,15 @@ def table_of(methods: Mapping[str, Sequence[Run]], columns: Sequence[str]) -> di
     Args:
         methods: Runs by method.
         columns: What to tell.
+        robustness: Method -> its effective robustness, where that is a column.
     """
-    table = {method: {column: cell_of(runs, column) for column in columns} for method, runs in methods.items()}
+    table = {
+        method: {
+            column: (robustness or {}).get(method) if column == ROBUSTNESS else cell_of(runs, column)
+            for column in columns
+        }
+        for method, runs in methods.items()
+    }
     for column in columns:
         held = {method: cell for method, row in table.items() if (cell := row[column]) is not None}
         if len(held) < 2:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from starft import __version__
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
-from starft.reporting.methods import OOD, Cell, Disagreement, disagreements, heading
-from starft.reporting.report_tables import percent
+from starft.reporting.methods import OOD, ROBUSTNESS, Cell, Disagreement, disagreements, heading
+from starft.reporting.report_tables import between, percent, points, shown
 from starft.reporting.robustness import Line
 from starft.reporting.run_reading import CONFIG, Run
 from starft.reporting.samples import SIDE, picture_path, worst_mistakes
@@ -57,17 +57,18 @@ def html_page(content: Content) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"percent": percent, "heading": heading}
+    environment.filters |= {"percent": percent, "points": points, "shown": shown, "between": between}
+    environment.filters |= {"heading": heading, "metric": lambda column: heading(column.rpartition("/")[2])}
     runs, positions = content.runs, {method: at for at, method in enumerate(content.methods)}
     compared = disagreements([run for some in content.methods.values() for run in some])
     with style(), warnings.catch_warnings():
         # Names may hold signs that the plots' font lacks; the browser's fonts have them.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        points = _points(content)
+        placed = _points(content)
         swept = [run for run in runs if run.sweep is not None]
         curve = curves(runs, positions)
         plots = {
-            "scatter": Markup(inline(scatter(points, positions, content.line))) if points else None,
+            "scatter": Markup(inline(scatter(placed, positions, content.line))) if placed else None,
             "sweeps": Markup(inline(sweeps(swept, positions))) if swept else None,
             "curves": Markup(inline(curve)) if curve is not None else None,
         }
@@ -78,7 +79,8 @@ def html_page(content: Content) -> str:
         legend=[(method, *look(at)) for method, at in positions.items()],
         marks=SIGNS,
         facts=[(run, _facts(run)) for run in runs],
-        robustness=_robustness(content, points),
+        short=_short(content),
+        sets={name: [one for one in content.columns if one.rpartition("/")[0] == name] for name in _set_names(content)},
         groups=_groups(content, positions),
         weights={name: one.weights for run in reversed(runs) for name, one in run.sets.items() if one.weights},
         mistakes=[one for run in runs if run.samples is not None for one in _mistakes(run)][:RUNS_WITH_MISTAKES],
@@ -100,11 +102,14 @@ def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:
     return points
 
 
-def _robustness(content: Content, points: Mapping[str, tuple[Cell, Cell]]) -> list[tuple[str, float]]:
-    line = content.line
-    if line is None:
-        return []
-    return [(method, line.effective_robustness(across.value, up.value)) for method, (across, up) in points.items()]
+def _short(content: Content) -> list[str]:
+    """Return the columns that are shown first: ID, OOD, effective robustness, worst groups."""
+    first = [one for one in (content.id_column, OOD, ROBUSTNESS) if one in content.columns and one is not None]
+    return first + [one for one in content.columns if one.rpartition("/")[2] == "worst_group_acc"]
+
+
+def _set_names(content: Content) -> list[str]:
+    return list(dict.fromkeys(name for one in content.columns if (name := one.rpartition("/")[0])))
 
 
 def _facts(run: Run) -> dict[str, str]:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
 
-from starft.reporting.methods import Cell, heading
+from starft.reporting.intervals import Interval
+from starft.reporting.methods import ROBUSTNESS, Cell, heading
 
 Table = Mapping[str, Mapping[str, Cell | None]]
 """Method -> column -> cell."""
@@ -27,20 +28,55 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
 
 
-def markdown(table: Table, columns: Sequence[str], runs: Mapping[str, int]) -> str:
+def points(difference: float) -> str:
+    """Return a difference in points with its sign and one digit; what rounds to zero has no sign.
+
+    Args:
+        difference: Of two shares, in [-1, 1].
+    """
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def shown(value: float, column: str) -> str:
+    """Return a number of a column: effective robustness in points, others in %.
+
+    Args:
+        value: The number, a share.
+        column: ``{eval set}/{metric}``, ``ood_acc`` or ``effective_robustness``.
+    """
+    return points(value) if column == ROBUSTNESS else percent(value)
+
+
+def between(interval: Interval, column: str) -> str:
+    """Return the ends of an interval of a column.
+
+    Args:
+        interval: Both ends, shares.
+        column: ``{eval set}/{metric}``, ``ood_acc`` or ``effective_robustness``.
+    """
+    return (" to " if column == ROBUSTNESS else "–").join(shown(end, column) for end in interval)
+
+
+def markdown(table: Table, columns: Sequence[str], runs: Mapping[str, int], baselines: Sequence[str] = ()) -> str:
     """Return a table of percentages with intervals, the best in bold where it is certain.
 
     Args:
         table: Methods' cells.
         columns: What to tell.
         runs: Method -> number of its runs.
+        baselines: Names of the runs that effective robustness is measured from.
     """
     lines = ["| method | runs | " + " | ".join(_plain(heading(column)) for column in columns) + " |"]
     lines.append("|---|---" + "|---" * len(columns) + "|")
     for method, row in table.items():
-        cells = [_text(row[column], "**{}**") for column in columns]
+        cells = [_text(row[column], column, "**{}**") for column in columns]
         lines.append(f"| {_plain(method)} | {runs[method]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\nAccuracies in %, with 95 % intervals; bold is better than all others beyond them.\n"
+    told = "Accuracies in %, with 95 % intervals; bold is better than all others beyond them."
+    if baselines:
+        told += " Effective robustness: points of OOD accuracy above the line fitted to "
+        told += ", ".join(map(_plain, baselines)) + "."
+    return "\n".join(lines) + f"\n\n{told}\n"
 
 
 def _plain(text: str) -> str:
@@ -60,7 +96,8 @@ def latex(table: Table, columns: Sequence[str], runs: Mapping[str, int]) -> str:
     lines = [rf"\begin{{tabular}}{{lr{'r' * len(columns)}}}", r"\hline"]
     lines.append(" & ".join(["method", "runs", *(_tex(heading(column)) for column in columns)]) + r" \\ \hline")
     for method, row in table.items():
-        cells = [_text(row[column], r"\textbf{{{}}}").replace("–", "--") for column in columns]
+        cells = [_text(row[column], column, r"\textbf{{{}}}") for column in columns]
+        cells = [cell.replace("-", "$-$").replace("–", "--") for cell in cells]
         lines.append(" & ".join([_tex(method), str(runs[method]), *cells]) + r" \\")
     return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
 
@@ -90,8 +127,8 @@ def comma_separated(table: Table, columns: Sequence[str], runs: Mapping[str, int
     return out.getvalue()
 
 
-def _text(cell: Cell | None, bold: str) -> str:
+def _text(cell: Cell | None, column: str, bold: str) -> str:
     if cell is None:
         return "–"
-    value = bold.format(percent(cell.value)) if cell.best else percent(cell.value)
-    return value if cell.interval is None else f"{value} ({percent(cell.interval[0])}–{percent(cell.interval[1])})"
+    value = bold.format(shown(cell.value, column)) if cell.best else shown(cell.value, column)
+    return value if cell.interval is None else f"{value} ({between(cell.interval, column)})"
