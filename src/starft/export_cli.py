@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from starft.classifier import load
-from starft.exporting.card import card, results_of
+from starft.exporting.card import card
 from starft.exporting.folder import check_free, whole
 from starft.exporting.formats import FORMATS, write_about
 from starft.exporting.hub import check_name, push
+from starft.exporting.origin import origin_of
 from starft.options import OptionParser
 
 ABOUT = """Write the model of a checkpoint for other programs, with a README.md that tells its run's results.
@@ -60,7 +61,8 @@ def run(words: Sequence[str]) -> int:
     with whole(options.to) as folder:
         write(model, folder)
         write_about(model, folder, options.format)
-        text = card(model, options.format, options.push_to_hub or options.to.name, results_of(options.checkpoint))
+        name, on_hub = options.push_to_hub or options.to.name, options.push_to_hub is not None
+        text = card(model, options.format, name, origin_of(options.checkpoint), on_hub)
         (folder / "README.md").write_text(text, encoding="utf-8")
     print(f"{options.format}: {options.to}")
     if options.push_to_hub is not None:

@@ -202,4 +202,4 @@ def test_open_clip_finds_the_accuracy_of_starft_test(tmp_path: Path) -> None:
         right = (features @ head).argmax(dim=-1) == torch.stack([row["label"] for row in batch])
         accuracy = float(right.double().mean())
         assert accuracy == pytest.approx(results[eval_set.name]["metrics"]["acc"], abs=1e-6)
-        assert f"| {eval_set.name} | {100 * accuracy:.1f} |" in text
+        assert f"| {eval_set.name} | {len(pictures)} | {100 * accuracy:.1f} (" in text

@@ -1,104 +1,185 @@
-"""README.md of an export: what the model is, how it is used, what its run found."""
+"""README.md of an export: what the model is, how it is used, what it was trained on and by, what its run found."""
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Iterable, Sequence
 
 from starft.classifier import Classifier
+from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
+from starft.results_reading import Group, Interval, Results, Scores
 
-RESULTS = "results.json"
-METRICS = ("acc", "worst_group_acc", "group_mean_acc", "macro_f1", "text_head_acc")
-"""What the table shows, where there is any of it."""
+METRICS = {
+    "acc": "accuracy",
+    "worst_group_acc": "worst group",
+    "group_mean_acc": "group mean",
+    "adjusted_acc": "adjusted",
+    "macro_f1": "macro F1",
+    "text_head_acc": "text head",
+}
+"""What the table shows, where there is any of it, and how it calls it."""
+GROUPS = 100
+"""Groups that are listed of a set."""
 
 USE = {
     "open_clip": """import open_clip
 
-model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{folder}")
-tokenizer = open_clip.get_tokenizer("local-dir:{folder}")
+model, _, preprocess = open_clip.create_model_and_transforms({open_clip})
+tokenizer = open_clip.get_tokenizer({open_clip})
 ```
 
-or with its classes, by `pip install starft`:
+or with its classes{and_head}, by `pip install starft`:
 
 ```python
+{folder}
 from starft import load
 
-load("{folder}").predict(["photo.jpg"])""",
+print(load(folder).predict("photo.jpg"))""",
     "hf": """from transformers import CLIPModel, CLIPProcessor
 
-model, processor = CLIPModel.from_pretrained("{folder}"), CLIPProcessor.from_pretrained("{folder}")""",
-    "onnx": """import onnxruntime
+model, processor = CLIPModel.from_pretrained({name}), CLIPProcessor.from_pretrained({name})""",
+    "onnx": """{folder}
+import onnxruntime
 
-session = onnxruntime.InferenceSession("{folder}/model.onnx")
+session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx")
 features, logits = session.run(None, {{"image": pixels}})  # float32 (N, 3, {height}, {width}), see starft.json""",
-    "head": """from safetensors.torch import load_file
+    "head": """{folder}
+from safetensors.torch import load_file
 
-head = load_file("{folder}/head.safetensors")["head"]  # (classes, features), scaled: logits = features @ head.T""",
+head = load_file(f"{{folder}}/head.safetensors")["head"]  # (classes, features), scaled
+logits = features @ head.T  # features: unit image features of the model""",
 }
-FRONT = "---\nlibrary_name: {library}\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n- starft\n---"
+HEAD = (
+    "This model is CLIP alone: captions score zero-shot. The trained head lies beside it in `head.safetensors`, "
+    "(classes, features) and scaled: logits are unit image features times its transpose."
+)
+FRONT = "---\nlibrary_name: {library}\npipeline_tag: {task}\ntags:\n- clip\n- starft\n---"
 LIBRARY = {"open_clip": "open_clip", "hf": "transformers", "onnx": "onnx", "head": "starft"}
 
 
-def card(model: Classifier, form: str, folder: str, results: Mapping[str, Any] | None) -> str:
+def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool = False) -> str:
     """Return the text of a model card.
 
     Args:
         model: What is exported.
         form: Which format.
-        folder: How the folder is called in the example.
-        results: What results.json of the run holds; null where it wasn't tested.
+        name: How the folder, or the hub's repository, is called.
+        origin: What is known of its run.
+        on_hub: Whether the name is that of a repository of the hub.
     """
     height, width = model.preprocessing.size
-    names = [_plain(name) for name in model.class_names[:100]]
+    names = [_plain(one) for one in model.class_names[:100]]
     more = f", and {len(model.class_names) - 100} more" if len(model.class_names) > 100 else ""
-    head = "a trained linear head" if model.linear_head is not None else "the zero-shot head of the tuned text tower"
+    linear = model.linear_head is not None
+    head = "a trained linear head" if linear else "the zero-shot head of the tuned text tower"
+    zero_shot = form in ("open_clip", "hf")
+    task = "zero-shot-image-classification" if zero_shot else "image-classification"
     parts = [
-        FRONT.format(library=LIBRARY[form]),
-        f"# {_plain(folder)}",
+        FRONT.format(library=LIBRARY[form], task=task),
+        f"# {_plain(name)}",
         f"A CLIP model fine-tuned with [starft](https://arxiv.org/abs/2505.13232), for images of {height} x {width}, "
         f"scored by {head}.",
-        f"## Use\n\n```python\n{USE[form].format(folder=folder, height=height, width=width)}\n```",
-        f"## Classes\n\n{', '.join(names)}{more}\n\nCaptions: " + ", ".join(f"`{one}`" for one in model.templates),
+        f"## Use\n\n```python\n{_use(form, name, on_hub, linear, (height, width))}\n```",
     ]
-    parts.append(_results(results) if results is not None else "## Results\n\nThe run wasn't tested (`starft test`).")
+    if zero_shot and linear:
+        parts.append(HEAD)
+    captions = ", ".join(f"“{_plain(one)}”" for one in model.templates)
+    parts.append(f"## Classes\n\n{', '.join(names)}{more}\n\nCaptions: {captions}")
+    for title, facts in (
+        ("Training data", list(data_facts(origin.config))),
+        ("Training settings", list(training_facts(origin.config, origin.results))),
+    ):
+        parts.append(f"## {title}\n\n" + (_table(("option", "value"), facts) if facts else "The run left no config."))
+    parts.append(f"## Results\n\n{_results(origin)}")
     return "\n\n".join(parts) + "\n"
 
 
-def results_of(checkpoint: Path) -> dict[str, Any] | None:
-    """Return the results of the run that a checkpoint belongs to; null if there are none that can be read.
-
-    Args:
-        checkpoint: In ``checkpoints/`` of its run folder.
-    """
-    for folder in (checkpoint.parent.parent, checkpoint.parent):
-        path = folder / RESULTS
-        if path.is_file():
-            try:
-                held = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                return None
-            return held if isinstance(held, dict) and isinstance(held.get("eval_sets"), dict) else None
-    return None
+def _use(form: str, name: str, on_hub: bool, linear: bool, size: tuple[int, int]) -> str:
+    quoted = json.dumps(name, ensure_ascii=False)
+    folder = f"folder = {quoted}  # where this README.md lies"
+    if on_hub:
+        folder = f"from huggingface_hub import snapshot_download\n\nfolder = snapshot_download({quoted})"
+    return USE[form].format(
+        name=quoted,
+        open_clip=json.dumps(f"{'hf-hub' if on_hub else 'local-dir'}:{name}", ensure_ascii=False),
+        folder=folder,
+        and_head=" and its trained head" if linear else "",
+        height=size[0],
+        width=size[1],
+    )
 
 
-def _results(results: Mapping[str, Any]) -> str:
-    sets = {name: one.get("metrics", {}) for name, one in results["eval_sets"].items() if isinstance(one, dict)}
-    shown = [metric for metric in METRICS if any(isinstance(held.get(metric), int | float) for held in sets.values())]
-    lines = [f"| eval set | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
-    for name, held in sets.items():
-        cells = [f"{100 * held[metric]:.1f}" if isinstance(held.get(metric), int | float) else "" for metric in shown]
-        lines.append(f"| {_plain(name)} | {' | '.join(cells)} |")
-    versions = results.get("versions") or {}
+def _results(origin: Origin) -> str:
+    results = origin.results
+    if origin.problem is not None:
+        return f"{_plain(origin.problem)}."
+    if results is None:
+        return "The run wasn't tested (`starft test`)."
+    shown = [metric for metric in METRICS if any(one.metrics.get(metric) is not None for one in results.sets.values())]
+    rows = [
+        (name, str(one.n), *(_share(one.metrics.get(metric), one.interval(metric)) for metric in shown))
+        for name, one in results.sets.items()
+    ]
+    parts = [
+        "In %, by `starft test`, with 95 % intervals where there are any.",
+        _table(("eval set", "images", *(METRICS[metric] for metric in shown)), rows),
+    ]
+    if results.ood_acc is not None:
+        counted = ", ".join(_plain(name) for name, one in results.sets.items() if one.ood)
+        parts.append(f"Mean accuracy out of distribution ({counted}): {100 * results.ood_acc:.1f}.")
+    for name, one in results.sets.items():
+        if len(one.groups) > 1:
+            parts.append(_groups(name, one))
+    if results.note is not None:
+        parts.append(f"{_plain(results.note)}.")
+    return "\n\n".join([*parts, _provenance(results)])
+
+
+def _groups(name: str, one: Scores) -> str:
+    known = [group for group in one.groups if group.acc is not None]
+    # the worst come first where not all are listed
+    listed: Sequence[Group] = one.groups
+    cut = ""
+    if len(one.groups) > GROUPS:
+        listed = sorted(known, key=lambda group: group.acc or 0.0)[:GROUPS]
+        cut = f"\n\nThe {GROUPS} worst of {len(one.groups)}."
+    rows = [(group.name, str(group.n), _share(group.acc, group.ci95)) for group in listed]
+    worst = min(known, key=lambda group: group.acc or 0.0, default=None)
+    told = ""
+    if worst is not None:
+        interval = one.interval("worst_group_acc") or worst.ci95
+        told = f"\n\nWorst group: {_plain(worst.name)}, {_share(worst.acc, interval)}."
+    return f"### Groups of {_plain(name)}\n\n" + _table(("group", "images", "accuracy"), rows) + cut + told
+
+
+def _provenance(results: Results) -> str:
+    facts, versions = results.facts, results.facts.get("versions") or {}
+    tested = tested_checkpoint(results)
     told = [
-        f"seed {results.get('seed')}",
-        f"commit `{results.get('git_commit')}`",
+        *([f"checkpoint {tested}"] if tested is not None else []),
+        *(
+            f"{word} {facts[key]}"
+            for word, key in (("seed", "seed"), ("commit", "git_commit"))
+            if facts.get(key) is not None
+        ),
         *(f"{name} {versions[name]}" for name in ("starft", "torch", "open_clip_torch") if name in versions),
     ]
-    return "## Results\n\nIn %, by `starft test`:\n\n" + "\n".join(lines) + f"\n\nOf one run: {', '.join(told)}."
+    return f"Of one run: {_plain(', '.join(told))}."
+
+
+def _share(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return "–"
+    ends = "" if interval is None else f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
+    return f"{100 * value:.1f}{ends}"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows]
+    return "\n".join(lines)
 
 
 def _plain(text: str) -> str:
-    """Return a name that no Markdown or HTML comes out of."""
-    for sign in "\\`*_{}[]<>|#":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+    """Return text that Markdown and HTML in it show as it is, on one line."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|`*_\[\]#~$])", r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""The model card's text, and sending an export to the hub: tokens are never shown or saved."""
+"""Sending an export to the hub: tokens are never shown or saved."""
 
 import json
 import threading
@@ -10,38 +10,10 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from starft import load
 from starft.__main__ import main
 from starft.exporting import hub
-from starft.exporting.card import card, results_of
 
 SECRET = "hf_verysecrettoken0123456789"
-
-
-def test_results_are_filled_in_and_names_are_text(checkpoint: Path, tmp_path: Path) -> None:
-    model = load(checkpoint, "cpu").with_classes(["<script>alert(1)</script>", "a|b", "ü 🦆"])
-    sets = {
-        "id": {"metrics": {"acc": 0.51234, "ece": 0.1}},
-        "a|b": {"metrics": {"acc": 1.0, "worst_group_acc": 0.25}},
-    }
-    results = {"eval_sets": sets, "seed": 3, "git_commit": "abc", "versions": {"starft": "0.1.0", "torch": "2"}}
-    text = card(model, "hf", "me/birds", results)
-    assert "| eval set | acc | worst_group_acc |\n|---|---|---|\n| id | 51.2 |  |\n| a\\|b | 100.0 | 25.0 |\n" in text
-    assert "Of one run: seed 3, commit `abc`, starft 0.1.0, torch 2." in text
-    assert "<script>" not in text
-    assert "a\\|b, ü 🦆" in text
-    assert 'CLIPModel.from_pretrained("me/birds")' in text
-    assert "wasn't tested" in card(model, "onnx", "out", None)
-
-
-def test_only_the_run_s_own_results_are_taken(tmp_path: Path) -> None:
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    last.parent.mkdir(parents=True)
-    assert results_of(last) is None
-    (tmp_path / "run" / "results.json").write_text("{torn", encoding="utf-8")
-    assert results_of(last) is None
-    (tmp_path / "run" / "results.json").write_text(json.dumps({"eval_sets": {}}), encoding="utf-8")
-    assert results_of(last) == {"eval_sets": {}}
 
 
 def test_an_export_is_sent_whole(
@@ -74,7 +46,9 @@ def test_an_export_is_sent_whole(
         ("upload", ("me/birds", ["README.md", "head.safetensors", "starft.json"])),
     ]
     assert f"Sent to {constants.ENDPOINT}/me/birds\n" in capsys.readouterr().out
-    assert "# me/birds\n" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "# me/birds\n" in text
+    assert 'folder = snapshot_download("me/birds")' in text
 
 
 @pytest.fixture
