@@ -310,6 +310,7 @@ def test_a_run_of_its_own_process_stopped_refused_and_finished() -> None:
 
 def test_a_metric_of_nothing_is_left_out_of_a_run(tmp_path: Path) -> None:
     """results.json tells null where a set, or a group, had no image."""
-    held = {"eval_sets": {"id": {"metrics": {"acc": 0.5, "worst_group_acc": None}}}, "ood_acc": None}
+    one = {"ood": False, "metrics": {"acc": 0.5, "worst_group_acc": None}, "groups": []}
+    held = {"eval_sets": {"id": one}, "ood_acc": None}
     (tmp_path / "results.json").write_text(json.dumps(held), encoding="utf-8")
     assert compare.read_run(tmp_path)["metrics"] == {"id/acc": 0.5}

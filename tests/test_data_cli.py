@@ -197,6 +197,19 @@ def test_values_that_a_run_refuses_are_one_sentence(tmp_path: Path, capsys: pyte
         assert sentence in told
 
 
+def test_a_sampling_that_needs_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grouped = ["--data.init_args.sampling=group_balanced"]
+    table = write_table(tmp_path)
+    assert main(check(table, *grouped)) == 0
+    capsys.readouterr()
+    table.write_text(table.read_text().replace("attribute", "place", 1))
+    assert main(check(table, *grouped)) == 2
+    assert (
+        "problem: CSV, train: sampling group_balanced needs groups, and the training images have none; give data with "
+        "an attribute or a group, or set data.init_args.sampling to class_balanced or shuffle.\n"
+    ) in capsys.readouterr().out
+
+
 def test_drawn_data_have_nothing_to_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "--config", str(CONFIG.parents[1] / "mini" / "ce.yaml")]) == 0
     assert "MiniWorld reads no images from disk: nothing to check." in capsys.readouterr().out

@@ -16,7 +16,7 @@ from torch import Tensor
 from starft import soup
 from starft.__main__ import main
 from starft.averaging import Member, check_alike, read_member
-from starft.callbacks import WeightEMA
+from starft.callbacks import DFR, JTT, WeightEMA
 from starft.checkpoints import WholeCheckpointIO
 from starft.errors import ConfigError, WeightsError
 from starft.finetune import FinetuneModule
@@ -262,6 +262,36 @@ def test_a_sweep_ends_where_the_tests_of_its_ends_do(run: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_the_bias_of_a_refitted_head_is_mixed_and_scored(run: Path, tmp_path: Path) -> None:
+    """DFR's bias b lies at alpha b on the line from a head that has none, and each place is scored with its own."""
+    refitted, soup_of = tmp_path / "refitted.ckpt", tmp_path / "soup.ckpt"
+    held = torch.load(last(run), weights_only=True)
+    bias = torch.linspace(-100, 100, 12)
+    held["state_dict"]["head_bias"] = bias
+    torch.save(held, refitted)
+    for alpha, start, expected in (
+        (0.25, [], 0.25 * bias),
+        (0.25, [f"--start={last(run)}"], 0.25 * bias),
+        (1, [], bias),
+        (0, [], None),
+    ):
+        path = tmp_path / f"{alpha}-{len(start)}.ckpt"
+        words = ["interpolate", f"--ckpt_path={refitted}", f"--alpha={alpha}", f"--out={path}", *start]
+        assert main(words) == 0
+        found = torch.load(path, weights_only=True)["state_dict"].get("head_bias")
+        assert found is None if expected is None else torch.equal(found, expected)
+    assert main(["soup", f"--ckpt_paths={last(run)},{refitted}", f"--out={soup_of}"]) == 0
+    assert torch.equal(torch.load(soup_of, weights_only=True)["state_dict"]["head_bias"], bias / 2)
+    config, out, folder = f"--config={run / 'config.yaml'}", tmp_path / "sweep", tmp_path / "tested"
+    assert main(["interpolate", f"--ckpt_path={refitted}", config, "--alphas=1,0", f"--out={out}"]) == 0
+    rows = json.loads((out / "interpolation.json").read_text(encoding="utf-8"))["rows"]
+    assert main(["test", config, *SMALL, f"--trainer.default_root_dir={folder}", f"--ckpt_path={refitted}"]) == 0
+    accuracy = json.loads((folder / "results.json").read_text(encoding="utf-8"))["eval_sets"]["id"]["metrics"]["acc"]
+    assert rows[0]["metrics"]["id/acc"] == accuracy
+    assert rows[1]["metrics"]["id/acc"] > accuracy + 0.3, "the bias says the last class to everything"
+
+
+@pytest.mark.slow
 def test_soups_through_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a run's end, its start, and a model that is spoilt, which a greedy soup leaves out."""
     start, spoilt = tmp_path / "start.ckpt", tmp_path / "spoilt.ckpt"
@@ -371,3 +401,14 @@ def test_the_average_is_what_is_validated_and_kept(tmp_path: Path, monkeypatch: 
 def test_a_decay_that_cant_be_used(decay: float) -> None:
     with pytest.raises(ConfigError, match=r"decay of WeightEMA must lie in \[0, 1\)"):
         WeightEMA(decay)
+
+
+@pytest.mark.parametrize("other", [JTT(epochs=1, factor=2), DFR()], ids=["jtt", "dfr"])
+def test_an_average_of_two_trainings_or_heads_is_refused(other: L.Callback, tmp_path: Path) -> None:
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=2, logger=False, callbacks=[WeightEMA(), other], default_root_dir=tmp_path
+    )
+    module = FinetuneModule(CrossEntropy(), "starft-mini", "mini", head="linear")
+    told = f"and {type(other).__name__} .*; leave one of the two out of trainer.callbacks"
+    with pytest.raises(ConfigError, match=told):
+        trainer.fit(module, datamodule=MiniWorld(task="kinds", **DATA))

@@ -17,6 +17,8 @@ from starft.weights import State
 
 CLIP = "clip."
 HEAD = "linear_head"
+BIAS = "head_bias"
+"""What DFR adds to the logits of a linear head; zeros elsewhere."""
 KEPT = ("pytorch-lightning_version", "hparams_name", "hyper_parameters", KEY)
 """What an averaged checkpoint keeps of its last member beside weights; optimizer, loops and callbacks are of a run."""
 
@@ -49,13 +51,14 @@ def read_member(path: Path) -> Member:
 
 
 def read_weights(member: Member) -> dict[str, Tensor]:
-    """Return the weights that are averaged: the student's, and its linear head's where it has one.
+    """Return the weights that are averaged: the student's, and its linear head's and bias where it has one.
 
     Args:
         member: The checkpoint.
     """
     state = _load(member.path)["state_dict"]
-    return {key: value.clone() for key, value in state.items() if key.startswith(CLIP) or key == HEAD}
+    weights = {key: value.clone() for key, value in state.items() if key.startswith(CLIP) or key in (HEAD, BIAS)}
+    return _with_bias(weights)
 
 
 def pretrained_weights(member: Member) -> dict[str, Tensor]:
@@ -78,6 +81,13 @@ def pretrained_weights(member: Member) -> dict[str, Tensor]:
     if member.facts.head == "linear":
         with torch.no_grad():
             state[HEAD] = twin.class_head(member.facts.class_names, member.facts.templates).float()
+    return _with_bias(state)
+
+
+def _with_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give a linear head that DFR hasn't refitted a bias of zeros, so that it can be averaged with one that it has."""
+    if HEAD in state and BIAS not in state:
+        state[BIAS] = state[HEAD].new_zeros(len(state[HEAD]))
     return state
 
 
@@ -133,8 +143,10 @@ def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, 
         made_of: What it was made of, plain values.
     """
     whole = _load(member.path)
+    if BIAS in state and not state[BIAS].any():  # of heads that DFR never refitted
+        state = {key: value for key, value in state.items() if key != BIAS}
     kept = {key: whole[key] for key in KEPT if key in whole}
-    rest = {key: value for key, value in whole["state_dict"].items() if not key.startswith((CLIP, TEACHERS))}
+    rest = {key: value for key, value in whole["state_dict"].items() if not key.startswith((CLIP, TEACHERS, BIAS))}
     checkpoint = {**kept, "epoch": 0, "global_step": 0, "state_dict": {**rest, **state}, "made_of": made_of}
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)

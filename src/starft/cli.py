@@ -30,9 +30,10 @@ from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.parser_errors import check_config_files, one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
-from starft.reporting.results import RESULTS, write_results
+from starft.reporting.results import write_results
 from starft.reporting.sample_writer import check_format, keep_samples
 from starft.reporting.summary import print_results
+from starft.results_reading import RESULTS
 from starft.run_folder import (
     CHECKPOINTS,
     CONFIG,

@@ -20,8 +20,8 @@ from starft.files import replace_file
 from starft.metrics import eval_metric_names
 from starft.parser_errors import check_config_files, one_sentence
 from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
-from starft.reporting.results import RESULTS
 from starft.resources import with_shipped_configs
+from starft.results_reading import RESULTS, read_results
 from starft.runs import Run, finish_apart, trains
 from starft.words import split_words
 
@@ -196,26 +196,16 @@ def read_run(folder: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: The file is damaged.
     """
-    path = folder / RESULTS
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        metrics = {
-            f"{eval_set}/{metric}": float(value)
-            for eval_set, one in held["eval_sets"].items()
-            for metric, value in one["metrics"].items()
-            if value is not None  # of which nothing was seen
-        }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunFolderError(f"{path} is damaged; move {folder} away and run it again.") from error
-    if held.get("ood_acc") is not None:
-        metrics["ood_acc"] = float(held["ood_acc"])
-    training = held.get("training") or {}
+        held = read_results(folder / RESULTS)
+    except ValueError as error:
+        raise RunFolderError(f"{folder / RESULTS} is damaged; move {folder} away and run it again.") from error
     return {
-        "metrics": metrics,
-        "training_seconds": training.get("seconds"),
-        "peak_memory_bytes": training.get("peak_memory_bytes") or held.get("peak_memory_bytes"),
-        "peak_gpu_memory_bytes": training.get("peak_gpu_memory_bytes") or None,
-        "git_commit": held.get("git_commit"),
+        "metrics": held.metrics,
+        "training_seconds": held.training.get("seconds"),
+        "peak_memory_bytes": held.training.get("peak_memory_bytes") or held.peak_memory_bytes,
+        "peak_gpu_memory_bytes": held.training.get("peak_gpu_memory_bytes") or None,
+        "git_commit": held.facts["git_commit"],
     }
 
 

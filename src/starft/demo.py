@@ -17,8 +17,8 @@ from starft.files import replace_file
 from starft.mini.sheet import contact_sheet
 from starft.parser_errors import one_sentence
 from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
-from starft.reporting.results import RESULTS
 from starft.resources import shipped
+from starft.results_reading import RESULTS
 from starft.run_folder import check_writable
 from starft.runs import Run, finish, trains
 

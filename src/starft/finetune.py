@@ -32,7 +32,7 @@ from starft.losses import Contrastive, Term, by_name
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
-from starft.reading import check_accumulation, check_pool, freeze_what_nothing_reads, nothing_of, reads_logits, resting
+from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
 from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.types import Batch, GroupedData, ImagePreprocessing
 
@@ -59,7 +59,7 @@ class FinetuneModule(L.LightningModule):
         regularizers: Terms added to the objective.
         pool: Name or path of the pool that spurious captions are drawn from, or a list of them; null for none.
         templates: Caption templates, each with ``{}`` once; null takes those of the data.
-        trim_captions: Cut padding off captions before the text tower: the same features but for rounding, in less time.
+        trim_captions: Encode what captions share at their start once, and no padding: same features, but for rounding.
             Off, a run agrees with one of the authors' code to the last digits that float32 has.
         freeze_text_tower: Leave the text tower as it is.
         freeze_image_tower: Leave the image tower as it is.
@@ -159,7 +159,7 @@ class FinetuneModule(L.LightningModule):
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
         if stage == "fit":
-            check_pool(self._terms(), self.pool)
+            check_terms(self._terms(), self.pool, self.class_names)
             check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():

@@ -6,7 +6,7 @@ regularizers; nothing else about a loss lives anywhere else.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -63,6 +63,13 @@ class Term(nn.Module):
 
         Args:
             group_counts: Training images of each group, by name, in the order of group ids; empty where they have none.
+        """
+
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Refuse training classes that the term can't work with, before training.
+
+        Args:
+            class_names: In label order.
         """
 
     def weight_at(self, progress: Progress) -> float:

@@ -3,7 +3,7 @@
 DDP waits for a gradient of every trained weight at every step, and stops where one never comes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -86,15 +86,16 @@ def check_accumulation(terms: Iterable[Term], batches: int) -> None:
         )
 
 
-def check_pool(terms: Iterable[Term], pool: Pool | None) -> None:
-    """Refuse a run whose terms draw from a pool that isn't there.
+def check_terms(terms: Sequence[Term], pool: Pool | None, class_names: Sequence[str]) -> None:
+    """Refuse a run whose terms draw from a pool that isn't there, or can't work with its classes.
 
     Args:
         terms: Of the run.
         pool: Its pool, or null.
+        class_names: Of the training classes.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no pool, or a term refuses the classes.
     """
     drawing = [type(term).__name__ for term in terms if term.draws_from_pool]
     if pool is None and drawing:
@@ -102,6 +103,8 @@ def check_pool(terms: Iterable[Term], pool: Pool | None) -> None:
             f"{drawing[0]} draws spurious templates from a pool, and model.pool is null; set it to one, such as "
             "backgrounds, or leave that regularizer out."
         )
+    for term in terms:
+        term.check_classes(class_names)
 
 
 def reads_logits(terms: Iterable[Term]) -> bool:

@@ -57,6 +57,9 @@ def run(words: Sequence[str]) -> int:
     for one in content.runs:
         if one.problems:
             print(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
+    for note in dict.fromkeys(one.note for one in content.runs if one.note is not None):
+        names = [one.name for one in content.runs if one.note == note]
+        print(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
     print(f"Report of {count_of(len(content.runs), 'run')}: {out}")
     return 0
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from starft.cli import main as run_cli
 from starft.errors import AllTrained, ConfigError, StarftError, Stopped
-from starft.reporting.results import RESULTS
+from starft.results_reading import RESULTS
 from starft.run_folder import CHECKPOINTS, LAST
 
 QUIET = ("--trainer.enable_model_summary=false",)

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from starft.averaging import Member
+from starft.averaging import BIAS, Member
 from starft.cli import build
 from starft.errors import ConfigError
 from starft.types import EvalSet
@@ -61,8 +62,10 @@ class Scorer:
         """Return every metric of the model with these weights, ``{eval set}/{metric}`` and ``ood_acc``.
 
         Args:
-            state: The student's weights and its linear head.
+            state: The student's weights, its linear head and the head's bias.
         """
+        if BIAS in state:
+            self.cli.model.head_bias = torch.zeros_like(state[BIAS])  # a place to load it to
         unknown = self.cli.model.load_state_dict(dict(state), strict=False).unexpected_keys
         assert not unknown, unknown
         evaluate = self.cli.trainer.test if self.stage == "test" else self.cli.trainer.validate

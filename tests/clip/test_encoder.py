@@ -62,7 +62,7 @@ def plain(clip: ClipEncoder, captions: Sequence[str]) -> Tensor:
 def test_each_distinct_caption_goes_through_the_tower_once(clip: ClipEncoder) -> None:
     calls = Calls(clip)
     features = clip.encode_text(CAPTIONS)
-    assert [rows for rows, _ in calls.shapes] == [4]
+    assert calls.shapes == [(1, beginnings(clip, CAPTIONS))]
     assert features.shape == (7, 8)
     for one, other in ((0, 2), (0, 4), (1, 5)):
         assert torch.equal(features[one], features[other])
@@ -96,20 +96,31 @@ def test_loss_and_gradients_are_those_of_the_plain_way(clip: ClipEncoder) -> Non
         assert (got - wanted).norm() <= 1e-9 * wanted.norm(), name
 
 
-def test_rows_are_cut_to_the_longest_caption(clip: ClipEncoder) -> None:
+def beginnings(clip: ClipEncoder, captions: list[str]) -> int:
+    """Count the different beginnings of captions, from the start token to the end token: what a tree of them holds."""
+    rows = [row[: row.index(END) + 1] for row in clip.tokenize(captions).tolist()]
+    return len({tuple(row[: length + 1]) for row in rows for length in range(len(row))})
+
+
+def test_a_beginning_is_encoded_once_and_no_padding(clip: ClipEncoder) -> None:
     calls = Calls(clip)
     short, both = clip.encode_text(["a duck."]), clip.encode_text(["a duck.", LONG])
-    # start, a, duck, full stop, end; and start, 14 words and the full stop, end
-    assert calls.shapes == [(1, 5), (2, 17)]
+    alike = clip.encode_text(["a duck.", "a crow."])
+    # start, a, duck, full stop, end; and start, 14 words and the full stop, end, of which the start is shared
+    # start, a; and of each bird: name, full stop, end
+    assert calls.shapes == [(1, 5), (1, beginnings(clip, ["a duck.", LONG])), (1, 8)]
+    assert calls.shapes[1][1] < 5 + 17
     torch.testing.assert_close(short[0], both[0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(both, plain(clip, ["a duck.", LONG]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(alike, plain(clip, ["a duck.", "a crow."]), rtol=1e-5, atol=1e-6)
 
 
 def test_a_caption_that_fills_the_context_is_whole(clip: ClipEncoder) -> None:
     captions = ["duck " * 40, "duck " * 22, "duck " * 21]
     calls = Calls(clip)
     torch.testing.assert_close(clip.encode_text(captions), plain(clip, captions), rtol=1e-5, atol=1e-6)
-    assert calls.shapes[0] == (3, CONTEXT)
+    # start and 22 ducks, an end behind the 21st, and one behind the 22nd, where the long one is cut too
+    assert calls.shapes[0] == (1, 1 + 22 + 2) == (1, CONTEXT + 1)
 
 
 def test_trimming_can_be_switched_off(clip: ClipEncoder) -> None:
@@ -164,12 +175,13 @@ def test_every_causal_tower_that_pools_the_end_is_cut(
         behind = torch.arange(CONTEXT) > tokens.eq(END).int().argmax(dim=1, keepdim=True)
         return tokens.masked_fill(behind, 7)
 
+    captions = ["a duck.", LONG, "duck " * 40]
+    held = [(1, beginnings(clip, captions[:count])) for count in (1, 2, 3)]
     for clip.tokenize in (tokenize, padded):
         clip._tokens.clear()
         calls = Calls(clip)
-        captions = ["a duck.", LONG, "duck " * 40]
         cut, whole = [clip.encode_text(captions[:count]) for count in (1, 2, 3)], plain(clip, captions)
-        assert calls.shapes[:3] == [(1, 5), (2, 17), (3, CONTEXT)]
+        assert calls.shapes[:3] == held
         for count, features in enumerate(cut, start=1):
             torch.testing.assert_close(features, whole[:count], rtol=1e-5, atol=1e-6)
 

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ def launched(world: int, work: Callable[..., Any], folder: Path, *given: Any) ->
     return _forked(world, _as_torchrun, folder, free_port(), work, *given)
 
 
+def forking() -> ForkServerContext:
+    """Return what starts processes that have the imports behind them."""
+    try:
+        context = multiprocessing.get_context("forkserver")
+    except ValueError:
+        pytest.skip("no processes can be forked here")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -36,11 +47,7 @@ def free_port() -> int:
 
 def _forked(world: int, start: Callable[..., None], folder: Path, *given: Any) -> list[Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        context = multiprocessing.get_context("forkserver")
-    except ValueError:
-        pytest.skip("no processes can be forked here")
-    context.set_forkserver_preload(PRELOAD)
+    context = forking()
     processes = [
         context.Process(target=start, args=(rank, world, str(folder), *given), daemon=True) for rank in range(world)
     ]

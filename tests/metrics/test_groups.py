@@ -3,16 +3,15 @@
 import doctest
 import math
 import pickle
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch import multiprocessing as mp
 from torchmetrics import Metric, MetricCollection
 
+from fakes.processes import together
 from starft.errors import ConfigError
 from starft.metrics import (
     AdjustedAccuracy,
@@ -279,27 +278,23 @@ SHARES: list[list[list[Samples]]] = [
 ]
 
 
-def rank_main(rank: int, folder: str) -> None:
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
+def counted() -> list[dict[str, Tensor]]:
+    """What a process that knows the other finds in each epoch."""
     metrics = collection()
     results = []
     for epoch in SHARES:
-        for batch in epoch[rank]:
+        for batch in epoch[dist.get_rank()]:
             metrics.update(*tensors(batch))
         results.append({name: value.clone() for name, value in metrics.compute().items()})
         metrics.reset()
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="torch was built without gloo")
 def test_two_processes_count_as_one(tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(str(tmp_path),), nprocs=2)
-    for rank in range(2):
-        for got, epoch in zip(torch.load(tmp_path / f"{rank}.pt"), SHARES, strict=True):
+    for results in together(2, counted, tmp_path):
+        for got, epoch in zip(results, SHARES, strict=True):
             check(got, [sample for batches in epoch for batch in batches for sample in batch])
 
 

@@ -10,6 +10,7 @@ import torch
 from starft.context import Progress
 from starft.errors import ConfigError
 from starft.pools import Pool
+from starft.reading import check_terms
 from starft.regularizers import KindAlignment
 
 KINDS = {"landbird": ["owl"], "waterbird": ["duck", "gull"]}
@@ -102,8 +103,10 @@ def test_kinds_that_are_missing_are_refused(kinds: dict[str, list[str]], told: s
     ],
 )
 def test_kinds_of_other_classes_are_refused(kinds: dict[str, list[str]], told: str) -> None:
+    """Where the terms of a run are checked, before its first step."""
     with pytest.raises(ConfigError, match=told):
-        KindAlignment(kinds).draw(("landbird", "waterbird"), ("a {}.",), POOL, 0)
+        check_terms([KindAlignment(kinds)], POOL, ("landbird", "waterbird"))
+    check_terms([KindAlignment(KINDS)], POOL, ("landbird", "waterbird"))
 
 
 def test_a_run_without_a_pool_and_a_negative_seed_are_refused() -> None:

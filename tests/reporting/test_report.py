@@ -243,7 +243,7 @@ def test_effective_robustness_by_hand() -> None:
     )
 
 
-def test_results_of_the_first_schema_are_read(tmp_path: Path) -> None:
+def test_results_of_the_first_schema_are_read_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = fake.write_run(tmp_path / "old", sets(900, 700, FOUR))
     held = json.loads((run / "results.json").read_text())
     held["schema_version"] = 1
@@ -255,6 +255,11 @@ def test_results_of_the_first_schema_are_read(tmp_path: Path) -> None:
     assert found.problems == []
     assert interval_of(found, "id/acc") == pytest.approx(held["eval_sets"]["id"]["groups"][0]["ci95"])
     assert found.sets["id"].metrics["worst_region_acc"] is None
+    page = tmp_path / "old.html"
+    assert main(["report", str(run), "--out", str(page)]) == 0
+    told = "results.json is of an earlier starft (schema 1), which told fewer numbers"
+    assert f"Note: of 1 run (old first) {told}." in capsys.readouterr().err
+    assert f"whole; {told}" in page.read_text(encoding="utf-8")
 
 
 # --- formats and mistakes ---------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from starft.callbacks.dfr import DFR
+from starft.callbacks.jtt import JTT
 from starft.errors import ConfigError
 
 RAW = "ema_raw"
@@ -36,6 +38,20 @@ class WeightEMA(Callback):
         self._average: dict[str, Tensor] = {}
         self._raw: dict[str, Tensor] = {}
         self._step = 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse, before training, callbacks that put other weights in the place of those that are averaged.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        for other in trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]
+            if isinstance(other, JTT | DFR):
+                does = "starts the run anew in its middle" if isinstance(other, JTT) else "refits the head at its end"
+                raise ConfigError(
+                    f"WeightEMA averages the weights of a whole run, and {type(other).__name__} {does}; "
+                    "leave one of the two out of trainer.callbacks."
+                )
 
     @torch.no_grad()
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from starft.clip.packing import pack
+
 Tokenize = Callable[[list[str]], Tensor]
 
 POOLED = ("argmax", "eos")
@@ -23,7 +25,7 @@ class ClipEncoder(nn.Module):
     Args:
         model: Any open_clip model.
         tokenize: Turns captions into token ids (N, context length), padded behind the end.
-        trim: Cut padding off token rows where the tower allows it.
+        trim: Encode what captions begin with alike once, and no padding, where the tower allows it.
         config: What builds the model again, as in ``open_clip_config.json``; null where that isn't known.
     """
 
@@ -83,7 +85,7 @@ class ClipEncoder(nn.Module):
     def _encode_tokens(self, tokens: Tensor) -> Tensor:
         tower = text_tower_of(self.model)
         if self.trim and _is_causal(tower):
-            return _encode_trimmed(tower, tokens, self.device)
+            return _encode_packed(tower, tokens, self.device)
         features: Tensor = self.model.encode_text(tokens.to(self.device, non_blocking=True))
         return features
 
@@ -176,19 +178,21 @@ def _pooled(tower: Any, tokens: Tensor) -> Tensor:
     return tokens.eq(end).int().argmax(dim=-1)
 
 
-def _encode_trimmed(tower: Any, tokens: Tensor, device: torch.device) -> Tensor:
+def _encode_packed(tower: Any, tokens: Tensor, device: torch.device) -> Tensor:
     """Return text features (N, D), not normalised, of token ids (N, context length) on the host.
 
-    Columns behind the last pooled place of all rows are cut first: same features, less work, whatever the padding is.
-    That is done on the host, so that nothing waits for the device.
+    What lies behind a caption's pooled place is left out, and beginnings that captions share are encoded once. That is
+    done on the host, so that nothing waits for the device.
     """
-    places = _pooled(tower, tokens)
-    length = int(places.max()) + 1
-    tokens = tokens[:, :length].to(device, non_blocking=True)
-    x: Tensor = tower.token_embedding(tokens) + tower.positional_embedding[:length]
-    x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
-    x = tower.ln_final(x)
-    x = x[torch.arange(len(x), device=x.device), places.to(device, non_blocking=True)]
+    places = _pooled(tower, tokens).tolist()
+    packed = pack([row[: place + 1] for row, place in zip(tokens.tolist(), places, strict=True)])
+    ids, positions, rows, columns = (
+        part.to(device, non_blocking=True) for part in (packed.tokens, packed.positions, packed.rows, packed.columns)
+    )
+    x: Tensor = tower.token_embedding(ids) + tower.positional_embedding[positions]
+    mask = packed.mask(tower.transformer.resblocks[0].attn.num_heads, device, x.dtype)
+    x = tower.transformer(x, attn_mask=mask)
+    x = tower.ln_final(x[rows, columns])
     if tower.text_projection is None:
         return x
     projection = tower.text_projection

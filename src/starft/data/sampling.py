@@ -89,10 +89,7 @@ def draw_for(sampling: Sampling, labels: Sequence[int], groups: Sequence[int] | 
         return everything(len(labels))
     by_group = sampling.startswith("group")
     if by_group and groups is None:
-        raise ConfigError(
-            f"sampling {sampling} needs groups, and the training images have none; give data with an attribute or a "
-            f"group, or set data.init_args.sampling to {sampling.replace('group', 'class')} or shuffle."
-        )
+        raise ConfigError(without_groups(sampling))
     kinds = torch.tensor(list(groups if by_group and groups is not None else labels))
     counts = torch.bincount(kinds)
     if sampling.endswith("balanced"):
@@ -102,3 +99,15 @@ def draw_for(sampling: Sampling, labels: Sequence[int], groups: Sequence[int] | 
     mixed = torch.randperm(len(kinds), generator=generator)
     kept = torch.cat([mixed[kinds[mixed] == kind][:smallest] for kind in counts.nonzero().flatten()])
     return Draw(kept.sort().values, len(kept))
+
+
+def without_groups(sampling: Sampling) -> str:
+    """Return the sentence on a sampling that needs groups where there are none.
+
+    Args:
+        sampling: One by group.
+    """
+    return (
+        f"sampling {sampling} needs groups, and the training images have none; give data with an attribute or a "
+        f"group, or set data.init_args.sampling to {sampling.replace('group', 'class')} or shuffle."
+    )

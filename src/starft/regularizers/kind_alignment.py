@@ -71,14 +71,8 @@ class KindAlignment(Term):
             class_logits(ctx.image_features, student_head), class_logits(teacher.image_features, teacher_head)
         )
 
-    def draw(self, class_names: Sequence[str], templates: Sequence[str], pool: Pool, step: int) -> list[str]:
-        """Return the captions of one step, class by class, kind by kind; the same in every process.
-
-        Args:
-            class_names: The training classes.
-            templates: Caption templates; one is drawn for each kind.
-            pool: Spurious templates; one is drawn for each kind, of its class's.
-            step: Optimizer steps done.
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Refuse other classes than those whose kinds are given.
 
         Raises:
             ConfigError: ``kinds`` names other classes than the training's.
@@ -89,6 +83,16 @@ class KindAlignment(Term):
                     f"kinds of KindAlignment must name the training classes, {', '.join(class_names)}; "
                     f"{unknown!r} is {'missing' if known is self.kinds else 'not one'}.{did_you_mean(unknown, known)}"
                 )
+
+    def draw(self, class_names: Sequence[str], templates: Sequence[str], pool: Pool, step: int) -> list[str]:
+        """Return the captions of one step, class by class, kind by kind; the same in every process.
+
+        Args:
+            class_names: The training classes.
+            templates: Caption templates; one is drawn for each kind.
+            pool: Spurious templates; one is drawn for each kind, of its class's.
+            step: Optimizer steps done.
+        """
         rng = np.random.default_rng([self.seed, step])
         return [
             inject(caption(pick(rng, templates), kind), pick(rng, pool.templates_for(name)))

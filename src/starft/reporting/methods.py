@@ -145,9 +145,7 @@ def interval_of(run: Run, column: str) -> Interval | None:
     one = run.sets.get(name)
     if one is None:
         return None
-    if metric == "acc" and metric not in one.ci95 and len(one.groups) == 1:
-        return one.groups[0].ci95  # results.json of the first schema
-    return one.ci95.get(metric)
+    return one.interval(metric)
 
 
 def cell_of(runs: Sequence[Run], column: str) -> Cell | None:

@@ -15,10 +15,9 @@ from torch import Tensor
 from starft import __version__
 from starft.files import replace_file
 from starft.reporting.intervals import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
+from starft.results_reading import RESULTS, SCHEMA_VERSION
 from starft.types import EvalSet
 
-RESULTS = "results.json"
-SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).with_name("results.schema.json")
 """The JSON Schema of the file."""
 

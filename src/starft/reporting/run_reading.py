@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,54 +11,16 @@ import pandas as pd
 import yaml
 
 from starft.errors import ConfigError
-from starft.reporting.intervals import Interval
 from starft.reporting.samples import read_samples
+from starft.results_reading import RESULTS, Scores, read_results
 
-RESULTS, CONFIG, POOL, LOGS, SWEEP = "results.json", "config.yaml", "pool.json", "logs", "interpolation.json"
+CONFIG, POOL, LOGS, SWEEP = "config.yaml", "pool.json", "logs", "interpolation.json"
 POINTS = 200
 """Points of a curve; longer ones are thinned."""
 
 _SEED = re.compile(r"seed[-_]?\d+")
 Curve = tuple[list[float], list[float]]
 """Steps and values."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """One group of an eval set.
-
-    Args:
-        name: The group's name.
-        n: Samples.
-        acc: Accuracy; null where there are none.
-        ci95: Its interval.
-    """
-
-    name: str
-    n: int
-    acc: float | None
-    ci95: Interval | None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One eval set of a run.
-
-    Args:
-        ood: Whether it counts in ``ood_acc``.
-        n: Samples.
-        metrics: Metric -> value; null where nothing was seen.
-        ci95: Metric -> interval, for those that have one.
-        groups: In the order of group ids.
-        weights: Group -> weight in adjusted accuracy.
-    """
-
-    ood: bool
-    n: int
-    metrics: dict[str, float | None]
-    ci95: dict[str, Interval]
-    groups: tuple[Group, ...]
-    weights: dict[str, float]
 
 
 @dataclass
@@ -77,6 +39,7 @@ class Run:
         sweep: What a WiSE-FT sweep wrote: alphas, and the two metrics across and up.
         samples: Per-sample predictions, where written.
         problems: What is missing or damaged, each a sentence without its period.
+        note: What is odd of its results.json though it can be read.
     """
 
     folder: Path
@@ -90,6 +53,7 @@ class Run:
     sweep: "Sweep | None" = None
     samples: pd.DataFrame | None = None
     problems: list[str] = field(default_factory=list)
+    note: str | None = None
 
     @property
     def method(self) -> str:
@@ -179,44 +143,13 @@ def _read_results(run: Run) -> None:
     if not path.is_file():
         run.problems.append("not tested: there is no results.json")
         return
-    held = json.loads(path.read_text(encoding="utf-8"))
-    sets = {str(name): _scores(one) for name, one in held["eval_sets"].items()}
-    ood = held.get("ood_acc")
-    run.ood_acc = None if ood is None else float(ood)
-    run.facts = {key: held.get(key) for key in ("seed", "git_commit", "seconds")}
-    run.facts |= {key: {str(k): v for k, v in held[key].items()} for key in ("versions", "hardware")}
-    run.config = dict(held["config"])
-    run.sets = sets
-
-
-def _scores(held: Mapping[str, Any]) -> Scores:
-    groups = tuple(
-        Group(str(one["name"]), int(one["n"]), _number(one["acc"]), _interval(one["ci95"])) for one in held["groups"]
-    )
-    weights = held.get("adjusted_weights") or {"shares": {}}
-    intervals = {str(name): _interval(ends) for name, ends in held.get("ci95", {}).items()}
-    return Scores(
-        ood=bool(held["ood"]),
-        n=sum(group.n for group in groups),
-        metrics={str(name): _number(value) for name, value in held["metrics"].items()},
-        ci95={name: ends for name, ends in intervals.items() if ends is not None},
-        groups=groups,
-        weights={str(name): float(share) for name, share in weights["shares"].items()},
-    )
-
-
-def _number(value: Any) -> float | None:
-    if value is None:
-        return None
-    number = float(value)
-    return number if number == number else None  # noqa: PLR0124  # files of the first schema hold NaN
-
-
-def _interval(ends: Any) -> Interval | None:
-    if ends is None:
-        return None
-    low, high = ends
-    return float(low), float(high)
+    try:
+        held = read_results(path)
+    except ValueError as error:
+        run.problems.append(str(error))
+        return
+    run.sets, run.ood_acc, run.facts, run.config = held.sets, held.ood_acc, held.facts, held.config
+    run.note = held.note
 
 
 def _read_config(run: Run) -> None:

@@ -20,7 +20,7 @@ from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, TurnSampler, deaf_to_stops
 from starft.data.paths import shared_paths
 from starft.data.problems import Problem
-from starft.data.sampling import Draw, Sampling
+from starft.data.sampling import Draw, Sampling, without_groups
 from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
 from starft.data.transforms import Augmentation, eval_transform, train_transform
@@ -275,6 +275,8 @@ class ImageDataModule(BaseDataModule):
             found[0].problems.append(Problem("there is no test split of its own: `starft test` has only evals", False))
         if train and found[0].table is not None:
             mine = self.training_table()
+            if self.sampling.startswith("group") and mine.groups is None:
+                found[0].problems.append(Problem(without_groups(self.sampling).rstrip(".")))
             for one in found[1:]:
                 if one.table is not None and one.scored:
                     one.problems += shared_paths(mine, one.table)
