@@ -91,6 +91,7 @@ def with_menu(app: Sphinx, page: str, source: list[str]) -> None:
 def help_of(words: list[str]) -> str:
     """Return what ``starft WORDS --help`` prints."""
     heard = io.StringIO()
+    sys.argv = ["starft"]  # Lightning's parser names itself by it
     with contextlib.redirect_stdout(heard), contextlib.suppress(SystemExit):
         starft([*words, "--help"])
     assert heard.getvalue().startswith("usage:"), f"starft {' '.join(words)} --help says {heard.getvalue()!r}"
