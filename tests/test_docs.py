@@ -9,7 +9,10 @@ import pytest
 
 from fakes import own_images
 from starft.__main__ import main
+from starft.cli import check_command
 from starft.compare import read_methods
+from starft.errors import ConfigError
+from starft.resources import with_shipped_configs
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"prompts.md", "datasets.md", "devices.md", "using.md"}
@@ -49,7 +52,8 @@ def commands(first: str) -> list[list[str]]:
 
 def small(command: list[str]) -> list[str]:
     """Return the options that make a command small."""
-    if command[1] in ("demo", "prompts", "report", "soup") or "--alpha" in command:
+    from_checkpoint = command[1] == "predict" and not command[2].startswith("-")
+    if command[1] in ("demo", "prompts", "report", "soup") or "--alpha" in command or from_checkpoint:
         return []
     fewer = {"compare": ["--seeds=0"], "interpolate": ["--alphas=0,1"]}
     if command[1] in fewer:
@@ -87,6 +91,7 @@ def test_make_knows_its_targets(command: list[str]) -> None:
 def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lightning_configs").symlink_to(ROOT / "lightning_configs")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")  # Lightning sets it; so it goes again after the test
     own_images.write_table(tmp_path, name="photos.csv")
     own_images.write_folders(tmp_path / "photo_folders", {"": 8})
     own_images.write_jpeg(tmp_path / "new_photos" / "new.jpg", 1)
@@ -102,6 +107,24 @@ def test_the_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
     assert (tmp_path / "runs" / "python").is_dir()
+
+
+def told_above_configs() -> list[str]:
+    """Return the commands that stand as comments in configs; of machines and schedulers, what they start."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "lightning_configs").rglob("*.yaml"))]
+    return sorted(
+        {line for text in texts for line in re.findall(r"^# (?:Run|Use) it: .*?starft (.*?)(?:[;,] .*)?$", text, re.M)}
+    )
+
+
+@pytest.mark.slow
+def test_the_commands_above_the_configs_are_understood() -> None:
+    """They take hours and real data, so they are parsed, with every option and class, and not run."""
+    assert len(told_above_configs()) > 40
+    for line in told_above_configs():
+        check_command(with_shipped_configs(shlex.split(line)))
+    with pytest.raises(ConfigError, match="no_such_option"):
+        check_command(with_shipped_configs(["fit", "--config", "mini/ce", "--model.no_such_option", "1"]))
 
 
 def test_the_table_of_methods_names_configs_that_are_there() -> None:

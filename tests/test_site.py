@@ -1,0 +1,95 @@
+"""The documentation site: built without a warning, whole, and without anything from a network."""
+
+import re
+import subprocess
+import sys
+from html import unescape
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from starft.__main__ import VERBS
+
+ROOT = Path(__file__).parents[1]
+WITHIN = ("docs/*.md", "lightning_configs/README.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built by the command of `make docs`."""
+    shown = subprocess.run(["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (line,) = (line for line in shown.splitlines() if "sphinx-build" in line)
+    options = line.split()[1:-2]
+    assert "--fail-on-warning" in options
+    folder = tmp_path_factory.mktemp("site")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        *options,
+        "-d",
+        str(folder / "doctrees"),
+        str(ROOT),
+        str(folder / "html"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "html"
+
+
+def pages(site: Path) -> dict[str, str]:
+    return {path.relative_to(site).as_posix(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+
+
+def test_every_page_is_there_and_in_the_menu(site: Path) -> None:
+    sources = {path.relative_to(ROOT).with_suffix(".html").as_posix() for one in WITHIN for path in ROOT.glob(one)}
+    assert len(sources) >= 21
+    built = pages(site)
+    assert sources <= built.keys()
+    menu = set(re.findall(r'class="reference internal" href="([\w/]+\.html)"', built["README.html"]))
+    assert sources - {"README.html"} <= menu
+    assert "url=README.html" in built["index.html"]
+
+
+def test_every_relative_link_leads_somewhere(site: Path) -> None:
+    for name, text in pages(site).items():
+        for link in re.findall(r'(?:href|src)="([^"#?:]+)[#?"]', text):
+            assert ((site / name).parent / unescape(link)).exists(), f"{name} leads to {link}"
+
+
+def test_nothing_is_loaded_from_a_network(site: Path) -> None:
+    for name, text in pages(site).items():
+        loaded = re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?:[^"]*)"', text)
+        assert loaded == [], name
+    assert all("@import url(http" not in path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
+
+
+def test_formulas_are_drawn_by_the_browser_itself(site: Path) -> None:
+    text = (site / "docs" / "method.html").read_text(encoding="utf-8")
+    assert text.count("<math") > 25
+    assert "$$" not in text
+
+
+def test_each_verb_is_told_with_its_options(site: Path) -> None:
+    text = unescape(re.sub(r"<[^>]+>", "", (site / "docs" / "cli.html").read_text(encoding="utf-8")))
+    for verb in VERBS:
+        assert re.search(rf"usage: starft (\[options\] )?{verb} ", text), verb
+    for told in ("--model.micro_batch_size", "Peak learning rate of AdamW.", "--ckpt_paths", "--push-to-hub", "--deep"):
+        assert told in text, told
+    assert "usage: starft prompts rank" in text
+
+
+@pytest.mark.parametrize("module", ["regularizers", "data", "callbacks", "metrics"])
+def test_each_public_name_is_told(site: Path, module: str) -> None:
+    text = (site / "docs" / "api.html").read_text(encoding="utf-8")
+    for name in import_module(f"starft.{module}").__all__:
+        assert f'id="starft.{module}.{name}"' in text, name
+
+
+def test_what_has_no_list_of_names_is_told_too(site: Path) -> None:
+    text = (site / "docs" / "api.html").read_text(encoding="utf-8")
+    for name in ("classifier.load", "finetune.FinetuneModule", "losses.Contrastive", "functional.spuriosity_alignment"):
+        assert f'id="starft.{name}"' in text, name
