@@ -58,11 +58,13 @@ def place(loggers: Any, folder: Path, ids: dict[str, str]) -> None:
     for one in loggers if isinstance(loggers, list) else [loggers]:
         if not isinstance(one, Namespace) or "class_path" not in one:
             continue
-        name, told = one.class_path.rpartition(".")[2], one.get("init_args") or Namespace()
+        name, told = one.class_path.rpartition(".")[2], one.get("init_args")
         for package in NEEDS.get(name, ()):
             if find_spec(package) is None:
                 extra = NEEDS[name][0]
                 raise ConfigError(f"{name} needs {package}, which isn't installed; pip install 'starft[{extra}]'.")
+        if told is None:
+            continue
         for key, value in vars(told).items():
             if isinstance(value, str) and _PASSWORD.match(value):
                 raise ConfigError(
