@@ -55,7 +55,10 @@ class FakeRuns:
         sets |= self.sets
         training = {"seconds": 10.0 + run.seed, "peak_memory_bytes": 3e8 + 1e6 * run.seed, "peak_gpu_memory_bytes": 0}
         held = {
-            "eval_sets": {name: {"metrics": metrics} for name, metrics in sets.items()},
+            "eval_sets": {
+                name: {"ood": name in ("ood", "style"), "metrics": metrics, "groups": []}
+                for name, metrics in sets.items()
+            },
             "ood_acc": acc,
             "training": training if run.trains else None,
             "peak_memory_bytes": 2e8,

@@ -56,7 +56,8 @@ class FakeCli:
             folder.mkdir(parents=True, exist_ok=True)
             base = (METHODS.index(method) + 1) / 10 + seed / 100
             metrics = {"acc": base, "group_mean_acc": base + 0.2, "worst_group_acc": base + 0.1}
-            sets = {name: {"metrics": metrics} for name in ("id", "ood", "style", "groups")}
+            names = ("id", "ood", "style", "groups")
+            sets = {name: {"ood": name in ("ood", "style"), "metrics": metrics, "groups": []} for name in names}
             (folder / "results.json").write_text(json.dumps({"eval_sets": sets}), encoding="utf-8")
 
 

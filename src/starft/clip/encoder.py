@@ -184,8 +184,8 @@ def _encode_packed(tower: Any, tokens: Tensor, device: torch.device) -> Tensor:
     What lies behind a caption's pooled place is left out, and beginnings that captions share are encoded once. That is
     done on the host, so that nothing waits for the device.
     """
-    places = _pooled(tower, tokens).tolist()
-    packed = pack([row[: place + 1] for row, place in zip(tokens.tolist(), places, strict=True)])
+    places = _pooled(tower, tokens).numpy().tolist()
+    packed = pack([row[: place + 1] for row, place in zip(tokens.numpy().tolist(), places, strict=True)])
     ids, positions, rows, columns = (
         part.to(device, non_blocking=True) for part in (packed.tokens, packed.positions, packed.rows, packed.columns)
     )
