@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -140,7 +141,7 @@ def sweep(
         "rows": rows,
     }
     replace_file(folder / CURVE, (json.dumps(held, indent=2) + "\n").encode())
-    console = Console(soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(curve_table(rows))
     told = f"Numbers: {folder / CURVE}"
     if axes is not None:

@@ -15,6 +15,9 @@ from starft.types import EvalSet
 Rows = Sequence[Mapping[str, Any]]
 """One a place: ``alpha`` and ``metrics``."""
 
+SHOWN = ("acc", "worst_group_acc")
+"""What the table shows of each set; the rest is in the file of numbers."""
+
 
 def curve_axes(eval_sets: Sequence[EvalSet], class_names: Sequence[str]) -> list[str] | None:
     """Return the metrics of the two axes, or null where the sets have no two that belong there.
@@ -34,14 +37,14 @@ def curve_axes(eval_sets: Sequence[EvalSet], class_names: Sequence[str]) -> list
 
 
 def curve_table(rows: Rows) -> Table:
-    """Return a table with a row a place.
+    """Return a table with a row a place: accuracies and worst groups, as a sweep of all metrics fits no terminal.
 
     Args:
         rows: The places.
     """
     table = Table(title="accuracy in %")
     table.add_column("alpha", justify="right")
-    metrics = [metric for metric in rows[0]["metrics"] if not metric.endswith("/text_head_acc")]
+    metrics = [metric for metric in rows[0]["metrics"] if metric == "ood_acc" or metric.rpartition("/")[2] in SHOWN]
     for metric in metrics:
         table.add_column(heading(metric), justify="right")
     for row in rows:
