@@ -118,7 +118,7 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(comparison_table(methods, COLUMNS, METHODS))
     console.print(gains_table(methods, COLUMNS, METHODS, BASELINES))
-    console.print(f"{results['seconds']} s; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
+    console.print(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
     return results
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from fakes import run_folders as fake
 from starft.__main__ import main
+from starft.errors import ConfigError
 from starft.report_cli import gather
 from starft.reporting.methods import ROBUSTNESS, Cell, pooled
 from starft.reporting.report_tables import points
@@ -118,7 +119,7 @@ def test_draws_without_a_line_are_left_out(tmp_path: Path) -> None:
 
 def test_one_baseline_named_twice_is_no_line(tmp_path: Path, baselines: list[Path]) -> None:
     runs = find_runs([baselines[0]])
-    with pytest.raises(Exception, match="at least two different ID accuracies, got 2"):
+    with pytest.raises(ConfigError, match="at least two different ID accuracies, got 2"):
         robustness_of({"a": runs}, runs * 2, "id/acc")
 
 
