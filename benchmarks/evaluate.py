@@ -29,7 +29,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     pretrained = "mini" if given.model == "starft-mini" else None
-    module = FinetuneModule(model_name=given.model, pretrained=pretrained).to(given.device)
+    module = FinetuneModule(model_name=given.model, pretrained=pretrained, compile=given.compile).to(given.device)
     data = NoiseData(module.preprocessing.size, given.batch_size, given.batches)
     quiet = {
         "logger": False,

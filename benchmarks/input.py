@@ -1,10 +1,11 @@
 """What input costs: decoding and augmentation against plain torchvision, and listing a million rows.
 
-Run it: ``python -m benchmarks.input``. One JSON line a row. Decoding is measured in one process, image by image in
-turns with torchvision, so that a busy machine slows both alike; the median of the ratios is told. Memory is read from
-``/proc``, as Linux has it.
+Run it: ``python -m benchmarks.input --rows 1000000``. One JSON line a row. Decoding is measured in one
+process, image by image in turns with torchvision, so that a busy machine slows both alike; the median of the ratios is
+told. Memory is read from ``/proc``, as Linux has it.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -29,28 +30,37 @@ from starft.data.paths import path_problems
 from starft.data.transforms import eval_transform, train_transform
 from starft.types import ImagePreprocessing
 
-IMAGES, ROUNDS = 48, 8
-ROWS = 1_000_000
-FOLDERS, FILES = 100, 100_000
+FOLDERS = 100
 
 
 def main() -> None:
     """Print all rows."""
+    parser = argparse.ArgumentParser(description="Time the input.")
+    parser.add_argument("--images", type=int, default=48, help="JPEGs that are decoded")
+    parser.add_argument("--rounds", type=int, default=8, help="how often each")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the CSV that is listed")
+    parser.add_argument("--files", type=int, default=100_000, help="in 100 folders, that are listed")
+    parser.add_argument("--table", type=Path, help="list this CSV in this process, and do nothing else")
+    given = parser.parse_args()
+    if given.table is not None:
+        print(json.dumps(list_it(given.table)))
+        return
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:
-        for row in (*decoding(Path(made)), listing(Path(made)), folders(Path(made) / "tree")):
-            print(json.dumps(row), flush=True)
+        print(*map(json.dumps, decoding(Path(made), given.images, given.rounds)), sep="\n", flush=True)
+        print(json.dumps(listing(Path(made), given.rows)), flush=True)
+        print(json.dumps(folders(Path(made) / "tree", given.files // FOLDERS)), flush=True)
 
 
-def decoding(folder: Path) -> list[dict[str, object]]:
+def decoding(folder: Path, images: int, rounds: int) -> list[dict[str, object]]:
     """Compare our loader with plain torchvision on JPEGs of ImageNet's usual size."""
     rng = np.random.default_rng(0)
-    for number in range(IMAGES):
+    for number in range(images):
         coarse = Image.fromarray(rng.integers(0, 256, (38, 50, 3), dtype=np.uint8))
         coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
-    paths = [f"{number}.jpg" for number in range(IMAGES)]
+    paths = [f"{number}.jpg" for number in range(images)]
     wanted = ImagePreprocessing()
-    table = ImageTable(folder, paths, np.zeros(IMAGES, dtype=np.int64))
+    table = ImageTable(folder, paths, np.zeros(images, dtype=np.int64))
     ours = ImageSet(table, eval_transform(wanted), train_transform(wanted, Augmentation()))
     bicubic = transforms.InterpolationMode.BICUBIC
     end = [transforms.ToTensor(), transforms.Normalize(wanted.mean, wanted.std)]
@@ -62,17 +72,19 @@ def decoding(folder: Path) -> list[dict[str, object]]:
         with Image.open(folder / paths[index]) as image:
             return transform(image.convert("RGB"))
 
+    turns = [turn % images for turn in range(images * rounds)]
     return [
-        ratio("decode and augment", lambda index: ours[Turn(0, index)]["image"], lambda index: plain(train, index)),
-        ratio("decode for evaluation", lambda index: ours[index]["image"], lambda index: plain(middle, index)),
+        ratio("decode and augment", turns, lambda index: ours[Turn(0, index)]["image"], lambda i: plain(train, i)),
+        ratio("decode for evaluation", turns, lambda index: ours[index]["image"], lambda i: plain(middle, i)),
     ]
 
 
-def ratio(name: str, ours: Callable[[int], Tensor], theirs: Callable[[int], Tensor]) -> dict[str, object]:
+def ratio(
+    name: str, turns: list[int], ours: Callable[[int], Tensor], theirs: Callable[[int], Tensor]
+) -> dict[str, object]:
     """Time two loaders in turns, the first one changing from image to image."""
     seconds: dict[str, list[float]] = {"starft": [], "torchvision": []}
-    for turn in range(IMAGES * ROUNDS):
-        index = turn % IMAGES
+    for turn, index in enumerate(turns):
         pair = [("starft", ours), ("torchvision", theirs)]
         for who, load in pair if turn % 2 else pair[::-1]:
             start = time.perf_counter()
@@ -82,22 +94,22 @@ def ratio(name: str, ours: Callable[[int], Tensor], theirs: Callable[[int], Tens
     milliseconds = {who: round(1000 * statistics.median(spent), 3) for who, spent in seconds.items()}
     return {
         "row": name,
-        "images": IMAGES * ROUNDS,
+        "images": len(turns),
         "median_ms": milliseconds,
         "ratio": round(statistics.median(ratios), 3),
         "at_most": 1.1,
     }
 
 
-def listing(folder: Path) -> dict[str, object]:
-    """List a table of a million rows in a process of its own, all its splits drawn."""
-    table = folder / "million.csv"
+def listing(folder: Path, rows: int) -> dict[str, object]:
+    """List a table in a process of its own, all its splits drawn."""
+    table = folder / "long.csv"
     with table.open("w", encoding="utf-8") as file:
         file.write("path,label,attribute\n")
-        for number in range(ROWS):
+        for number in range(rows):
             file.write(f"images/{number % 1000:03}/{number:07}.jpg,class {number % 1000},{number % 7}\n")
     done = subprocess.run(
-        [sys.executable, __file__, str(table)], capture_output=True, text=True, check=True, cwd=Path.cwd()
+        [sys.executable, __file__, "--table", str(table)], capture_output=True, text=True, check=True, cwd=Path.cwd()
     )
     return dict(json.loads(done.stdout))
 
@@ -120,12 +132,12 @@ def list_it(table: Path) -> dict[str, object]:
     }
 
 
-def folders(root: Path) -> dict[str, object]:
+def folders(root: Path, each: int) -> dict[str, object]:
     """List a tree of empty files, list it again from the cache, and look all of its paths up as the check does."""
     os.environ[CACHE] = str(root.parent / "cache")
     for number in range(FOLDERS):
         (root / f"{number:04}").mkdir(parents=True)
-        for image in range(FILES // FOLDERS):
+        for image in range(each):
             (root / f"{number:04}" / f"{image:06}.jpg").touch()
     seconds = {}
     for name in ("first", "cached"):
@@ -151,7 +163,4 @@ def peak_mib() -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(list_it(Path(sys.argv[1]))))
-    else:
-        main()
+    main()

@@ -67,7 +67,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     pretrained = "mini" if given.model == "starft-mini" else None
     terms: list[Any] = [SpuriosityAlignment(schedule="constant")]
-    module = FinetuneModule(Contrastive(), given.model, pretrained, regularizers=terms, pool="backgrounds", lr=0.0)
+    module = FinetuneModule(
+        Contrastive(), given.model, pretrained, regularizers=terms, pool="backgrounds", lr=0.0, compile=given.compile
+    )
     callback = ByHand(given.clock)
     trainer = L.Trainer(
         accelerator="gpu" if given.device == "cuda" else "cpu",

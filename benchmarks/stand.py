@@ -41,6 +41,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clock", default="wall", choices=["wall", "cpu"], help="cpu: of this process, on busy machines"
     )
+    parser.add_argument("--compile", action="store_true", help="let torch.compile compile the towers")
     parser.add_argument("--rounds", type=int, default=5, help="turns that are counted")
 
 
@@ -56,7 +57,8 @@ class Stand:
         self.given, self.device = given, torch.device(given.device)
         self.clock = time.perf_counter if given.clock == "wall" else time.process_time
         pretrained = "mini" if given.model == "starft-mini" else None
-        module = FinetuneModule(Contrastive(), given.model, pretrained, regularizers=[SpuriosityAlignment(WEIGHT)])
+        terms: list[Any] = [SpuriosityAlignment(WEIGHT)]
+        module = FinetuneModule(Contrastive(), given.model, pretrained, regularizers=terms, compile=given.compile)
         self.module = module.to(self.device).train()
         names = ("landbird", "waterbird") if given.classes == 2 else tuple(IMAGENET_CLASSNAMES[: given.classes])
         made = tuple(f"{{}} in street {number}" for number in range(given.pool))
@@ -149,5 +151,6 @@ def where(given: argparse.Namespace) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "clock": given.clock,
         "precision": given.precision,
+        "compiled": given.compile,
         "torch": torch.__version__,
     }

@@ -24,7 +24,7 @@ ORDER = [
     "regularizers group_dro",
     "metrics",
     "evaluation optim weights probe",
-    "checkpoints dfr reading",
+    "checkpoints dfr reading scoring",
     "finetune",
     "data",
     "mini classifier",

@@ -1,6 +1,7 @@
 """The benchmarks run and print what they say, on the tiny model; how long anything takes isn't asserted."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -12,7 +13,11 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-TINY = ["--model", "starft-mini", "--batch-size", "4", "--rounds", "1"]
+SMALL = ["--rounds", "1"]
+TINY = ["--model", "starft-mini", "--batch-size", "4", *SMALL]
+PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+TOLD = {words[0]: words[1:] for words in map(str.split, re.findall(r"^python -m benchmarks\.(.*)$", PAGE, re.M))}
+"""The options that the page gives to each benchmark; a test runs them, and what makes them small behind them."""
 RATIOS = ("plain_over_starft", "starft_over_ce", "starft_over_flyp")
 
 
@@ -22,10 +27,11 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.syspath_prepend(str(ROOT))
 
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        monkeypatch.setattr(sys, "argv", [name, *TINY, *options])
+        small = SMALL if name == "input" else TINY
+        monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
-            if hasattr(module, apart):  # this process has used threads, and can't be forked any more
+            if hasattr(module, apart) and hasattr(module, here):  # this process has used threads, and can't be forked any more
                 monkeypatch.setattr(module, apart, getattr(module, here))
         module.main()
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -65,3 +71,15 @@ def test_loop(rows: Callable[..., list[dict[str, Any]]]) -> None:
     (row,) = rows("loop")
     assert row["overhead"] > -1
     assert row["median_seconds"].keys() == {"by_hand", "by_loop"}
+
+
+def test_input(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    decoded, evaluated, listed, folders = rows("input", "--images", "2", "--rows", "50", "--files", "200")
+    assert decoded["images"] == evaluated["images"] == 2
+    assert decoded["ratio"] > 0 < evaluated["ratio"]
+    assert listed["rows"] == 50
+    assert (folders["files"], folders["problems"]) == (200, 0)
+
+
+def test_each_benchmark_of_the_page_is_one_of_these() -> None:
+    assert TOLD.keys() == {"step", "scale", "evaluate", "loop", "input"}

@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch.utils.data import Subset
 
+from fakes.own_images import CLASSES, write_jpeg
 from fakes.processes import launched
 from starft.__main__ import main
 from starft.mini import MiniWorld
@@ -204,3 +205,46 @@ def test_no_sample_is_counted_twice_and_predictions_come_once_in_order(one: Path
     assert len(tables[0]) == sum(ODD["test"])
     assert [row for _, row in tables[1]] == [row for _, row in tables[0]]
     assert [float(share) for share, _ in tables[1]] == pytest.approx([float(share) for share, _ in tables[0]], abs=1e-5)
+
+
+def fit_and_predict(table: Path, run: Path) -> list[int]:
+    options = [
+        "--config=csv/ce",
+        "--config=common/ddp",
+        "--trainer.devices=2",
+        "--trainer.accelerator=cpu",
+        "--trainer.precision=32-true",
+        "--trainer.max_epochs=1",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        f"--trainer.default_root_dir={run}",
+        "--model.model_name=starft-mini",
+        "--model.pretrained=mini",
+        f"--data.init_args.file={table}",
+        "--data.init_args.batch_size=2",
+        "--data.init_args.eval_batch_size=1",
+        "--data.init_args.num_workers=0",
+        "--data.init_args.on_bad_image=skip",
+    ]
+    given = f"--ckpt_path={last(run)}"
+    return [main(["fit", *options]), main(["test", *options, given]), main(["predict", *options, given])]
+
+
+def test_bad_images_of_one_device_leave_no_other_waiting(tmp_path: Path) -> None:
+    """Of the six images of each eval set the second process is dealt three, and can read the last one only."""
+    rows = [("path", "label", "split")]
+    for split, count in (("train", 8), ("val", 6), ("test", 6)):
+        for number in range(count):
+            path = f"{split}{number}.jpg"
+            write_jpeg(tmp_path / path, len(rows))
+            rows.append((path, CLASSES[number % 2], split))
+            if split != "train" and number in (1, 3):
+                (tmp_path / path).write_text("no image")
+    with (tmp_path / "shoes.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    run = tmp_path / "run"
+    assert launched(2, fit_and_predict, tmp_path / "processes", tmp_path / "shoes.csv", run) == [[0, 0, 0]] * 2
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    assert [sum(group["n"] for group in held["groups"]) for held in results["eval_sets"].values()] == [4]
+    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        assert [Path(row["path"]).name for row in csv.DictReader(file)] == [f"test{n}.jpg" for n in (0, 2, 4, 5)]

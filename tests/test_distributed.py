@@ -193,7 +193,7 @@ def pieces() -> dict[str, Any]:
         "first": of_first(torch.tensor([float(me + 7)])),
         "sum": summed.detach(),
         "sum_gradient": half.grad,
-        "owned": owned(torch.arange(7)),
+        "owned": owned(torch.arange(-1, 7)),
     }
 
 
@@ -208,7 +208,7 @@ def test_the_pieces_by_hand(tmp_path: Path) -> None:
         assert found["sum"].dtype == torch.bfloat16
         assert found["sum"].item() == 3.03125, "3 + 3 / 128 to the nearest of bfloat16, and not sum by sum: 3.015625"
         assert found["sum_gradient"].item() == 3.0
-        assert found["owned"].tolist() == [row % 3 == me for row in range(7)]
+        assert found["owned"].tolist() == [False, *(row % 3 == me for row in range(7))]
 
 
 def test_a_process_alone_gets_back_what_it_gave() -> None:

@@ -110,7 +110,7 @@ def run(
         warmup_steps=3,
         regularizers=[SpuriosityAlignment(weight=0.5)],
         pool="backgrounds",
-        trim_captions=trim,
+        trim=trim,
     )
     module.clip.tokenize = module.twin.tokenize = tokenize
     epoch, recorder = Epoch(), Recorder()

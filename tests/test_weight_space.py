@@ -1,6 +1,7 @@
 """Weight space: the line between two models, means, greedy soups, the moving average."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,11 @@ def test_a_place_on_the_line_is_a_checkpoint(run: Path, tmp_path: Path, capsys: 
         torch.testing.assert_close(half[key], (start[key] + end[key]) / 2, rtol=1e-6, atol=1e-7)
     assert not torch.equal(one["linear_head"], zero["linear_head"])
     assert set(torch.load(tmp_path / "1.ckpt", weights_only=True)) & {"optimizer_states", "loops", "callbacks"} == set()
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("Next: starft "))
+    assert command[command.index("--ckpt_path") + 1] == str(tmp_path / "1.ckpt")
+    assert main([*command, "--trainer.enable_progress_bar=false"]) == 0
+    assert (tmp_path / "1" / "results.json").is_file()
+    assert not (run / "results.json").exists(), "those of the run's own checkpoint"
     capsys.readouterr()
     assert main(words) == 2
     assert "exists already" in capsys.readouterr().err
@@ -306,6 +312,9 @@ def test_soups_through_the_command(run: Path, tmp_path: Path, capsys: pytest.Cap
         torch.testing.assert_close(value, torch.stack([part[key] for part in parts]).mean(dim=0), rtol=1e-5, atol=1e-6)
     words = ["soup", paths, "--kind=greedy", f"--config={run / 'config.yaml'}", f"--out={tmp_path / 'best.ckpt'}"]
     assert main(words) == 0
+    assert f"Next: starft test --config {run / 'config.yaml'} --ckpt_path {tmp_path / 'best.ckpt'} " in " ".join(
+        capsys.readouterr().out.split()
+    )
     told = json.loads((tmp_path / "best.json").read_text(encoding="utf-8"))
     assert told["metric"] == "val/id/acc"
     assert told["value"] >= max(told["members"].values())

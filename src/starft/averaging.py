@@ -1,6 +1,8 @@
 """Checkpoints as points in weight space: read, compared, mixed and written."""
 
 import io
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +73,7 @@ def pretrained_weights(member: Member) -> dict[str, Tensor]:
         WeightsError: The name leads to other weights by now, or they can't be had.
     """
     named = _load(member.path)["hyper_parameters"]
-    twin = Teacher(build_clip(named["model_name"], named["pretrained"], named["trim_captions"]))
+    twin = Teacher(build_clip(named["model_name"], named["pretrained"], named["trim"]))
     if fingerprint(twin.state_dict()) != member.twin:
         raise WeightsError(
             f"{member.path} was tuned from other weights than {named['model_name']} with {named['pretrained']} holds; "
@@ -152,6 +154,24 @@ def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, 
     torch.save(checkpoint, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, buffer.getvalue())
+
+
+def next_command(path: Path, members: Sequence[Member]) -> str:
+    """Return how an averaged checkpoint is tested, as one more line to print; empty where no member's run is there.
+
+    It is tested into a folder of its own: that of a member's run is for the member's results.
+
+    Args:
+        path: The averaged checkpoint.
+        members: Those that lie in ``checkpoints`` of a run folder lend its config.
+    """
+    configs = [member.path.parent.parent / "config.yaml" for member in members]
+    config = next((one for one in configs if one.is_file()), None)
+    if config is None:
+        return ""
+    folder = path.with_suffix("") if path.suffix == ".ckpt" else path.with_name(f"{path.name}-test")
+    command = ["starft", "test", "--config", config, "--ckpt_path", path, "--trainer.default_root_dir", folder]
+    return "\nNext: " + shlex.join(map(str, command))
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -139,9 +139,10 @@ def owned(index: Tensor) -> Tensor:
     """Return which rows (n,) of an unshuffled set this process was dealt, and not only to fill its last batch.
 
     Args:
-        index: Positions (n,) of the rows in their set, which is dealt out row by row, as torch's samplers do.
+        index: Positions (n,) of the rows in their set, which is dealt out row by row, as torch's samplers do; -1 of a
+            row that stands for none.
     """
-    return index % world_size() == rank()
+    return (index >= 0) & (index % world_size() == rank())
 
 
 def _summed(values: Tensor) -> Tensor:

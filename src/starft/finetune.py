@@ -4,7 +4,6 @@ import sys
 from functools import partial
 from typing import Any, Literal, cast
 
-import lightning as L
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
@@ -33,11 +32,12 @@ from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warm
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
+from starft.scoring import ScoringModule
 from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.types import Batch, GroupedData, ImagePreprocessing
 
 
-class FinetuneModule(L.LightningModule):
+class FinetuneModule(ScoringModule):
     """Fine-tune CLIP with one objective and any number of regularizers.
 
     Args:
@@ -59,8 +59,9 @@ class FinetuneModule(L.LightningModule):
         regularizers: Terms added to the objective.
         pool: Name or path of the pool that spurious captions are drawn from, or a list of them; null for none.
         templates: Caption templates, each with ``{}`` once; null takes those of the data.
-        trim_captions: Encode what captions share at their start once, and no padding: same features, but for rounding.
-            Off, a run agrees with one of the authors' code to the last digits that float32 has.
+        trim: Compute nothing twice and nothing that reaches no feature: captions' equal beginnings and padding, and in
+            the image tower's last block all but the class token. Same features, but for rounding. Off, a run agrees
+            with one of the authors' code to the last digits that float32 has.
         freeze_text_tower: Leave the text tower as it is.
         freeze_image_tower: Leave the image tower as it is.
         freeze_text_blocks: Leave the text tower's embeddings and this many of its first blocks as they are.
@@ -88,7 +89,7 @@ class FinetuneModule(L.LightningModule):
         regularizers: list[Term] | None = None,
         pool: list[str] | str | None = None,
         templates: list[str] | None = None,
-        trim_captions: bool = True,
+        trim: bool = True,
         freeze_text_tower: bool = False,
         freeze_image_tower: bool = False,
         freeze_text_blocks: int = 0,
@@ -110,7 +111,7 @@ class FinetuneModule(L.LightningModule):
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
         self.pool = load_pools(pool) if pool is not None else None
-        self.clip = build_clip(model_name, pretrained, trim_captions)
+        self.clip = build_clip(model_name, pretrained, trim)
         self.twin = Teacher(self.clip)
         self._twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
         model = self.clip.model
@@ -334,47 +335,6 @@ class FinetuneModule(L.LightningModule):
         restart = total * self.restart_epoch // (self.trainer.max_epochs or 1) if self.restart_epoch else 0
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total, restart))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    # --- evaluation ---------------------------------------------------------------------------------------------------
-
-    def on_validation_epoch_start(self) -> None:
-        """Make the heads anew from the weights as they are."""
-        self._evaluator().prepare(self.clip, self.class_names, self.linear_head, self.head_bias)
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count one batch of one eval set."""
-        self._evaluator().update(dataloader_idx, self.clip.encode_image(batch["image"]), batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log every metric of every eval set under ``val/``."""
-        for name, value in self._evaluator().compute().items():
-            self.log(f"val/{name}", value, prog_bar=name.endswith("/acc"))
-
-    def on_test_epoch_start(self) -> None:
-        """Make the heads anew from the weights as they are."""
-        self.on_validation_epoch_start()
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count one batch of one eval set."""
-        self.validation_step(batch, batch_idx, dataloader_idx)
-
-    def on_test_epoch_end(self) -> None:
-        """Log every metric of every eval set under ``test/``."""
-        self.log_dict({f"test/{name}": value for name, value in self._evaluator().compute().items()})
-
-    def on_predict_epoch_start(self) -> None:
-        """Make the heads anew from the weights as they are."""
-        self.on_validation_epoch_start()
-
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Return ``index``, predicted ``label`` (both int64) and its ``probability``, each (B,)."""
-        logits = self._evaluator().logits(dataloader_idx, self.clip.encode_image(batch["image"]))
-        probability, label = logits.softmax(dim=-1).max(dim=-1)
-        return {"index": batch["index"], "label": label, "probability": probability}
-
-    def _evaluator(self) -> Evaluator:
-        assert self.evaluator is not None, "setup comes first"
-        return self.evaluator
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 

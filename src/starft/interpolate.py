@@ -14,6 +14,7 @@ from starft.averaging import (
     Member,
     check_alike,
     check_keys,
+    next_command,
     pretrained_weights,
     read_member,
     read_weights,
@@ -104,7 +105,7 @@ def write_point(start: Member | None, end: Member, alpha: float, path: Path) -> 
     first, last = _ends(start, end)
     made_of = {"start": str(start.path) if start is not None else "pre-trained", "end": str(end.path), "alpha": alpha}
     write_averaged(path, end, interpolate(first, last, alpha), made_of)
-    print(f"Alpha {alpha:g}: {path}")
+    print(f"Alpha {alpha:g}: {path}{next_command(path, [end])}")
 
 
 def sweep(

@@ -9,7 +9,15 @@ from jsonargparse import ArgumentError, ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from starft.averaging import Member, check_alike, check_keys, read_member, read_weights, write_averaged
+from starft.averaging import (
+    Member,
+    check_alike,
+    check_keys,
+    next_command,
+    read_member,
+    read_weights,
+    write_averaged,
+)
 from starft.errors import ConfigError, RunFolderError, did_you_mean
 from starft.files import replace_file
 from starft.parser_errors import check_config_files, one_sentence
@@ -73,7 +81,7 @@ def run(words: Sequence[str]) -> int:
         Console(soft_wrap=True).print(_table(told))
     write_averaged(options.out, members[0], state, told)
     replace_file(options.out.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
-    print(f"A soup of {len(told['kept'])} of {len(members)}: {options.out}")
+    print(f"A soup of {len(told['kept'])} of {len(members)}: {options.out}{next_command(options.out, members)}")
     return 0
 
 

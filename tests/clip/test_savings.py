@@ -30,7 +30,11 @@ def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def make(config: Path, method: str, dtype: torch.dtype) -> FinetuneModule:
-    """Return a module whose student has moved away from its twin, as after some steps."""
+    """Return a module whose student has moved away from its twin, as after some steps.
+
+    Far enough for float32: where captions' features are all but equal, as those of a random text tower of transformers
+    are, the plain way's own gradients are off by more than 1e-5 from those of float64.
+    """
     torch.manual_seed(0)
     head: Literal["text", "linear"] = "linear" if method.endswith("ce") else "text"
     objective = CrossEntropy() if head == "linear" else Contrastive()
@@ -41,7 +45,7 @@ def make(config: Path, method: str, dtype: torch.dtype) -> FinetuneModule:
     module.captions = CaptionSampler(NAMES, ("a photo of a {}.", "the {}."), module.pool, seed=3)
     with torch.no_grad():
         for weights in module.clip.parameters():
-            weights.add_(torch.randn_like(weights), alpha=0.02)
+            weights.add_(torch.randn_like(weights), alpha=0.05)
     return module.to(dtype).eval()  # no dropout, which would fall differently
 
 

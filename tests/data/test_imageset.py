@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data.distributed import DistributedSampler
 
 from fakes.own_images import write_jpeg
 from starft.data.images import BadImageError
@@ -133,6 +134,22 @@ def test_skip_leaves_out_a_batch_of_bad_images(folder: Path, workers: int) -> No
     guard, batches = evaluation(folder, [0, 1, 2, 4, 8, 9, 10, 11, 5], "skip", workers)
     assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2, 3], [8]]
     assert len(guard.bad) == 4
+
+
+def test_each_process_has_as_many_batches_as_it_was_dealt(folder: Path) -> None:
+    """They wait for each other: what stands for a bad batch is like any other, and belongs to no image."""
+    found = []
+    for rank in range(2):
+        guard = Guarded(images(folder, [0, 8, 1, 9, 2, 10, 4, 11, 5, 6]), "skip")
+        sampler = DistributedSampler(guard, 2, rank, shuffle=False)
+        found.append(list(GuardedLoader(guard, batch_size=2, sampler=sampler, collate_fn=gathered)))
+    assert [[batch["index"].tolist() for batch in batches] for batches in found] == [
+        [[0, 2], [4, 6], [8]],
+        [[-1], [-1], [9]],
+    ]
+    assert found[1][0].keys() == found[0][0].keys()
+    assert found[1][0]["image"].shape == (1, *found[0][0]["image"].shape[1:])
+    assert "group" not in Guarded(images(folder, [8], groups=False), "skip").blank()
 
 
 @pytest.mark.parametrize("workers", WORKERS)

@@ -32,7 +32,7 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
         model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
         pretrained: A tag of open_clip, ``mini`` for the embedded world's weights, a local weight file, or null for
             random weights; ``hf-hub:`` and ``local-dir:`` models bring their own.
-        trim: Encode what captions begin with alike once, and no padding, where the text tower allows it.
+        trim: Leave out what reaches no feature, where a tower allows it.
 
     Raises:
         ConfigError: Name or tag doesn't exist, or the model needs an extra that isn't installed.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from starft.clip.last_block import class_token_features, pools_class_token
 from starft.clip.packing import pack
 
 Tokenize = Callable[[list[str]], Tensor]
@@ -25,7 +26,8 @@ class ClipEncoder(nn.Module):
     Args:
         model: Any open_clip model.
         tokenize: Turns captions into token ids (N, context length), padded behind the end.
-        trim: Encode what captions begin with alike once, and no padding, where the tower allows it.
+        trim: Leave out what reaches no feature, where a tower allows it: padding of captions, what several begin with
+            more than once, and in the image tower's last block all but the class token.
         config: What builds the model again, as in ``open_clip_config.json``; null where that isn't known.
     """
 
@@ -67,7 +69,7 @@ class ClipEncoder(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W)."""
-        return F.normalize(self._in_chunks(self.model.encode_image, images), dim=-1)
+        return F.normalize(self._in_chunks(self._encode_images, images), dim=-1)
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
@@ -81,6 +83,12 @@ class ClipEncoder(nn.Module):
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return unit features (N, D) of token ids (N, context length) on the host."""
         return F.normalize(self._in_chunks(self._encode_tokens, tokens), dim=-1)
+
+    def _encode_images(self, images: Tensor) -> Tensor:
+        if self.trim and pools_class_token(self.model.visual):
+            return class_token_features(self.model.visual, images)
+        features: Tensor = self.model.encode_image(images)
+        return features
 
     def _encode_tokens(self, tokens: Tensor) -> Tensor:
         tower = text_tower_of(self.model)

@@ -5,7 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data.distributed import DistributedSampler
 
 from starft.data.images import BadImageError, read_image
 from starft.data.loading import Turn
@@ -137,6 +139,14 @@ class Guarded(Dataset[Loaded]):
             raise DataError(f"{TRIES} training images in a row can't be read, {loaded.bad[0][0]} first; mend the data.")
         return loaded.batch
 
+    def blank(self) -> Batch:
+        """Return a batch of one black image that stands for none: its index is -1."""
+        row = Batch(image=self.images.plain(Image.new("RGB", (1, 1))), label=torch.tensor(0), index=torch.tensor(-1))
+        if self.images.table.groups is not None:
+            row["group"] = torch.tensor(0)
+        batch: Batch = default_collate([row])
+        return batch
+
 
 def gathered(rows: Sequence[Loaded]) -> Loaded:
     """Make one batch of rows; a `DataLoader`'s ``collate_fn`` for `Guarded` sets.
@@ -149,12 +159,18 @@ def gathered(rows: Sequence[Loaded]) -> Loaded:
 
 
 class GuardedLoader(DataLoader[Any]):
-    """An evaluation loader over a `Guarded` set: a batch without its bad images, none where all of it is bad."""
+    """An evaluation loader over a `Guarded` set: a batch without its bad images, none where all of it is bad.
+
+    Of several processes, which wait for each other batch by batch, each must have as many as it was dealt: there a
+    `blank` batch takes the place of a bad one, and is counted nowhere.
+    """
 
     def __iter__(self) -> Any:
         """Yield the batches."""
         assert isinstance(self.dataset, Guarded)
         for loaded in super().__iter__():
             batch = self.dataset.receive(loaded)
+            if batch is None and isinstance(self.sampler, DistributedSampler):
+                batch = self.dataset.blank()
             if batch is not None:
                 yield batch

@@ -118,11 +118,11 @@ def _value(metric: Mapping[str, Any]) -> str:
 
 
 def _difference(difference: Mapping[str, Any]) -> str:
-    mean = f"{100 * difference['mean']:+.1f}"
+    mean = f"{100 * difference['mean']:+z.1f}"
     if difference["ci95"] is None:
         return mean
     low, high = difference["ci95"]
-    return f"{mean} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{mean} ({100 * low:+z.1f} to {100 * high:+z.1f})"
 
 
 def _costs(config: Mapping[str, Any], on_gpu: bool) -> list[str]:

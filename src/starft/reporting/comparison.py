@@ -50,7 +50,7 @@ def gains_table(
         cells = []
         for metric in columns:
             gains = [a - b for a, b in zip(methods[method][metric], methods[baseline][metric], strict=True)]
-            cells.append(f"{100 * fmean(gains):+.1f} ({sum(gain > 0 for gain in gains)}/{len(gains)})")
+            cells.append(f"{100 * fmean(gains):+z.1f} ({sum(gain > 0 for gain in gains)}/{len(gains)})")
         table.add_row(f"{titles[method]} - {titles[baseline]}", *cells)
     return table
 

@@ -12,21 +12,13 @@ from scipy.stats import t as student
 
 from starft.reporting.intervals import LEVEL, Interval, paired_difference
 from starft.reporting.run_reading import Run
+from starft.reporting.summary import HEADINGS as SCORES
 
 OOD = "ood_acc"
 ROBUSTNESS = "effective_robustness"
 """The column of what `starft.reporting.robustness` tells; it needs a line of baselines."""
 
-HEADINGS = {
-    "acc": "accuracy",
-    "worst_group_acc": "worst group",
-    "group_mean_acc": "group mean",
-    "adjusted_acc": "adjusted",
-    "top5_acc": "top 5",
-    "macro_f1": "macro F1",
-    "ece": "ECE",
-    ROBUSTNESS: "effective robustness",
-}
+HEADINGS = {**SCORES, ROBUSTNESS: "effective robustness"}
 LOWER_IS_BETTER = {"ece"}
 
 

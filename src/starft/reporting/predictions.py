@@ -74,4 +74,5 @@ class PredictionWriter(BasePredictionWriter):
 def _rows(which: int, prediction: dict[str, Tensor]) -> Iterator[Row]:
     columns = (prediction[key].tolist() for key in ("index", "label", "probability"))
     for index, label, probability in zip(*columns, strict=True):
-        yield which, index, label, probability
+        if index >= 0:  # else it stands for no image
+            yield which, index, label, probability

@@ -18,6 +18,7 @@ HEADINGS = {
     "top5_acc": "top 5",
     "macro_f1": "macro F1",
     "ece": "ECE",
+    "text_head_acc": "text head",
 }
 """Metric -> its heading; other metrics keep their names."""
 
