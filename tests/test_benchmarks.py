@@ -31,7 +31,9 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
-            if hasattr(module, apart) and hasattr(module, here):  # this process has used threads, and can't be forked any more
+            if hasattr(module, apart) and hasattr(
+                module, here
+            ):  # this process has used threads, and can't be forked any more
                 monkeypatch.setattr(module, apart, getattr(module, here))
         module.main()
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
