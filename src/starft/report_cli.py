@@ -13,7 +13,7 @@ from starft.errors import ConfigError
 from starft.files import replace_file
 from starft.parser_errors import one_sentence
 from starft.reporting.figures import as_png, overview, style
-from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, table_of
+from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of, table_of
 from starft.reporting.page import Content, html_page
 from starft.reporting.report_tables import comma_separated, latex, markdown
 from starft.reporting.robustness import point_of, robustness_of
@@ -101,7 +101,7 @@ def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
         line, robustness = robustness_of(methods, fitted, id_column or "")
         columns.insert(columns.index(OOD) + 1 if OOD in columns else 0, ROBUSTNESS)
     table = table_of(methods, columns, robustness)
-    return Content(runs, methods, table, columns, id_column, line, [one.name for one in fitted])
+    return Content(runs, methods, table, columns, id_column, line, names_of(fitted))
 
 
 def _made(content: Content, kind: str) -> bytes:

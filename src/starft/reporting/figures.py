@@ -1,7 +1,7 @@
 """The report's plots. They hold no names of runs, which a page's own legend tells by colour and mark."""
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO, StringIO
 from typing import Any
 
@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from starft.reporting.methods import Cell, heading
 from starft.reporting.robustness import Line
@@ -25,6 +26,9 @@ INK = "#010203"
 LARGEST_SVG = 300_000
 """Bytes; a larger picture goes in as PNG."""
 
+CURVE_POINTS = 6_000
+"""Points of all lines in the figure of one metric; a phone shows no more."""
+
 STYLE: Any = {
     "text.parse_math": False,  # a name may hold dollar signs
     "svg.fonttype": "none",
@@ -38,7 +42,7 @@ STYLE: Any = {
     "grid.alpha": 0.2,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "font.size": 9,
+    "font.size": 10,
 }
 
 
@@ -90,11 +94,11 @@ def scatter(cells: Mapping[str, tuple[Cell, Cell]], positions: Mapping[str, int]
         positions: Method -> its position in the report.
         line: Of the baselines, or null.
     """
-    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for method, (across, up) in cells.items():
         color, mark = look(positions[method])
-        axes.errorbar(
+        _, _, whiskers = axes.errorbar(
             100 * across.value,
             100 * up.value,
             xerr=_whiskers(across),
@@ -104,6 +108,8 @@ def scatter(cells: Mapping[str, tuple[Cell, Cell]], positions: Mapping[str, int]
             markersize=6,
             elinewidth=0.8,
         )
+        for one in whiskers:
+            one.set_alpha(1.0 if len(cells) <= 12 else 0.3)
     if line is not None:
         low, high = axes.get_xlim()
         places = np.linspace(max(low, 0.1), min(high, 99.9), 60)
@@ -127,7 +133,7 @@ def sweeps(runs: Sequence[Run], positions: Mapping[str, int]) -> Figure:
         runs: Those with a sweep.
         positions: Method -> its position in the report.
     """
-    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for run in runs:
         assert run.sweep is not None
@@ -143,32 +149,32 @@ def sweeps(runs: Sequence[Run], positions: Mapping[str, int]) -> Figure:
     return figure
 
 
-def curves(runs: Sequence[Run], positions: Mapping[str, int]) -> Figure | None:
-    """Draw every logged term and validation metric, a panel each, a line a run; null where nothing was logged.
+def curves(runs: Sequence[Run], positions: Mapping[str, int]) -> Iterator[tuple[str, Figure]]:
+    """Draw every logged term and validation metric, a small figure each, a line a run.
 
     Args:
         runs: All runs.
         positions: Method -> its position in the report.
+
+    Yields:
+        Metric and figure: the total loss first, then the terms, then what validation tells.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.curves))
     names.sort(key=lambda name: (name != "train/loss", not name.startswith("train/")))
-    if not names:
-        return None
-    rows = -(-len(names) // 3)
-    figure = Figure(figsize=(9, 2.1 * rows), layout="constrained")
-    panels = figure.subplots(rows, 3, squeeze=False).flatten()
-    for panel, name in zip(panels, names, strict=False):
-        for run in runs:
-            if name in run.curves:
-                steps, values = run.curves[name]
-                mark = "o" if len(steps) == 1 else None
-                color = look(positions.get(run.method, 0))[0]
-                panel.plot(steps, values, color=color, linewidth=0.9, marker=mark, markersize=3, alpha=0.8)
-        panel.set_title(name, fontsize=8)
-        panel.tick_params(labelsize=7)
-    for panel in panels[len(names) :]:
-        panel.set_visible(False)
-    return figure
+    for name in names:
+        figure = Figure(figsize=(3.2, 2.1), layout="constrained")
+        axes = figure.add_subplot()
+        held = [run for run in runs if name in run.curves]
+        for run in held:
+            every = max(1, -(-len(run.curves[name][0]) * len(held) // CURVE_POINTS))
+            steps, values = (some[::every] for some in run.curves[name])
+            mark = "o" if len(steps) == 1 else None
+            color = look(positions.get(run.method, 0))[0]
+            axes.plot(steps, values, color=color, linewidth=0.9, marker=mark, markersize=3, alpha=0.8)
+        axes.tick_params(labelsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        yield name, figure
 
 
 def overview(

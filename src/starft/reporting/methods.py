@@ -81,6 +81,18 @@ def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return methods
 
 
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Return names of runs, those of one method told as the method and their number.
+
+    Args:
+        runs: Any.
+    """
+    methods: dict[str, list[Run]] = {}
+    for run in runs:
+        methods.setdefault(run.method, []).append(run)
+    return [some[0].name if len(some) == 1 else f"{method} ({len(some)} runs)" for method, some in methods.items()]
+
+
 def columns_of(runs: Sequence[Run]) -> list[str]:
     """Return ``{eval set}/{metric}`` of everything that a run has, set by set, and ``ood_acc`` first if there is one.
 

@@ -1,6 +1,5 @@
 """The report as one HTML file: everything in it, nothing from elsewhere, every name shown as text."""
 
-import shlex
 import warnings
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -15,14 +14,17 @@ from PIL import Image
 
 from starft import __version__
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
-from starft.reporting.methods import OOD, ROBUSTNESS, Cell, Disagreement, disagreements, heading
+from starft.reporting.methods import OOD, ROBUSTNESS, Cell, Disagreement, disagreements, heading, names_of
+from starft.reporting.repeating import Repeat, repeat_of
 from starft.reporting.report_tables import between, percent, points, shown
 from starft.reporting.robustness import Line
-from starft.reporting.run_reading import CONFIG, Run
+from starft.reporting.run_reading import Run
 from starft.reporting.samples import SIDE, picture_path, worst_mistakes
 
 GROUPS_SHOWN = 12
 RUNS_WITH_MISTAKES = 12
+BARS_UNFOLDED = 80
+"""With more bars than that of one set, those of its worst group are open and the others folded."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,24 @@ def html_page(content: Content) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"percent": percent, "points": points, "shown": shown, "between": between}
+    environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
     environment.filters |= {"heading": heading, "metric": lambda column: heading(column.rpartition("/")[2])}
-    runs, positions = content.runs, {method: at for at, method in enumerate(content.methods)}
+    runs = content.runs
+    trained = list(dict.fromkeys(run.method for run in runs if run.curves))
+    # those without a test have no place in the table, but curves
+    positions = {method: at for at, method in enumerate(dict.fromkeys([*content.methods, *trained]))}
     compared = disagreements([run for some in content.methods.values() for run in some])
     with style(), warnings.catch_warnings():
         # Names may hold signs that the plots' font lacks; the browser's fonts have them.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         placed = _points(content)
         swept = [run for run in runs if run.sweep is not None]
-        curve = curves(runs, positions)
         plots = {
             "scatter": Markup(inline(scatter(placed, positions, content.line))) if placed else None,
             "sweeps": Markup(inline(sweeps(swept, positions))) if swept else None,
-            "curves": Markup(inline(curve)) if curve is not None else None,
+            "curves": [(name, Markup(inline(figure))) for name, figure in curves(runs, positions)],
+            "placed": placed,
+            "trained": trained,
         }
     return environment.get_template("report.html.j2").render(
         version=__version__,
@@ -78,28 +85,30 @@ def html_page(content: Content) -> str:
         plots=plots,
         legend=[(method, *look(at)) for method, at in positions.items()],
         marks=SIGNS,
+        place=positions,
+        seeds=any(len(some) > 1 for some in content.methods.values()),
         facts=[(run, _facts(run)) for run in runs],
         short=_short(content),
         sets={name: [one for one in content.columns if one.rpartition("/")[0] == name] for name in _set_names(content)},
         groups=_groups(content, positions),
         weights={name: one.weights for run in reversed(runs) for name, one in run.sets.items() if one.weights},
         mistakes=[one for run in runs if run.samples is not None for one in _mistakes(run)][:RUNS_WITH_MISTAKES],
-        disagreements=[(one, _disagreed(one, runs)) for one in compared],
+        disagreements=_by_pair(compared, runs),
         pools=_pools(runs),
-        environments=_environments(runs),
-        commands=[(run.name, _commands(run)) for run in runs if run.config],
+        environments=[(told, len(some), names_of(some)) for told, some in _environments(runs)],
+        repeats=_repeats(runs),
     )
 
 
 def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:
-    """Return the two numbers of each method that has both ID and OOD accuracy."""
+    """Return the two numbers of each method that has both ID and OOD accuracy; none where there is nothing beside."""
     points = {}
     for method, row in content.table.items():
         across = row[content.id_column] if content.id_column is not None else None
         up = row.get(OOD)
         if across is not None and up is not None:
             points[method] = (across, up)
-    return points
+    return points if len(points) > 1 or content.line is not None else {}  # one point alone tells no more than the table
 
 
 def _short(content: Content) -> list[str]:
@@ -149,8 +158,8 @@ def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, An
                 rows.setdefault(group.name, []).append({"method": method, "group": group, "color": color})
         order = sorted(rows, key=lambda group: min((_acc(bar) for bar in rows[group]), default=2.0))
         shown = [(group, counts[group], rows[group]) for group in order[:GROUPS_SHOWN]]
-        seeds = any(len(runs) > 1 for runs in content.methods.values())
-        found.append({"name": name, "rows": shown, "left": len(order) - len(shown), "seeds": seeds})
+        unfolded = len(shown) if len(shown) * len(firsts) <= BARS_UNFOLDED else 1
+        found.append({"name": name, "rows": shown, "open": unfolded, "left": len(order) - len(shown)})
     return found
 
 
@@ -182,6 +191,16 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
             best = {"run": run.name, "set": name, "group": str(rows["group_name"].iloc[0]), "samples": samples}
             best["acc"] = min(accuracies)
     return [best] if best is not None else []
+
+
+def _by_pair(
+    compared: Sequence[Disagreement], runs: Sequence[Run]
+) -> dict[tuple[str, str], list[tuple[Disagreement, list[dict[str, Any]]]]]:
+    """Return, for each two runs, what they disagree on, set by set, with samples."""
+    pairs: dict[tuple[str, str], list[tuple[Disagreement, list[dict[str, Any]]]]] = {}
+    for one in compared:
+        pairs.setdefault((one.first, one.second), []).append((one, _disagreed(one, runs)))
+    return pairs
 
 
 def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -231,38 +250,33 @@ def _pools(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for run in runs:
         if run.pool:
             key = repr(run.pool)
-            pools.setdefault(key, {**run.pool, "runs": []})["runs"].append(run.name)
+            pools.setdefault(key, {**run.pool, "runs": []})["runs"].append(run)
     for pool in pools.values():
-        bits = pool["bits"]
+        bits, pool["runs"] = pool["bits"], names_of(pool["runs"])
         pool["phrases"] = (
             sorted(pool["templates"], key=lambda one: -bits.get(one, float("-inf"))) if bits else pool["templates"]
         )
     return list(pools.values())
 
 
-def _environments(runs: Sequence[Run]) -> list[tuple[dict[str, str], list[str]]]:
+def _environments(runs: Sequence[Run]) -> list[tuple[dict[str, str], list[Run]]]:
     """Return each environment once, with the runs that were tested in it."""
-    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    found: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
         if run.facts:
             told = {**run.facts.get("versions", {}), **run.facts.get("hardware", {})}
             flat = {
                 name: ", ".join(map(str, v)) or "none" if isinstance(v, list) else str(v) for name, v in told.items()
             }
-            found.setdefault(tuple(flat.items()), []).append(run.name)
-    return [(dict(facts), names) for facts, names in found.items()]
+            found.setdefault(tuple(flat.items()), []).append(run)
+    return [(dict(facts), tested) for facts, tested in found.items()]
 
 
-def _commands(run: Run) -> list[str]:
-    """Return what repeats a run: its training, where it has a config of one, and its test."""
-    told, folder = [], run.folder
-    config = folder / CONFIG
-    if config.is_file():
-        told.append(f"starft fit --config {shlex.quote(str(config))} --trainer.default_root_dir NEW_FOLDER")
-    checkpoint = run.config.get("ckpt_path")
-    if run.sets and config.is_file() and checkpoint:
-        told.append(
-            f"starft test --config {shlex.quote(str(config))} --ckpt_path {shlex.quote(str(checkpoint))} "
-            "--trainer.default_root_dir NEW_FOLDER"
-        )
+def _repeats(runs: Sequence[Run]) -> dict[str, list[tuple[str, Repeat]]]:
+    """Return, method by method, each run's name with what repeats it."""
+    told: dict[str, list[tuple[str, Repeat]]] = {}
+    for run in runs:
+        again = repeat_of(run)
+        if again.lines:
+            told.setdefault(run.method, []).append((run.name, again))
     return told
