@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from starft import __version__
@@ -60,6 +60,7 @@ def html_page(content: Content) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"percent": percent, "points": points, "shown": shown, "between": between}
+    environment.filters |= {"breakable": _breakable}
     environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
     environment.filters |= {"heading": heading, "metric": lambda column: heading(column.rpartition("/")[2])}
     runs = content.runs
@@ -98,6 +99,11 @@ def html_page(content: Content) -> str:
         environments=[(told, len(some), names_of(some)) for told, some in _environments(runs)],
         repeats=_repeats(runs),
     )
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that may go on in a new line after its underscores and slashes."""
+    return escape(name).replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
 
 
 def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:
