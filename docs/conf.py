@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
-os.environ["COLUMNS"] = "110"  # of the help texts
+os.environ["COLUMNS"] = "84"  # of the help texts: what the theme's text column holds
 
 from starft.__main__ import VERBS  # noqa: E402
 from starft.__main__ import main as starft  # noqa: E402
@@ -43,6 +44,7 @@ html_math_renderer = "mathml"
 suppress_warnings = ["misc.highlighting_failure"]
 
 napoleon_google_docstring = True
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
@@ -79,6 +81,10 @@ PUBLIC = [
 """Modules of the API reference, from what people use to what it stands on."""
 
 
+LONGEST_USAGE = 12
+"""Lines of a usage that is shown as it is."""
+
+
 def with_menu(app: Sphinx, page: str, source: list[str]) -> None:
     """Append the menu to the first page: README itself stays plain Markdown."""
     if page == root_doc:
@@ -94,8 +100,12 @@ def help_of(words: list[str]) -> str:
     sys.argv = ["starft"]  # Lightning's parser names itself by it
     with contextlib.redirect_stdout(heard), contextlib.suppress(SystemExit):
         starft([*words, "--help"])
-    assert heard.getvalue().startswith("usage:"), f"starft {' '.join(words)} --help says {heard.getvalue()!r}"
-    return heard.getvalue()
+    told = heard.getvalue().replace(" \b", "")  # jsonargparse takes a space back, which a page can't
+    assert told.startswith("usage:"), f"starft {' '.join(words)} --help says {told!r}"
+    usage, _, rest = told.partition("\n\n")
+    if usage.count("\n") > LONGEST_USAGE:  # all options in brackets, which are explained right below
+        usage = f"usage: starft {words[0]} --config CONFIG [options]"
+    return f"{usage}\n\n{rest}"
 
 
 class Commands(SphinxDirective):
@@ -135,10 +145,16 @@ class Modules(SphinxDirective):
         return found
 
 
+UNDER_ACCENT = re.compile(
+    r'<munderover>\s*(<mi>\w</mi>)\s*(<mi>\w</mi>)\s*(<mo stretchy="false">[^<]*</mo>)\s*</munderover>'
+)
+"""How docutils writes a letter with an accent and an index: with the index below it, where it belongs beside it."""
+
+
 def mathml(formula: str, as_block: bool = False) -> str:
     """Return a formula as MathML, which browsers draw by themselves, without a network."""
     try:
-        return str(tex2mathml(formula, as_block=as_block))
+        return UNDER_ACCENT.sub(r"<msub><mover>\1\3</mover>\2</msub>", str(tex2mathml(formula, as_block=as_block)))
     except MathError as error:
         raise ExtensionError(f"The formula {formula!r} can't be written as MathML: {error}") from error
 

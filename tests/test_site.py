@@ -82,6 +82,22 @@ def test_each_verb_is_told_with_its_options(site: Path) -> None:
     assert "usage: starft prompts rank" in text
 
 
+def test_help_is_readable_on_a_page(site: Path) -> None:
+    page = (site / "docs" / "cli.html").read_text(encoding="utf-8")
+    usages = [unescape(re.sub(r"<[^>]+>", "", one)) for one in re.findall(r"<pre>(.*?)\n\n", page, re.DOTALL)]
+    assert len(usages) > len(VERBS)
+    assert max(usage.count("\n") for usage in usages) <= 12, "a usage that names all options"
+    assert "--print_config[=flags]" in page
+    assert "\b" not in page
+
+
+def test_an_index_stands_beside_a_letter_with_an_accent(site: Path) -> None:
+    for name in ("method", "rivals"):
+        page = (site / "docs" / f"{name}.html").read_text(encoding="utf-8")
+        assert "<msub><mover><mi>c</mi>" in page
+        assert not re.search(r"<munderover>\s*<mi>", page)
+
+
 @pytest.mark.parametrize("module", ["regularizers", "data", "callbacks", "metrics"])
 def test_each_public_name_is_told(site: Path, module: str) -> None:
     text = (site / "docs" / "api.html").read_text(encoding="utf-8")

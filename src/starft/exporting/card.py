@@ -5,15 +5,18 @@ import re
 from collections.abc import Iterable, Sequence
 
 from starft.classifier import Classifier
+from starft.english import count_of
 from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
 from starft.results_reading import Group, Interval, Results, Scores
 
 METRICS = {
     "acc": "accuracy",
+    "top5_acc": "top 5",
     "worst_group_acc": "worst group",
     "group_mean_acc": "group mean",
     "adjusted_acc": "adjusted",
     "macro_f1": "macro F1",
+    "ece": "ECE",
     "text_head_acc": "text head",
 }
 """What the table shows, where there is any of it, and how it calls it."""
@@ -73,15 +76,21 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
     head = "a trained linear head" if linear else "the zero-shot head of the tuned text tower"
     zero_shot = form in ("open_clip", "hf")
     task = "zero-shot-image-classification" if zero_shot else "image-classification"
+    base = dict(training_facts(origin.config, origin.results)).get("pre-trained model")
+    told = "A CLIP model fine-tuned with [starft](https://arxiv.org/abs/2505.13232)"
+    told += f" from {_plain(base)}" if base else ""
+    told += (
+        f", for {count_of(len(model.class_names), 'class name')} and images of {height} x {width}, scored by {head}."
+    )
     parts = [
         FRONT.format(library=LIBRARY[form], task=task),
         f"# {_plain(name)}",
-        f"A CLIP model fine-tuned with [starft](https://arxiv.org/abs/2505.13232), for images of {height} x {width}, "
-        f"scored by {head}.",
+        told + _headline(origin.results),
         f"## Use\n\n```python\n{_use(form, name, on_hub, linear, (height, width))}\n```",
     ]
     if zero_shot and linear:
         parts.append(HEAD)
+    parts.append(f"## Results\n\n{_results(origin)}")
     captions = ", ".join(f"“{_plain(one)}”" for one in model.templates)
     parts.append(f"## Classes\n\n{', '.join(names)}{more}\n\nCaptions: {captions}")
     for title, facts in (
@@ -89,7 +98,6 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
         ("Training settings", list(training_facts(origin.config, origin.results))),
     ):
         parts.append(f"## {title}\n\n" + (_table(("option", "value"), facts) if facts else "The run left no config."))
-    parts.append(f"## Results\n\n{_results(origin)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -108,6 +116,23 @@ def _use(form: str, name: str, on_hub: bool, linear: bool, size: tuple[int, int]
     )
 
 
+def _headline(results: Results | None) -> str:
+    """Return the numbers that a reader looks for first; nothing of a run that wasn't tested."""
+    if results is None:
+        return ""
+    usual = sorted((one for one in results.sets.items() if not one[1].ood), key=lambda held: len(held[1].groups) > 1)
+    told = []
+    if usual and usual[0][1].metrics.get("acc") is not None:
+        name, scores = usual[0]
+        told.append(f"{_share(scores.metrics['acc'], None)} % accuracy on {_plain(name)}")
+    if results.ood_acc is not None:
+        told.append(f"{_share(results.ood_acc, None)} % out of distribution")
+    for name, scores in results.sets.items():
+        if not scores.ood and scores.metrics.get("worst_group_acc") is not None:
+            told.append(f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of {_plain(name)}")
+    return f" It reaches **{', '.join(told)}**." if told else ""
+
+
 def _results(origin: Origin) -> str:
     results = origin.results
     if origin.problem is not None:
@@ -121,7 +146,7 @@ def _results(origin: Origin) -> str:
     ]
     parts = [
         "In %, by `starft test`, with 95 % intervals where there are any.",
-        _table(("eval set", "images", *(METRICS[metric] for metric in shown)), rows),
+        _table(("eval set", "images", *(METRICS[metric] for metric in shown)), rows, numbers=True),
     ]
     if results.ood_acc is not None:
         counted = ", ".join(_plain(name) for name, one in results.sets.items() if one.ood)
@@ -148,7 +173,8 @@ def _groups(name: str, one: Scores) -> str:
     if worst is not None:
         interval = one.interval("worst_group_acc") or worst.ci95
         told = f"\n\nWorst group: {_plain(worst.name)}, {_share(worst.acc, interval)}."
-    return f"### Groups of {_plain(name)}\n\n" + _table(("group", "images", "accuracy"), rows) + cut + told
+    table = _table(("group", "images", "accuracy"), rows, numbers=True)
+    return f"### Groups of {_plain(name)}\n\n{table}{cut}{told}"
 
 
 def _provenance(results: Results) -> str:
@@ -173,8 +199,9 @@ def _share(value: float | None, interval: Interval | None) -> str:
     return f"{100 * value:.1f}{ends}"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
+    """Return a table; of numbers all columns but the first stand to the right."""
+    lines = [f"| {' | '.join(heads)} |", "|---" + ("|---:" if numbers else "|---") * (len(heads) - 1) + "|"]
     lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines)
 
