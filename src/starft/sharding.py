@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from open_clip.transformer import Transformer
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -22,7 +22,7 @@ from starft.clip.encoder import text_tower_of
 from starft.errors import ConfigError
 from starft.finetune import FinetuneModule
 from starft.regularizers import L2SP
-from starft.shards import cut_as, whole_on_first
+from starft.shards import cut_as, is_sharded, whole_on_first
 
 
 class FullySharded(DDPStrategy):
@@ -41,6 +41,8 @@ class FullySharded(DDPStrategy):
         if module.trainer.state.fn == TrainerFn.FITTING:
             _check(module)
             shard(module, init_device_mesh(self.root_device.type, (self.world_size,)))
+            # blocks that come together in inference mode first can't be trained any more
+            module.trainer.fit_loop.epoch_loop.val_loop.inference_mode = False
         super().model_to_device()
 
     def configure_ddp(self) -> None:
@@ -48,6 +50,16 @@ class FullySharded(DDPStrategy):
         assert self.lightning_module is not None
         leave_to_fsdp(self.lightning_module)
         super().configure_ddp()
+
+    def teardown(self) -> None:
+        """End; parts stay on their devices, as those of Lightning's own strategies do."""
+        assert self.lightning_module is not None
+        if not is_sharded(self.lightning_module):
+            return super().teardown()
+        self.model = self.lightning_module
+        for one in (self.cluster_environment, self.precision_plugin, self.accelerator, self.checkpoint_io):
+            one.teardown()  # type: ignore[union-attr]
+        return None
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Return whole weights on the first process; the twin, which no checkpoint keeps, isn't put together."""
@@ -57,7 +69,8 @@ class FullySharded(DDPStrategy):
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return whole moments on the first process."""
         state: dict[str, Any] = super().optimizer_state(optimizer)
-        return state | {"state": {at: _each(held, whole_on_first) for at, held in state["state"].items()}}
+        moments = {at: {k: whole_on_first(v) for k, v in held.items()} for at, held in state["state"].items()}
+        return state | {"state": moments}
 
     def load_optimizer_state_dict(self, checkpoint: Any) -> None:
         """Take each process's part of whole moments."""
@@ -69,8 +82,21 @@ class FullySharded(DDPStrategy):
         super().load_optimizer_state_dict({"optimizer_states": states})
 
 
-def _each(held: dict[str, Tensor], make: Any) -> dict[str, Tensor]:
-    return {name: make(value) for name, value in held.items()}
+def check_strategy(strategy: Any) -> None:
+    """Refuse strategies of others that cut a model: they know nothing of how ours is called, and of its losses.
+
+    Args:
+        strategy: ``trainer.strategy`` of a config: a name, or a class and its arguments.
+
+    Raises:
+        ConfigError: It is such a one.
+    """
+    name = str(getattr(strategy, "class_path", strategy))
+    if any(word in name.lower().replace("_", "") for word in ("fsdp", "modelparallel", "deepspeed")):
+        raise ConfigError(
+            f"trainer.strategy is {name}, which isn't known to give the gradients of one device here; for weights in "
+            "parts lay --config common/fsdp over the config, otherwise common/ddp with model.micro_batch_size."
+        )
 
 
 def shard(module: FinetuneModule, mesh: DeviceMesh) -> None:
