@@ -39,7 +39,7 @@ class FullySharded(DDPStrategy):
         module = self.lightning_module
         assert isinstance(module, FinetuneModule)
         if module.trainer.state.fn == TrainerFn.FITTING:
-            _check(module)
+            check(module)
             shard(module, init_device_mesh(self.root_device.type, (self.world_size,)))
             # blocks that come together in inference mode first can't be trained any more
             module.trainer.fit_loop.epoch_loop.val_loop.inference_mode = False
@@ -127,8 +127,11 @@ def _transformers(model: nn.Module) -> list[Transformer]:
     return [part for part in model.modules() if isinstance(part, Transformer)]
 
 
-def _check(module: FinetuneModule) -> None:
+def check(module: FinetuneModule) -> None:
     """Refuse what would give other gradients than a process alone, leave processes waiting, or isn't tried.
+
+    Args:
+        module: With its trainer.
 
     Raises:
         ConfigError: There is such a thing.
