@@ -20,8 +20,8 @@ from starft.errors import ConfigError
 from starft.finetune import FinetuneModule
 from starft.optim import adamw, parameter_groups
 from starft.regularizers import L2SP
-from starft.shards import clip_norm, is_sharded, part
 from starft.sharding import check, leave_to_fsdp, shard
+from starft.shards import clip_norm, is_sharded, part
 from test_devices import commanded, last, logged, on_two, stop_and_go_on, words
 from test_distributed import LABELS, Step, made
 
@@ -103,8 +103,6 @@ def test_what_it_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         (trainer, "callbacks", [WeightEMA()], "can't train with WeightEMA; "),
         (trainer, "callbacks", [JTT(1, 5)], "can't train with JTT; "),
         (trainer, "callbacks", [DFR()], "can't train with DFR; "),
-        (module, "terms", torch.nn.ModuleDict({"l2_sp": L2SP()}), "can't train with L2SP; "),
-        (module.clip.model, "visual", torch.nn.Linear(2, 2), "the image tower of starft-mini is of another kind; "),
     ]
     for owner, name, value, told in cases:
         with monkeypatch.context() as patch:
@@ -112,6 +110,13 @@ def test_what_it_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             with pytest.raises(ConfigError, match=f"{told}.*common/ddp over the config instead"):
                 check(module)
     check(module)
+    module.terms["l2_sp"] = L2SP()
+    with pytest.raises(ConfigError, match="can't train with L2SP; "):
+        check(module)
+    module.terms["l2_sp"] = L2SP(weight=0)
+    module.clip.model.visual = torch.nn.Linear(2, 2)
+    with pytest.raises(ConfigError, match="the image tower of starft-mini is of another kind; lay common/ddp over"):
+        check(module)
 
 
 @pytest.mark.parametrize(

@@ -195,10 +195,9 @@ class FinetuneModule(ScoringModule):
     def on_train_start(self) -> None:
         """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
         trainer, loader = self.trainer, cast(Any, self.trainer.train_dataloader)
-        alike = not is_sharded(
-            self.twin
-        )  # all processes must call its blocks equally often, whatever they know already
-        if alike and self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
+        # where its blocks are in parts, all processes call them together, and none may know texts that another doesn't
+        whole = not is_sharded(self.twin)
+        if whole and self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
             images = trainer.num_training_batches * (loader.batch_size or 1)
             self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
         if self.head_bias is not None and self.global_step < trainer.estimated_stepping_batches:

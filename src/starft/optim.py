@@ -120,7 +120,7 @@ class _AdamW(AdamW):
     """Steps on each process's part of a weight that is in parts: the same numbers, and one kernel beside whole ones."""
 
     def _init_group(self, *given: Any) -> bool:
-        found: bool = super()._init_group(*given)
+        found: bool = super()._init_group(*given)  # type: ignore[no-untyped-call]
         for tensors in given:
             if isinstance(tensors, list):
                 tensors[:] = map(part, tensors)

@@ -106,7 +106,7 @@ def shard(module: FinetuneModule, mesh: DeviceMesh) -> None:
         module: On the host or the device; blocks end up on the device.
         mesh: All processes, in one row.
     """
-    for encoder in (module.clip, module.twin, *module.teachers.values()):
+    for encoder in (module.clip, module.twin, *module._followers()):
         for transformer in _transformers(encoder.model):
             for block in transformer.resblocks:
                 fully_shard(block, mesh=mesh, reshard_after_forward=True)
@@ -120,7 +120,7 @@ def leave_to_fsdp(module: nn.Module) -> None:
         module: That DDP is going to wrap.
     """
     cut = [name for name, weight in module.named_parameters() if isinstance(weight, DTensor)]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, cut)
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, cut)  # type: ignore[no-untyped-call]
 
 
 def _transformers(model: nn.Module) -> list[Transformer]:

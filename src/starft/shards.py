@@ -39,7 +39,7 @@ def whole_on_first(values: Tensor) -> Tensor:
     """
     if not isinstance(values, DTensor):
         return values
-    whole = values.detach().full_tensor()
+    whole: Tensor = values.full_tensor().detach()
     return whole.cpu() if dist.get_rank() == 0 else whole.new_empty(0, device="cpu")
 
 
