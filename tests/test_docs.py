@@ -1,5 +1,6 @@
 """Every command and every snippet of README and docs/ is run, smaller where that only saves time."""
 
+import configparser
 import re
 import shlex
 import subprocess
@@ -79,6 +80,16 @@ def test_there_is_something_to_run() -> None:
 def test_every_command_is_one_that_is_tested() -> None:
     words = {line.split()[0] for block in blocks("bash") for line in block.splitlines() if line.strip()}
     assert words <= {"make", "starft"}
+
+
+def test_every_extra_that_is_named_is_there() -> None:
+    """On the pages, above the configs, and in what the program says."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lightning_configs").rglob("*.yaml")]
+    files += (ROOT / "src").rglob("*.py")
+    named = {name for file in files for name in re.findall(r"starft\[(\w+)\]", file.read_text(encoding="utf-8"))}
+    assert {"llm", "hf", "export", "wandb"} <= named <= set(setup["options.extras_require"])
 
 
 @pytest.mark.parametrize("command", commands("make"), ids=" ".join)

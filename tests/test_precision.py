@@ -24,6 +24,8 @@ from starft.optim import adamw
 from starft.regularizers import CarFT, SpuriosityAlignment
 from starft.types import EvalSet
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[1] / "lightning_configs" / "mini"
 HALVES = [torch.bfloat16, torch.float16]
 

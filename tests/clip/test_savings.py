@@ -24,7 +24,9 @@ CUT = {"vit": True, "siglip": False, "hf": False}
 """Kind of text tower -> whether padding may be cut off."""
 
 
-@pytest.fixture(scope="module", params=CUT)
+@pytest.fixture(
+    scope="module", params=["vit", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("siglip", "hf"))]
+)
 def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return request.param, architectures.write(tmp_path_factory.mktemp("savings"), request.param)
 

@@ -136,6 +136,7 @@ def test_frozen_parts_stay_out_of_the_optimizer_and_still(files: dict[str, tuple
     assert {"visual.proj", "logit_scale", "visual.transformer.resblocks.2.ln_1.weight"} <= moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["resnet", "timm"])
 def test_statistics_of_frozen_batch_norms_stay(files: dict[str, tuple[Path, Path]], kind: str) -> None:
     def statistics(moved: set[str]) -> set[str]:
@@ -174,7 +175,7 @@ def gradients(clip: ClipEncoder, size: int) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in clip.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("kind", ["vit", "timm", "hf", "coca"])
+@pytest.mark.parametrize("kind", ["vit", pytest.param("timm", marks=pytest.mark.slow), "hf", "coca"])
 def test_recomputed_activations_give_the_same_gradients(files: dict[str, tuple[Path, Path]], kind: str) -> None:
     clip = build(files, kind).double().eval()
     size = 160 if kind == "timm" else 32

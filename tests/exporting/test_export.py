@@ -21,6 +21,8 @@ from starft.checkpoints import KEY
 from starft.classifier import Classifier
 from starft.exporting import folder as folders
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a photo of a duck.", "A Gull  on a lake", "two crows & an owl's nest, at night"]
 NAMES = checkpoints.NAMES
 
