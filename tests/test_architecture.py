@@ -14,7 +14,7 @@ SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
-    "errors types files resources english launch results_reading",
+    "errors types files resources english launch results_reading shards",
     "parser_errors words options",
     "pools functional distributed",
     "clip",
@@ -31,6 +31,7 @@ ORDER = [
     "prompting predicting exporting",
     "reporting run_folder training_cost loggers",
     "callbacks",
+    "sharding",
     "cli prompts_cli predict_cli export_cli report_cli",
     "averaging",
     "runs comparison_folder data_cli weight_scoring",

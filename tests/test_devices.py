@@ -65,8 +65,8 @@ def words(verb: str, folder: Path, batch_size: int, *options: str) -> list[str]:
     ]
 
 
-def on_two(verb: str, folder: Path, *options: str) -> list[str]:
-    devices = ("--config=common/ddp", "--trainer.devices=2", "--trainer.accelerator=cpu")
+def on_two(verb: str, folder: Path, *options: str, overlay: str = "ddp") -> list[str]:
+    devices = (f"--config=common/{overlay}", "--trainer.devices=2", "--trainer.accelerator=cpu")
     return words(verb, folder, 6, *devices, *options)
 
 
@@ -98,10 +98,15 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A run of two processes by the real command; what it told, and its complaints."""
     folder = tmp_path_factory.mktemp("two") / "run"
+    return folder, *commanded(on_two("fit", folder))
+
+
+def commanded(words: list[str]) -> tuple[str, str]:
+    """What the command told in a process of its own, and its complaints."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "starft", *on_two("fit", folder)],
+            [sys.executable, "-m", "starft", *words],
             env=environment,
             capture_output=True,
             text=True,
@@ -111,7 +116,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     except OSError as error:
         pytest.skip(f"no processes can be started here: {error}")
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout, done.stderr
+    return done.stdout, done.stderr
 
 
 def test_the_command_on_two_devices_trains_as_one_process_does(one: Path, two: tuple[Path, str, str]) -> None:
@@ -151,7 +156,7 @@ def test_the_commands_of_the_page_are_whole(command: str) -> None:
 # In processes that torchrun would start
 
 
-def stop_and_go_on(folder: Path) -> tuple[list[int], str]:
+def stop_and_go_on(folder: Path, overlay: str = "ddp") -> tuple[list[int], str]:
     """Stop behind step 3, by a signal that one process alone hears; continue."""
     on_train_batch_end = StopSafely.on_train_batch_end
 
@@ -162,9 +167,9 @@ def stop_and_go_on(folder: Path) -> tuple[list[int], str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StopSafely, "on_train_batch_end", signalled)
-        statuses = [main(on_two("fit", folder))]
+        statuses = [main(on_two("fit", folder, overlay=overlay))]
     reached = int(torch.load(last(folder), weights_only=True)["global_step"])
-    statuses += [reached, main(on_two("fit", folder, f"--ckpt_path={last(folder)}"))]
+    statuses += [reached, main(on_two("fit", folder, f"--ckpt_path={last(folder)}", overlay=overlay))]
     return statuses, str(folder)
 
 

@@ -48,6 +48,7 @@ from starft.run_folder import (
     claim,
     save_config,
 )
+from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
 
 DEFAULT_FOLDER = "runs/latest"
@@ -131,6 +132,7 @@ class StarftCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check checkpoint and run folder before anything is built."""
+        check_strategy(self._get(self.config, "trainer.strategy"))
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
         max_epochs, fits = self._get(self.config, "trainer.max_epochs"), self.subcommand == "fit"

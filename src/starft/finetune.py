@@ -33,6 +33,7 @@ from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
 from starft.scoring import ScoringModule
+from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.types import Batch, GroupedData, ImagePreprocessing
 
@@ -194,7 +195,9 @@ class FinetuneModule(ScoringModule):
     def on_train_start(self) -> None:
         """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
         trainer, loader = self.trainer, cast(Any, self.trainer.train_dataloader)
-        if self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
+        # where its blocks are in parts, all processes call them together, and none may know texts that another doesn't
+        whole = not is_sharded(self.twin)
+        if whole and self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
             images = trainer.num_training_batches * (loader.batch_size or 1)
             self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
         if self.head_bias is not None and self.global_step < trainer.estimated_stepping_batches:
@@ -309,6 +312,15 @@ class FinetuneModule(ScoringModule):
 
     def _followers(self) -> list[Teacher]:
         return [teacher for teacher in self.teachers.values() if isinstance(teacher, Teacher)]
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip gradients, those that are in parts with the others."""
+        if gradient_clip_val and is_sharded(self.clip):
+            clip_norm(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""

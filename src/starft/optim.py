@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from starft.errors import ConfigError
+from starft.shards import part
 
 FUSED = ("cpu", "cuda")
 """Devices for which torch has had a fused AdamW since the oldest version that is supported."""
@@ -112,7 +113,18 @@ def adamw(
     """
     parameters = [parameter for group in groups for parameter in group["params"]]
     fused = not clips_mixed and all(parameter.device.type in FUSED for parameter in parameters)
-    return AdamW(groups, lr=lr, betas=betas, fused=fused)
+    return _AdamW(groups, lr=lr, betas=betas, fused=fused)
+
+
+class _AdamW(AdamW):
+    """Steps on each process's part of a weight that is in parts: the same numbers, and one kernel beside whole ones."""
+
+    def _init_group(self, *given: Any) -> bool:
+        found: bool = super()._init_group(*given)  # type: ignore[no-untyped-call]
+        for tensors in given:
+            if isinstance(tensors, list):
+                tensors[:] = map(part, tensors)
+        return found
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_one_dimensional: bool = True) -> list[dict[str, Any]]:

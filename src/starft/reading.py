@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from starft.clip import ClipEncoder, freeze, freeze_unread
 from starft.context import Progress
@@ -57,13 +58,13 @@ def resting(
 
 
 def nothing_of(parameters: Iterable[nn.Parameter], total: Tensor) -> Tensor:
-    """Return ``total``, with a gradient of 0 for parameters that it doesn't depend on.
+    """Return ``total``, with a gradient of 0 for parameters that it doesn't depend on; FSDP's parts need none.
 
     Args:
         parameters: Those.
         total: A scalar.
     """
-    zeros = [0 * parameter.flatten()[0].to(total.dtype) for parameter in parameters]
+    zeros = [0 * one.flatten()[0].to(total.dtype) for one in parameters if not isinstance(one, DTensor)]
     return total + torch.stack(zeros).sum() if zeros else total
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from starft.clip import ClipEncoder, Twin, zero_shot_head
 from starft.errors import ConfigError
+from starft.shards import part
 
 TeacherName = Literal["frozen", "ema", "weighted"]
 
@@ -197,7 +198,7 @@ class Teacher(Twin):
         if self.linear_head is not None and linear_head is not None:
             own, theirs = own | {"head": self.linear_head}, theirs | {"head": linear_head}
         moving = [name for name, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[name] for name in moving], [theirs[name] for name in moving], share)
+        torch._foreach_lerp_([part(own[name]) for name in moving], [part(theirs[name]) for name in moving], share)
         for name in own.keys() - set(moving):
             own[name].copy_(theirs[name])
 
