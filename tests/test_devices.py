@@ -55,6 +55,7 @@ def words(verb: str, folder: Path, batch_size: int, *options: str) -> list[str]:
         "--data.init_args.val_size=12",
         "--data.init_args.test_size=12",
         "--data.init_args.eval_batch_size=2",
+        "--trainer.precision=64-true",  # Adam makes whole updates of float32's rounding where a gradient is 0
         "--trainer.max_epochs=2",
         "--trainer.check_val_every_n_epoch=1",
         "--trainer.log_every_n_steps=1",
@@ -126,8 +127,7 @@ def test_the_command_on_two_devices_trains_as_one_process_does(one: Path, two: t
     assert got["train/spuriosity_alignment_weight"] == [2.5, 2.5], "the last epoch runs without it"
     assert got.keys() == expected.keys()
     for name in ("train/loss", "train/cross_entropy"):
-        assert got[name][0] == pytest.approx(expected[name][0], rel=1e-5)
-        assert got[name] == pytest.approx(expected[name], rel=2e-3), name
+        assert got[name] == pytest.approx(expected[name], rel=1e-6), name
     assert told.count("Next: starft test") == told.count("Best val/id/acc") == 1
     assert "Traceback" not in complaints
     assert "Warning" not in complaints
@@ -140,7 +140,7 @@ COMMANDS = re.findall(r"starft (\w+ --config .*)", "".join(re.findall(r"```bash\
 
 
 def test_the_page_has_commands() -> None:
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 6
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
@@ -36,7 +37,9 @@ def repeat_of(run: Run) -> Repeat:
         return Repeat(tuple(lines))
     checkpoint = run.config.get("ckpt_path")
     if path.is_file() and checkpoint:
-        lines.append(f"starft test --config {config} --ckpt_path {shlex.quote(str(checkpoint))} {new}")
+        own = Path(str(checkpoint)).parent.resolve() == (run.folder / "checkpoints").resolve()
+        tested = f"NEW_FOLDER/checkpoints/{Path(str(checkpoint)).name}" if own and lines else str(checkpoint)
+        lines.append(f"starft test --config {config} --ckpt_path {shlex.quote(tested)} {new}")
         return Repeat(tuple(lines))
     lines.append(f"starft test --config {CONFIG} {new}")
     return Repeat(tuple(lines), yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=120))
