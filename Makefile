@@ -2,6 +2,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 0
+# src/ goes onto the path itself; an import hook would lose to a folder called starft beside a script.
+EDITABLE := --config-settings editable_mode=compat
 # Two test processes of one thread each, for two cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -15,11 +17,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet $(EDITABLE) --editable .
 	@touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable '.[llm,hf,test,dev,docs]'
+	$(BIN)/pip install --quiet $(EDITABLE) --editable '.[llm,hf,test,dev,docs]'
 	@touch $@ $(VENV)/.run
 
 demo: $(VENV)/.run  ## fine-tune on the embedded world and compare the methods (SEEDS=0,1,2 for more)

@@ -125,6 +125,14 @@ def test_an_unknown_option(refused: Refused, tmp_path: Path) -> None:
     assert sentence.startswith("unrecognized arguments: --model.wieght_decay=1. Did you mean model.weight_decay")
 
 
+def test_an_option_that_is_cut_short(refused: Refused, tmp_path: Path) -> None:
+    """It may be what it begins, or a mistake for something else; a run of hours isn't the place to guess."""
+    sentence = refused(fit(tmp_path / "run", "--trainer.max_epoch=1"))
+    assert sentence.startswith("unrecognized arguments: --trainer.max_epoch=1. Did you mean trainer.max_epochs")
+    assert refused(["demo", "--seed=1"]).startswith("unrecognized arguments: --seed=1")
+    assert refused(["report", "--form=md", str(tmp_path)]).startswith("unrecognized arguments: --form=md")
+
+
 @pytest.mark.parametrize(
     ("config", "option", "near"),
     [("csv/ce", "filex", "file"), ("imagefolder/ce", "rootx", "root"), ("waterbirds/ce", "clas_names", "class_names")],

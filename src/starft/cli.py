@@ -394,6 +394,6 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
             auto_configure_optimizers=False,
             save_config_callback=None,
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False},
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
             args=list(words),
         )

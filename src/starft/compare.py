@@ -73,7 +73,7 @@ def run(words: Sequence[str]) -> int:
         RunFolderError: The folder holds something else.
     """
     own, passed = split_words(words[1:], OURS)
-    parser = ArgumentParser(prog="starft compare", description=DESCRIPTION, exit_on_error=False)
+    parser = ArgumentParser(prog="starft compare", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(
         "--configs",
         type=str,

@@ -49,7 +49,7 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(f"`starft data` has no verb {verb!r}; its verb is check.{did_you_mean(verb, ['check'])}")
     check_config_files(rest)
     own, of_data = _sorted(rest)
-    parser = ArgumentParser(prog="starft data check", exit_on_error=False)
+    parser = ArgumentParser(prog="starft data check", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", "-c", type=str, action="append")
     parser.add_argument("--deep", action="store_true")
     parser.add_argument("--workers", type=int | None, default=None)

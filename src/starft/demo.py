@@ -61,6 +61,7 @@ def run(words: Sequence[str]) -> int:
         prog="starft demo",
         description="Fine-tune the tiny CLIP on the embedded world with every method and compare them.",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--seeds", type=str, default="0", help="Seeds to run, such as 0,1,2.")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="Where runs, table and plot go.")

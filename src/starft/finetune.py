@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -356,6 +356,8 @@ class FinetuneModule(ScoringModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model or twin; refill the twin; take class names and templates from it."""
+        if self._trainer is not None and isinstance(self.trainer.precision_plugin, DoublePrecision):
+            self.double()  # Lightning does so after it has read the weights, and would round them to float32
         facts = refill_twin(checkpoint, self.twin, self._twin_fingerprint, self._facts())
         if not self.class_names or (self.head == "linear" and not self._is_fitting()):
             self.describe(facts.class_names, facts.templates)

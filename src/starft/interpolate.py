@@ -52,7 +52,7 @@ def run(words: Sequence[str]) -> int:
         RunFolderError: What would be written exists already.
     """
     own, passed = split_words(words[1:], OURS[1:])
-    parser = ArgumentParser(prog="starft interpolate", description=DESCRIPTION, exit_on_error=False)
+    parser = ArgumentParser(prog="starft interpolate", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--ckpt_path", type=Path, required=True, help="The end, alpha 1: a checkpoint.")
     parser.add_argument(
         "--start", type=Path | None, default=None, help="The start, alpha 0: another checkpoint; null: the pre-trained."

@@ -69,7 +69,7 @@ def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
     told = parse(function.__doc__ or "")
     helps = {param.arg_name: " ".join((param.description or "").split()) for param in told.params}
     about = " ".join(filter(None, (told.short_description, told.long_description))).replace("\n", " ")
-    parser = ArgumentParser(prog=prog, description=about, exit_on_error=False)
+    parser = ArgumentParser(prog=prog, description=about, exit_on_error=False, allow_abbrev=False)
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         option = f"--{name.replace('_', '-')}"
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:

@@ -32,7 +32,10 @@ def run(words: Sequence[str]) -> int:
         ConfigError: An option can't be used, or there is no run.
     """
     parser = ArgumentParser(
-        prog="starft report", description="Tell what runs found: one page, a table or a picture.", exit_on_error=False
+        prog="starft report",
+        description="Tell what runs found: one page, a table or a picture.",
+        exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("runs", type=Path, nargs="+", help="Run folders, or folders that hold runs.")
     parser.add_argument(

@@ -1,7 +1,7 @@
 """FSDP: of the towers' residual blocks each process holds a part, whole only while a block is at work.
 
 Gradients, and so runs, are those of DDP, which goes on to average all that isn't in a block: embeddings, last norms,
-projections, the logit scale, a linear head. Those are 2 to 6 % of a large model and stay whole.
+projections, the logit scale, a linear head. Those are the smaller part of a large model, and stay whole.
 """
 
 from typing import Any
@@ -38,6 +38,11 @@ class FullySharded(DDPStrategy):
         """Cut the blocks one by one, so that no device ever holds the whole model; move the rest."""
         module = self.lightning_module
         assert isinstance(module, FinetuneModule)
+        if is_sharded(module):
+            raise ConfigError(
+                "This module's weights are in parts since it was trained with FSDP; build it anew and give the trainer "
+                "the checkpoint as ckpt_path."
+            )
         if module.trainer.state.fn == TrainerFn.FITTING:
             check(module)
             shard(module, init_device_mesh(self.root_device.type, (self.world_size,)))

@@ -66,7 +66,12 @@ def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     cut = [part(gradient) for gradient in gradients if isinstance(gradient, DTensor)]
     uncut = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
-    of_parts, of_rest = (torch.stack(torch._foreach_norm(some)).square().sum() for some in (cut, uncut))
+    if not gradients:
+        return
+    nothing = torch.zeros((), device=gradients[0].device)
+    of_parts, of_rest = (
+        torch.stack([nothing, *map(torch.linalg.vector_norm, some)]).square().sum() for some in (cut, uncut)
+    )
     dist.all_reduce(of_parts)
     factor = (limit / ((of_parts + of_rest).sqrt() + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_(cut + uncut, factor)

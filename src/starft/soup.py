@@ -46,7 +46,7 @@ def run(words: Sequence[str]) -> int:
         RunFolderError: What would be written exists already.
     """
     own, passed = split_words(words[1:], OURS)
-    parser = ArgumentParser(prog="starft soup", description=DESCRIPTION, exit_on_error=False)
+    parser = ArgumentParser(prog="starft soup", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--ckpt_paths", type=str, required=True, help="Checkpoints with commas between, two at least.")
     parser.add_argument("--kind", type=Literal["uniform", "greedy"], default="uniform", help="Which are averaged.")
     parser.add_argument("--config", type=Path | None, default=None, help="Its validation sets choose; for greedy.")
