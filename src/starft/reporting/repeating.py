@@ -38,7 +38,7 @@ def repeat_of(run: Run) -> Repeat:
     checkpoint = run.config.get("ckpt_path")
     if path.is_file() and checkpoint:
         own = Path(str(checkpoint)).parent.resolve() == (run.folder / "checkpoints").resolve()
-        tested = f"NEW_FOLDER/checkpoints/{Path(str(checkpoint)).name}" if own and lines else str(checkpoint)
+        tested = f"NEW_FOLDER/checkpoints/{Path(str(checkpoint)).name}" if own else str(checkpoint)
         lines.append(f"starft test --config {config} --ckpt_path {shlex.quote(tested)} {new}")
         return Repeat(tuple(lines))
     lines.append(f"starft test --config {CONFIG} {new}")
