@@ -20,6 +20,8 @@ from starft.checkpoints import KEY
 from starft.data.images import BadImageError
 from starft.errors import ConfigError, WeightsError
 
+pytestmark = pytest.mark.slow
+
 NAMES = checkpoints.NAMES
 
 

@@ -22,6 +22,8 @@ from starft.predicting.inputs import Item, find
 from starft.predicting.stream import batches
 from starft.types import ImagePreprocessing
 
+pytestmark = pytest.mark.slow
+
 NAMES = checkpoints.NAMES
 
 

@@ -39,6 +39,7 @@ def coverage(rates: NDArray[np.float64], sizes: list[int], truth: float, interva
     return 100 * float(np.mean([low <= truth <= high for low, high in (interval(row, sizes) for row in drawn)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rates", "sizes"),
     [
@@ -70,6 +71,7 @@ def test_the_percentile_bootstrap_of_a_minimum_does_not_cover() -> None:
     assert coverage(np.array([0.8] * 4), [200] * 4, 0.8, percentile) < 75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rates", "sizes", "weights"),
     [
@@ -95,6 +97,7 @@ def test_a_group_mean_by_the_normal_law() -> None:
     assert group_mean([0], [0]) is None
 
 
+@pytest.mark.slow
 def test_the_paired_interval_covers() -> None:
     """Samples that only the first gets right: 12 %, only the second: 5 %."""
     generator = np.random.default_rng(3)
