@@ -17,10 +17,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "Installing starft, torch and what else it needs into $(VENV): once, some minutes ..."
 	$(BIN)/pip install --quiet $(EDITABLE) --editable .
 	@touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "Installing starft and all that tests and docs need into $(VENV): once, some minutes ..."
 	$(BIN)/pip install --quiet $(EDITABLE) --editable '.[llm,hf,test,dev,docs]'
 	@touch $@ $(VENV)/.run
 

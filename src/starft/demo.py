@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -43,6 +44,9 @@ SOURCES = {
 """Metric of the demo -> metric of a run."""
 
 COLUMNS = {metric: MINI_COLUMNS[source] for metric, source in SOURCES.items()}
+
+TOLD = {"id_acc": "ID", "ood_acc": "OOD", "worst_group_acc": "worst group"}
+"""What is told in words."""
 
 STATE = "demo.json"
 
@@ -119,8 +123,29 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(comparison_table(methods, COLUMNS, METHODS))
     console.print(gains_table(methods, COLUMNS, METHODS, BASELINES))
+    for line in in_words(methods, out):
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
     return results
+
+
+def in_words(methods: Mapping[str, Mapping[str, Sequence[float]]], out: Path) -> list[str]:
+    """Return what the tables say, in lines: what each method gained and lost against the model as it was.
+
+    Args:
+        methods: Method -> metric -> one number in [0, 1] a seed.
+        out: The demo's folder.
+    """
+    before = methods["zeroshot"]
+    lines = ["Against the model as it was, in points:"]
+    for method, baseline in BASELINES.items():
+        for one in (baseline, method):
+            gains = {told: 100 * (fmean(methods[one][metric]) - fmean(before[metric])) for metric, told in TOLD.items()}
+            lines.append(f"  {METHODS[one]}: " + ", ".join(f"{told} {gain:+z.1f}" for told, gain in gains.items()))
+    if len(before["id_acc"]) == 1:
+        lines.append("One seed: differences of a few points may be luck; more seeds tell: starft demo --seeds 0,1,2")
+    lines.append(f"All of it on a page: starft report {out}/*/seed-0 --out {out / 'report.html'}")
+    return lines
 
 
 def _config(method: str) -> Path:

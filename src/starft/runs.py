@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from starft.cli import main as run_cli
+from starft.cli import StarftCLI, main
 from starft.errors import AllTrained, ConfigError, StarftError, Stopped
 from starft.results_reading import RESULTS
 from starft.run_folder import CHECKPOINTS, LAST
@@ -96,6 +96,22 @@ def finish(run: Run) -> None:
                 shutil.rmtree(run.folder)
             _command(["fit", *run.words])
         _command(["test", *run.words, f"--ckpt_path={last}"])
+
+
+class _OneOfMany(StarftCLI):
+    """A run whose last checkpoint is tested next, whatever a person does."""
+
+    def after_fit(self) -> None:
+        """Tell neither a best checkpoint nor a next command."""
+
+
+def run_cli(words: list[str]) -> None:
+    """Carry out one command of a run.
+
+    Args:
+        words: The verb and its options.
+    """
+    main(words, _OneOfMany)
 
 
 def _command(words: list[str]) -> None:
