@@ -13,8 +13,8 @@ from fakes import checkpoints
 
 @pytest.fixture(autouse=True, scope="session")
 def _few_threads() -> None:
-    """Two threads, or one in each process where tests run in several."""
-    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+    """Two threads, or one in each process where tests run in several, or OMP_NUM_THREADS if that is fewer."""
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """The documentation site: built without a warning, whole, and without anything from a network."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from html import unescape
@@ -8,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from starft.__main__ import VERBS
 
@@ -19,12 +22,20 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built by the command of `make docs`."""
+    """The site, built by the command of `make docs`; once, where tests run in several processes."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with FileLock(shared / "site.lock"):
+        if not (shared / "site" / "html").is_dir():
+            build(shared / "site")
+    return shared / "site" / "html"
+
+
+def build(folder: Path) -> None:
     shown = subprocess.run(["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     (line,) = (line for line in shown.splitlines() if "sphinx-build" in line)
     options = line.split()[1:-2]
     assert "--fail-on-warning" in options
-    folder = tmp_path_factory.mktemp("site")
     command = [
         sys.executable,
         "-m",
@@ -36,8 +47,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(folder / "html"),
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or done.stderr:
+        shutil.rmtree(folder, ignore_errors=True)
     assert (done.returncode, done.stderr) == (0, "")
-    return folder / "html"
 
 
 def pages(site: Path) -> dict[str, str]:
