@@ -211,6 +211,19 @@ def test_more_sets(own: Make, tmp_path: Path) -> None:
     assert [len(list(loader)) for loader in data.val_dataloader()] == [2, 2, 2]
 
 
+@pytest.mark.parametrize("kind", ["table", "folders"])
+def test_own_sets_have_a_name_and_the_test_may_be_ood(tmp_path: Path, kind: str) -> None:
+    """What is validated on stays what a run is chosen by, and what probes and DFR are fitted on."""
+    options: dict[str, Any] = {"name": "far", "ood": True}
+    if kind == "table":
+        data: ImageDataModule = CSV(write_table(tmp_path), **options)
+    else:
+        data = ImageFolder(write_folders(tmp_path, {"": 10}), **options)
+    assert [(one.name, one.ood) for one in data.val_sets] == [("far", False)]
+    assert [(one.name, one.ood) for one in data.test_sets] == [("far", True)]
+    assert [(one.name, one.split) for one in data.check("test")] == [("far", "test")]
+
+
 def test_new_images(own: Make, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     for number in range(5):
