@@ -114,9 +114,9 @@ def test_classes_of_one_split_only_are_noted(tmp_path: Path, capsys: pytest.Capt
     )
     ready(CSV(table, batch_size=4, num_workers=0))
     assert capsys.readouterr().err.splitlines() == [
-        "note: CSV, train: 1 of 4 classes have no images: clog.",
-        "note: CSV, val, test: 1 class of train has no image here: pump.",
-        "note: CSV, test: 1 class never met in train: clog.",
+        "Note: CSV, train: 1 of 4 classes have no images: clog.",
+        "Note: CSV, val, test: 1 class of train has no image here: pump.",
+        "Note: CSV, test: 1 class never met in train: clog.",
     ]
 
 
