@@ -1,4 +1,4 @@
-"""What the counts of data tell: shares by hand, Cramér's V of a 2 x 2 table by its formula, intervals of statsmodels."""
+"""What the counts of data tell: shares by hand, Cramér's V by the formula of phi, intervals of statsmodels."""
 
 from math import sqrt
 

@@ -10,7 +10,7 @@ from starft.reporting.intervals import wilson
 ENOUGH = 25
 """A group of fewer images says too little to choose a checkpoint by."""
 WEAK, STRONG = 0.1, 0.3
-"""Cramér's V below which an attribute tells little of the label, and from which on it may stand for it (CelebA: 0.31)."""
+"""Cramér's V below which an attribute tells little of the label, and from which on it can replace it (CelebA: 0.31)."""
 LABELS = 6
 """How many labels are listed."""
 
@@ -61,6 +61,6 @@ def small_group(name: str, groups: Sequence[tuple[str, int]]) -> str:
     half = 100 * (interval[1] - interval[0]) / 2
     return (
         f"the smallest group, {group!r}, has {images} image{'' if images == 1 else 's'}: the 95 % interval of its "
-        f"accuracy reaches up to {half:.0f} points to each side, so val/{name}/worst_group_acc would choose a checkpoint "
-        f"by little more than chance; keep val/{name}/acc, or validate on more images"
+        f"accuracy reaches up to {half:.0f} points to each side, so val/{name}/worst_group_acc would choose a "
+        f"checkpoint by little more than chance; keep val/{name}/acc, or validate on more images"
     )
