@@ -98,6 +98,21 @@ def test_the_captions_are_those_of_the_models_templates(tmp_path: Path, capsys: 
     assert any(all(part in line for part in (" id val, id test ", " a photo of a boot. ")) for line in told)
 
 
+def test_articles_that_stand_twice_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the data's own templates, which the eval sets have too, or in the model's, which training alone has."""
+    table = write_table(tmp_path)
+    table.write_text(table.read_text().replace(",boot,", ",a boot,"))
+    told = (
+        'an article stands twice in captions such as "{}"; leave it out of the class names (class_names), here '
+        "'a boot', or out of the templates."
+    )
+    assert main(check(table)) == 0
+    assert f"note: CSV, train, val, test: {told.format('a photo of a a boot.')}\n" in capsys.readouterr().out
+    (tmp_path / "mine.yaml").write_text("model: {templates: ['my {}.', 'the {}.']}\n")
+    assert main(check(table, f"--config={tmp_path / 'mine.yaml'}", "--data.init_args.templates=['{}.']")) == 0
+    assert f"note: CSV, train: {told.format('the a boot.')}\n" in capsys.readouterr().out
+
+
 def test_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write_table(tmp_path)
     rows = table.read_text().splitlines()

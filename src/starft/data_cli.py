@@ -16,6 +16,7 @@ from starft.data.datamodules import ImageDataModule
 from starft.data.deep import decode, files, look_deep
 from starft.data.from_config import data_of
 from starft.data.problems import Problem
+from starft.english import doubled_articles
 from starft.errors import ConfigError, did_you_mean, ended
 from starft.parser_errors import check_config_files, one_sentence
 from starft.reporting.data_notes import shortcut, small_group
@@ -95,6 +96,7 @@ def check(data: ImageDataModule, deep: bool = False, workers: int | None = None,
     for table in data_tables(checked, templates):
         console.print(table)
     _look_at_groups(checked, console)
+    _look_at_captions(checked, templates)
     problems = told_once(checked)
     for problem in problems:
         console.print("[bold red]problem[/]: " if problem.stops else "[yellow]note[/]: ", end="")
@@ -114,6 +116,13 @@ def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
         if one.split == "val" and not one.extra and not one.as_published:
             note = small_group(one.name, counts)
             one.problems += [Problem(note, stops=False)] if note else []
+
+
+def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> None:
+    """Note articles that class names bring to the model's own templates; those of the data are looked at already."""
+    for one in checked:
+        note = doubled_articles(one.class_names, templates) if one.split == "train" else ""
+        one.problems += [Problem(note, stops=False)] if note else []
 
 
 def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from starft.data.paths import path_problems
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
+from starft.english import doubled_articles
 from starft.errors import ConfigError, DataError, DataProblems, ended
 from starft.types import EvalSet
 
@@ -91,7 +92,8 @@ def check_split(
     found.problems += path_problems(table)
     found.problems += caption_problems(described, stops=not found.as_published)
     if source.labelled and not found.as_published:
-        found.problems += [Problem(note, stops=False) for note in (*source.notes, *_bare_numbers(described))]
+        notes = (*source.notes, *_bare_numbers(described), doubled_articles(described.class_names, described.templates))
+        found.problems += [Problem(note, stops=False) for note in notes if note]
     return found
 
 
