@@ -282,7 +282,7 @@ class StarftCLI(LightningCLI):
                 keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
             path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples)
-            print_results(path)
+            print_results(path, sets if self._get(self.config, "ckpt_path") is None else ())
 
 
 class _ParsedCLI(StarftCLI):
