@@ -4,13 +4,11 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-
-from starft.types import EvalSet
 
 HEADINGS = {
     "acc": "accuracy",
@@ -25,7 +23,26 @@ HEADINGS = {
 """Metric -> its heading; other metrics keep their names."""
 
 
-def print_results(path: Path, zero_shot: Sequence[EvalSet] = ()) -> None:
+class Scored(Protocol):
+    """Of an eval set what tells how well guessing does on it; the report must not load torch for more."""
+
+    @property
+    def name(self) -> str:
+        """Of the set."""
+        ...
+
+    @property
+    def num_labels(self) -> int:
+        """How many answers there are."""
+        ...
+
+    @property
+    def accepted(self) -> Sequence[Sequence[int]]:
+        """Several right answers for each label; empty where there is one."""
+        ...
+
+
+def print_results(path: Path, zero_shot: Sequence[Scored] = ()) -> None:
     """Print the tables of a results.json: every eval set, then the groups of those that have any.
 
     Args:
@@ -41,7 +58,7 @@ def print_results(path: Path, zero_shot: Sequence[EvalSet] = ()) -> None:
         print(f"Note: {note}", file=sys.stderr)
 
 
-def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[EvalSet]) -> list[str]:
+def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[Scored]) -> list[str]:
     """Return a sentence for each set on which a frozen model can't be told from one that guesses.
 
     Args:
