@@ -45,6 +45,30 @@ def test_good_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_shortcut_and_a_small_group_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 10 boots in train 9 are on grass, of 10 sandals 9 on sand; the rarest validation group has one image."""
+    table = write_table(tmp_path, images=28)
+    header, *rows = (line.rpartition(",")[0] for line in table.read_text().splitlines())
+    place = ["sand", *["grass"] * 9, "sand", *["grass"] * 3]  # of boots; sandals the other way round
+    places = [one if number % 2 == 0 else {"sand": "grass", "grass": "sand"}[one] for one in place for number in (0, 1)]
+    lines = [
+        f"{row},{where},{'train' if at < 20 else 'val'}"
+        for at, (row, where) in enumerate(zip(rows, places, strict=True))
+    ]
+    table.write_text("\n".join([f"{header},attribute,split", *lines]))
+    assert main(check(table)) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if line.startswith("shortcut: ")] == [
+        "shortcut: most common attribute of each label: 90 % of boot are 'grass'; 90 % of sandal are 'sand'.",
+        "shortcut: Cramér's V of label and attribute: 0.80 of 1; a model can learn the attribute instead of the label.",
+    ]
+    (note,) = (line for line in told if "the smallest group" in line)
+    assert note.startswith("note: CSV, val: the smallest group, 'boot, sand', has 1 image: the 95 % interval")
+    table.write_text(table.read_text().replace(",attribute", ",group", 1))  # what says no attribute says no shortcut
+    assert main(check(table)) == 0
+    assert "shortcut: " not in capsys.readouterr().out
+
+
 def test_a_wrong_column_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Class names and a caption are shown, with a note where they look like names of images, or like numbers."""
     table = write_table(tmp_path)
@@ -72,6 +96,21 @@ def test_the_captions_are_those_of_the_models_templates(tmp_path: Path, capsys: 
     told = capsys.readouterr().out.splitlines()
     assert any(all(part in line for part in (" train ", " my boot. (one of 2 templates) ")) for line in told)
     assert any(all(part in line for part in (" id val, id test ", " a photo of a boot. ")) for line in told)
+
+
+def test_articles_that_stand_twice_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the data's own templates, which the eval sets have too, or in the model's, which training alone has."""
+    table = write_table(tmp_path)
+    table.write_text(table.read_text().replace(",boot,", ",a boot,"))
+    told = (
+        'an article stands twice in captions such as "{}"; leave it out of the class names (class_names), here '
+        "'a boot', or out of the templates."
+    )
+    assert main(check(table)) == 0
+    assert f"note: CSV, train, val, test: {told.format('a photo of a a boot.')}\n" in capsys.readouterr().out
+    (tmp_path / "mine.yaml").write_text("model: {templates: ['my {}.', 'the {}.']}\n")
+    assert main(check(table, f"--config={tmp_path / 'mine.yaml'}", "--data.init_args.templates=['{}.']")) == 0
+    assert f"note: CSV, train: {told.format('the a boot.')}\n" in capsys.readouterr().out
 
 
 def test_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from starft import english
-from starft.english import a_or_an, is_modifier, mend_articles
+from starft.english import a_or_an, doubled_articles, is_modifier, mend_articles
 
 
 def test_examples() -> None:
@@ -56,3 +56,29 @@ def test_modifiers() -> None:
     assert [is_modifier(text) for text in ("blurry", "black and white", "in", "the", "a b.", "", "{}", "3D", "3")] == [
         True, True, False, False, False, False, False, True, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "template", "doubled"),
+    [
+        (["a ferry", "boat"], "a photo of a {}.", ["a ferry"]),
+        (["an owl", "The Beatles"], "a photo of the {}.", ["an owl", "The Beatles"]),
+        (["ferry", "another", "anchor", "theatre", "a"], "a photo of a {}.", []),
+        (["a ferry"], "a photo of {}.", []),
+        (["a ferry"], "sepia {}.", []),
+        (["a ferry"], "A {} on a lake.", ["a ferry"]),
+    ],
+)
+def test_articles_that_stand_twice(names: list[str], template: str, doubled: list[str]) -> None:
+    told = doubled_articles(names, ["{}", template])
+    assert bool(told) is bool(doubled)
+    if doubled:
+        caption = template.replace("{}", doubled[0])
+        assert f'"{caption}"' in told
+        assert f"here {', '.join(map(repr, doubled))}, or" in told
+
+
+def test_of_many_names_a_few_are_told() -> None:
+    told = doubled_articles([f"a thing {number}" for number in range(9)], ["a {}."])
+    assert "'a thing 4', ... (9), or" in told
+    assert "a thing 5" not in told

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -266,6 +267,22 @@ def test_a_data_module_that_tells_too_little_is_refused() -> None:
     )
     with pytest.raises(ConfigError, match=r"LightningDataModule doesn't tell class_names, .* and predict_sets"):
         trainer.fit(build(), datamodule=L.LightningDataModule())
+
+
+def test_articles_of_class_names_and_of_own_templates_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the data's templates the check of the data tells."""
+    data = SimpleNamespace(
+        class_names=("a ferry", "boat"), templates=("a {}.",), val_sets=(), test_sets=(), predict_sets=()
+    )
+    trainer: Any = SimpleNamespace(datamodule=data, accumulate_grad_batches=1, is_global_zero=True)
+    module = build(templates=["my {}", "the {}."])
+    module._trainer = trainer
+    module.setup("fit")
+    told = capsys.readouterr().err
+    assert told.partition(";")[0] == 'Note: An article stands twice in captions such as "the a ferry."'
+    module.hparams["templates"], module.templates = None, data.templates
+    module.setup("fit")
+    assert capsys.readouterr().err == ""
 
 
 # Checkpoints

@@ -103,11 +103,11 @@ def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.Capture
     assert "Note: No --ckpt_path is given: the pre-trained model predicts." in capsys.readouterr().err.splitlines()
     predicted = rows(tmp_path / "run")
     assert [row["path"] for row in predicted] == [f"{new}/in/{number}.jpg" for number in range(5)]
-    assert all(row["class_name"] in CLASSES and 0.5 <= float(row["probability"]) <= 1 for row in predicted)
-    same = {Path(row["path"]).name: row["class_name"] for row in predicted}
+    assert all(row["label"] in CLASSES and 0.5 <= float(row["probability"]) <= 1 for row in predicted)
+    same = {Path(row["path"]).name: row["label"] for row in predicted}
     other = words("predict", last, f"--data.init_args.predict={tmp_path / 'shoes' / 'images'}", workers=1, run="more")
     assert main(other) == 0, "a second time, into another folder"
-    again = {row["path"]: row["class_name"] for row in rows(tmp_path / "more")}
+    again = {row["path"]: row["label"] for row in rows(tmp_path / "more")}
     assert len(again) == 40
     (tmp_path / "run" / "predictions.csv").unlink()
     (tmp_path / "shoes" / "shoes.csv").unlink()  # new images need no training data

@@ -1,11 +1,15 @@
 """Run folders: claimed once, never overwritten, given back when a run was refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import lightning as L
 import pytest
 
-from starft.errors import RunFolderError
-from starft.run_folder import Traces, check_writable, checkpoint_callbacks, claim, save_config
+from starft.errors import ConfigError, RunFolderError
+from starft.run_folder import Traces, check_monitor, check_writable, checkpoint_callbacks, claim, save_config
+from starft.types import EvalSet
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -148,3 +152,25 @@ def test_last_and_best_checkpoints_are_kept_by_name(tmp_path: Path) -> None:
     assert [callback.monitor for callback in all_three] == ["val/id/acc", None, None]
     assert all_three[0].mode == "min"
     assert {Path(callback.dirpath) for callback in all_three} == {tmp_path / "checkpoints"}
+
+
+def test_a_monitor_of_a_set_that_is_not_validated_is_refused_with_what_to_set() -> None:
+    for monitor in (None, "val/far/acc", "val/ood_acc", "train/loss", "val/far/ac"):  # the last: told with all metrics
+        check_monitor(monitor, ["far"])
+    for validated, sentence in (
+        (["far"], "the validation set is called far; give --checkpoint.monitor val/far/worst_group_acc, or null."),
+        (["a", "b"], "the validation sets are called a, b; give --checkpoint.monitor val/a/worst_group_acc, or null."),
+        ([], "nothing is validated; give null."),
+    ):
+        with pytest.raises(ConfigError) as error:
+            check_monitor("val/id/worst_group_acc", validated)
+        assert str(error.value) == f"checkpoint.monitor is 'val/id/worst_group_acc', but {sentence}"
+
+
+def test_the_monitor_is_looked_at_before_anything_is_trained(tmp_path: Path) -> None:
+    """Also where no trial validation would show it."""
+    best, *_ = checkpoint_callbacks(tmp_path, "val/id/acc", "max", None)
+    data = SimpleNamespace(val_sets=[EvalSet("far", ("boot", "sandal"), ("a {}",))])
+    trainer: Any = SimpleNamespace(datamodule=data)
+    with pytest.raises(ConfigError, match="the validation set is called far"):
+        best.setup(trainer, L.LightningModule(), "fit")

@@ -1,6 +1,5 @@
 """``starft fit | validate | test | predict``: LightningCLI around `FinetuneModule` and any DataModule."""
 
-import csv
 import logging
 import re
 import sys
@@ -29,7 +28,7 @@ from starft.launch import is_first_process
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.parser_errors import check_config_files, one_sentence, refusal
 from starft.pools import pool_text
-from starft.reporting.predictions import PredictionWriter
+from starft.predicting.run_writer import PredictionWriter
 from starft.reporting.results import write_results
 from starft.reporting.sample_writer import check_format, keep_samples
 from starft.reporting.summary import print_results
@@ -218,7 +217,7 @@ class StarftCLI(LightningCLI):
                 self._get(self.config, f"checkpoint.{key}") for key in ("monitor", "mode", "every_n_train_steps")
             )
             extra += [*checkpoint_callbacks(self.folder, monitor, mode, every), StopSafely(self.folder)]
-        if self.subcommand == "predict":
+        if self.subcommand == "predict" and not self._is_trial:
             extra += [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")
         plugins = config.get("plugins") or []
@@ -264,11 +263,9 @@ class StarftCLI(LightningCLI):
 
     def after_predict(self) -> None:
         """Tell where the predictions are."""
-        path = self.folder / PredictionWriter.FILE
-        if not self._is_trial and self.trainer.is_global_zero and path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                count = sum(1 for _ in csv.reader(file)) - 1
-            print(f"Predictions: {path} ({count:,} images)")
+        for writer in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(writer, PredictionWriter):
+                writer.tell()
 
     def after_test(self) -> None:
         """Write results.json and print what is in it."""
@@ -282,7 +279,7 @@ class StarftCLI(LightningCLI):
                 keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
             path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples)
-            print_results(path)
+            print_results(path, sets if self._get(self.config, "ckpt_path") is None else ())
 
 
 class _ParsedCLI(StarftCLI):

@@ -15,8 +15,11 @@ from starft.data.check import Checked, told_once
 from starft.data.datamodules import ImageDataModule
 from starft.data.deep import decode, files, look_deep
 from starft.data.from_config import data_of
+from starft.data.problems import Problem
+from starft.english import doubled_articles
 from starft.errors import ConfigError, did_you_mean, ended
 from starft.parser_errors import check_config_files, one_sentence
+from starft.reporting.data_notes import shortcut, small_group
 from starft.reporting.data_report import data_tables
 
 USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
@@ -92,6 +95,8 @@ def check(data: ImageDataModule, deep: bool = False, workers: int | None = None,
     console = Console(width=None if sys.stdout.isatty() else 140)
     for table in data_tables(checked, templates):
         console.print(table)
+    _look_at_groups(checked, console)
+    _look_at_captions(checked, templates)
     problems = told_once(checked)
     for problem in problems:
         console.print("[bold red]problem[/]: " if problem.stops else "[yellow]note[/]: ", end="")
@@ -99,6 +104,25 @@ def check(data: ImageDataModule, deep: bool = False, workers: int | None = None,
     stops = sum(problem.stops for problem in problems)
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0
+
+
+def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
+    """Print how far the attribute goes with the label in train; note a validation group that is too small."""
+    for one in checked:
+        counts = [(group, images) for group, images, _ in one.groups]
+        if one.split == "train" and counts and one.attributes:
+            for line in shortcut([images for _, images in counts], one.class_names, one.attributes):
+                console.print(f"shortcut: {line}", soft_wrap=True, markup=False, highlight=False)
+        if one.split == "val" and not one.extra and not one.as_published:
+            note = small_group(one.name, counts)
+            one.problems += [Problem(note, stops=False)] if note else []
+
+
+def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> None:
+    """Note articles that class names bring to the model's own templates; those of the data are looked at already."""
+    for one in checked:
+        note = doubled_articles(one.class_names, templates) if one.split == "train" else ""
+        one.problems += [Problem(note, stops=False)] if note else []
 
 
 def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> str:

@@ -1,6 +1,7 @@
-"""The little English that pools need: a or an, and what kind of word a phrase begins with."""
+"""The little English that captions and pools need: a or an, and what kind of word a phrase begins with."""
 
 import re
+from collections.abc import Sequence
 
 ARTICLES = frozenset({"a", "an", "the"})
 
@@ -64,6 +65,28 @@ def count_of(number: int, noun: str) -> str:
         ('1 template', '0 phrases')
     """
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def doubled_articles(class_names: Sequence[str], templates: Sequence[str]) -> str:
+    """Return what to know of class names that bring an article where a template has one, without its period, or "".
+
+    Example:
+        >>> doubled_articles(["boat", "a ferry"], ["a photo of {}."])
+        ''
+        >>> doubled_articles(["boat", "a ferry"], ["a photo of a {}."]).partition(";")[0]
+        'an article stands twice in captions such as "a photo of a a ferry."'
+    """
+    article = rf"(?:{'|'.join(sorted(ARTICLES))})"
+    names = [name for name in class_names if re.match(rf"\s*{article}\s", name, re.IGNORECASE)]
+    doubling = [template for template in templates if re.search(rf"\b{article} \{{\}}", template, re.IGNORECASE)]
+    if not names or not doubling:
+        return ""
+    caption = doubling[0].replace("{}", names[0])
+    more = f", ... ({len(names)})" if len(names) > 5 else ""
+    return (
+        f'an article stands twice in captions such as "{caption}"; leave it out of the class names (class_names), here '
+        f"{', '.join(map(repr, names[:5]))}{more}, or out of the templates"
+    )
 
 
 def is_modifier(text: str) -> bool:

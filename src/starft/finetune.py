@@ -25,6 +25,7 @@ from starft.clip import (
 )
 from starft.context import Progress, StepContext
 from starft.distributed import of_first
+from starft.english import doubled_articles
 from starft.errors import ConfigError
 from starft.evaluation import Evaluator, described
 from starft.losses import Contrastive, Term, by_name
@@ -162,6 +163,9 @@ class FinetuneModule(ScoringModule):
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
         if stage == "fit":
             check_terms(self._terms(), self.pool, self.class_names)
+            note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
+            if note and self.trainer.is_global_zero:  # of the data's templates their check tells
+                print(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
             check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():

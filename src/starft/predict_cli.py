@@ -19,7 +19,7 @@ from starft.english import count_of
 from starft.errors import ConfigError, DataError, Stopped
 from starft.options import OptionParser
 from starft.predicting.inputs import Inputs, find
-from starft.predicting.rows import FORMATS, Output, checked_format
+from starft.predicting.rows import FORMATS, Output, checked_format, columns
 from starft.predicting.stream import batches
 
 ABOUT = """Write label and probability of images, in their order, as the model of a checkpoint sees them.
@@ -85,7 +85,7 @@ def run(words: Sequence[str]) -> int:
         )
     top_k = model.checked_top_k(options.top_k)
     workers = _workers() if options.workers is None else options.workers
-    with Output(options.out, options.format, _columns(top_k)) as output, _sigterm_as_ctrl_c():
+    with Output(options.out, options.format, columns(top_k)) as output, _sigterm_as_ctrl_c():
         predict(model, found, output, top_k, options.batch_size, workers, str(options.out or "standard output"))
     return 0
 
@@ -109,7 +109,7 @@ def predict(
         Stopped: Ctrl-C; the rows that are written are whole.
     """
     console = Console(stderr=True)
-    columns, bad = _columns(top_k), 0
+    names, bad = columns(top_k), 0
     bar = Progress(
         TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console,
         disable=not sys.stderr.isatty(),
@@ -125,7 +125,7 @@ def predict(
                 if batch.pixels is not None:
                     values, places = model.logits(batch.pixels).softmax(dim=-1).topk(top_k)
                     rows = zip(batch.names, values.tolist(), places.tolist(), strict=True)
-                    output.write([dict(zip(columns, _cells(model, *row), strict=True)) for row in rows])
+                    output.write([dict(zip(names, _cells(model, *row), strict=True)) for row in rows])
                 bar.update(task, completed=output.count + bad)
     except KeyboardInterrupt:
         raise Stopped(
@@ -144,12 +144,6 @@ def _cells(model: Classifier, name: str, values: list[float], places: list[int])
     for value, place in zip(values, places, strict=True):
         yield model.class_names[place]
         yield value
-
-
-def _columns(top_k: int) -> list[str]:
-    """Return ``path, label, probability, label_2, probability_2, ...``."""
-    ends = ["", *(f"_{place}" for place in range(2, top_k + 1))]
-    return ["path", *(f"{name}{end}" for end in ends for name in ("label", "probability"))]
 
 
 def _workers() -> int:

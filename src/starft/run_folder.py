@@ -1,6 +1,8 @@
 """One run, one folder: checked before the run, never overwritten, safe to stop and to continue."""
 
+import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -117,6 +119,28 @@ def save_config(folder: Path, text: str, name: str = CONFIG) -> Path:
     return path
 
 
+def check_monitor(monitor: str | None, validated: Sequence[str]) -> None:
+    """Refuse a metric of a set that isn't validated.
+
+    Args:
+        monitor: Such as ``val/id/acc``, or null.
+        validated: Names of the validation sets, the training data's own first.
+
+    Raises:
+        ConfigError: It isn't one of them.
+    """
+    named = re.fullmatch(r"val/([^/]+)/(\w+)", monitor or "")
+    if named is None or named[1] in validated:
+        return
+    if not validated:
+        raise ConfigError(f"checkpoint.monitor is {monitor!r}, but nothing is validated; give null.")
+    are = "sets are" if len(validated) > 1 else "set is"
+    raise ConfigError(
+        f"checkpoint.monitor is {monitor!r}, but the validation {are} called {', '.join(validated)}; "
+        f"give --checkpoint.monitor val/{validated[0]}/{named[2]}, or null."
+    )
+
+
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint that a validation metric likes best; a metric that isn't there is told before training."""
 
@@ -124,6 +148,13 @@ class BestCheckpoint(ModelCheckpoint):
         """Let the next validation be the best so far: what came before it is no longer this run's result."""
         self.best_model_score, self.best_k_models = None, {}
         self.best_model_path = self.kth_best_model_path = ""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Look for the eval set that the metric names, as soon as the data are known."""
+        if stage == "fit":
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            check_monitor(self.monitor, [one.name for one in data.val_sets])
+        super().setup(trainer, pl_module, stage)
 
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look for the metric among those of the trial validation."""

@@ -329,7 +329,7 @@ def test_notes_are_told_and_do_not_stop(tmp_path: Path, capsys: pytest.CaptureFi
     source = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1])})
     source.names = ("boot", "sandal", "clog")
     complain([check_split(source, "id", "train", lambda: source.table("train"))])
-    assert capsys.readouterr().err == "note: Shoes, train: 1 of 3 classes have no images: clog.\n"
+    assert capsys.readouterr().err == "Note: Shoes, train: 1 of 3 classes have no images: clog.\n"
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -117,6 +117,7 @@ def test_other_column_names(make: Make) -> None:
     assert source.splits == ("train", "val", "test")
     assert [rows(source, split) for split in source.splits] == [[("a", "owl")], [("c", "duck")], [("b", "duck")]]
     assert source.group_names == ("duck, land", "duck, sea", "owl, land", "owl, sea")
+    assert source.attribute_names == ("land", "sea")
     groups = [source.table(split).groups for split in source.splits]
     assert [one.tolist() for one in groups if one is not None] == [[3], [1], [0]]
 
@@ -125,6 +126,7 @@ def test_groups_from_their_column(make: Make) -> None:
     text = "path,label,attribute,group\na,x,0,north\nb,y,1,south\nc,y,0,north\n"
     source = make(text)
     assert source.group_names == ("north", "south")
+    assert source.attribute_names == (), "a group needn't be a pair"
     groups = source.table("train").groups
     assert groups is not None
     assert groups.tolist() == [0, 1, 0]

@@ -36,6 +36,13 @@ def test_waterbirds_is_scored_by_group_with_the_shares_of_training(tmp_path: Pat
     assert described.group_names[1:3] == ("landbird on water", "waterbird on land")
 
 
+@pytest.mark.parametrize("source", [WaterbirdsSource(Path()), CelebASource(Path())])
+def test_attributes_are_the_second_half_of_a_groups_name(source: PublishedSource) -> None:
+    """As a group's id is label * 2 + attribute."""
+    ends = [name.split()[-1] for name in source.group_names]
+    assert ends == [*source.attribute_names, *source.attribute_names]
+
+
 def test_a_folder_under_its_other_name_is_told(tmp_path: Path) -> None:
     """The shipped configs name one of them."""
     given, there = tmp_path / "waterbird_complete95_forest2water2", waterbirds(tmp_path, "waterbirds_v1.0")

@@ -114,9 +114,9 @@ def test_classes_of_one_split_only_are_noted(tmp_path: Path, capsys: pytest.Capt
     )
     ready(CSV(table, batch_size=4, num_workers=0))
     assert capsys.readouterr().err.splitlines() == [
-        "note: CSV, train: 1 of 4 classes have no images: clog.",
-        "note: CSV, val, test: 1 class of train has no image here: pump.",
-        "note: CSV, test: 1 class never met in train: clog.",
+        "Note: CSV, train: 1 of 4 classes have no images: clog.",
+        "Note: CSV, val, test: 1 class of train has no image here: pump.",
+        "Note: CSV, test: 1 class never met in train: clog.",
     ]
 
 
@@ -209,6 +209,19 @@ def test_more_sets(own: Make, tmp_path: Path) -> None:
     ready(data, "validate")
     assert [len(one) for one in data.val_data] == [4, 4, 4]
     assert [len(list(loader)) for loader in data.val_dataloader()] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("kind", ["table", "folders"])
+def test_own_sets_have_a_name_and_the_test_may_be_ood(tmp_path: Path, kind: str) -> None:
+    """What is validated on stays what a run is chosen by, and what probes and DFR are fitted on."""
+    options: dict[str, Any] = {"name": "far", "ood": True}
+    if kind == "table":
+        data: ImageDataModule = CSV(write_table(tmp_path), **options)
+    else:
+        data = ImageFolder(write_folders(tmp_path, {"": 10}), **options)
+    assert [(one.name, one.ood) for one in data.val_sets] == [("far", False)]
+    assert [(one.name, one.ood) for one in data.test_sets] == [("far", True)]
+    assert [(one.name, one.split) for one in data.check("test")] == [("far", "test")]
 
 
 def test_new_images(own: Make, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_attributes_are_read_as_class_names_are(tmp_path: Path) -> None:
         write_jpeg(tmp_path / "train" / folder / "a.jpg", number)
     source = ImageFolderSource(tmp_path, attribute_level=True)
     assert source.group_names == ("owl, dry", "owl, wet sand", "sea duck, dry", "sea duck, wet sand")
+    assert source.attribute_names == ("dry", "wet sand")
 
 
 def test_levels_that_are_swapped_are_noted(tmp_path: Path) -> None:

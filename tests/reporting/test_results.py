@@ -305,11 +305,11 @@ def test_a_run_is_reported(run: Path, tmp_path: Path) -> None:
 def test_predictions_of_a_run(run: Path, expected: dict[str, list[tuple[int, int, int]]]) -> None:
     with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    assert list(rows[0]) == ["set", "index", "path", "label", "class_name", "probability"]
+    assert list(rows[0]) == ["path", "label", "probability", "set", "index", "label_index"]
     order = [(name, index) for name, size in SIZES.items() for index in range(size)]
     assert [(row["set"], int(row["index"])) for row in rows] == order, "one row an image, in order"
     predictions = [prediction for name in SIZES for prediction, _, _ in expected[name]]
-    assert [int(row["label"]) for row in rows] == predictions
+    assert [int(row["label_index"]) for row in rows] == predictions
     names = {eval_set.name: eval_set.class_names for eval_set in MiniWorld().test_sets}
-    assert all(row["class_name"] == names[row["set"]][int(row["label"])] for row in rows)
+    assert all(row["label"] == names[row["set"]][int(row["label_index"])] for row in rows)
     assert all(1 / len(names[row["set"]]) - 1e-6 <= float(row["probability"]) <= 1 for row in rows)

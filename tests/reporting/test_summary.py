@@ -2,13 +2,16 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from statsmodels.stats.proportion import proportion_confint
 
-from starft.reporting.summary import print_results, results_tables
+from starft.reporting.summary import chance_notes, print_results, results_tables
+from starft.types import EvalSet
 
 RESULTS: dict[str, Any] = {
     "eval_sets": {
@@ -78,3 +81,34 @@ def test_it_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     told = capsys.readouterr().out
     assert "groups of id" in told
     assert f"Numbers: {path}" in told.splitlines()[-1]
+
+
+def found(right: int, n: int) -> dict[str, Any]:
+    return {"eval_sets": {"id": {"ci95": {"acc": list(proportion_confint(right, n, method="wilson"))}}}}
+
+
+def test_a_zero_shot_model_that_may_be_guessing_is_told() -> None:
+    pair = EvalSet("id", ("boot", "sandal"), ("a {}",))
+    (note,) = chance_notes(found(55, 100), [pair])
+    assert note == (
+        "On id the pre-trained model isn't certainly better than chance: 45.2 to 64.4 % (95 % interval), where "
+        "guessing among 2 classes gives 50.0 %. What the frozen model doesn't know, StarFT can't keep; take another "
+        "model or better class names."
+    )
+    assert len(chance_notes(found(30, 100), [pair])) == 1, "worse than chance"
+    assert chance_notes(found(65, 100), [pair]) == []
+    assert chance_notes(found(55, 100), []) == [], "a tuned model"
+    assert chance_notes(found(55, 100), [EvalSet("id", ("boot", "sandal", "clog"), ("a {}",))]) == []
+    assert len(chance_notes(found(55, 100), [replace(pair, class_names=("a", "b", "c"), merge=((0, 1), (2,)))])) == 1
+    assert chance_notes(found(55, 100), [replace(pair, accepted=((0,), (0, 1)))]) == [], "chance is higher there"
+    assert chance_notes({"eval_sets": {"id": {"ci95": {}}}}, [pair]) == [], "nothing was seen"
+
+
+def test_the_note_follows_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results.json"
+    results = {name: one | {"ci95": {"acc": [0.2, 0.6]}} for name, one in RESULTS["eval_sets"].items()}
+    path.write_text(json.dumps({"eval_sets": results}), encoding="utf-8")
+    print_results(path, [EvalSet("sketch", ("boot", "sandal"), ("a {}",))])
+    assert capsys.readouterr().err.startswith(
+        "Note: On sketch the pre-trained model isn't certainly better than chance"
+    )

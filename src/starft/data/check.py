@@ -11,6 +11,7 @@ import numpy as np
 from starft.data.paths import path_problems
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
+from starft.english import doubled_articles
 from starft.errors import ConfigError, DataError, DataProblems, ended
 from starft.types import EvalSet
 
@@ -29,6 +30,7 @@ class Checked:
         class_names: Of all classes, in label order; none where they can't be told, or mean nothing.
         templates: Captions with ``{}`` for the class name.
         groups: Group name, images, and images that the papers say.
+        attributes: Values of the attribute where groups are pairs of class and attribute, attribute by attribute.
         example: Path of one image.
         problems: All of them.
         table: The images; null where they can't be listed.
@@ -46,6 +48,7 @@ class Checked:
     class_names: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     groups: list[tuple[str, int, int | None]] = field(default_factory=list)
+    attributes: tuple[str, ...] = ()
     example: str | None = None
     problems: list[Problem] = field(default_factory=list)
     table: ImageTable | None = None
@@ -81,6 +84,7 @@ def check_split(
     found.as_published = any(source.published(one) is not None for one in source.splits)
     if source.labelled:
         found.class_names, found.templates = described.class_names, described.templates
+        found.attributes = source.attribute_names
         of_groups = list(_groups(found, table, described, dict(expected.groups) if expected else {}))
         found.problems += [*_counted(found, allow_partial), *_labels(found, table, described), *of_groups]
     else:
@@ -88,7 +92,8 @@ def check_split(
     found.problems += path_problems(table)
     found.problems += caption_problems(described, stops=not found.as_published)
     if source.labelled and not found.as_published:
-        found.problems += [Problem(note, stops=False) for note in (*source.notes, *_bare_numbers(described))]
+        notes = (*source.notes, *_bare_numbers(described), doubled_articles(described.class_names, described.templates))
+        found.problems += [Problem(note, stops=False) for note in notes if note]
     return found
 
 
@@ -256,7 +261,7 @@ def complain(checked: Sequence[Checked], notes: bool = True) -> None:
     problems = told_once(checked)
     for problem in problems if notes else ():
         if not problem.stops:
-            print(f"note: {ended(problem.text)}", file=sys.stderr)
+            print(f"Note: {ended(problem.text)}", file=sys.stderr)
     stops = [problem.text for problem in problems if problem.stops]
     if stops:
         more = f" (and {len(stops) - 10} more problems; `starft data check` lists them)" if len(stops) > 10 else ""

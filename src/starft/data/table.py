@@ -104,6 +104,11 @@ class Source(ABC):
         return ()
 
     @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Values of the attribute, in order, where group ids are label * their number + attribute; empty elsewhere."""
+        return ()
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing of the whole set, each a sentence without its period."""
         return ()

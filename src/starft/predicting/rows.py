@@ -23,6 +23,16 @@ TOGETHER = 4096
 """Rows of one Parquet row group; more are never held."""
 
 
+def columns(top_k: int = 1) -> list[str]:
+    """Return ``path, label, probability, label_2, probability_2, ...``.
+
+    Args:
+        top_k: How many classes a row lists.
+    """
+    ends = ["", *(f"_{place}" for place in range(2, top_k + 1))]
+    return ["path", *(f"{name}{end}" for end in ends for name in ("label", "probability"))]
+
+
 class Writer(Protocol):
     """Takes rows; nothing half a row long is ever left."""
 
@@ -149,6 +159,10 @@ class Output:
 
     def __exit__(self, *_: object) -> None:
         """Write what is held, whatever happened."""
+        self.close()
+
+    def close(self) -> None:
+        """Write what is held and close the file."""
         with _uninterrupted():
             self.writer.close()
 

@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,17 +23,60 @@ HEADINGS = {
 """Metric -> its heading; other metrics keep their names."""
 
 
-def print_results(path: Path) -> None:
+class Scored(Protocol):
+    """Of an eval set what tells how well guessing does on it; the report must not load torch for more."""
+
+    @property
+    def name(self) -> str:
+        """Of the set."""
+        ...
+
+    @property
+    def num_labels(self) -> int:
+        """How many answers there are."""
+        ...
+
+    @property
+    def accepted(self) -> Sequence[Sequence[int]]:
+        """Several right answers for each label; empty where there is one."""
+        ...
+
+
+def print_results(path: Path, zero_shot: Sequence[Scored] = ()) -> None:
     """Print the tables of a results.json: every eval set, then the groups of those that have any.
 
     Args:
         path: The file.
+        zero_shot: The eval sets, where the pre-trained model was scored: it is noted if it isn't better than chance.
     """
     results = json.loads(path.read_text(encoding="utf-8"))
     console = Console(width=None if sys.stdout.isatty() else 120)
     for table in results_tables(results):
         console.print(table)
     console.print(f"Numbers: {path}", soft_wrap=True)
+    for note in chance_notes(results, zero_shot):
+        print(f"Note: {note}", file=sys.stderr)
+
+
+def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[Scored]) -> list[str]:
+    """Return a sentence for each set on which a frozen model can't be told from one that guesses.
+
+    Args:
+        results: What results.json holds.
+        zero_shot: What it was scored on; a set that takes several answers as right is left out.
+    """
+    notes = []
+    for one in zero_shot:
+        found, chance = results["eval_sets"][one.name], 1 / one.num_labels
+        interval = found["ci95"].get("acc")
+        if interval is not None and interval[0] <= chance and not one.accepted:
+            low, high = map(_percent, interval)
+            notes.append(
+                f"On {one.name} the pre-trained model isn't certainly better than chance: {low} to {high} % (95 % "
+                f"interval), where guessing among {one.num_labels} classes gives {_percent(chance)} %. "
+                "What the frozen model doesn't know, StarFT can't keep; take another model or better class names."
+            )
+    return notes
 
 
 def results_tables(results: Mapping[str, Any]) -> list[Table]:

@@ -13,7 +13,7 @@ class CSV(ImageDataModule):
     """Your own images, listed in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group]``.
 
     A group is a pair of label and attribute, or what the group column says. Without a split column, test and validation
-    images are drawn, in equal shares from every group (or class). Its own sets are called ``id`` in metric names.
+    images are drawn, in equal shares from every group (or class).
 
     Args:
         file: The table; its suffix tells its kind.
@@ -30,6 +30,9 @@ class CSV(ImageDataModule):
         test_fraction: Share of the images that is drawn for the test where there is no split column.
         val_fraction: Share that is drawn for validation, or held out of ``train`` where the column has no ``val``.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
+            ``checkpoint.monitor`` has it too.
+        ood: Whether its own test set counts in ``ood_acc``; its validation set doesn't.
         evals: More sets to evaluate on.
         predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test set.
         shots: Train on so many images a class, drawn by ``seed``; null takes all.
@@ -61,6 +64,8 @@ class CSV(ImageDataModule):
         test_fraction: float = 0.2,
         val_fraction: float = 0.1,
         split_seed: int = 0,
+        name: str = "id",
+        ood: bool = False,
         evals: list[EvalOn] | None = None,
         predict: str | None = None,
         shots: int | None = None,
@@ -89,6 +94,8 @@ class CSV(ImageDataModule):
                 val_fraction,
                 split_seed,
             ),
+            name=name,
+            ood=ood,
             evals=evals,
             predict=predict,
             val_fraction=val_fraction,

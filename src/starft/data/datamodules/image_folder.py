@@ -12,8 +12,7 @@ from starft.data.transforms import Augmentation
 class ImageFolder(ImageDataModule):
     """Your own images in folders: ``{split}/{class}/``, ``{split}/{attribute}/{class}/``, or without split folders.
 
-    Without split folders, test and validation images are drawn, in equal shares from every group (or class). Its own
-    sets are called ``id`` in metric names.
+    Without split folders, test and validation images are drawn, in equal shares from every group (or class).
 
     Args:
         root: Folder that holds them.
@@ -25,6 +24,9 @@ class ImageFolder(ImageDataModule):
         test_fraction: Share of the images that is drawn for the test where there are no split folders.
         val_fraction: Share that is drawn for validation, or held out of ``train`` where there is no ``val`` folder.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
+            ``checkpoint.monitor`` has it too.
+        ood: Whether its own test set counts in ``ood_acc``; its validation set doesn't.
         evals: More sets to evaluate on.
         predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test set.
         shots: Train on so many images a class, drawn by ``seed``; null takes all.
@@ -50,6 +52,8 @@ class ImageFolder(ImageDataModule):
         test_fraction: float = 0.2,
         val_fraction: float = 0.1,
         split_seed: int = 0,
+        name: str = "id",
+        ood: bool = False,
         evals: list[EvalOn] | None = None,
         predict: str | None = None,
         shots: int | None = None,
@@ -64,6 +68,8 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(
             ImageFolderSource(root, attribute_level, class_names, templates, test_fraction, val_fraction, split_seed),
+            name=name,
+            ood=ood,
             evals=evals,
             predict=predict,
             val_fraction=val_fraction,

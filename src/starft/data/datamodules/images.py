@@ -55,11 +55,12 @@ class ImageDataModule(BaseDataModule):
 
     Args:
         train: The data set to train on; its classes are the training classes.
-        name: Stands in the metric names of its own validation and test split.
+        name: What its own validation and test split are called in metric names.
         evals: More sets to evaluate on.
         predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
         val_fraction: Share of ``train`` held out where there is no ``val`` split; 0 goes without validation.
         split_seed: Draws what is held out; not the run's seed, so that runs of all seeds validate on the same images.
+        ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
         shots: Train on so many images a class, drawn by ``seed``; null takes all.
         augmentation: How training images are varied.
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
@@ -82,6 +83,7 @@ class ImageDataModule(BaseDataModule):
         predict: str | None = None,
         val_fraction: float = 0.1,
         split_seed: int = 0,
+        ood: bool = False,
         shots: int | None = None,
         augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
         on_bad_image: Literal["stop", "skip"] = "stop",
@@ -93,7 +95,7 @@ class ImageDataModule(BaseDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
-        self.source, self.own_name = train, name
+        self.source, self.own_name, self.own_ood = train, name, ood
         self.evals = tuple(
             one if one.source is train else replace(one, source=one.source.as_eval()) for one in evals or ()
         )
@@ -175,7 +177,8 @@ class ImageDataModule(BaseDataModule):
 
     def _tested(self) -> tuple[EvalOn, ...]:
         more = tuple(one for one in self.evals if one.stage != "validate")
-        return (EvalOn(self.source, self.own_name, "test"), *more) if "test" in self.source.splits else more
+        own = EvalOn(self.source, self.own_name, "test", self.own_ood)
+        return (own, *more) if "test" in self.source.splits else more
 
     def _predicted(self) -> tuple[EvalOn, ...]:
         return self._tested() if self.new_images is None else (EvalOn(self.new_images, "new", "test"),)

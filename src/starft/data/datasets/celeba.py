@@ -41,6 +41,11 @@ class CelebASource(PublishedSource):
         return ("not blond, female", "not blond, male", "blond, female", "blond, male")
 
     @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """The second half of a group's name."""
+        return ("female", "male")
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """``train``, ``val`` and ``test``, as published."""
         return ("train", "val", "test")

@@ -41,6 +41,7 @@ class _Read:
     class_names: tuple[str, ...]
     groups: Ints | None
     group_names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
     splits: dict[str, Ints]
     notes: tuple[str, ...]
 
@@ -111,6 +112,11 @@ class CSVSource(DrawnSource):
         """``class, attribute`` pairs, or those of the group column."""
         return self._read.group_names
 
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Those of the attribute column, unless a group column tells the groups."""
+        return self._read.attribute_names
+
     def _one_column_each(self) -> None:
         """Refuse a column that is to be two things; group names alone may be those of labels or attributes."""
         given = {"path_column": self.path_column, "label_column": self.label_column}
@@ -153,7 +159,7 @@ class CSVSource(DrawnSource):
                 told = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
                 problems.append(f"the column {name!r} is empty (or NaN) in {told}, {file.where(rows)}")
         labels, class_names = self._labels(frame[self.label_column], file, problems)
-        groups, group_names = self._groups(labels, class_names, column)
+        groups, group_names, attributes = self._groups(labels, class_names, column)
         splits = self._splits(labels if groups is None else groups, column.get("split"), file, problems)
         if len(class_names) < 2 and not problems:
             problems.append(
@@ -169,7 +175,7 @@ class CSVSource(DrawnSource):
             for kind in ("attribute", "group")
             for value, rows in (_doubtful(column[kind], file) if kind in column else {}).items()
         )
-        return _Read(paths, labels, class_names, groups, group_names, splits, notes)
+        return _Read(paths, labels, class_names, groups, group_names, attributes, splits, notes)
 
     def _labels(self, cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         codes, values = _coded(cells)
@@ -196,14 +202,16 @@ class CSVSource(DrawnSource):
 
     def _groups(
         self, labels: Ints, class_names: tuple[str, ...], column: Mapping[str, "pd.Series[str]"]
-    ) -> tuple[Ints | None, tuple[str, ...]]:
+    ) -> tuple[Ints | None, tuple[str, ...], tuple[str, ...]]:
+        """Return group ids, group names and, where groups are pairs of label and attribute, the attributes."""
         if "group" in column:
             codes, values = _coded(column["group"])
-            return codes, tuple(values)
+            return codes, tuple(values), ()
         if "attribute" in column:
             codes, values = _coded(column["attribute"])
-            return labels * len(values) + codes, tuple(f"{name}, {value}" for name in class_names for value in values)
-        return None, ()
+            pairs = tuple(f"{name}, {value}" for name in class_names for value in values)
+            return labels * len(values) + codes, pairs, tuple(values)
+        return None, (), ()
 
     def _splits(
         self, cells: Ints, column: "pd.Series[str] | None", file: TableFile, problems: list[str]

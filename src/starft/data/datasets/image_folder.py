@@ -66,9 +66,13 @@ class ImageFolderSource(DrawnSource):
     @property
     def group_names(self) -> tuple[str, ...]:
         """``class, attribute`` pairs where there is a level of attributes."""
-        attributes = [attribute.replace("_", " ") for attribute in self._read[1]]
-        attributes = attributes if len({*attributes}) == len(attributes) else list(self._read[1])
-        return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in attributes)
+        return tuple(f"{name}, {attribute}" for name in self.class_names for attribute in self.attribute_names)
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """The attribute folders' names, ``_`` read as a space where they stay different."""
+        attributes = tuple(attribute.replace("_", " ") for attribute in self._read[1])
+        return attributes if len({*attributes}) == len(attributes) else self._read[1]
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ class WaterbirdsSource(PublishedSource):
         return ("landbird on land", "landbird on water", "waterbird on land", "waterbird on water")
 
     @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """The second half of a group's name."""
+        return ("land", "water")
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """``train``, ``val`` and ``test``, as published."""
         return ("train", "val", "test")

@@ -1,6 +1,5 @@
-"""predictions.csv: one row an image, in the order of the data."""
+"""predictions.csv of a run: one row an image, in the order of the data."""
 
-import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,17 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from starft.distributed import gather_objects, world_size
+from starft.predicting.rows import Output, columns
 
 Row = tuple[int, int, int, float]
 """Position of the set, position of the image in it, predicted label, its probability."""
 
+COLUMNS = (*columns(), "set", "index", "label_index")
+"""Those of `starft predict CKPT IMAGES`, then the set, the position in it, and that of the label among its names."""
+
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes ``set,index,path,label,class_name,probability``; drawn images have no path.
+    """Writes ``path,label,probability,set,index,label_index``; drawn images have no path.
 
     A process alone writes batches as they come. Of several, the first one writes all at the end, in the order of the
     data, each image once.
@@ -31,6 +34,7 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.path = folder / self.FILE
         self._kept: list[Row] = []
+        self._output: Output | None = None
 
     def write_on_batch_end(
         self,
@@ -51,28 +55,40 @@ class PredictionWriter(BasePredictionWriter):
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what all processes kept."""
-        if world_size() == 1:
-            return
-        shares = gather_objects(self._kept)
-        if trainer.is_global_zero:
-            self._append(trainer, sorted({row[:2]: row for share in shares for row in share}.values()))
+        if world_size() > 1:
+            shares = gather_objects(self._kept)
+            if trainer.is_global_zero:
+                self._append(trainer, sorted({row[:2]: row for share in shares for row in share}.values()))
+        self._close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave whole rows."""
+        self._close()
+
+    def tell(self) -> None:
+        """Print where the predictions are, in the process that wrote them."""
+        if self._output is not None:
+            print(f"Predictions: {self.path} ({self._output.count:,} images)")
+
+    def _close(self) -> None:
+        if self._output is not None:
+            self._output.close()
 
     def _append(self, trainer: L.Trainer, rows: Iterable[Row]) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         sets = [(eval_set.name, eval_set.prediction_names) for eval_set in data.predict_sets]
-        new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["set", "index", "path", "label", "class_name", "probability"])
-            for which, index, label, probability in rows:
-                name, classes = sets[which]
-                path = data.predict_path(which, index)
-                writer.writerow([name, index, path, label, classes[label], f"{probability:.6f}"])
+        if self._output is None:
+            self._output = Output(self.path, None, COLUMNS)
+        told = []
+        for which, index, label, probability in rows:
+            name, classes = sets[which]
+            cells = (data.predict_path(which, index), classes[label], probability, name, str(index), str(label))
+            told.append(dict(zip(COLUMNS, cells, strict=True)))
+        self._output.write(told)
 
 
 def _rows(which: int, prediction: dict[str, Tensor]) -> Iterator[Row]:
-    columns = (prediction[key].tolist() for key in ("index", "label", "probability"))
-    for index, label, probability in zip(*columns, strict=True):
+    values = (prediction[key].tolist() for key in ("index", "label", "probability"))
+    for index, label, probability in zip(*values, strict=True):
         if index >= 0:  # else it stands for no image
             yield which, index, label, probability

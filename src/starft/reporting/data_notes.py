@@ -1,0 +1,66 @@
+"""What the counts of labelled data tell before a run: how strong a shortcut is, and which groups are too small."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats.contingency import association
+
+from starft.reporting.intervals import wilson
+
+ENOUGH = 25
+"""A group of fewer images says too little to choose a checkpoint by."""
+WEAK, STRONG = 0.1, 0.3
+"""Cramér's V below which an attribute tells little of the label, and from which on it can replace it (CelebA: 0.31)."""
+LABELS = 6
+"""How many labels are listed."""
+
+
+def shortcut(counts: Sequence[int], labels: Sequence[str], attributes: Sequence[str]) -> list[str]:
+    """Return how far an attribute goes with the label, in a sentence or two; none where nothing can be told.
+
+    Args:
+        counts: Images of each pair of label and attribute, attribute by attribute.
+        labels: Class names.
+        attributes: Values of the attribute.
+    """
+    table = np.array(counts, dtype=np.int64).reshape(len(labels), len(attributes))
+    seen = np.flatnonzero(table.sum(axis=1))
+    if not len(seen):
+        return []
+    shares = table[seen] / table[seen].sum(axis=1, keepdims=True)
+    order = np.argsort(-shares.max(axis=1), kind="stable")[:LABELS]
+    best = [(at, int(shares[at].argmax())) for at in order]
+    told = [f"{100 * shares[at, place]:.0f} % of {labels[seen[at]]} are {attributes[place]!r}" for at, place in best]
+    more = f"; ... ({len(seen):,} labels)" if len(seen) > LABELS else ""
+    lines = [f"most common attribute of each label: {'; '.join(told)}{more}."]
+    table = table[seen][:, table.sum(axis=0) > 0]
+    if min(table.shape) > 1:
+        strength = float(association(table, method="cramer"))
+        means = "a model may lean on the attribute"
+        if strength < WEAK:
+            means = "the attribute tells little of the label"
+        elif strength >= STRONG:
+            means = "a model can learn the attribute instead of the label"
+        lines.append(f"Cramér's V of label and attribute: {strength:.2f} of 1; {means}.")
+    return lines
+
+
+def small_group(name: str, groups: Sequence[tuple[str, int]]) -> str:
+    """Return what to know before a checkpoint is chosen by the worst validation group, without its period, or "".
+
+    Args:
+        name: Of the validation set.
+        groups: Name and images of each group; those without images are left out of the worst.
+    """
+    group, images = min(
+        ((group, images) for group, images in groups if images), key=lambda one: one[1], default=("", 0)
+    )
+    interval = wilson(images // 2, images)
+    if interval is None or images >= ENOUGH:
+        return ""
+    half = 100 * (interval[1] - interval[0]) / 2
+    return (
+        f"the smallest group, {group!r}, has {images} image{'' if images == 1 else 's'}: the 95 % interval of its "
+        f"accuracy reaches up to {half:.0f} points to each side, so val/{name}/worst_group_acc would choose a "
+        f"checkpoint by little more than chance; keep val/{name}/acc, or validate on more images"
+    )

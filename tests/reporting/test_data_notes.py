@@ -1,0 +1,64 @@
+"""What the counts of data tell: shares by hand, Cramér's V by the formula of phi, intervals of statsmodels."""
+
+from math import sqrt
+
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
+from starft.reporting.data_notes import ENOUGH, LABELS, shortcut, small_group
+
+BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
+
+
+def test_a_shortcut_is_told_by_shares_and_by_one_number() -> None:
+    a, b, c, d = counts = (3498, 184, 56, 1057)  # Waterbirds' train split
+    phi = abs(a * d - b * c) / sqrt((a + b) * (c + d) * (a + c) * (b + d))
+    shares, strength = shortcut(counts, BIRDS, PLACES)
+    assert shares == "most common attribute of each label: 95 % of landbird are 'land'; 95 % of waterbird are 'water'."
+    assert strength == (
+        f"Cramér's V of label and attribute: {phi:.2f} of 1; a model can learn the attribute instead of the label."
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ((95, 5, 95, 5), "0.00 of 1; the attribute tells little of the label."),  # though 95 % of each are alike
+        ((60, 40, 40, 60), "0.20 of 1; a model may lean on the attribute."),
+        ((7, 0, 0, 9), "1.00 of 1; a model can learn the attribute instead of the label."),
+    ],
+)
+def test_shares_alone_are_no_shortcut(counts: tuple[int, ...], told: str) -> None:
+    assert shortcut(counts, BIRDS, PLACES)[1].endswith(told)
+
+
+def test_labels_and_attributes_without_images_are_left_out() -> None:
+    names, places = ("boot", "clog", "pump"), ("sand", "snow", "grass")
+    shares, strength = shortcut((9, 1, 0, 0, 0, 0, 1, 9, 0), names, places)
+    assert shares == "most common attribute of each label: 90 % of boot are 'sand'; 90 % of pump are 'snow'."
+    assert strength.startswith("Cramér's V of label and attribute: 0.80 of 1;")
+    assert shortcut((4, 0, 3, 0), BIRDS, PLACES) == [
+        "most common attribute of each label: 100 % of landbird are 'land'; 100 % of waterbird are 'land'."
+    ]
+    assert shortcut((0, 0, 0, 0), BIRDS, PLACES) == []
+
+
+def test_of_many_labels_the_most_one_sided_are_listed() -> None:
+    counts = [count for number in range(50, 60) for count in (number, 100 - number)]
+    shares, _ = shortcut(counts, [f"c{number}" for number in range(50, 60)], ("x", "y"))
+    assert shares.startswith("most common attribute of each label: 59 % of c59 are 'x'; 58 % of c58 are 'x'; ")
+    assert shares.count(" are ") == LABELS
+    assert shares.endswith("; ... (10 labels).")
+
+
+def test_a_validation_group_that_is_too_small() -> None:
+    low, high = proportion_confint(2, 4, method="wilson")
+    assert small_group("id", [("a", 40), ("b", 0), ("c", 4)]) == (
+        f"the smallest group, 'c', has 4 images: the 95 % interval of its accuracy reaches up to "
+        f"{50 * (high - low):.0f} points to each side, so val/id/worst_group_acc would choose a checkpoint by little "
+        "more than chance; keep val/id/acc, or validate on more images"
+    )
+    assert "'c', has 1 image: " in small_group("id", [("c", 1)])
+    assert small_group("id", [("a", ENOUGH - 1)])
+    for fine in ([], [("a", 0)], [("a", ENOUGH)]):
+        assert small_group("id", fine) == ""
