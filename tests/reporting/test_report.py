@@ -17,7 +17,8 @@ from starft import run_folder
 from starft.__main__ import main
 from starft.report_cli import gather
 from starft.reporting import results, run_reading
-from starft.reporting.methods import cell_of, disagreements, interval_of, table_of
+from starft.reporting.differences import disagreements, table_of
+from starft.reporting.methods import cell_of, interval_of
 from starft.reporting.robustness import fit_line
 from starft.reporting.run_reading import find_runs
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from starft.classifier import Classifier
 from starft.english import count_of
 from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
-from starft.results_reading import Group, Interval, Results, Scores
+from starft.results_reading import Group, Interval, Results, Scores, legend
 
 METRICS = {
     "acc": "accuracy",
@@ -124,12 +124,12 @@ def _headline(results: Results | None) -> str:
     told = []
     if usual and usual[0][1].metrics.get("acc") is not None:
         name, scores = usual[0]
-        told.append(f"{_share(scores.metrics['acc'], None)} % accuracy on {_plain(name)}")
+        told.append(f"{_share(scores.metrics['acc'], None)} % accuracy on “{_plain(name)}”")
     if results.ood_acc is not None:
         told.append(f"{_share(results.ood_acc, None)} % out of distribution")
     for name, scores in results.sets.items():
         if not scores.ood and scores.metrics.get("worst_group_acc") is not None:
-            told.append(f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of {_plain(name)}")
+            told.append(f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of “{_plain(name)}”")
     return f" It reaches **{', '.join(told)}**." if told else ""
 
 
@@ -148,6 +148,8 @@ def _results(origin: Origin) -> str:
         "In %, by `starft test`, with 95 % intervals where there are any.",
         _table(("eval set", "images", *(METRICS[metric] for metric in shown)), rows, numbers=True),
     ]
+    if told := legend(shown):
+        parts.append(told)
     if results.ood_acc is not None:
         counted = ", ".join(_plain(name) for name, one in results.sets.items() if one.ood)
         parts.append(f"Mean accuracy out of distribution ({counted}): {100 * results.ood_acc:.1f}.")
@@ -174,7 +176,7 @@ def _groups(name: str, one: Scores) -> str:
         interval = one.interval("worst_group_acc") or worst.ci95
         told = f"\n\nWorst group: {_plain(worst.name)}, {_share(worst.acc, interval)}."
     table = _table(("group", "images", "accuracy"), rows, numbers=True)
-    return f"### Groups of {_plain(name)}\n\n{table}{cut}{told}"
+    return f"### Groups of the set “{_plain(name)}”\n\n{table}{cut}{told}"
 
 
 def _provenance(results: Results) -> str:

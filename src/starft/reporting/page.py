@@ -13,18 +13,35 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from starft import __version__
+from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
-from starft.reporting.methods import OOD, ROBUSTNESS, Cell, Disagreement, disagreements, heading, names_of
+from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
 from starft.reporting.repeating import Repeat, repeat_of
 from starft.reporting.report_tables import between, percent, points, shown
 from starft.reporting.robustness import Line
-from starft.reporting.run_reading import Run
+from starft.reporting.run_reading import Run, shortened
 from starft.reporting.samples import SIDE, picture_path, worst_mistakes
+from starft.reporting.verdict import Sentence
 
 GROUPS_SHOWN = 12
 RUNS_WITH_MISTAKES = 12
 BARS_UNFOLDED = 80
 """With more bars than that of one set, those of its worst group are open and the others folded."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What stands above the tables and below them.
+
+    Args:
+        verdict: Sentences on what came out.
+        terms: What their words mean.
+        legend: What the headings of metrics mean; empty where they need no words.
+    """
+
+    verdict: Sequence[Sentence]
+    terms: str
+    legend: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class Content:
         id_column: The column that is ID accuracy; null where there is none.
         line: Of the baselines, or null.
         baselines: Names of the runs it was fitted to.
+        told: In words.
     """
 
     runs: Sequence[Run]
@@ -48,6 +66,7 @@ class Content:
     id_column: str | None
     line: Line | None
     baselines: Sequence[str]
+    told: Told
 
 
 def html_page(content: Content) -> str:
@@ -60,7 +79,7 @@ def html_page(content: Content) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"percent": percent, "points": points, "shown": shown, "between": between}
-    environment.filters |= {"breakable": _breakable}
+    environment.filters |= {"breakable": _breakable, "shortened": lambda path: shortened(Path(path))}
     environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
     environment.filters |= {"heading": heading, "metric": lambda column: heading(column.rpartition("/")[2])}
     runs = content.runs
