@@ -103,9 +103,10 @@ def test_results_have_intervals_and_groups(checkpoint: Path, last: Path) -> None
         "| a\\|b | 10 | 100.0 (72.2–100.0) | – | – | – |\n"
     )
     assert table in text
+    assert f"{table}\nECE: expected calibration error, lower is better.\n" in text
     assert "Mean accuracy out of distribution (a\\|b): 100.0.\n" in text
     groups = (
-        "### Groups of id\n\n| group | images | accuracy |\n|---|---:|---:|\n"
+        "### Groups of the set “id”\n\n| group | images | accuracy |\n|---|---:|---:|\n"
         "| duck &lt;b&gt;on&lt;/b&gt; land | 40 | 90.0 (76.9–96.0) |\n| duck\\|water | 8 | 25.0 (7.2–59.1) |\n"
         "| unseen | 0 | – |\n\nWorst group: duck\\|water, 25.0 (6.1–60.0).\n"
     )
@@ -125,7 +126,7 @@ def test_the_first_screen_says_what_it_is_how_good_and_how_to_load_it(checkpoint
     first = body.split("\n\n")[1]
     assert " from ViT-B-16 openai, for 3 class names and images of 64 x 64, scored by the zero-shot head" in first
     assert first.endswith(
-        "It reaches **79.2 % accuracy on id, 100.0 % out of distribution, 25.0 % in the worst group of id**."
+        "It reaches **79.2 % accuracy on “id”, 100.0 % out of distribution, 25.0 % in the worst group of “id”**."
     )
     titles = [line for line in body.splitlines() if line.startswith("## ")]
     assert titles == ["## Use", "## Results", "## Classes", "## Training data", "## Training settings"]

@@ -124,7 +124,7 @@ def difference_of(
 
     Where each has one run and both kept what became of each sample, the interval of accuracies and group means is that
     of the paired bootstrap. Elsewhere it is made of the two intervals by the square-and-add rule (Newcombe, 1998,
-    method 10), which takes the two for independent: of the same test images it is a little too wide.
+    method 10), which takes the two for independent: of the same test images it is rather too wide.
 
     Args:
         methods: Runs by method.
@@ -141,9 +141,19 @@ def difference_of(
         return paired
     if one.interval is None or two.interval is None:
         return None
-    value = one.value - two.value
-    below = math.hypot(one.value - one.interval[0], two.interval[1] - two.value)
-    above = math.hypot(one.interval[1] - one.value, two.value - two.interval[0])
+    return square_and_add((one.value, one.interval), (two.value, two.interval))
+
+
+def square_and_add(first: tuple[float, Interval], second: tuple[float, Interval]) -> Difference:
+    """Return the difference of two independent numbers by the distances to the ends of their intervals.
+
+    Args:
+        first: A number and its interval.
+        second: What is taken from it.
+    """
+    (one, (one_low, one_high)), (two, (two_low, two_high)) = first, second
+    value = one - two
+    below, above = math.hypot(one - one_low, two_high - two), math.hypot(one_high - one, two - two_low)
     return Difference(value, (value - below, value + above))
 
 

@@ -173,7 +173,7 @@ def curves(runs: Sequence[Run], positions: Mapping[str, int]) -> Iterator[tuple[
             color = look(positions.get(run.method, 0))[0]
             axes.plot(
                 steps,
-                [scale * value for value in values],
+                values,
                 color=color,
                 linewidth=0.9,
                 marker=mark,

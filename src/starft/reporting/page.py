@@ -19,6 +19,7 @@ from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
 from starft.reporting.repeating import Repeat, repeat_of
 from starft.reporting.report_tables import between, percent, points, shown
 from starft.reporting.robustness import Line
+from starft.reporting.roles import role_of
 from starft.reporting.run_reading import Run, shortened
 from starft.reporting.samples import SIDE, picture_path, worst_mistakes
 from starft.reporting.verdict import Sentence
@@ -161,7 +162,7 @@ def _facts(run: Run) -> dict[str, str]:
     seconds = run.facts.get("seconds")
     return {
         "model": f"{model.get('model_name', '–')}, {model.get('pretrained', '–')}" if isinstance(model, dict) else "–",
-        "terms": " + ".join(terms) or "–",
+        "terms": "nothing trained" if run.sets and role_of(run.config) == "zero-shot" else " + ".join(terms) or "–",
         "data": named(data),
         "seed": str(run.facts.get("seed", run.config.get("seed_everything", "–"))),
         "commit": str(run.facts.get("git_commit") or "–")[:12],
@@ -209,7 +210,7 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
                     "label": str(row["label_name"]),
                     "prediction": str(row["prediction_name"]),
                     "confidence": float(row["confidence"]),
-                    "path": str(row["path"]) or f"{name} {row['index']}",
+                    "path": str(row["path"]) or f"image {row['index']} of “{name}”",
                 }
                 for row in rows.to_dict("records")
             ]
@@ -241,7 +242,7 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
         told.append(
             {
                 "picture": _thumbnail(one, at, index, path) or _thumbnail(two, at, index, path),
-                "path": path or f"{pair.eval_set} {index}",
+                "path": path or f"image {index} of “{pair.eval_set}”",
                 "label": str(first.at[index, "label_name"]),
                 "first": str(first.at[index, "prediction_name"]),
                 "second": str(second.at[index, "prediction_name"]),
