@@ -187,8 +187,9 @@ def test_names_are_text(checkpoint: Path) -> None:
         ("open_clip", False, 'create_model_and_transforms("local-dir:me/birds")'),
         ("open_clip", True, 'create_model_and_transforms("hf-hub:me/birds")'),
         ("hf", True, 'CLIPModel.from_pretrained("me/birds")'),
-        ("onnx", False, 'folder = "me/birds"  # where this README.md lies\nimport onnxruntime'),
-        ("onnx", True, 'folder = snapshot_download("me/birds")\nimport onnxruntime'),
+        ("open_clip", True, 'folder = snapshot_download("me/birds")\nmodel'),
+        ("onnx", False, 'folder = "me/birds"  # where this README.md lies\nsession'),
+        ("onnx", True, 'folder = snapshot_download("me/birds")\nsession'),
         ("head", True, 'head = load_file(f"{folder}/head.safetensors")["head"]'),
     ],
 )
@@ -200,6 +201,7 @@ def test_each_format_tells_its_loading(
     for part in text.split("```python\n")[1:]:
         compile(part.split("```")[0], "card", "exec")
     assert "trained head" not in text
+    assert ("names[" in text) == (form in ("open_clip", "onnx")), "from an image to the name of its class"
     linear = card(load(linear_checkpoint, "cpu"), form, "me/birds", Origin(), on_hub)
     assert ("The trained head lies beside it" in linear) == (form in ("open_clip", "hf"))
 

@@ -1,12 +1,12 @@
 """README.md of an export: what the model is, how it is used, what it was trained on and by, what its run found."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 
 from starft.classifier import Classifier
 from starft.english import count_of
 from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
+from starft.exporting.snippets import usage
 from starft.results_reading import Group, Interval, Results, Scores, legend
 
 METRICS = {
@@ -23,34 +23,6 @@ METRICS = {
 GROUPS = 100
 """Groups that are listed of a set."""
 
-USE = {
-    "open_clip": """import open_clip
-
-model, _, preprocess = open_clip.create_model_and_transforms({open_clip})
-tokenizer = open_clip.get_tokenizer({open_clip})
-```
-
-or with its classes{and_head}, by `pip install starft`:
-
-```python
-{folder}
-from starft import load
-
-print(load(folder).predict("photo.jpg"))""",
-    "hf": """from transformers import CLIPModel, CLIPProcessor
-
-model, processor = CLIPModel.from_pretrained({name}), CLIPProcessor.from_pretrained({name})""",
-    "onnx": """{folder}
-import onnxruntime
-
-session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx")
-features, logits = session.run(None, {{"image": pixels}})  # float32 (N, 3, {height}, {width}), see starft.json""",
-    "head": """{folder}
-from safetensors.torch import load_file
-
-head = load_file(f"{{folder}}/head.safetensors")["head"]  # (classes, features), scaled
-logits = features @ head.T  # features: unit image features of the model""",
-}
 HEAD = (
     "This model is CLIP alone: captions score zero-shot. The trained head lies beside it in `head.safetensors`, "
     "(classes, features) and scaled: logits are unit image features times its transpose."
@@ -86,7 +58,7 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
         FRONT.format(library=LIBRARY[form], task=task),
         f"# {_plain(name)}",
         told + _headline(origin.results),
-        f"## Use\n\n```python\n{_use(form, name, on_hub, linear, (height, width))}\n```",
+        f"## Use\n\n```python\n{usage(form, name, on_hub, linear, model.preprocessing)}\n```",
     ]
     if zero_shot and linear:
         parts.append(HEAD)
@@ -99,21 +71,6 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
     ):
         parts.append(f"## {title}\n\n" + (_table(("option", "value"), facts) if facts else "The run left no config."))
     return "\n\n".join(parts) + "\n"
-
-
-def _use(form: str, name: str, on_hub: bool, linear: bool, size: tuple[int, int]) -> str:
-    quoted = json.dumps(name, ensure_ascii=False)
-    folder = f"folder = {quoted}  # where this README.md lies"
-    if on_hub:
-        folder = f"from huggingface_hub import snapshot_download\n\nfolder = snapshot_download({quoted})"
-    return USE[form].format(
-        name=quoted,
-        open_clip=json.dumps(f"{'hf-hub' if on_hub else 'local-dir'}:{name}", ensure_ascii=False),
-        folder=folder,
-        and_head=" and its trained head" if linear else "",
-        height=size[0],
-        width=size[1],
-    )
 
 
 def _headline(results: Results | None) -> str:
