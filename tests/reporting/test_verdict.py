@@ -104,6 +104,11 @@ def test_where_nothing_is_certain_that_is_said() -> None:
     )
 
 
+def test_what_is_certain_by_a_hair_is_not_told_as_from_zero() -> None:
+    ours, zero = method("ours", "other", id=0.9301), method("zero", "zero-shot", id=0.9)
+    assert verdict([ours, zero], differ(ours, zero))[0].text.endswith("ID accuracy by 3.0 points (under 0.1 to 6.0).")
+
+
 def test_plain_fine_tuning_alone_is_held_against_zero_shot() -> None:
     told = said(PLAIN, ZERO)
     assert told[0].startswith("ce beats the zero-shot model (zero) in ID accuracy by 9.0 points")

@@ -36,8 +36,11 @@ def verdict_of(
         known.append(Method(name, *about, len(runs), cells))
     files = {one.name: methods[one.name][0].folder / CONFIG for one in known if one.role != "zero-shot"}
     paths = [shortened(path) for path in files.values() if path.is_file()]
-    usable = len(paths) == len(files) <= LISTED and all(re.fullmatch(r"[\w-][\w.-]*", name) for name in files)
-    several = ",".join(f"{name}={path}" for name, path in zip(files, paths, strict=False))
+    names = {name.rpartition("/")[2] for name in files}  # they name folders
+    usable = len(paths) == len(files) == len(names) <= LISTED and all(
+        re.fullmatch(r"[\w-][\w.-]*", one) for one in names
+    )
+    several = ",".join(f"{name.rpartition('/')[2]}={path}" for name, path in zip(files, paths, strict=False))
     return verdict(
         known,
         lambda word, first, second: difference_of(methods, table, numbers[word], first, second),

@@ -125,9 +125,10 @@ def _against(one: Method, two: Method, differ: Differ) -> str | None:
 
 
 def _size(gain: Difference) -> str:
-    """Return how large a certain difference is, whichever its sign."""
+    """Return how large a certain difference is, whichever its sign; its smaller end isn't 0, even where it is near."""
     low, high = sorted(abs(end) for end in gain.interval)
-    return f"{percent(abs(gain.value))} points ({percent(low)} to {percent(high)})"
+    least = percent(low) if percent(low) != percent(0.0) else "under 0.1"
+    return f"{percent(abs(gain.value))} points ({least} to {percent(high)})"
 
 
 def _signed(gain: Difference) -> str:
