@@ -228,7 +228,9 @@ def test_the_mean_over_ood_sets_is_paired_set_by_set(tmp_path: Path) -> None:
     found = difference_of(content.methods, content.table, "ood_acc", "a", "b")
     assert found is not None
     assert found.value == pytest.approx(0.025)
-    assert found.interval == pytest.approx((0.015, 0.036), abs=0.003), "0.05 +- 1.96 sqrt(0.05 * 0.95 / 400), halved"
+    # half a sample in each cell: 20.5, 0.5 of 402 and 0.5, 0.5 of 102; the mean of two halves either error
+    error = 1.96 / 2 * ((21 / 402 - (20 / 402) ** 2) / 400 + 1 / 102 / 100) ** 0.5
+    assert found.interval == pytest.approx((20 / 402 / 2 - error, 20 / 402 / 2 + error), abs=0.002)
     assert content.table["a"]["ood_acc"].best  # type: ignore[union-attr]
 
 
