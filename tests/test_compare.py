@@ -171,7 +171,7 @@ def test_without_a_choice_the_columns_are_what_all_have(fake: FakeRuns) -> None:
     assert main(["compare", "--configs=ce.yaml,flyp.yaml", "--out=out"]) == 0
     expected = ["id/acc", "ood/acc", "style/acc", "groups/acc", "groups/worst_group_acc", "groups/group_mean_acc"]
     assert results()["metrics"] == [*expected, "sketch/acc", "ood_acc"]
-    assert "| groups worst group |" in Path("out/table.md").read_text(encoding="utf-8")
+    assert "| groups: worst group |" in Path("out/table.md").read_text(encoding="utf-8")
 
 
 def test_two_configs_of_one_name(fake: FakeRuns, capsys: pytest.CaptureFixture[str]) -> None:

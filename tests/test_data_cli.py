@@ -31,7 +31,7 @@ def test_good_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(check(table)) == 0
     told = capsys.readouterr().out
     for cells in (
-        ("train", "CSV", "train", "28", "–", "2 of 2"),
+        ("train", "CSV", "train", "28", "2 of 2"),
         ("id", "CSV", "val", "4"),
         ("id", "CSV", "test", "8"),
     ):

@@ -12,14 +12,18 @@ from starft.english import count_of
 from starft.errors import ConfigError
 from starft.files import replace_file
 from starft.parser_errors import one_sentence
+from starft.reporting.differences import table_of
 from starft.reporting.figures import as_png, overview, style
-from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of, table_of
-from starft.reporting.page import Content, html_page
-from starft.reporting.report_tables import comma_separated, latex, markdown
+from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of
+from starft.reporting.page import Content, Told, html_page
+from starft.reporting.report_tables import comma_separated, latex, markdown, prose
 from starft.reporting.robustness import point_of, robustness_of
 from starft.reporting.run_reading import Run, find_runs
+from starft.reporting.run_verdict import numbers_of, terms, verdict_of
+from starft.results_reading import legend
 
 SUFFIXES = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "png": ".png"}
+STDOUT = Path("-")
 
 
 def run(words: Sequence[str]) -> int:
@@ -39,7 +43,10 @@ def run(words: Sequence[str]) -> int:
     )
     parser.add_argument("runs", type=Path, nargs="+", help="Run folders, or folders that hold runs.")
     parser.add_argument(
-        "--out", type=Path | None, default=None, help="The file to write; null is report.html and so on."
+        "--out",
+        type=Path | None,
+        default=None,
+        help="The file to write; null is report.html, report.md and so on, here; - is standard output.",
     )
     parser.add_argument(
         "--format", type=Literal["html", "md", "csv", "latex", "png"] | None, default=None, help="Null goes by --out."
@@ -56,19 +63,27 @@ def run(words: Sequence[str]) -> int:
     content = gather(find_runs(options.runs), baselines)
     if kind != "html" and not content.table:
         raise ConfigError("None of the runs was tested; run starft test first, or write --format html.")
-    replace_file(out, _made(content, kind))
+    made = _made(content, kind)
+    if out == STDOUT:
+        sys.stdout.buffer.write(made)
+        sys.stdout.buffer.flush()
+    else:
+        replace_file(out, made)
     for one in content.runs:
         if one.problems:
             print(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
     for note in dict.fromkeys(one.note for one in content.runs if one.note is not None):
         names = [one.name for one in content.runs if one.note == note]
         print(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
-    print(f"Report of {count_of(len(content.runs), 'run')}: {out}")
+    if out != STDOUT:
+        print(f"Report of {count_of(len(content.runs), 'run')}: {out}")
     return 0
 
 
 def _target(kind: str | None, out: Path | None) -> tuple[str, Path]:
-    """Return format and file, either told by the other."""
+    """Return format and file, either told by the other; what goes to standard output is Markdown if nothing is told."""
+    if out == STDOUT:
+        return kind if kind is not None else "md", out
     if kind is None:
         known = {suffix: name for name, suffix in SUFFIXES.items()}
         kind = known.get(out.suffix.lower()) if out is not None else "html"
@@ -104,7 +119,10 @@ def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
         line, robustness = robustness_of(methods, fitted, id_column or "")
         columns.insert(columns.index(OOD) + 1 if OOD in columns else 0, ROBUSTNESS)
     table = table_of(methods, columns, robustness)
-    return Content(runs, methods, table, columns, id_column, line, names_of(fitted))
+    ood_sets = list(dict.fromkeys(name for one in tested for name, scores in one.sets.items() if scores.ood))
+    numbers = numbers_of(columns, id_column, ood_sets)
+    told = Told(verdict_of(methods, table, numbers), terms(numbers, ood_sets), legend(columns))
+    return Content(runs, methods, table, columns, id_column, line, names_of(fitted), told)
 
 
 def _made(content: Content, kind: str) -> bytes:
@@ -116,6 +134,10 @@ def _made(content: Content, kind: str) -> bytes:
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # the picture shows a box for such a sign
             return as_png(overview(content.table, content.columns, {name: at for at, name in enumerate(counts)}), 150)
     if kind == "md":
-        return markdown(content.table, content.columns, counts, content.baselines).encode()
-    table = {"csv": comma_separated, "latex": latex}[kind]
-    return table(content.table, content.columns, counts).encode()
+        told = content.told
+        above = prose([(one.text, one.command) for one in told.verdict], [told.terms])
+        below = prose([], [told.legend])
+        table = markdown(content.table, content.columns, counts, content.baselines)
+        return (above + table + (f"\n{below.rstrip()}\n" if told.legend else "")).encode()
+    made = {"csv": comma_separated, "latex": latex}[kind]
+    return made(content.table, content.columns, counts).encode()

@@ -1,7 +1,7 @@
 """What a run's results.json says, of this schema or an earlier one; read without torch by all who tell of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,29 @@ RESULTS = "results.json"
 SCHEMA_VERSION = 2
 """Of the file that `starft test` writes."""
 
+LEGEND = {
+    "group_mean_acc": "group mean: unweighted mean of the groups' accuracies",
+    "adjusted_acc": "adjusted: the groups' accuracies weighted by their shares of the training set",
+    "ece": "ECE: expected calibration error, lower is better",
+    "text_head_acc": (
+        "text head: accuracy of the zero-shot head re-made from the tuned text tower, where accuracy is that of the "
+        "trained linear head"
+    ),
+}
+"""Metric -> what its heading in tables means, where the heading doesn't say it."""
+
 Interval = tuple[float, float]
+
+
+def legend(metrics: Iterable[str]) -> str:
+    """Return one sentence on the headings that need one; "" where none does.
+
+    Args:
+        metrics: Those that a table shows, by their names, with an eval set's before them or not.
+    """
+    shown = {metric.rpartition("/")[2] for metric in metrics}
+    told = [text for metric, text in LEGEND.items() if metric in shown]
+    return f"{'; '.join(told)}." if told else ""
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,10 @@ def test_results_have_intervals_and_groups(checkpoint: Path, last: Path) -> None
         "| a\\|b | 10 | 100.0 (72.2–100.0) | – | – | – |\n"
     )
     assert table in text
+    assert f"{table}\nECE: expected calibration error, lower is better.\n" in text
     assert "Mean accuracy out of distribution (a\\|b): 100.0.\n" in text
     groups = (
-        "### Groups of id\n\n| group | images | accuracy |\n|---|---:|---:|\n"
+        "### Groups of the set “id”\n\n| group | images | accuracy |\n|---|---:|---:|\n"
         "| duck &lt;b&gt;on&lt;/b&gt; land | 40 | 90.0 (76.9–96.0) |\n| duck\\|water | 8 | 25.0 (7.2–59.1) |\n"
         "| unseen | 0 | – |\n\nWorst group: duck\\|water, 25.0 (6.1–60.0).\n"
     )
@@ -125,7 +126,7 @@ def test_the_first_screen_says_what_it_is_how_good_and_how_to_load_it(checkpoint
     first = body.split("\n\n")[1]
     assert " from ViT-B-16 openai, for 3 class names and images of 64 x 64, scored by the zero-shot head" in first
     assert first.endswith(
-        "It reaches **79.2 % accuracy on id, 100.0 % out of distribution, 25.0 % in the worst group of id**."
+        "It reaches **79.2 % accuracy on “id”, 100.0 % out of distribution, 25.0 % in the worst group of “id”**."
     )
     titles = [line for line in body.splitlines() if line.startswith("## ")]
     assert titles == ["## Use", "## Results", "## Classes", "## Training data", "## Training settings"]
@@ -186,8 +187,9 @@ def test_names_are_text(checkpoint: Path) -> None:
         ("open_clip", False, 'create_model_and_transforms("local-dir:me/birds")'),
         ("open_clip", True, 'create_model_and_transforms("hf-hub:me/birds")'),
         ("hf", True, 'CLIPModel.from_pretrained("me/birds")'),
-        ("onnx", False, 'folder = "me/birds"  # where this README.md lies\nimport onnxruntime'),
-        ("onnx", True, 'folder = snapshot_download("me/birds")\nimport onnxruntime'),
+        ("open_clip", True, 'folder = snapshot_download("me/birds")\nmodel'),
+        ("onnx", False, 'folder = "me/birds"  # where this README.md lies\nsession'),
+        ("onnx", True, 'folder = snapshot_download("me/birds")\nsession'),
         ("head", True, 'head = load_file(f"{folder}/head.safetensors")["head"]'),
     ],
 )
@@ -199,6 +201,7 @@ def test_each_format_tells_its_loading(
     for part in text.split("```python\n")[1:]:
         compile(part.split("```")[0], "card", "exec")
     assert "trained head" not in text
+    assert ("names[" in text) == (form in ("open_clip", "onnx")), "from an image to the name of its class"
     linear = card(load(linear_checkpoint, "cpu"), form, "me/birds", Origin(), on_hub)
     assert ("The trained head lies beside it" in linear) == (form in ("open_clip", "hf"))
 

@@ -1,6 +1,7 @@
 """`starft export`: what other programs read of an export is what the checkpoint says, to 1e-5."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from starft import load
 from starft.__main__ import main
 from starft.checkpoints import KEY
 from starft.classifier import Classifier
+from starft.data.images import ORIENTATION
 from starft.exporting import folder as folders
 
 pytestmark = pytest.mark.slow
@@ -63,9 +65,28 @@ def export(path: Path, to: Path, form: str) -> Classifier:
     return load(path, "cpu")
 
 
+def card_says(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run each snippet of a card beside its folder on a turned picture; return what it prints, in words."""
+    monkeypatch.chdir(folder.parent)
+    image = picture((90, 70))
+    exif = image.getexif()
+    exif[ORIENTATION] = 6
+    image.save("photo.jpg", exif=exif)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(code, "card", "exec"), {"__name__": "__main__"})
+    return capsys.readouterr().out.split()
+
+
 @torch.no_grad()
-def test_open_clip_reads_its_folder(any_checkpoint: Path, tmp_path: Path) -> None:
+def test_open_clip_reads_its_folder(
+    any_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ours = export(any_checkpoint, tmp_path / "out", "open_clip")
+    name, probability, *_ = card_says(tmp_path / "out", monkeypatch, capsys)
+    (expected,) = ours.predict("photo.jpg")
+    assert (name, float(probability)) == (expected.label, pytest.approx(expected.probability, abs=1e-4))
     theirs, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'out'}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'out'}")
     theirs.eval()
@@ -129,7 +150,9 @@ def test_what_transformers_lacks_is_refused(kind: str, tmp_path: Path, capsys: p
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_onnxruntime_gets_the_same_logits(linear_checkpoint: Path, tmp_path: Path) -> None:
+def test_onnxruntime_gets_the_same_logits(
+    linear_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ours = export(linear_checkpoint, tmp_path / "out", "onnx")
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 5):
@@ -140,6 +163,9 @@ def test_onnxruntime_gets_the_same_logits(linear_checkpoint: Path, tmp_path: Pat
     about = json.loads((tmp_path / "out" / "starft.json").read_text(encoding="utf-8"))
     assert about["class_names"] == list(NAMES)
     assert about["preprocessing"]["mean"] == list(ours.preprocessing.mean)
+    name, probability = card_says(tmp_path / "out", monkeypatch, capsys)
+    (expected,) = ours.predict("photo.jpg")
+    assert (name, float(probability)) == (expected.label, pytest.approx(expected.probability, abs=1e-4))
 
 
 @torch.no_grad()

@@ -36,11 +36,14 @@ def printed(*found: Found, templates: tuple[str, ...] = ()) -> list[list[list[st
 
 
 def test_splits() -> None:
-    (table,) = printed(Found("train", "train"), Found("id", "val", images=None, classes=(0, 0), example=None))
+    sets = (Found("train", "train"), Found("id", "val", images=None, classes=(0, 0), example=None))
+    assert printed(*sets)[0][0] == ["set", "data set", "split", "images", "classes", "example"], "nothing is published"
+    (table,) = printed(*sets, Found("far", "test", images=7, published=8))
     assert table == [
         ["set", "data set", "split", "images", "published", "classes", "example"],
         ["train", "Shoes", "train", "1,234", "–", "2 of 3", "in/[a].jpg"],
         ["id", "Shoes", "val", "–", "–", "–", "–"],
+        ["far", "Shoes", "test", "7", "8", "2 of 3", "in/[a].jpg"],
     ]
 
 

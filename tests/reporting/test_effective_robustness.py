@@ -143,8 +143,7 @@ def test_every_format_tells_it_with_its_interval(tmp_path: Path, baselines: list
         assert main([*words, str(out)]) == 0
         told[ending] = out.read_text(encoding="utf-8") if ending != "png" else ""
     signed = r"[+]18\.\d to [+]21\.\d"
-    lines = told["md"].splitlines()
-    assert lines[0].startswith("| method | runs | OOD mean | effective robustness | id accuracy |")
+    assert "\n| method | runs | OOD mean | effective robustness | id: accuracy |" in told["md"]
     assert re.search(rf"up \| 1 \| [^|]* \| \*\*\+20\.0\*\* \({signed}\) \|", told["md"])
     assert re.search(r"down \| 1 \| [^|]* \| -20\.0 \(-2[12]\.\d to -1[789]\.\d\) \|", told["md"])
     assert re.search(r"base/a \| 1 \| [^|]* \| 0\.0 \(0\.0 to 0\.0\) \|", told["md"])
@@ -168,12 +167,12 @@ def test_the_page_starts_with_a_short_table(tmp_path: Path, baselines: list[Path
     assert main(["report", str(run), "--baseline", *map(str, baselines), "--out", str(out)]) == 0
     page = out.read_text(encoding="utf-8")
     tables = [re.findall(r"<th[^>]*>(.*?)</th>", one) for one in re.findall(r"<table>.*?</table>", page, re.DOTALL)]
-    assert tables[0] == ["method", "id accuracy", "OOD mean", "effective robustness", "groups worst group"]
+    assert tables[0] == ["method", "id: accuracy", "OOD mean", "effective robustness", "groups: worst group"]
     assert tables[1] == ["method", "accuracy", "worst group", "group mean", "ECE"]
-    assert [re.sub(r"<.*?>", "", one) for one in re.findall(r"<summary>all of .*?</summary>", page)] == [
-        "all of groups",
-        "all of id",
-        "all of o",
+    assert [re.sub(r"<.*?>", "", one) for one in re.findall(r"<summary>All numbers .*?</summary>", page)] == [
+        "All numbers of the set “groups”",
+        "All numbers of the set “id”",
+        "All numbers of the set “o”",
     ]
     printed = page[page.index("@media print") :]
     assert "details::details-content { content-visibility: visible;" in printed

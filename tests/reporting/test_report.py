@@ -17,7 +17,8 @@ from starft import run_folder
 from starft.__main__ import main
 from starft.report_cli import gather
 from starft.reporting import results, run_reading
-from starft.reporting.methods import cell_of, disagreements, interval_of, table_of
+from starft.reporting.differences import disagreements, table_of
+from starft.reporting.methods import cell_of, interval_of
 from starft.reporting.robustness import fit_line
 from starft.reporting.run_reading import find_runs
 
@@ -277,7 +278,9 @@ def test_csv(out: Path, tmp_path: Path) -> None:
 def test_markdown_and_latex_show_names_as_text(out: Path, tmp_path: Path) -> None:
     runs = [str(out / IN_A_PATH), str(out / "broken")]
     assert main(["report", *runs, "--out", str(tmp_path / "t.md")]) == 0
-    lines = (tmp_path / "t.md").read_text(encoding="utf-8").splitlines()
+    told = (tmp_path / "t.md").read_text(encoding="utf-8")
+    assert r"Best in OOD accuracy: &lt;script&gt;" in told
+    lines = [line for line in told.splitlines() if line.startswith("|")]
     assert r"&lt;script&gt;alert(\"1\")&lt;\|script&gt;".replace(r"\"", '"') in lines[2] + lines[3]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines[:4]} == {len(re.findall(r"\|", lines[0]))}
     assert any("**80.0** (77.4–82.4)" in line for line in lines), "Wilson's limits of 800 of 1000"
@@ -285,6 +288,21 @@ def test_markdown_and_latex_show_names_as_text(out: Path, tmp_path: Path) -> Non
     told = (tmp_path / "t").read_text(encoding="utf-8")
     assert r"\& \$x\$ \{\{ 7 * 7 \}\}" in told
     assert r"\textbf{80.0} (77.4--82.4)" in told
+
+
+def test_out_may_be_standard_output_or_is_told(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = str(out / "ce")
+    assert main(["report", runs, "--format", "md"]) == 0
+    assert capsys.readouterr().out == "Report of 2 runs: report.md\n"
+    for words in (["--out", "-"], ["--out=-", "--format=md"]):
+        assert main(["report", runs, *words]) == 0
+        assert capsys.readouterr().out == (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert main(["report", runs, "--format", "csv", "--out", "-"]) == 0
+    assert capsys.readouterr().out.startswith("method,runs,metric,value")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
 def test_png(out: Path, tmp_path: Path) -> None:

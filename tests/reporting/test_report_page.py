@@ -10,10 +10,10 @@ import yaml
 from fakes import run_folders as fake
 from starft.cli import check_command
 from starft.report_cli import gather
-from starft.reporting.figures import LARGEST_SVG
+from starft.reporting.figures import LARGEST_SVG, curves
 from starft.reporting.methods import names_of
 from starft.reporting.page import html_page
-from starft.reporting.run_reading import Run, find_runs
+from starft.reporting.run_reading import Run, find_runs, shortened
 
 COUNTS = dict(zip(fake.GROUPS, [(90, 100), (80, 100), (60, 100), (95, 1000)], strict=True))
 
@@ -112,8 +112,62 @@ def test_samples_without_a_picture_are_told_in_words(tmp_path: Path) -> None:
         fake.write_samples(run, "id", [at not in wrong for at in range(10)], [0] * 10, picture_of=[3])
     told = section(page_of(tmp_path), "disagreements")
     assert told.count("<img") == 1
-    assert "landbird: first waterbird , second landbird id 3" in plain(told)
-    assert "Without a picture: landbird: first landbird , second waterbird id 7 ." in plain(told)
+    assert "landbird: first waterbird , second landbird image 3 of “id”" in plain(told)
+    assert "Without a picture: landbird: first landbird , second waterbird image 7 of “id” ." in plain(told)
+
+
+def test_a_baseline_is_taken_from_its_method_whatever_their_names(tmp_path: Path) -> None:
+    for name, config in (("a", {"ckpt_path": None}), ("b", {})):
+        run = fake.write_run(tmp_path / name, {"id": fake.eval_set({"all": (9, 10)})}, **config)
+        fake.write_samples(run, "id", [at != 3 for at in range(10)], [0] * 10)
+    page = page_of(tmp_path)
+    assert "b − a (first − second)" in plain(section(page, "disagreements"))
+    assert "nothing trained" in plain(section(page, "runs"))
+
+
+def test_a_page_begins_with_its_verdict_and_what_its_words_mean(tmp_path: Path) -> None:
+    page = page_of(fake.write_run(tmp_path / "only", sets()))
+    told = plain(page.split('<section class="verdict"')[1].split("</section>")[0])
+    assert "only reaches 90.0 % ID accuracy (88.0 to 91.7), 70.0 % OOD accuracy" in told
+    assert f"Add a zero-shot run: starft test --config {tmp_path}/only/config.yaml --trainer" in told
+    assert "OOD accuracy: of “ood”; worst-group accuracy: of “groups”." in told
+    assert page.index('class="verdict"') < page.index('<h2 id="methods"')
+    assert "ECE: expected calibration error" in plain(section(page, "methods"))
+    empty = tmp_path / "untested" / "config.yaml"
+    empty.parent.mkdir()
+    empty.write_text("{}")
+    assert 'class="verdict"' not in page_of(empty.parent)
+
+
+def test_all_phrases_of_a_pool_can_be_shown(tmp_path: Path) -> None:
+    pool = {**fake.POOL, "templates": [f"{{}} at place {at}" for at in range(75)]}
+    pool["per_class"] = {"duck": [f"{{}} with {at}" for at in range(9)]}
+    told = section(page_of(fake.write_run(tmp_path / "run", sets(), pool=pool)), "pools")
+    before, folded = told.split("<details>", 1)
+    assert before.count("<li>") == 60
+    assert '<summary>show all 75 phrases</summary><ol start="61">' in folded
+    assert all(f"at place {at}<" in told.replace("\n", "") for at in range(75))
+    assert "{} with 8" in folded
+
+
+def test_axes_have_units(tmp_path: Path) -> None:
+    """Validation accuracies are drawn in %: the only value, 0.9, stands at 90."""
+    (val,) = (
+        figure.axes[0]
+        for name, figure in curves(find_runs([fake.write_run(tmp_path / "run", sets(), steps=5)]), {"run": 0})
+        if name == "val/id/acc"
+    )
+    assert (val.get_xlabel(), val.get_ylabel()) == ("training step", "%")
+    assert val.lines[0].get_ydata()[0] == 90  # type: ignore[index]
+
+
+def test_paths_are_told_from_the_folder_the_report_was_made_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shortened(tmp_path / "runs" / "one.jpg") == "runs/one.jpg"
+    assert shortened(Path("runs/one.jpg")) == "runs/one.jpg"
+    assert shortened(tmp_path.parent / "one.jpg") == str(tmp_path.parent / "one.jpg")
+    fake.write_run(tmp_path / "runs" / "one", sets())
+    assert "starft fit --config runs/one/config.yaml" in re.sub(r"<.*?>", "", page_of(tmp_path / "runs" / "one"))
 
 
 def test_names_of_runs_are_told_method_by_method() -> None:

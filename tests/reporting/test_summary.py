@@ -11,6 +11,7 @@ from rich.console import Console
 from statsmodels.stats.proportion import proportion_confint
 
 from starft.reporting.summary import chance_notes, print_results, results_tables
+from starft.results_reading import legend
 from starft.types import EvalSet
 
 RESULTS: dict[str, Any] = {
@@ -74,12 +75,26 @@ def test_names_in_brackets_are_printed_as_they_are() -> None:
     assert "[red] owl (worst)" in out.getvalue()
 
 
+def test_headings_that_need_words_have_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"acc": 0.5, "adjusted_acc": 0.6, "text_head_acc": 0.4}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"eval_sets": {"id": {"ood": False, "metrics": metrics, "groups": []}}}))
+    print_results(path)
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "adjusted: the groups' accuracies weighted by their shares of the training set; text head: accuracy of" in told
+    )
+    assert legend(["id/acc", "id/ece"]) == "ECE: expected calibration error, lower is better."
+    assert legend(["acc", "ood_acc"]) == ""
+
+
 def test_it_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(RESULTS))
     print_results(path)
     told = capsys.readouterr().out
-    assert "groups of id" in told
+    assert "groups of the set “id”" in told
+    assert "adjusted" not in told, "what doesn't occur isn't explained"
     assert f"Numbers: {path}" in told.splitlines()[-1]
 
 

@@ -1,13 +1,13 @@
 """README.md of an export: what the model is, how it is used, what it was trained on and by, what its run found."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 
 from starft.classifier import Classifier
 from starft.english import count_of
 from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
-from starft.results_reading import Group, Interval, Results, Scores
+from starft.exporting.snippets import usage
+from starft.results_reading import Group, Interval, Results, Scores, legend
 
 METRICS = {
     "acc": "accuracy",
@@ -23,34 +23,6 @@ METRICS = {
 GROUPS = 100
 """Groups that are listed of a set."""
 
-USE = {
-    "open_clip": """import open_clip
-
-model, _, preprocess = open_clip.create_model_and_transforms({open_clip})
-tokenizer = open_clip.get_tokenizer({open_clip})
-```
-
-or with its classes{and_head}, by `pip install starft`:
-
-```python
-{folder}
-from starft import load
-
-print(load(folder).predict("photo.jpg"))""",
-    "hf": """from transformers import CLIPModel, CLIPProcessor
-
-model, processor = CLIPModel.from_pretrained({name}), CLIPProcessor.from_pretrained({name})""",
-    "onnx": """{folder}
-import onnxruntime
-
-session = onnxruntime.InferenceSession(f"{{folder}}/model.onnx")
-features, logits = session.run(None, {{"image": pixels}})  # float32 (N, 3, {height}, {width}), see starft.json""",
-    "head": """{folder}
-from safetensors.torch import load_file
-
-head = load_file(f"{{folder}}/head.safetensors")["head"]  # (classes, features), scaled
-logits = features @ head.T  # features: unit image features of the model""",
-}
 HEAD = (
     "This model is CLIP alone: captions score zero-shot. The trained head lies beside it in `head.safetensors`, "
     "(classes, features) and scaled: logits are unit image features times its transpose."
@@ -86,7 +58,7 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
         FRONT.format(library=LIBRARY[form], task=task),
         f"# {_plain(name)}",
         told + _headline(origin.results),
-        f"## Use\n\n```python\n{_use(form, name, on_hub, linear, (height, width))}\n```",
+        f"## Use\n\n```python\n{usage(form, name, on_hub, linear, model.preprocessing)}\n```",
     ]
     if zero_shot and linear:
         parts.append(HEAD)
@@ -101,21 +73,6 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
     return "\n\n".join(parts) + "\n"
 
 
-def _use(form: str, name: str, on_hub: bool, linear: bool, size: tuple[int, int]) -> str:
-    quoted = json.dumps(name, ensure_ascii=False)
-    folder = f"folder = {quoted}  # where this README.md lies"
-    if on_hub:
-        folder = f"from huggingface_hub import snapshot_download\n\nfolder = snapshot_download({quoted})"
-    return USE[form].format(
-        name=quoted,
-        open_clip=json.dumps(f"{'hf-hub' if on_hub else 'local-dir'}:{name}", ensure_ascii=False),
-        folder=folder,
-        and_head=" and its trained head" if linear else "",
-        height=size[0],
-        width=size[1],
-    )
-
-
 def _headline(results: Results | None) -> str:
     """Return the numbers that a reader looks for first; nothing of a run that wasn't tested."""
     if results is None:
@@ -124,12 +81,12 @@ def _headline(results: Results | None) -> str:
     told = []
     if usual and usual[0][1].metrics.get("acc") is not None:
         name, scores = usual[0]
-        told.append(f"{_share(scores.metrics['acc'], None)} % accuracy on {_plain(name)}")
+        told.append(f"{_share(scores.metrics['acc'], None)} % accuracy on “{_plain(name)}”")
     if results.ood_acc is not None:
         told.append(f"{_share(results.ood_acc, None)} % out of distribution")
     for name, scores in results.sets.items():
         if not scores.ood and scores.metrics.get("worst_group_acc") is not None:
-            told.append(f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of {_plain(name)}")
+            told.append(f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of “{_plain(name)}”")
     return f" It reaches **{', '.join(told)}**." if told else ""
 
 
@@ -148,6 +105,8 @@ def _results(origin: Origin) -> str:
         "In %, by `starft test`, with 95 % intervals where there are any.",
         _table(("eval set", "images", *(METRICS[metric] for metric in shown)), rows, numbers=True),
     ]
+    if told := legend(shown):
+        parts.append(told)
     if results.ood_acc is not None:
         counted = ", ".join(_plain(name) for name, one in results.sets.items() if one.ood)
         parts.append(f"Mean accuracy out of distribution ({counted}): {100 * results.ood_acc:.1f}.")
@@ -174,7 +133,7 @@ def _groups(name: str, one: Scores) -> str:
         interval = one.interval("worst_group_acc") or worst.ci95
         told = f"\n\nWorst group: {_plain(worst.name)}, {_share(worst.acc, interval)}."
     table = _table(("group", "images", "accuracy"), rows, numbers=True)
-    return f"### Groups of {_plain(name)}\n\n{table}{cut}{told}"
+    return f"### Groups of the set “{_plain(name)}”\n\n{table}{cut}{told}"
 
 
 def _provenance(results: Results) -> str:

@@ -53,7 +53,7 @@ def heading(metric: str) -> str:
     if metric == "ood_acc":
         return "OOD mean"
     eval_set, _, name = metric.rpartition("/")
-    return eval_set if name == "acc" else f"{eval_set} {HEADINGS.get(name, name)}"
+    return eval_set if name == "acc" else f"{eval_set}: {HEADINGS.get(name, name)}"
 
 
 def print_tables(console: Console, results: Mapping[str, Any], columns: Mapping[str, str]) -> None:

@@ -73,22 +73,16 @@ def data_tables(found: Sequence[Found], train_templates: Sequence[str] = ()) -> 
         found: What was found of each split.
         train_templates: Of the training captions, where they aren't those of the data; none if they are.
     """
+    published = any(one.published is not None for one in found)
     table = Table("set", "data set", "split", title="data")
-    for heading in ("images", "published", "classes"):
+    for heading in ("images", *(["published"] if published else []), "classes"):
         table.add_column(heading, justify="right")
     table.add_column("example", overflow="fold")
     for one in found:
         seen, known = one.classes
         classes = f"{seen:,} of {known:,}" if known else "–"
-        table.add_row(
-            one.name,
-            one.title,
-            one.split,
-            _number(one.images),
-            _number(one.published),
-            classes,
-            escape(one.example or "–"),
-        )
+        numbers = [_number(one.images), *([_number(one.published)] if published else []), classes]
+        table.add_row(one.name, one.title, one.split, *numbers, escape(one.example or "–"))
     named = [one for one in found if one.class_names]
     grouped = [one for one in found if one.groups]
     return [table, *([_captions(named, train_templates)] if named else []), *([_groups(grouped)] if grouped else [])]

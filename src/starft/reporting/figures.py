@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from starft.reporting.methods import Cell, heading
+from starft.reporting.methods import ROBUSTNESS, Cell, heading
 from starft.reporting.robustness import Line
 from starft.reporting.run_reading import Run
 
@@ -162,15 +162,26 @@ def curves(runs: Sequence[Run], positions: Mapping[str, int]) -> Iterator[tuple[
     names = list(dict.fromkeys(name for run in runs for name in run.curves))
     names.sort(key=lambda name: (name != "train/loss", not name.startswith("train/")))
     for name in names:
-        figure = Figure(figsize=(3.2, 2.1), layout="constrained")
+        figure = Figure(figsize=(3.2, 2.2), layout="constrained")
         axes = figure.add_subplot()
         held = [run for run in runs if name in run.curves]
+        scale = 1 if name.startswith("train/") else 100  # what validation tells are shares
         for run in held:
             every = max(1, -(-len(run.curves[name][0]) * len(held) // CURVE_POINTS))
-            steps, values = (some[::every] for some in run.curves[name])
+            steps, values = run.curves[name][0][::every], [scale * value for value in run.curves[name][1][::every]]
             mark = "o" if len(steps) == 1 else None
             color = look(positions.get(run.method, 0))[0]
-            axes.plot(steps, values, color=color, linewidth=0.9, marker=mark, markersize=3, alpha=0.8)
+            axes.plot(
+                steps,
+                values,
+                color=color,
+                linewidth=0.9,
+                marker=mark,
+                markersize=3,
+                alpha=0.8,
+            )
+        axes.set_xlabel("training step", fontsize=9)
+        axes.set_ylabel("loss" if name.startswith("train/") else "%", fontsize=9)
         axes.tick_params(labelsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -189,12 +200,13 @@ def overview(
     """
     across = min(4, len(columns))
     down = -(-len(columns) // across)
-    figure = Figure(figsize=(1.6 + 2.2 * across, down * (0.9 + 0.22 * len(table))), layout="constrained")
+    figure = Figure(figsize=(1.6 + 2.2 * across, down * (1.05 + 0.22 * len(table))), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False)
     methods = list(table)
     for panel, column in zip(panels.flatten(), columns, strict=False):
         _overview_panel(panel, [table[method][column] for method in methods], [positions[method] for method in methods])
         panel.set_title(heading(column), fontsize=9)
+        panel.set_xlabel("points" if column == ROBUSTNESS else "%", fontsize=8)
         panel.set_yticks(range(len(methods)), [])
         panel.set_ylim(len(methods) - 0.5, -0.5)
     for row in panels:

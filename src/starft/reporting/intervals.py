@@ -130,7 +130,8 @@ def paired_difference(
     """Return accuracy of the first model less that of the second on the same samples, with its bootstrap interval.
 
     Samples are drawn again in pairs: what a resample holds of samples that only the first, only the second, or both or
-    neither got right is a multinomial draw, within each group where there are groups.
+    neither got right is a multinomial draw, within each group where there are groups. Half a sample is added to each of
+    these four (Agresti and Min, 2005), so that models without a disagreement in a few samples aren't taken for equal.
 
     Args:
         first: Whether the first model was right, (n,), one sample at least.
@@ -143,8 +144,8 @@ def paired_difference(
     parts = [step] if group is None else [step[group == one] for one in np.unique(group)]
     draws = np.zeros(DRAWS)
     for part in parts:
-        shares = np.array([(part == value).mean() for value in (1, -1, 0)])
-        won, lost, _ = generator.multinomial(len(part), shares, DRAWS).T
+        counts = np.array([(part == value).sum() + added for value, added in ((1, 0.5), (-1, 0.5), (0, 1.0))])
+        won, lost, _ = generator.multinomial(len(part), counts / counts.sum(), DRAWS).T
         draws += (won - lost) / len(part) / len(parts)
     return float(np.mean([part.mean() for part in parts])), _percentiles(draws)
 

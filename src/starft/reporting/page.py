@@ -13,18 +13,36 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from starft import __version__
+from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
-from starft.reporting.methods import OOD, ROBUSTNESS, Cell, Disagreement, disagreements, heading, names_of
+from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
 from starft.reporting.repeating import Repeat, repeat_of
 from starft.reporting.report_tables import between, percent, points, shown
 from starft.reporting.robustness import Line
-from starft.reporting.run_reading import Run
+from starft.reporting.roles import role_of
+from starft.reporting.run_reading import Run, shortened
 from starft.reporting.samples import SIDE, picture_path, worst_mistakes
+from starft.reporting.verdict import Sentence
 
 GROUPS_SHOWN = 12
 RUNS_WITH_MISTAKES = 12
 BARS_UNFOLDED = 80
 """With more bars than that of one set, those of its worst group are open and the others folded."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What stands above the tables and below them.
+
+    Args:
+        verdict: Sentences on what came out.
+        terms: What their words mean.
+        legend: What the headings of metrics mean; empty where they need no words.
+    """
+
+    verdict: Sequence[Sentence]
+    terms: str
+    legend: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,7 @@ class Content:
         id_column: The column that is ID accuracy; null where there is none.
         line: Of the baselines, or null.
         baselines: Names of the runs it was fitted to.
+        told: In words.
     """
 
     runs: Sequence[Run]
@@ -48,6 +67,7 @@ class Content:
     id_column: str | None
     line: Line | None
     baselines: Sequence[str]
+    told: Told
 
 
 def html_page(content: Content) -> str:
@@ -60,7 +80,7 @@ def html_page(content: Content) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"percent": percent, "points": points, "shown": shown, "between": between}
-    environment.filters |= {"breakable": _breakable}
+    environment.filters |= {"breakable": _breakable, "shortened": lambda path: shortened(Path(path))}
     environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
     environment.filters |= {"heading": heading, "metric": lambda column: heading(column.rpartition("/")[2])}
     runs = content.runs
@@ -142,7 +162,7 @@ def _facts(run: Run) -> dict[str, str]:
     seconds = run.facts.get("seconds")
     return {
         "model": f"{model.get('model_name', '–')}, {model.get('pretrained', '–')}" if isinstance(model, dict) else "–",
-        "terms": " + ".join(terms) or "–",
+        "terms": "nothing trained" if run.sets and role_of(run.config) == "zero-shot" else " + ".join(terms) or "–",
         "data": named(data),
         "seed": str(run.facts.get("seed", run.config.get("seed_everything", "–"))),
         "commit": str(run.facts.get("git_commit") or "–")[:12],
@@ -190,7 +210,7 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
                     "label": str(row["label_name"]),
                     "prediction": str(row["prediction_name"]),
                     "confidence": float(row["confidence"]),
-                    "path": str(row["path"]) or f"{name} {row['index']}",
+                    "path": str(row["path"]) or f"image {row['index']} of “{name}”",
                 }
                 for row in rows.to_dict("records")
             ]
@@ -222,7 +242,7 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
         told.append(
             {
                 "picture": _thumbnail(one, at, index, path) or _thumbnail(two, at, index, path),
-                "path": path or f"{pair.eval_set} {index}",
+                "path": path or f"image {index} of “{pair.eval_set}”",
                 "label": str(first.at[index, "label_name"]),
                 "first": str(first.at[index, "prediction_name"]),
                 "second": str(second.at[index, "prediction_name"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from starft.reporting.run_reading import CONFIG, Run
+from starft.reporting.run_reading import CONFIG, Run, shortened
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ def repeat_of(run: Run) -> Repeat:
         run: Any; without a config nothing is told.
     """
     path = run.folder / CONFIG
-    config, new = shlex.quote(str(path)), "--trainer.default_root_dir NEW_FOLDER"
+    config, new = shlex.quote(shortened(path)), "--trainer.default_root_dir NEW_FOLDER"
     lines = [f"starft fit --config {config} {new}"] if path.is_file() and run.config else []
     if not run.sets or not run.config:
         return Repeat(tuple(lines))
     checkpoint = run.config.get("ckpt_path")
     if path.is_file() and checkpoint:
         own = Path(str(checkpoint)).parent.resolve() == (run.folder / "checkpoints").resolve()
-        tested = f"NEW_FOLDER/checkpoints/{Path(str(checkpoint)).name}" if own else str(checkpoint)
+        tested = f"NEW_FOLDER/checkpoints/{Path(str(checkpoint)).name}" if own else shortened(Path(str(checkpoint)))
         lines.append(f"starft test --config {config} --ckpt_path {shlex.quote(tested)} {new}")
         return Repeat(tuple(lines))
     lines.append(f"starft test --config {CONFIG} {new}")

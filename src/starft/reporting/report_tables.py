@@ -58,6 +58,21 @@ def between(interval: Interval, column: str) -> str:
     return (" to " if column == ROBUSTNESS else "–").join(shown(end, column) for end in interval)
 
 
+def prose(sentences: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> str:
+    """Return sentences as Markdown, a list item each, and notes below.
+
+    Args:
+        sentences: Text and the command that it ends in, or "".
+        notes: Paragraphs of plain text; empty ones are left out.
+    """
+    items = [f"- {_plain(text)}{f' {_code(command)}' if command else ''}" for text, command in sentences]
+    return "\n\n".join(part for part in ("\n".join(items), *map(_plain, notes)) if part) + "\n\n"
+
+
+def _code(command: str) -> str:
+    return f"`` {command} ``" if "`" in command else f"`{command}`"
+
+
 def markdown(table: Table, columns: Sequence[str], runs: Mapping[str, int], baselines: Sequence[str] = ()) -> str:
     """Return a table of percentages with intervals, the best in bold where it is certain.
 
@@ -72,7 +87,7 @@ def markdown(table: Table, columns: Sequence[str], runs: Mapping[str, int], base
     for method, row in table.items():
         cells = [_text(row[column], column, "**{}**") for column in columns]
         lines.append(f"| {_plain(method)} | {runs[method]} | " + " | ".join(cells) + " |")
-    told = "Accuracies in %, with 95 % intervals; bold is better than all others beyond them."
+    told = "Accuracies in %, with 95 % intervals; bold is better than each other beyond doubt."
     if baselines:
         told += " Effective robustness: points of OOD accuracy above the line fitted to "
         told += ", ".join(map(_plain, baselines)) + "."

@@ -109,6 +109,16 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     return [_read(one, one.resolve().relative_to(root).as_posix()) for one in folders]
 
 
+def shortened(path: Path) -> str:
+    """Return a path as it is called from the folder that a command is run in, if it lies below.
+
+    Args:
+        path: Any.
+    """
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) and path != here else str(path)
+
+
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sort seed-2 before seed-10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from starft.results_reading import legend
+
 HEADINGS = {
     "acc": "accuracy",
     "worst_group_acc": "worst group",
@@ -53,6 +55,9 @@ def print_results(path: Path, zero_shot: Sequence[Scored] = ()) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     for table in results_tables(results):
         console.print(table)
+    told = legend(metric for one in results["eval_sets"].values() for metric in one["metrics"])
+    if told:
+        console.print(told)
     console.print(f"Numbers: {path}", soft_wrap=True)
     for note in chance_notes(results, zero_shot):
         print(f"Note: {note}", file=sys.stderr)
@@ -103,7 +108,7 @@ def results_tables(results: Mapping[str, Any]) -> list[Table]:
 def _groups(name: str, one: Mapping[str, Any]) -> Table:
     seen = [group["acc"] for group in one["groups"] if group["n"]]
     told = "worst" if seen.count(min(seen, default=0)) == 1 else "worst, tied"
-    table = Table(title=f"groups of {name}")
+    table = Table(title=f"groups of the set “{name}”")
     table.add_column("group", overflow="fold")
     for heading in ("n", "accuracy", "95 % interval"):
         table.add_column(heading, justify="right")

@@ -1,0 +1,206 @@
+"""Whether fine-tuning helped, in a few sentences: what a reader wants to know before the tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from starft.reporting.differences import Difference
+from starft.reporting.methods import Cell
+from starft.reporting.report_tables import percent, points
+from starft.reporting.roles import Plain, Role
+
+ID, OOD, WORST = "ID accuracy", "OOD accuracy", "worst-group accuracy"
+"""The numbers that a verdict is on."""
+
+PAIRS = 4
+"""Sentences that compare two methods; where more would be needed, the best of each number is told instead."""
+
+NAMED = 3
+"""Methods that a sentence names before it counts the rest."""
+
+REFERENCES: dict[Role, str] = {
+    "zero-shot": "the zero-shot model",
+    "CE": "plain fine-tuning by cross-entropy",
+    "FLYP": "plain contrastive fine-tuning",
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the verdict knows of a method.
+
+    Args:
+        name: In the report.
+        role: What it is.
+        plain: Which plain fine-tuning it is to be held against.
+        model: What it was tuned from; others aren't held against it.
+        runs: How many there are of it.
+        cells: What it reached, by the number's name, such as ``OOD accuracy``.
+    """
+
+    name: str
+    role: Role
+    plain: Plain
+    model: str
+    runs: int
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence, with the command that it ends in, if it does.
+
+    Args:
+        text: Plain text.
+        command: Without quotes; empty for none.
+    """
+
+    text: str
+    command: str = ""
+
+
+Differ = Callable[[str, str, str], Difference | None]
+"""Name of a number and of two methods -> the first less the second; null where they can't be compared."""
+
+
+def verdict(methods: Sequence[Method], differ: Differ, config: str = "...", configs: str = "...") -> list[Sentence]:
+    """Return a handful of sentences at most; none where nothing was tested.
+
+    Args:
+        methods: In the report's order.
+        differ: What two of them differ by.
+        config: Of a run that a zero-shot test can be made from.
+        configs: Of all runs, as ``starft compare`` takes them.
+    """
+    if not methods:
+        return []
+    if len(methods) == 1:
+        told = [Sentence(_alone(methods[0]))]
+    else:
+        pairs = _pairs(methods)
+        compared = [text for one, two in pairs if (text := _against(one, two, differ)) is not None]
+        told = [
+            Sentence(text) for text in (compared if 0 < len(pairs) <= PAIRS and compared else _ranked(methods, differ))
+        ]
+    return told + _next(methods, config) + _seeds(methods, configs)
+
+
+def _pairs(methods: Sequence[Method]) -> list[tuple[Method, Method]]:
+    """Return each method of interest with what it is held against: the zero-shot model, then plain fine-tuning."""
+    found = []
+    subjects = [one for one in methods if one.role == "other"] or [one for one in methods if one.role != "zero-shot"]
+    for one in subjects:
+        near = [two for two in methods if two.model == one.model]
+        plain = [two for two in near if two.role in ("CE", "FLYP")] if one.role == "other" else []
+        plain.sort(key=lambda two: two.role != one.plain)
+        found += [(one, two) for two in [*[two for two in near if two.role == "zero-shot"][:1], *plain[:1]]]
+    return found
+
+
+def _alone(one: Method) -> str:
+    """Return what the only method reached."""
+    what = " is the pre-trained model, not tuned: it" if one.role == "zero-shot" else ""
+    reached = listed([f"{percent(cell.value)} % {word}{_ends(cell)}" for word, cell in one.cells.items()])
+    return f"{one.name}{what} reaches {reached}. It is compared with nothing."
+
+
+def _ends(cell: Cell) -> str:
+    return f" ({percent(cell.interval[0])} to {percent(cell.interval[1])})" if cell.interval is not None else ""
+
+
+def _against(one: Method, two: Method, differ: Differ) -> str | None:
+    """Return what one method gains and loses against another; null where nothing of them can be compared."""
+    found = {word: gain for word in one.cells if (gain := differ(word, one.name, two.name)) is not None}
+    if not found:
+        return None
+    rival = f"{REFERENCES[two.role]} ({two.name})"
+    parts: list[str] = []
+    for sign, verb in ((1, "beats"), (-1, "loses to")):
+        told = [f"{word} by {_size(gain)}" for word, gain in found.items() if gain.sign == sign]
+        if told:
+            parts.append(f"{verb} {'it' if parts else rival} in {listed(told)}")
+    unsure = [f"{word} ({_signed(gain)})" for word, gain in found.items() if gain.sign == 0]
+    if unsure:
+        parts.append(f"shows no difference{'' if parts else f' to {rival}'} that the data support in {listed(unsure)}")
+    return f"{one.name} {listed(parts)}."
+
+
+def _size(gain: Difference) -> str:
+    """Return how large a certain difference is, whichever its sign; its smaller end isn't 0, even where it is near."""
+    low, high = sorted(abs(end) for end in gain.interval)
+    least = percent(low) if percent(low) != percent(0.0) else "under 0.1"
+    return f"{percent(abs(gain.value))} points ({least} to {percent(high)})"
+
+
+def _signed(gain: Difference) -> str:
+    return f"{points(gain.value)} points, {points(gain.interval[0])} to {points(gain.interval[1])}"
+
+
+def _ranked(methods: Sequence[Method], differ: Differ) -> list[str]:
+    """Return, number by number, which is the best and which can't be told from it; then how many beat zero-shot."""
+    told = []
+    words = list(dict.fromkeys(word for one in methods for word in one.cells))
+    for word in words:
+        held = sorted((one for one in methods if word in one.cells), key=lambda one: -one.cells[word].value)
+        if len(held) > 1:
+            told.append(_best(word, held, differ))
+    zero_shot = next((one for one in methods if one.role == "zero-shot"), None)
+    if zero_shot is not None and words:
+        told += _beside(zero_shot, methods, OOD if OOD in words else words[0], differ)
+    return told
+
+
+def _best(word: str, held: Sequence[Method], differ: Differ) -> str:
+    """Return the sentence on one number, of methods that are sorted by it."""
+    best, others = held[0], held[1:]
+    gains = {one.name: differ(word, best.name, one.name) for one in others}
+    equal = [name for name, gain in gains.items() if gain is None or gain.sign <= 0]
+    start = f"Best in {word}: {best.name} with {percent(best.cells[word].value)} %{_ends(best.cells[word])}"
+    if not equal:
+        return f"{start}, certainly above {'the other' if len(others) == 1 else f'each of the {len(others)} others'}."
+    below = f"; it is certainly above {len(others) - len(equal)} others" if len(equal) < len(others) else ""
+    return f"{start}, which the data can't tell from {_first(equal)}{below}."
+
+
+def _beside(zero_shot: Method, methods: Sequence[Method], word: str, differ: Differ) -> list[str]:
+    """Return how many tuned methods beat the zero-shot model in one number."""
+    gains = [differ(word, one.name, zero_shot.name) for one in methods if one.role != "zero-shot"]
+    signs = [gain.sign for gain in gains if gain is not None]
+    if not signs:
+        return []
+    beat, lose, unsure = (signs.count(sign) for sign in (1, -1, 0))
+    told = (
+        f"Of {len(signs)} tuned methods {beat} beat the zero-shot model ({zero_shot.name}) in {word}, {lose} lose to it"
+    )
+    return [f"{told}, and {unsure} show no difference that the data support."]
+
+
+def _first(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    return listed([*names[:NAMED], *([f"{len(names) - NAMED} more"] if len(names) > NAMED else [])])
+
+
+def listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _next(methods: Sequence[Method], config: str) -> list[Sentence]:
+    """Return what to run where the pre-trained model, or a tuned one, is missing."""
+    roles = {one.role for one in methods}
+    if "zero-shot" not in roles:
+        return [
+            Sentence("Add a zero-shot run:", f"starft test --config {config} --trainer.default_root_dir NEW_FOLDER")
+        ]
+    if roles == {"zero-shot"}:
+        return [Sentence("Add a tuned run: starft fit, then starft test.")]
+    return []
+
+
+def _seeds(methods: Sequence[Method], configs: str) -> list[Sentence]:
+    """Return what is unknown of training again; the pre-trained model is the same every time."""
+    trained = [one for one in methods if one.role != "zero-shot"]
+    once = [one.name for one in trained if one.runs == 1]
+    if not once:
+        return []
+    who = "One seed" if len(once) == len(trained) else f"One seed of {_first(once)}"
+    told = f"{who}: nothing is known of the spread between seeds; repeat with"
+    return [Sentence(told, f"starft compare --configs {configs} --seeds 0,1,2")]
