@@ -14,7 +14,7 @@ SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
-    "errors types files resources english launch results_reading shards",
+    "errors types files resources english launch noise results_reading shards",
     "parser_errors words options",
     "pools functional distributed",
     "clip",

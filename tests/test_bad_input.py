@@ -250,7 +250,7 @@ def test_the_traceback_comes_back_when_asked_for(monkeypatch: pytest.MonkeyPatch
 def test_more_images_a_batch_than_there_are(refused: Refused, tmp_path: Path) -> None:
     sentence = refused(fit(tmp_path / "run", "--data.init_args.batch_size=25"))
     assert sentence == (
-        "batch_size 25 on 1 device(s) is more than the 24 training images; set data.init_args.batch_size to at most 24."
+        "batch_size 25 on 1 device is more than the 24 training images; set data.init_args.batch_size to at most 24."
     )
     assert not (tmp_path / "run").exists(), "the mended command must not be refused"
 

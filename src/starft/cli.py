@@ -1,11 +1,9 @@
 """``starft fit | validate | test | predict``: LightningCLI around `FinetuneModule` and any DataModule."""
 
 import csv
-import logging
 import re
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +25,7 @@ from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
 from starft.launch import is_first_process
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
+from starft.noise import without_noise
 from starft.parser_errors import check_config_files, one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
@@ -52,14 +51,6 @@ from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
 
 DEFAULT_FOLDER = "runs/latest"
-
-# Lightning advertises other products once a run.
-logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
-
-# It tells of its default for reading checkpoints, which isn't what reads ours.
-logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").addFilter(
-    lambda record: "`weights_only` was not set" not in record.getMessage()
-)
 
 
 class StarftCLI(LightningCLI):
@@ -363,30 +354,7 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
     Raises:
         ConfigError: Options or config can't be used.
     """
-    with warnings.catch_warnings():
-        # The twin is in eval mode for good, and labels are noted in the module's hook: both on purpose.
-        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
-        warnings.filterwarnings("ignore", message="You have overridden `on_before_batch_transfer`")
-        # Lightning 2.6.6 calls what jsonargparse 4.53 deprecates; nothing of ours, and nothing a user can mend.
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")
-        # A run that is continued finds its own checkpoints; a folder with another's was refused before.
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-        # The summary's estimate of megabytes is all that bf16 changes.
-        warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
-        # Lightning's own use of what torch deprecates.
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-        # A checkpoint may be continued into a new folder, or tested without the callbacks of its training.
-        warnings.filterwarnings("ignore", message="The dirpath has changed from")
-        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
-        # Drawn and small data need no worker processes, and who has more sets num_workers.
-        warnings.filterwarnings("ignore", message="The '.*dataloader' does not have many workers")
-        # Metrics are summed over all processes by themselves, and rows that come twice are counted once.
-        warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
-        warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders")
-        # MLflow's own use of what SQLAlchemy 2.1 deprecates.
-        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
-        # Lightning suspects a mistake where words are handed over in a process that has words of its own.
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+    with without_noise():
         return kind(
             FinetuneModule,
             BaseDataModule,

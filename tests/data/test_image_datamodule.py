@@ -274,7 +274,7 @@ def test_nothing_to_test(tmp_path: Path) -> None:
 
 
 def test_too_large_a_batch(own: Make) -> None:
-    with pytest.raises(ConfigError, match=r"batch_size 29 on 1 device\(s\) is more than the 28 training images"):
+    with pytest.raises(ConfigError, match=r"batch_size 29 on 1 device is more than the 28 training images"):
         ready(own(batch_size=29)).train_dataloader()
 
 
