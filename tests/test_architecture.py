@@ -15,6 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
     "errors types files resources english launch noise results_reading shards",
+    "early_checks",
     "parser_errors words options",
     "pools functional distributed",
     "clip",

@@ -170,6 +170,27 @@ def test_an_unknown_class(change: dict[str, Any], told: str, refused: Refused, t
 
 
 @pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (
+            "--model.regularizers+=SpuriosityAlignmnt",
+            "model.regularizers: there is no class 'SpuriosityAlignmnt'. Did you mean SpuriosityAlignment or KindAlign",
+        ),
+        ("--model.regularizers=L2S", "'L2S'; add one with --model.regularizers+=NAME. Did you mean L2SP?"),
+        ("--model.regularizers=KD", "model.regularizers is a list; add one with --model.regularizers+=KD."),
+        ("--model.regularizers+=starft.regularizers.L2S", "no attribute 'L2S'. Did you mean L2SP?"),
+        ("--model.objective=Foo", "no class 'Foo'; the classes are CrossEntropy, Contrastive, "),
+        ("--train_size=12", "unrecognized arguments: --train_size=12. Did you mean data.init_args.train_size?"),
+    ],
+)
+def test_a_name_misspelt_on_the_command_line(option: str, told: str, refused: Refused, tmp_path: Path) -> None:
+    sentence = refused(fit(tmp_path / "run", option))
+    assert told in sentence
+    assert "path" not in sentence.replace("class_path", "")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         (None, "doesn't exist; check its path."),

@@ -1,7 +1,6 @@
 """``starft fit | validate | test | predict``: LightningCLI around `FinetuneModule` and any DataModule."""
 
 import csv
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,12 +20,15 @@ import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, unlike_classes
 from starft.data.datamodules import BaseDataModule
+from starft.data.from_config import keys_of
+from starft.early_checks import check_words
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
 from starft.launch import is_first_process
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
+from starft.losses import Term
 from starft.noise import without_noise
-from starft.parser_errors import check_config_files, one_sentence, refusal
+from starft.parser_errors import one_sentence, refusal
 from starft.pools import pool_text
 from starft.reporting.predictions import PredictionWriter
 from starft.reporting.results import write_results
@@ -51,6 +53,9 @@ from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
 
 DEFAULT_FOLDER = "runs/latest"
+
+CLASSES = {"model.objective": Term, "model.regularizers": Term, "data": BaseDataModule, "trainer.callbacks": L.Callback}
+"""What is given to these keys by its name derives from these classes."""
 
 
 class StarftCLI(LightningCLI):
@@ -93,20 +98,13 @@ class StarftCLI(LightningCLI):
         """Parse; what can't be used is told in one sentence, with the nearest key there is."""
         self._start = time.monotonic()
         words = [str(word) for word in args] if isinstance(args, list) else []
-        check_config_files(words)
-        if not any("help" in word or "print_config" in word or word == "-h" for word in words) and not any(
-            re.match(r"-c$|--config\b|--data(=|$|\.class_path)", word) for word in words[1:]
-        ):
-            raise ConfigError("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
-        given = re.search(r"--data[= ](\S+\.ya?ml)(?: |$)", " ".join(words))
-        if given is not None and not any(re.match(r"-c$|--config\b", word) for word in words):
-            raise ConfigError(f"--data takes a class, such as starft.data.CSV; give {given[1]} as --config.")
+        configs = check_words(words)
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
             verb = words[0] if words and words[0] in self.subcommands() else None
             keys = [action.dest for action in (self._parser(verb) if verb is not None else parser)._actions]
-            raise ConfigError(one_sentence(error, keys)) from error
+            raise ConfigError(one_sentence(error, [*keys, *keys_of(words, configs)], CLASSES)) from error
 
     @property
     def folder(self) -> Path:
