@@ -403,7 +403,8 @@ def test_a_refused_run_leaves_no_folder(
     monkeypatch.chdir(tmp_path)
     config = CONFIG.parents[1] / "csv" / "ce.yaml"
     tiny = ["--model.model_name=starft-mini", "--model.pretrained=mini", "--trainer.precision=32-true"]
-    assert "There is no file gone.csv" in refused([verb, f"--config={config}", "--data.init_args.file=gone.csv", *tiny])
+    told = "There is no file images.csv; check its path, or give yours with --data.init_args.file."
+    assert refused([verb, f"--config={config}", *tiny]) in (told, f"CSV: {told}")
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -89,7 +89,10 @@ def test_own_data_take_partial_eval_sets(own: Make, tmp_path: Path) -> None:
 def test_a_missing_eval_set_stops_fit(own: Make, tmp_path: Path) -> None:
     """A run of hours would end in it."""
     gone = EvalOn(ImageFolderSource(tmp_path / "gone"), "far")
-    with pytest.raises(DataError, match=r"ImageFolder \(far\), test: There is no folder .*gone; expected is"):
+    with pytest.raises(
+        DataError,
+        match=r"ImageFolder \(far\), test: There is no folder .*gone; .* with init_args.root of its source; expected",
+    ):
         ready(own(evals=[gone]))
 
 

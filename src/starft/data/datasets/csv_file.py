@@ -138,7 +138,7 @@ class CSVSource(DrawnSource):
 
     @cached_property
     def _read(self) -> _Read:
-        file = TableFile(self.file, self.separator)
+        file = TableFile(self.file, self.separator, self.asked_by("file"))
         asked = {kind: column for kind, column in self.extra.items() if column}
         taken = {self.path_column, self.label_column, *asked.values()}
         named = asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}

@@ -120,7 +120,10 @@ class ImageFolderSource(DrawnSource):
     def _read(self) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, ImageTable]]:
         """Class names, attributes, and the table of each split."""
         if not self.root.is_dir():
-            raise DataError(f"There is no folder {self.root}; expected is\n{self.tree}")
+            raise DataError(
+                f"There is no folder {self.root}; check its path, or give yours with {self.asked_by('root')}; "
+                f"expected is\n{self.tree}"
+            )
         found = self._split_folders()
         tops = [f"{found[split]}/" for split in ORDER if split in found] or [""]
         paths = [f"{top}{path}" for top in tops for path in list_images(self.root / top)]
