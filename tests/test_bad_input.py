@@ -238,6 +238,7 @@ def test_a_folder_for_a_config(refused: Refused, tmp_path: Path) -> None:
         ("--model.lr=nan", "model.lr: expected float. Got value: nan."),
         ("--trainer.max_epochs=many", "trainer.max_epochs: expected int or null. Got value: many."),
         ("--trainer.max_epochs=-5", "`max_epochs` must be a non-negative integer or -1. You passed in -5."),
+        ("--trainer.val_check_interval=9", "`val_check_interval` (9) must be less than or equal to the number of the "),
         ("--model.head=mlp", "model.head: expected 'text' or 'linear'. Got value: mlp."),
         ("--checkpoint.mode=most", "checkpoint.mode: expected 'max' or 'min'. Got value: most."),
         ("--checkpoint.every_n_train_steps=0", "checkpoint.every_n_train_steps: "),
@@ -566,10 +567,13 @@ def test_a_disk_that_fills_up(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_goes_to_its_own_disk(steps: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_checkpoint_goes_to_its_own_disk(
+    steps: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """Not by way of the temporary folder, which may be another disk, from where it would be copied over the old one."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    assert main(fit(tmp_path / "run", "--trainer.limit_val_batches=0", "--checkpoint.monitor=null")) == 0
+    assert main(fit(tmp_path / "run", "--trainer.limit_val_batches=0")) == 0
+    assert "Note: There is no best.ckpt: nothing is validated where trainer.limit_val_ba" in capsys.readouterr().err
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert len(steps) == torch.load(last, weights_only=True)["global_step"] == 2
     assert last.stat().st_mode & 0o777 == 0o666 & ~_umask(), "closed to the group"

@@ -186,7 +186,9 @@ class StarftCLI(LightningCLI):
         expected: tuple[type[Exception], ...] = (StarftError, MisconfigurationException, *mistakes)
         try:
             yield
-        except expected as error:
+        except (*expected, ValueError) as error:
+            if not isinstance(error, expected) and "`val_check_interval`" not in str(error):
+                raise  # a bug; Lightning tells of an interval longer than an epoch so, though it is a person's mistake
             trainer = getattr(self, "trainer", None)
             if self._traces is not None and (trainer is None or trainer.global_step == 0):
                 self._traces.remove()
@@ -249,6 +251,8 @@ class StarftCLI(LightningCLI):
             if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
                 checkpoint = self.folder / CHECKPOINTS / "best.ckpt"
                 print(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
+            elif isinstance(callback, BestCheckpoint):
+                print(f"Note: {callback.why_none(self.trainer)}", file=sys.stderr)
         print(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
 
     def after_predict(self) -> None:

@@ -19,6 +19,8 @@ WARNINGS = (
     # A checkpoint may be continued into a new folder, or tested without the callbacks of its training.
     "The dirpath has changed from",
     "Be aware that when using `ckpt_path`, callbacks used to create",
+    # A run that ends before its first validation has a note of ours; a metric that isn't there is an error.
+    r"`ModelCheckpoint\(monitor=.*\)` could not find the monitored key",
     # Drawn and small data need no worker processes, and who has more sets num_workers.
     "The '.*dataloader' does not have many workers",
     # Steps are counted over epochs, so that small data are logged too, every few epochs.
