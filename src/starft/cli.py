@@ -186,9 +186,9 @@ class StarftCLI(LightningCLI):
         expected: tuple[type[Exception], ...] = (StarftError, MisconfigurationException, *mistakes)
         try:
             yield
-        except (*expected, ValueError) as error:
+        except Exception as error:
             if not isinstance(error, expected) and "`val_check_interval`" not in str(error):
-                raise  # a bug; Lightning tells of an interval longer than an epoch so, though it is a person's mistake
+                raise  # a bug; but Lightning tells so of an interval longer than an epoch
             trainer = getattr(self, "trainer", None)
             if self._traces is not None and (trainer is None or trainer.global_step == 0):
                 self._traces.remove()
