@@ -179,7 +179,7 @@ def test_an_unknown_class(change: dict[str, Any], told: str, refused: Refused, t
         ("--model.regularizers=L2S", "'L2S'; add one with --model.regularizers+=NAME. Did you mean L2SP?"),
         ("--model.regularizers=KD", "model.regularizers is a list; add one with --model.regularizers+=KD."),
         ("--model.regularizers+=starft.regularizers.L2S", "no attribute 'L2S'. Did you mean L2SP?"),
-        ("--model.objective=Foo", "no class 'Foo'; the classes are CrossEntropy, Contrastive, "),
+        ("--model.objective=Foo", "no class 'Foo'; the classes are CrossEntropy, GroupDRO, Contrastive, "),
         ("--train_size=12", "unrecognized arguments: --train_size=12. Did you mean data.init_args.train_size?"),
     ],
 )

@@ -77,6 +77,7 @@ def test_what_other_tools_call_so(options: str, told: str) -> None:
 def test_what_is_right_passes() -> None:
     words = f"fit --config={MINI} --model model.yaml --data data.yaml --model.lr 1 --trainer.max_epochs 2 --ckpt_path x"
     assert [config["trainer"]["max_epochs"] for config in check_words(words.split())] == [8]
+    assert check_words(["fit", "--epochs=3", "--help"]) == []
 
 
 @pytest.mark.parametrize(

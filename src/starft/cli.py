@@ -16,6 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
+import starft.group_dro
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, unlike_classes

@@ -59,9 +59,9 @@ def check_words(words: Sequence[str]) -> list[dict[str, Any]]:
         ConfigError: There is no config, one can't be used, or an option isn't called so.
     """
     configs = check_config_files(words)
-    if not any("help" in word or "print_config" in word or word == "-h" for word in words) and not any(
-        re.match(r"-c$|--config\b|--data(=|$|\.class_path)", word) for word in words[1:]
-    ):
+    if any("help" in word or "print_config" in word or word == "-h" for word in words):
+        return configs
+    if not any(re.match(r"-c$|--config\b|--data(=|$|\.class_path)", word) for word in words[1:]):
         raise ConfigError("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
     given = re.search(r"--data[= ](\S+\.(?:(ya?ml)|csv|tsv|parquet|jsonl))(?: |$)", " ".join(words))
     has_config = any(re.match(r"-c$|--config\b", word) for word in words)
