@@ -402,10 +402,31 @@ def test_a_refused_run_leaves_no_folder(
 ) -> None:
     """Neither its own nor those above, so that nothing is in the way of the mended command."""
     monkeypatch.chdir(tmp_path)
-    config = CONFIG.parents[1] / "csv" / "ce.yaml"
+    rows = "".join(f"{number}.jpg,{number % 2}\n" for number in range(40))
+    (tmp_path / "images.csv").write_text(f"path,label\n{rows}", encoding="utf-8")
     tiny = ["--model.model_name=starft-mini", "--model.pretrained=mini", "--trainer.precision=32-true"]
-    told = "There is no file images.csv; check its path, or give yours with --data.init_args.file."
-    assert refused([verb, f"--config={config}", *tiny]) in (told, f"CSV: {told}")
+    assert " images is below ., such as " in refused([verb, "--config=csv/ce", *tiny])
+    assert [path.name for path in tmp_path.rglob("*")] == ["images.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("fit csv/ce", "There is no file images.csv; check its path, or give yours with --data.init_args.file."),
+        (
+            "test imagefolder/ce",
+            "There is no folder images; check its path, or give yours with --data.init_args.root; ",
+        ),
+    ],
+)
+def test_missing_data_are_told_before_a_model_is_loaded(
+    words: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Without a network this model can't be had."""
+    monkeypatch.chdir(tmp_path)
+    verb, config = words.split()
+    assert main([verb, f"--config={config}"]) == 2
+    assert capsys.readouterr().err.partition("starft: ")[2].startswith(told)
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -21,7 +21,7 @@ import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, unlike_classes
 from starft.data.datamodules import BaseDataModule
-from starft.data.from_config import keys_of
+from starft.data.from_config import check_there, keys_of
 from starft.early_checks import check_words
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
@@ -121,7 +121,7 @@ class StarftCLI(LightningCLI):
         """Leave config and flags as given: Lightning would lay the checkpoint's hyper-parameters over them."""
 
     def before_instantiate_classes(self) -> None:
-        """Check checkpoint and run folder before anything is built."""
+        """Check checkpoint, data file and run folder before anything is built."""
         check_strategy(self._get(self.config, "trainer.strategy"))
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
@@ -130,6 +130,8 @@ class StarftCLI(LightningCLI):
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
         if checkpoint is not None:
             self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
+        if self.subcommand != "predict":  # new images need no training data
+            check_there(self._get(self.config, "data"))
         if self._is_trial or not is_first_process():
             return
         check_format(self._get(self.config, "save_samples"))

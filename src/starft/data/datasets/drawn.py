@@ -45,6 +45,13 @@ class DrawnSource(Source):
         other.all_is_test, other.option = self._nothing_given, "init_args.{} of its source"
         return other
 
+    def check_there(self) -> None:
+        """Refuse data that aren't there, without reading them.
+
+        Raises:
+            DataError: They aren't.
+        """
+
     def asked_by(self, argument: str) -> str:
         """Return how a person gives an argument, where the command line or a config may.
 
