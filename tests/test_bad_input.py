@@ -170,6 +170,27 @@ def test_an_unknown_class(change: dict[str, Any], told: str, refused: Refused, t
 
 
 @pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (
+            "--model.regularizers+=SpuriosityAlignmnt",
+            "model.regularizers: there is no class 'SpuriosityAlignmnt'. Did you mean SpuriosityAlignment or KindAlign",
+        ),
+        ("--model.regularizers=L2S", "'L2S'; add one with --model.regularizers+=NAME. Did you mean L2SP?"),
+        ("--model.regularizers=KD", "model.regularizers is a list; add one with --model.regularizers+=KD."),
+        ("--model.regularizers+=starft.regularizers.L2S", "no attribute 'L2S'. Did you mean L2SP?"),
+        ("--model.objective=Foo", "no class 'Foo'; the classes are CrossEntropy, GroupDRO, Contrastive, "),
+        ("--train_size=12", "unrecognized arguments: --train_size=12. Did you mean data.init_args.train_size?"),
+    ],
+)
+def test_a_name_misspelt_on_the_command_line(option: str, told: str, refused: Refused, tmp_path: Path) -> None:
+    sentence = refused(fit(tmp_path / "run", option))
+    assert told in sentence
+    assert "path" not in sentence.replace("class_path", "")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         (None, "doesn't exist; check its path."),
@@ -217,6 +238,7 @@ def test_a_folder_for_a_config(refused: Refused, tmp_path: Path) -> None:
         ("--model.lr=nan", "model.lr: expected float. Got value: nan."),
         ("--trainer.max_epochs=many", "trainer.max_epochs: expected int or null. Got value: many."),
         ("--trainer.max_epochs=-5", "`max_epochs` must be a non-negative integer or -1. You passed in -5."),
+        ("--trainer.val_check_interval=9", "`val_check_interval` (9) must be less than or equal to the number of the "),
         ("--model.head=mlp", "model.head: expected 'text' or 'linear'. Got value: mlp."),
         ("--checkpoint.mode=most", "checkpoint.mode: expected 'max' or 'min'. Got value: most."),
         ("--checkpoint.every_n_train_steps=0", "checkpoint.every_n_train_steps: "),
@@ -250,7 +272,7 @@ def test_the_traceback_comes_back_when_asked_for(monkeypatch: pytest.MonkeyPatch
 def test_more_images_a_batch_than_there_are(refused: Refused, tmp_path: Path) -> None:
     sentence = refused(fit(tmp_path / "run", "--data.init_args.batch_size=25"))
     assert sentence == (
-        "batch_size 25 on 1 device(s) is more than the 24 training images; set data.init_args.batch_size to at most 24."
+        "batch_size 25 on 1 device is more than the 24 training images; set data.init_args.batch_size to at most 24."
     )
     assert not (tmp_path / "run").exists(), "the mended command must not be refused"
 
@@ -380,9 +402,31 @@ def test_a_refused_run_leaves_no_folder(
 ) -> None:
     """Neither its own nor those above, so that nothing is in the way of the mended command."""
     monkeypatch.chdir(tmp_path)
-    config = CONFIG.parents[1] / "csv" / "ce.yaml"
+    rows = "".join(f"{number}.jpg,{number % 2}\n" for number in range(40))
+    (tmp_path / "images.csv").write_text(f"path,label\n{rows}", encoding="utf-8")
     tiny = ["--model.model_name=starft-mini", "--model.pretrained=mini", "--trainer.precision=32-true"]
-    assert "There is no file gone.csv" in refused([verb, f"--config={config}", "--data.init_args.file=gone.csv", *tiny])
+    assert " images is below ., such as " in refused([verb, "--config=csv/ce", *tiny])
+    assert [path.name for path in tmp_path.rglob("*")] == ["images.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("fit csv/ce", "There is no file images.csv; check its path, or give yours with --data.init_args.file."),
+        (
+            "test imagefolder/ce",
+            "There is no folder images; check its path, or give yours with --data.init_args.root; ",
+        ),
+    ],
+)
+def test_missing_data_are_told_before_a_model_is_loaded(
+    words: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Without a network this model can't be had."""
+    monkeypatch.chdir(tmp_path)
+    verb, config = words.split()
+    assert main([verb, f"--config={config}"]) == 2
+    assert capsys.readouterr().err.partition("starft: ")[2].startswith(told)
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -544,10 +588,13 @@ def test_a_disk_that_fills_up(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_goes_to_its_own_disk(steps: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_checkpoint_goes_to_its_own_disk(
+    steps: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """Not by way of the temporary folder, which may be another disk, from where it would be copied over the old one."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    assert main(fit(tmp_path / "run", "--trainer.limit_val_batches=0", "--checkpoint.monitor=null")) == 0
+    assert main(fit(tmp_path / "run", "--trainer.limit_val_batches=0")) == 0
+    assert "Note: There is no best.ckpt: nothing is validated where trainer.limit_val_ba" in capsys.readouterr().err
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert len(steps) == torch.load(last, weights_only=True)["global_step"] == 2
     assert last.stat().st_mode & 0o777 == 0o666 & ~_umask(), "closed to the group"

@@ -16,7 +16,7 @@ import starft
 from clip import architectures
 from fakes import checkpoints
 from starft import load
-from starft.checkpoints import KEY
+from starft.checkpoints import KEY, check_checkpoint
 from starft.data.images import BadImageError
 from starft.errors import ConfigError, WeightsError
 
@@ -171,6 +171,17 @@ def test_mistakes_are_told_in_one_sentence(model: Any, tmp_path: Path, checkpoin
         load(tmp_path / "nope.ckpt")
     with pytest.raises(WeightsError, match=r"isn't an export that can be loaded, starft.json is missing"):
         load(tmp_path)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    for folder in (tmp_path / "run", last.parent):
+        for use in (load, check_checkpoint):
+            with pytest.raises(WeightsError) as caught:
+                use(folder)
+            assert str(caught.value) == f"{folder} is a folder; give the checkpoint in it, such as {last}."
+    last.with_name("best.ckpt").touch()
+    with pytest.raises(WeightsError, match=r"such as .*best.ckpt\.$"):
+        load(tmp_path / "run")
 
 
 def changed(checkpoint: Path, path: Path, change: Any) -> Path:

@@ -153,7 +153,7 @@ def test_a_table_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "t.csv").write_text("path,label\na.jpg,x\nb.jpg,x\n")
     assert main(check(tmp_path / "t.csv")) == 2
     told = capsys.readouterr().out
-    assert f"problem: CSV, all: {tmp_path}/t.csv: the column 'label' holds one class only, x" in told
+    assert f"problem: CSV: {tmp_path}/t.csv: the column 'label' holds one class only, x" in told
     assert told.splitlines()[-1].startswith("1 problem (")
 
 
@@ -161,7 +161,8 @@ def test_a_missing_folder_draws_what_is_expected(tmp_path: Path, capsys: pytest.
     config = CONFIG.parents[1] / "imagefolder" / "ce.yaml"
     assert main(["data", "check", "--config", str(config), "--data.init_args.root", str(tmp_path / "gone")]) == 2
     told = capsys.readouterr().out
-    assert f"There is no folder {tmp_path}/gone; expected is\nROOT/\n  train/\n    CLASS/\n      any.jpg\n" in told
+    assert f"There is no folder {tmp_path}/gone; check its path, or give yours with --data.init_args.root; " in told
+    assert "; expected is\nROOT/\n  train/\n    CLASS/\n      any.jpg\n" in told
     write_folders(tmp_path / "gone", {"train": 10, "test": 1})
     assert main(["data", "check", "--config", str(config), "--data.init_args.root", str(tmp_path / "gone")]) == 0
 

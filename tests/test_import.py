@@ -61,6 +61,18 @@ def test_an_unknown_verb_is_one_sentence_and_status_2(verb: str) -> None:
     assert loaded(done.stderr) & HEAVY == set()
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("--config=csv/starf", "Did you mean csv/starft?"), ("--config=csv/ce --epochs=1", "mean --trainer.max_epochs?")],
+)
+def test_what_words_tell_alone_is_told_at_once(option: str, told: str) -> None:
+    done = python("-X", "importtime", "-m", "starft", "fit", *option.split())
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("starft: ")
+    assert done.stderr.splitlines()[-1].endswith(told)
+    assert loaded(done.stderr) & HEAVY == set()
+
+
 @pytest.mark.slow
 def test_fit_help_tells_every_option_with_its_docstring_and_loads_no_openai() -> None:
     done = python("-X", "importtime", "-m", "starft", "fit", "--help")

@@ -134,7 +134,7 @@ def test_without_errors_it_goes_on_plainly_and_best_is_of_the_second_training(
     made = trainer(tmp_path, 2, JTT(1, FACTOR), best, limit_val_batches=1)
     made.fit(tuned, datamodule=data)
     assert (
-        "Note: After 1 epoch(s) JTT finds no training error, so the second training is a plain one; "
+        "Note: After 1 epoch JTT finds no training error, so the second training is a plain one; "
         "a lower epochs finds more.\n"
     ) in capsys.readouterr().err
     assert data._train_loader is not None

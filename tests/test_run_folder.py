@@ -8,7 +8,15 @@ import lightning as L
 import pytest
 
 from starft.errors import ConfigError, RunFolderError
-from starft.run_folder import Traces, check_monitor, check_writable, checkpoint_callbacks, claim, save_config
+from starft.run_folder import (
+    BestCheckpoint,
+    Traces,
+    check_monitor,
+    check_writable,
+    checkpoint_callbacks,
+    claim,
+    save_config,
+)
 from starft.types import EvalSet
 
 
@@ -174,3 +182,41 @@ def test_the_monitor_is_looked_at_before_anything_is_trained(tmp_path: Path) -> 
     trainer: Any = SimpleNamespace(datamodule=data)
     with pytest.raises(ConfigError, match="the validation set is called far"):
         best.setup(trainer, L.LightningModule(), "fit")
+
+
+@pytest.mark.parametrize(
+    ("limit", "every", "batches", "told"),
+    [
+        (
+            0,
+            1,
+            30,
+            "nothing is validated where trainer.limit_val_batches is 0; leave it out, or set check",
+        ),
+        (1.0, 4, 30, "trainer.check_val_every_n_epoch is 4 and it had 3 whole epochs; set it to at most 3, or train"),
+        (1.0, 4, 19, "trainer.check_val_every_n_epoch is 4 and it had 1 whole epoch; set it to at most 1, or train"),
+        (1.0, None, 30, "after 30 batches; set trainer.val_check_interval to at most 30, or train longer."),
+        (1.0, 1, 9, "after 9 batches; set trainer.val_check_interval to at most 9, or train longer."),
+        (
+            1.0,
+            4,
+            1,
+            "after 1 batch; set trainer.check_val_every_n_epoch to 1 and trainer.val_check_interval to at most",
+        ),
+    ],
+)
+def test_why_there_is_no_best_checkpoint(limit: float, every: int | None, batches: int, told: str) -> None:
+    """Of epochs of 10 batches."""
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=batches - 1))
+    trainer: Any = SimpleNamespace(
+        limit_val_batches=limit, check_val_every_n_epoch=every, num_training_batches=10, fit_loop=loop
+    )
+    sentence = BestCheckpoint(monitor="val/id/acc").why_none(trainer)
+    assert sentence.startswith("There is no best.ckpt: ")
+    assert told in sentence
+
+
+def test_a_metric_where_nothing_is_validated() -> None:
+    trainer: Any = SimpleNamespace(callback_metrics={})
+    with pytest.raises(ConfigError, match=r"is 'val/id/acc', but the data hold nothing to validate on; give them"):
+        BestCheckpoint(monitor="val/id/acc").on_sanity_check_end(trainer, trainer)

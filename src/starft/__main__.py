@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 from starft import __version__
+from starft.early_checks import check_words
 from starft.errors import StarftError, Stopped
 from starft.launch import is_first_process
 from starft.resources import with_shipped_configs
@@ -68,21 +68,27 @@ def _main(words: list[str]) -> int:
     if words[0] not in VERBS:
         return _complain(f"There is no verb {words[0]!r}; the verbs are {', '.join(VERBS)}.", 2)
     words = with_shipped_configs(words)
-    if os.environ.get("STARFT_DEBUG") == "1":
-        return int(_module(words).run(words))
-    return _guarded(words)
+    return _work(words) if os.environ.get("STARFT_DEBUG") == "1" else _guarded(words)
 
 
-def _module(words: list[str]) -> Any:
+def _work(words: list[str]) -> int:
+    """Do what a verb does; what can be told before torch is loaded comes first."""
+    name = _module(words)
+    if name == "starft.cli":
+        check_words(words)
+    return int(import_module(name).run(words))
+
+
+def _module(words: list[str]) -> str:
     """Return the module of a verb; that of ``predict`` depends on whether a checkpoint comes first, or options do."""
     if words[0] == "predict" and (words[1:] in ([], ["--help"], ["-h"]) or words[1][:1] != "-"):
-        return import_module("starft.predict_cli")
-    return import_module(VERBS[words[0]][0])
+        return "starft.predict_cli"
+    return VERBS[words[0]][0]
 
 
 def _guarded(words: list[str]) -> int:
     try:
-        return int(_module(words).run(words))
+        return _work(words)
     except Stopped as stop:
         return _complain(str(stop), stop.status) if is_first_process() else 0
     except StarftError as error:

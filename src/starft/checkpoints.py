@@ -247,7 +247,22 @@ def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
     return _facts(checkpoint[KEY]), checkpoint["state_dict"]
 
 
+def refuse_run_folder(path: Path) -> None:
+    """Refuse a run folder, or that of its checkpoints, where a checkpoint is wanted.
+
+    Args:
+        path: What was given.
+
+    Raises:
+        WeightsError: It is such a folder; the sentence names the checkpoint in it.
+    """
+    held = sorted([*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")], key=lambda one: (one.stem != "best", one))
+    if held:
+        raise WeightsError(f"{path} is a folder; give the checkpoint in it, such as {held[0]}.")
+
+
 def _read(path: Path) -> dict[str, Any]:
+    refuse_run_folder(path)
     if not path.is_file():
         beside = sorted(one.name for one in path.parent.glob("*.ckpt"))[:5]
         there = f"; its folder holds {', '.join(beside)}" if beside else ""

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from starft.checkpoints import read_checkpoint
+from starft.checkpoints import read_checkpoint, refuse_run_folder
 from starft.clip import ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
 from starft.clip.names import FOLDER_CONFIG
 from starft.data.images import read_image, rgb
@@ -233,6 +233,8 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Classifi
         WeightsError: There is no such file, or it can't be used.
     """
     path = Path(path)
+    if not (path / ABOUT).is_file():
+        refuse_run_folder(path)
     place = _device(device)
     model = _from_export(path) if path.is_dir() else _from_checkpoint(path)
     model.clip.to(place)

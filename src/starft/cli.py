@@ -1,10 +1,7 @@
 """``starft fit | validate | test | predict``: LightningCLI around `FinetuneModule` and any DataModule."""
 
-import logging
-import re
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,15 +15,20 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
+import starft.group_dro
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, unlike_classes
 from starft.data.datamodules import BaseDataModule
+from starft.data.from_config import check_there, keys_of
+from starft.early_checks import check_words
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
 from starft.launch import is_first_process
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
-from starft.parser_errors import check_config_files, one_sentence, refusal
+from starft.losses import Term
+from starft.noise import without_noise
+from starft.parser_errors import one_sentence, refusal
 from starft.pools import pool_text
 from starft.predicting.run_writer import PredictionWriter
 from starft.reporting.results import write_results
@@ -52,13 +54,8 @@ from starft.training_cost import TrainingCost, peak_memory_bytes
 
 DEFAULT_FOLDER = "runs/latest"
 
-# Lightning advertises other products once a run.
-logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.getMessage())
-
-# It tells of its default for reading checkpoints, which isn't what reads ours.
-logging.getLogger("lightning.pytorch.trainer.connectors.checkpoint_connector").addFilter(
-    lambda record: "`weights_only` was not set" not in record.getMessage()
-)
+CLASSES = {"model.objective": Term, "model.regularizers": Term, "data": BaseDataModule, "trainer.callbacks": L.Callback}
+"""What is given to these keys by its name derives from these classes."""
 
 
 class StarftCLI(LightningCLI):
@@ -101,20 +98,13 @@ class StarftCLI(LightningCLI):
         """Parse; what can't be used is told in one sentence, with the nearest key there is."""
         self._start = time.monotonic()
         words = [str(word) for word in args] if isinstance(args, list) else []
-        check_config_files(words)
-        if not any("help" in word or "print_config" in word or word == "-h" for word in words) and not any(
-            re.match(r"-c$|--config\b|--data(=|$|\.class_path)", word) for word in words[1:]
-        ):
-            raise ConfigError("No config is given; give --config FILE, such as lightning_configs/mini/starft.yaml.")
-        given = re.search(r"--data[= ](\S+\.ya?ml)(?: |$)", " ".join(words))
-        if given is not None and not any(re.match(r"-c$|--config\b", word) for word in words):
-            raise ConfigError(f"--data takes a class, such as starft.data.CSV; give {given[1]} as --config.")
+        configs = check_words(words)
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
             verb = words[0] if words and words[0] in self.subcommands() else None
             keys = [action.dest for action in (self._parser(verb) if verb is not None else parser)._actions]
-            raise ConfigError(one_sentence(error, keys)) from error
+            raise ConfigError(one_sentence(error, [*keys, *keys_of(words, configs)], CLASSES)) from error
 
     @property
     def folder(self) -> Path:
@@ -130,7 +120,7 @@ class StarftCLI(LightningCLI):
         """Leave config and flags as given: Lightning would lay the checkpoint's hyper-parameters over them."""
 
     def before_instantiate_classes(self) -> None:
-        """Check checkpoint and run folder before anything is built."""
+        """Check checkpoint, data file and run folder before anything is built."""
         check_strategy(self._get(self.config, "trainer.strategy"))
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
@@ -139,6 +129,8 @@ class StarftCLI(LightningCLI):
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
         if checkpoint is not None:
             self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
+        if self.subcommand != "predict":  # new images need no training data
+            check_there(self._get(self.config, "data"))
         if self._is_trial or not is_first_process():
             return
         check_format(self._get(self.config, "save_samples"))
@@ -196,7 +188,9 @@ class StarftCLI(LightningCLI):
         expected: tuple[type[Exception], ...] = (StarftError, MisconfigurationException, *mistakes)
         try:
             yield
-        except expected as error:
+        except Exception as error:
+            if not isinstance(error, expected) and "`val_check_interval`" not in str(error):
+                raise  # a bug; but Lightning tells so of an interval longer than an epoch
             trainer = getattr(self, "trainer", None)
             if self._traces is not None and (trainer is None or trainer.global_step == 0):
                 self._traces.remove()
@@ -259,6 +253,8 @@ class StarftCLI(LightningCLI):
             if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
                 checkpoint = self.folder / CHECKPOINTS / "best.ckpt"
                 print(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
+            elif isinstance(callback, BestCheckpoint):
+                print(f"Note: {callback.why_none(self.trainer)}", file=sys.stderr)
         print(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
 
     def after_predict(self) -> None:
@@ -360,30 +356,7 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
     Raises:
         ConfigError: Options or config can't be used.
     """
-    with warnings.catch_warnings():
-        # The twin is in eval mode for good, and labels are noted in the module's hook: both on purpose.
-        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
-        warnings.filterwarnings("ignore", message="You have overridden `on_before_batch_transfer`")
-        # Lightning 2.6.6 calls what jsonargparse 4.53 deprecates; nothing of ours, and nothing a user can mend.
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")
-        # A run that is continued finds its own checkpoints; a folder with another's was refused before.
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-        # The summary's estimate of megabytes is all that bf16 changes.
-        warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
-        # Lightning's own use of what torch deprecates.
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-        # A checkpoint may be continued into a new folder, or tested without the callbacks of its training.
-        warnings.filterwarnings("ignore", message="The dirpath has changed from")
-        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
-        # Drawn and small data need no worker processes, and who has more sets num_workers.
-        warnings.filterwarnings("ignore", message="The '.*dataloader' does not have many workers")
-        # Metrics are summed over all processes by themselves, and rows that come twice are counted once.
-        warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
-        warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders")
-        # MLflow's own use of what SQLAlchemy 2.1 deprecates.
-        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
-        # Lightning suspects a mistake where words are handed over in a process that has words of its own.
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+    with without_noise():
         return kind(
             FinetuneModule,
             BaseDataModule,

@@ -15,10 +15,11 @@ from rich.console import Console
 from starft.cli import check_command
 from starft.comparison_folder import claim_runs, open_comparison, save_seconds
 from starft.data.from_config import data_of
+from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
 from starft.files import replace_file
 from starft.metrics import eval_metric_names
-from starft.parser_errors import check_config_files, one_sentence
+from starft.parser_errors import one_sentence
 from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
 from starft.resources import with_shipped_configs
 from starft.results_reading import RESULTS, read_results

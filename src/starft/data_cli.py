@@ -14,11 +14,12 @@ import starft.mini  # noqa: F401  # configs may name its classes without their m
 from starft.data.check import Checked, told_once
 from starft.data.datamodules import ImageDataModule
 from starft.data.deep import decode, files, look_deep
-from starft.data.from_config import data_of
+from starft.data.from_config import data_of, keys_of
 from starft.data.problems import Problem
+from starft.early_checks import check_config_files
 from starft.english import doubled_articles
 from starft.errors import ConfigError, did_you_mean, ended
-from starft.parser_errors import check_config_files, one_sentence
+from starft.parser_errors import one_sentence
 from starft.reporting.data_notes import shortcut, small_group
 from starft.reporting.data_report import data_tables
 
@@ -50,7 +51,7 @@ def run(words: Sequence[str]) -> int:
         return 0
     if verb != "check":
         raise ConfigError(f"`starft data` has no verb {verb!r}; its verb is check.{did_you_mean(verb, ['check'])}")
-    check_config_files(rest)
+    configs = check_config_files(rest)
     own, of_data = _sorted(rest)
     parser = ArgumentParser(prog="starft data check", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", "-c", type=str, action="append")
@@ -59,7 +60,8 @@ def run(words: Sequence[str]) -> int:
     try:
         options = parser.parse_args(own)
     except ArgumentError as error:
-        raise ConfigError(f"{one_sentence(error)} See `starft data check --help`.") from error
+        keys = keys_of(rest, configs)
+        raise ConfigError(f"{one_sentence(error, keys)} See `starft data check --help`.") from error
     if options.workers is not None and options.workers < 0:
         raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
     held: dict[str, Any] = {}

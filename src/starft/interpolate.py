@@ -20,9 +20,10 @@ from starft.averaging import (
     read_weights,
     write_averaged,
 )
+from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError
 from starft.files import replace_file
-from starft.parser_errors import check_config_files, one_sentence
+from starft.parser_errors import one_sentence
 from starft.reporting.curve import curve_axes, curve_plot, curve_table
 from starft.run_folder import check_writable
 from starft.weight_scoring import Scorer

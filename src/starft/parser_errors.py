@@ -2,21 +2,21 @@
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from inspect import signature
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import isabstract, signature
 
-import yaml
-
+from starft.early_checks import ours
 from starft.errors import ConfigError, StarftError, did_you_mean, ended
 
 
-def one_sentence(error: Exception, keys: Iterable[str] = ()) -> str:
+def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[str, type] | None = None) -> str:
     """Return the heart of a parser's error: which key, what is wrong with it, what was given.
 
     Args:
         error: As jsonargparse raises it, often many lines long.
         keys: The keys there are, to suggest from.
+        classes: Key -> the class that what it takes derives from.
     """
     heard: list[str] = []
     wanted: list[str] = []
@@ -31,12 +31,45 @@ def one_sentence(error: Exception, keys: Iterable[str] = ()) -> str:
             heard.append(line)
     told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
     told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
+    told = re.sub(r"Expected a path but .* either not accessible or invalid +(?=\S)", "", told)
+    if (match := _NO_CLASS.fullmatch(told)) and match["key"] in (classes or {}):
+        below = classes_below((classes or {})[match["key"]])
+        names = [name for name, one in below.items() if one.__module__.startswith("starft.") and not isabstract(one)]
+        return _no_class(match["key"], match["given"], names, in_list=match["path"] is not None)
     if told.endswith(":"):  # nothing but types that it isn't of
         told += f" expected {' or '.join(wanted)}. Got value: {given}"
     return ended(told) + _near(told, keys)
 
 
 _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
+
+
+_NO_CLASS = re.compile(
+    r"(?P<key>[\w.]+): (?:Expected a dot import path string:|(?P<path>Expected a path but)) (?P<given>[\w.]+).*"
+)
+
+
+def classes_below(base: type) -> dict[str, type]:
+    """Return all classes that are loaded and derive from one, by name.
+
+    Args:
+        base: The class.
+    """
+    found: dict[str, type] = {}
+    direct: list[type] = base.__subclasses__()
+    for one in direct:
+        found |= {one.__name__: one} | classes_below(one)
+    return found
+
+
+def _no_class(key: str, given: str, names: Sequence[str], in_list: bool) -> str:
+    """Return what is wrong with the name of a class, where one is wanted or a list of them."""
+    added = f"add one with --{key}+=NAME"
+    if in_list and given in names:
+        return f"{key} is a list; {added.replace('NAME', given)}."
+    near = did_you_mean(given.rpartition(".")[2], names)
+    told = f"{key}: there is no class {given!r}" + (f"; the classes are {', '.join(names)}" if not near else "")
+    return f"{told}{f'; {added}' if in_list else ''}.{near}"
 
 
 def _plain(type_name: str) -> str:
@@ -52,10 +85,33 @@ def _near(told: str, keys: Iterable[str]) -> str:
     if match := re.search(r"class_path '([\w.]+)\.(\w+)': Option '([\w.]+)' is not accepted", told):
         return did_you_mean(match[3], signature(getattr(sys.modules[match[1]], match[2])).parameters)
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", told):
-        return did_you_mean(match[2], vars(sys.modules[match[1]]))
-    if match := re.search(r"(?:option '|arguments: --)([\w.]+)", told):
-        return did_you_mean(match[1], keys)
+        held = vars(sys.modules[match[1]])
+        return did_you_mean(match[2], (name for name, value in held.items() if isinstance(value, type)))
+    if match := re.search(r"(?:option '|arguments: --)([\w.-]+)", told):
+        return near_key(match[1], keys)
     return ""
+
+
+def near_key(name: str, keys: Iterable[str]) -> str:
+    """Return a suggestion for an unknown key: what other tools call so, the one key that ends so, or the nearest.
+
+    Args:
+        name: What the person wrote, whole.
+        keys: The keys there are.
+
+    Example:
+        >>> near_key("model.learning_rate", []), near_key("file", ["data.init_args.file", "ckpt_path"])
+        (' Did you mean model.lr?', ' Did you mean data.init_args.file?')
+    """
+    keys = [*keys]
+    ends = [key for key in keys if key.rpartition(".")[2] == name]
+    if (meant := ours(name)) is not None or len(ends) == 1:
+        return f" Did you mean {meant or ends[0]}?"
+    if "." not in name:
+        last = get_close_matches(name, [key.rpartition(".")[2] for key in keys], n=1)
+        keys = [key for key in keys if key.rpartition(".")[2] in last]
+        return f" Did you mean {' or '.join(keys)}?" if keys else ""
+    return did_you_mean(name, keys)
 
 
 def refusal(error: Exception) -> StarftError:
@@ -66,34 +122,3 @@ def refusal(error: Exception) -> StarftError:
             return type(cause)(str(cause))
         cause = cause.__cause__
     return ConfigError(one_sentence(error))
-
-
-def check_config_files(words: Sequence[str]) -> None:
-    """Read every config file that a command names; the parser wouldn't say which one is broken.
-
-    Args:
-        words: The verb and its options.
-
-    Raises:
-        ConfigError: A file is missing, can't be read, or isn't a YAML mapping.
-    """
-    for at, word in enumerate(words):
-        option, given, value = word.partition("=")
-        if option not in ("-c", "--config"):
-            continue
-        path = Path(value if given else "".join(words[at + 1 : at + 2]))
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.yaml")))
-            raise ConfigError(f"The config {path} doesn't exist; check its path.{near}") from None
-        except OSError as error:
-            raise ConfigError(f"The config {path} can't be read: {error.strerror}; give a YAML file.") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-            raise ConfigError(f"The config {path} isn't valid YAML{where}; mend that place.") from error
-        if not isinstance(config, dict):
-            raise ConfigError(
-                f"The config {path} must hold keys such as model, data and trainer; got {type(config).__name__}."
-            )

@@ -1,7 +1,6 @@
 """``starft predict CKPT IMAGES...``: what a trained model says of images, from its checkpoint alone."""
 
 import csv
-import os
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starft.classifier import Classifier, load
+from starft.data.loading import usable_cores
 from starft.english import count_of
 from starft.errors import ConfigError, DataError, Stopped
 from starft.options import OptionParser
@@ -147,8 +147,7 @@ def _cells(model: Classifier, name: str, values: list[float], places: list[int])
 
 
 def _workers() -> int:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(1, cpus - 1))
+    return min(8, max(1, usable_cores() - 1))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from starft.distributed import highest
+from starft.english import count_of
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
 from starft.files import replace_file
 
@@ -160,10 +161,40 @@ class BestCheckpoint(ModelCheckpoint):
         """Look for the metric among those of the trial validation."""
         if self.monitor is not None and self.monitor not in trainer.callback_metrics:
             known = sorted(trainer.callback_metrics)
+            if not known:
+                raise ConfigError(
+                    f"checkpoint.monitor is {self.monitor!r}, but the data hold nothing to validate on; "
+                    "give them a val split or a val_fraction, or set checkpoint.monitor to null."
+                )
             raise ConfigError(
                 f"checkpoint.monitor is {self.monitor!r}, but validation logs {', '.join(known)}; "
                 f"give one of these, or null.{did_you_mean(self.monitor, known)}"
             )
+
+    def why_none(self, trainer: L.Trainer) -> str:
+        """Return a sentence on a run that ended without ``best.ckpt``: why, and what to set.
+
+        Args:
+            trainer: After the run.
+        """
+        every, batches = trainer.check_val_every_n_epoch, trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        epochs = int(batches // trainer.num_training_batches)
+        ended = "There is no best.ckpt: the run ended before its first validation"
+        if trainer.limit_val_batches == 0:
+            return (
+                "There is no best.ckpt: nothing is validated where trainer.limit_val_batches is 0; "
+                "leave it out, or set checkpoint.monitor to null."
+            )
+        if every is not None and every > epochs > 0:
+            return (
+                f"{ended}, as trainer.check_val_every_n_epoch is {every} and it had {count_of(epochs, 'whole epoch')}; "
+                f"set it to at most {epochs}, or train longer."
+            )
+        first = "" if every in (None, 1) else "trainer.check_val_every_n_epoch to 1 and "
+        return (
+            f"{ended}, after {batches} {'batch' if batches == 1 else 'batches'}; "
+            f"set {first}trainer.val_check_interval to at most {batches}, or train longer."
+        )
 
 
 def checkpoint_callbacks(

@@ -105,7 +105,8 @@ def test_a_hub_out_of_reach_is_told_at_once(no_network: list[str], model: str, p
     assert "it isn't in the local cache, and the hub (huggingface.co) can't be reached" in text
     assert text.endswith(
         "Without a network, give pretrained a local weight file, or model_name a local-dir:PATH, "
-        "a folder with config, weights and tokenizer."
+        "a folder with config, weights and tokenizer; to try the commands, --model.model_name starft-mini "
+        "--model.pretrained mini, which come with the package."
     )
     assert no_network == ["https://huggingface.co"], "the hub is asked once"
     assert not constants.HF_HUB_OFFLINE, "the switch came back"

@@ -89,7 +89,10 @@ def test_own_data_take_partial_eval_sets(own: Make, tmp_path: Path) -> None:
 def test_a_missing_eval_set_stops_fit(own: Make, tmp_path: Path) -> None:
     """A run of hours would end in it."""
     gone = EvalOn(ImageFolderSource(tmp_path / "gone"), "far")
-    with pytest.raises(DataError, match=r"ImageFolder \(far\), test: There is no folder .*gone; expected is"):
+    with pytest.raises(
+        DataError,
+        match=r"ImageFolder \(far\), test: There is no folder .*gone; .* with init_args.root of its source; expected",
+    ):
         ready(own(evals=[gone]))
 
 
@@ -287,7 +290,7 @@ def test_nothing_to_test(tmp_path: Path) -> None:
 
 
 def test_too_large_a_batch(own: Make) -> None:
-    with pytest.raises(ConfigError, match=r"batch_size 29 on 1 device\(s\) is more than the 28 training images"):
+    with pytest.raises(ConfigError, match=r"batch_size 29 on 1 device is more than the 28 training images"):
         ready(own(batch_size=29)).train_dataloader()
 
 

@@ -88,7 +88,10 @@ def test_class_names(names: Any, expected: tuple[str, ...], tmp_path: Path) -> N
 
 
 def test_bad_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"There is no folder .*gone; expected is\nROOT/\n  train/\n    CLASS/"):
+    with pytest.raises(
+        DataError,
+        match=r"There is no folder .*gone; .* --data.init_args.root; expected is\nROOT/\n  train/\n    CLASS/",
+    ):
         _ = ImageFolderSource(tmp_path / "gone").splits
     with pytest.raises(DataError, match="holds no images; expected is"):
         _ = ImageFolderSource(tmp_path).splits

@@ -160,7 +160,7 @@ def test_a_batch_larger_than_the_subsample_is_told() -> None:
     data = world(sampling="group_subsampled", batch_size=100)
     left = 4 * min(data.train_group_counts.values())
     sentence = (
-        f"batch_size 100 on 1 device(s) is more than the {left} training images that are left by group_subsampled; "
+        f"batch_size 100 on 1 device is more than the {left} training images that are left by group_subsampled; "
         f"set data.init_args.batch_size to at most {left}."
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):

@@ -359,6 +359,15 @@ def test_numbers_below_their_least_are_refused(name: str, value: int, least: int
         MiniWorld(**{name: value})
 
 
+@pytest.mark.parametrize(("wanted", "got"), [(0, 0), (2, 2), (4, 3)])
+def test_no_more_workers_than_cores(wanted: int, got: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch would warn of it at each loader, and more of them are slower."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 5})
+    data = MiniWorld(train_size=24, val_size=12, batch_size=8, num_workers=wanted)
+    data.setup("fit")
+    assert [data.train_dataloader().num_workers, data.val_dataloader()[0].num_workers] == [got, got]
+
+
 def test_a_batch_bigger_than_the_data_is_refused() -> None:
     data = MiniWorld(train_size=24, val_size=12, batch_size=25)
     data.setup("fit")

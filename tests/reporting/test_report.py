@@ -315,6 +315,7 @@ def test_png(out: Path, tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         (["{none}"], "none doesn't exist; give a run folder"),
+        (["{out}/other/results.json"], "results.json is a file; give the folder of its run, .*/other[.]$"),
         (["{empty}"], "No run was found in .*empty; give a folder with"),
         (["{out}/cut", "--format", "md"], "None of the runs was tested"),
         (["{out}", "--out", "{empty}/x.doc"], "x.doc tells no format; give --format"),

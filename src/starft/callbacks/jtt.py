@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info
 
+from starft.english import count_of
 from starft.errors import ConfigError, DataError
 from starft.evaluation import Evaluator
 from starft.finetune import FinetuneModule
@@ -89,8 +90,8 @@ class JTT(Callback):
         rank_zero_info(f"JTT: {len(self.errors)} training errors count {self.factor} times from here on.")
         if not self.errors and trainer.is_global_zero:
             print(
-                f"Note: After {self.epochs} epoch(s) JTT finds no training error, so the second training is a plain "
-                "one; a lower epochs finds more.",
+                f"Note: After {count_of(self.epochs, 'epoch')} JTT finds no training error, so the second training "
+                "is a plain one; a lower epochs finds more.",
                 file=sys.stderr,
             )
         module.restart()

@@ -19,7 +19,8 @@ LOCAL = "local-dir:"
 
 OFFLINE = (
     "Without a network, give pretrained a local weight file, or model_name a local-dir:PATH, "
-    "a folder with config, weights and tokenizer."
+    "a folder with config, weights and tokenizer; to try the commands, --model.model_name starft-mini "
+    "--model.pretrained mini, which come with the package."
 )
 
 

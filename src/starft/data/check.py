@@ -15,6 +15,9 @@ from starft.english import doubled_articles
 from starft.errors import ConfigError, DataError, DataProblems, ended
 from starft.types import EvalSet
 
+WHOLE = "all"
+"""Stands for a split where the data can't tell theirs."""
+
 
 @dataclass
 class Checked:
@@ -23,7 +26,7 @@ class Checked:
     Args:
         name: Of the set in the run.
         title: Of the data set.
-        split: Which split.
+        split: Which split, or ``all`` of the data where they can't be told.
         images: Number of images; null where it can't be listed.
         published: Number that the papers say; null where nobody does.
         classes: How many classes have images, and how many there are.
@@ -241,10 +244,10 @@ def told_once(checked: Sequence[Checked]) -> list[Problem]:
 
 def _where(found: Sequence[tuple[str, Problem]]) -> str:
     """Return the splits and what they have in common."""
-    splits = ", ".join(dict.fromkeys(split for split, _ in found))
+    splits = ", ".join(dict.fromkeys(split for split, _ in found if split != WHOLE))
     first = found[0][1]
     if len(found) == 1 or not first.advice:
-        return f", {splits}: {first.whole}"
+        return f"{', ' if splits else ''}{splits}: {first.whole}"
     return f": {', '.join(f'in {split} {problem.text}' for split, problem in found)}: {first.advice}"
 
 

@@ -1,6 +1,5 @@
 """Decoding every image of a config's data: which can't be read, and which are the same picture."""
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from starft.data.check import Checked
 from starft.data.images import BadImageError, read_image
+from starft.data.loading import usable_cores
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
 
@@ -61,7 +61,7 @@ def decode(
         advance: Told how many more are done.
         readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``); null for none.
     """
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = usable_cores() if workers is None else workers
     done: dict[str, Decoded] = {}
     loader = DataLoader(_Files(paths, readers or {}), batch_size=CHUNK, num_workers=workers, collate_fn=list)
     for chunk in loader:

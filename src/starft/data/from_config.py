@@ -1,13 +1,55 @@
 """The DataModule of a config, without its model and trainer."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from starft.data.datamodules import BaseDataModule
+from starft.data.datasets.csv_file import CSVSource
+from starft.data.datasets.drawn import DrawnSource
+from starft.data.datasets.image_folder import ImageFolderSource
 from starft.errors import ConfigError, StarftError
-from starft.parser_errors import refusal
+from starft.parser_errors import classes_below, refusal
+
+OWN: dict[str, tuple[str, Callable[[Path], DrawnSource]]] = {
+    "CSV": ("file", CSVSource),
+    "ImageFolder": ("root", ImageFolderSource),
+}
+"""DataModule of a user's own data -> which argument says where they are, and what reads them."""
+
+
+def keys_of(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return ``data.init_args.NAME`` for each argument of the DataModule that a command names.
+
+    Args:
+        words: Its options, ``--data CLASS`` among them or not.
+        configs: What its configs hold.
+    """
+    sections = [config.get("data") for config in configs]
+    paths = [str(one.get("class_path") if isinstance(one, dict) else one) for one in sections if one is not None]
+    given = re.findall(r"--data(?:\.class_path)?[= ]([\w.]+)", " ".join(words))
+    named = [*paths, *given]
+    found = classes_below(BaseDataModule).get(named[-1].rpartition(".")[2]) if named else None
+    return [f"data.init_args.{key}" for key in signature(found).parameters] if found is not None else []
+
+
+def check_there(data: Mapping[str, Any]) -> None:
+    """Refuse a user's own data that aren't there, before a model is downloaded for them.
+
+    Args:
+        data: ``class_path`` and ``init_args`` as they are parsed.
+
+    Raises:
+        DataError: They aren't.
+    """
+    name, arguments = str(data["class_path"]).rpartition(".")[2], data.get("init_args") or {}
+    if name in OWN:
+        argument, source = OWN[name]
+        source(arguments[argument]).check_there()
 
 
 def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) -> BaseDataModule:

@@ -107,7 +107,7 @@ class MiniWorld(_MiniBase):
             many images of each as the smallest has.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader; results don't depend on it.
+        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
         seed: Draws the training pictures and their order.
     """
 
@@ -182,7 +182,7 @@ class MiniPretraining(_MiniBase):
         test_size: Pictures of each test set (twice that for the groups).
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader; results don't depend on it.
+        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
         seed: Draws the training pictures and their order.
     """
 

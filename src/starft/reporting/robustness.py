@@ -68,7 +68,7 @@ def fit_line(points: Sequence[tuple[float, float]]) -> Line:
     """
     if len({round(float(_logit(across)), 9) for across, _ in points}) < 2:
         raise ConfigError(
-            f"A baseline line needs tested runs of at least two different ID accuracies, got {len(points)} run(s); "
+            f"A baseline line needs tested runs of at least two different ID accuracies, got {len(points)}; "
             "give more --baseline runs, or none."
         )
     slope, offset = np.polyfit([_logit(across) for across, _ in points], [_logit(up) for _, up in points], 1)

@@ -90,6 +90,10 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     """
     folders: dict[Path, None] = {}
     for path in paths:
+        if path.is_file():
+            runs = (above for above in path.parents if (above / CONFIG).is_file() or (above / RESULTS).is_file())
+            near = next((f", {run}" for run in runs), "")
+            raise ConfigError(f"{path} is a file; give the folder of its run{near}.")
         if not path.is_dir():
             raise ConfigError(f"The run folder {path} doesn't exist; give a run folder, or a folder that holds runs.")
         held = {found.parent for name in (RESULTS, CONFIG, LOGS) for found in path.rglob(name)}

@@ -9,7 +9,8 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.loading import ResumableLoader, ShuffledSampler, deaf_to_stops
+from starft.data.loading import ResumableLoader, ShuffledSampler, deaf_to_stops, usable_cores
+from starft.data.problems import told_of
 from starft.data.sampling import Draw, Sampling, draw_for, everything, upsampled
 from starft.errors import ConfigError
 from starft.types import EvalSet, ImagePreprocessing
@@ -37,7 +38,7 @@ class BaseDataModule(L.LightningDataModule, ABC):
     Args:
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader; results don't depend on it.
+        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
         seed: Start of the shuffles.
         sampling: Which images an epoch holds.
     """
@@ -55,7 +56,7 @@ class BaseDataModule(L.LightningDataModule, ABC):
             if value < least:
                 raise ConfigError(f"{name} must be at least {least}; got {value}.")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers, self.seed, self.sampling = num_workers, seed, sampling
+        self.num_workers, self.seed, self.sampling = min(num_workers, usable_cores()), seed, sampling
         self.preprocessing: ImagePreprocessing | None = None
         """How the model wants its images; null asks the trainer's model."""
         self._train_loader: ResumableLoader | None = None
@@ -135,10 +136,10 @@ class BaseDataModule(L.LightningDataModule, ABC):
         elif draw is None:
             draw = draw_for(self.sampling, self._labelled.labels, self._labelled.groups, self.seed)
         if draw.length < self.batch_size * world:
+            left = f" that are left by {self.sampling}" if self.sampling.endswith("subsampled") else ""
             raise ConfigError(
-                f"batch_size {self.batch_size} on {world} device(s) is more than the {draw.length} training images"
-                f"{' that are left by ' + self.sampling if self.sampling.endswith('subsampled') else ''}; "
-                f"set data.init_args.batch_size to at most {draw.length // world}."
+                f"batch_size {self.batch_size} on {told_of(world, 'device', 'devices')} is more than the "
+                f"{draw.length} training images{left}; set data.init_args.batch_size to at most {draw.length // world}."
             )
         self._train_loader = self._make_train_loader(self.train_set, draw, world, rank)
         if self._resume_from is not None:
@@ -207,10 +208,11 @@ class BaseDataModule(L.LightningDataModule, ABC):
         """
         world = self.trainer.world_size if self.trainer is not None else 1
         for eval_set, images in zip(self.predict_sets, self.test_data, strict=True):
-            if len(images) < world:  # type: ignore[arg-type]  # map-style data sets have a length
+            count = len(images)  # type: ignore[arg-type]  # map-style data sets have a length
+            if count < world:
                 raise ConfigError(
-                    f"The set {eval_set.name} has {len(images)} image(s) to predict, fewer than the {world} devices; "  # type: ignore[arg-type]
-                    "set trainer.devices to 1."
+                    f"The set {eval_set.name} has {told_of(count, 'image', 'images')} to predict, fewer than the "
+                    f"{world} devices; set trainer.devices to 1."
                 )
         return self.test_dataloader()
 

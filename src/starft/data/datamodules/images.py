@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import Checked, check_split, complain, told, unlike_train
+from starft.data.check import WHOLE, Checked, check_split, complain, told, unlike_train
 from starft.data.datamodules.base import BaseDataModule
 from starft.data.datasets.new_images import NewImages
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
@@ -71,7 +71,7 @@ class ImageDataModule(BaseDataModule):
             many images of each as the smallest has.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader; results don't depend on it.
+        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
         seed: Start of the shuffles, the augmentation and the few shots.
     """
 
@@ -269,7 +269,7 @@ class ImageDataModule(BaseDataModule):
         try:
             parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
         except (DataError, ConfigError) as error:  # the source can't tell its splits; the others may have problems too
-            found = [Checked(self.own_name, self.source.title, "all", problems=told(error, self.source.title))]
+            found = [Checked(self.own_name, self.source.title, WHOLE, problems=told(error, self.source.title))]
             return found + [self._checked(one) for one in self.evals]
         if train and "train" not in self.source.splits:  # nothing to hold out of it, then; one sentence is enough
             parts.pop((id(self.source), "val"), None)

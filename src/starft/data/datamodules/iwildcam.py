@@ -30,7 +30,7 @@ class IWildCam(ImageDataModule):
             many images of each as the smallest has.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader; results don't depend on it.
+        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
         seed: Start of the shuffles, the augmentation and the few shots.
     """
 

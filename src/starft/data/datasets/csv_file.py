@@ -142,9 +142,16 @@ class CSVSource(DrawnSource):
         whole = ImageTable(self.root, read.paths, read.labels, read.groups)
         return whole.take(read.splits[split])
 
+    def check_there(self) -> None:
+        """Refuse a file that is missing, empty or no table."""
+        self._file()
+
+    def _file(self) -> TableFile:
+        return TableFile(self.file, self.separator, self.asked_by("file"))
+
     @cached_property
     def _read(self) -> _Read:
-        file = TableFile(self.file, self.separator)
+        file = self._file()
         asked = {kind: column for kind, column in self.extra.items() if column}
         taken = {self.path_column, self.label_column, *asked.values()}
         named = asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}

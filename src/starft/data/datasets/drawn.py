@@ -45,6 +45,22 @@ class DrawnSource(Source):
         other.all_is_test, other.option = self._nothing_given, "init_args.{} of its source"
         return other
 
+    def check_there(self) -> None:
+        """Refuse data that aren't there, without reading them.
+
+        Raises:
+            DataError: They aren't.
+        """
+
+    def asked_by(self, argument: str) -> str:
+        """Return how a person gives an argument, where the command line or a config may.
+
+        Args:
+            argument: Its name.
+        """
+        option = self.option.format(argument)
+        return f"--{option}" if option.startswith("data.") else option
+
     def draw(self, cells: Ints) -> dict[str, Ints]:
         """Return the rows of each split, of data that don't tell them.
 

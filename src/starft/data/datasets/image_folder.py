@@ -120,11 +120,18 @@ class ImageFolderSource(DrawnSource):
         """List one split."""
         return self._read[2][split]
 
+    def check_there(self) -> None:
+        """Refuse a folder that is missing."""
+        if not self.root.is_dir():
+            raise DataError(
+                f"There is no folder {self.root}; check its path, or give yours with {self.asked_by('root')}; "
+                f"expected is\n{self.tree}"
+            )
+
     @cached_property
     def _read(self) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, ImageTable]]:
         """Class names, attributes, and the table of each split."""
-        if not self.root.is_dir():
-            raise DataError(f"There is no folder {self.root}; expected is\n{self.tree}")
+        self.check_there()
         found = self._split_folders()
         tops = [f"{found[split]}/" for split in ORDER if split in found] or [""]
         paths = [f"{top}{path}" for top in tops for path in list_images(self.root / top)]

@@ -36,12 +36,13 @@ class TableFile:
     Args:
         path: CSV, TSV, Parquet or JSON lines, told by its suffix.
         separator: Of a text file; null finds it in the first line.
+        option: What names the file, for the message that it isn't there.
 
     Raises:
         DataError: The file is missing, empty, or of another kind.
     """
 
-    def __init__(self, path: Path, separator: str | None = None) -> None:
+    def __init__(self, path: Path, separator: str | None = None, option: str | None = None) -> None:
         self.path, self.separator = path, separator
         self.header: list[str] = []
         self._found_separator = ","
@@ -52,7 +53,8 @@ class TableFile:
             near = did_you_mean(
                 path.name, (file.name for file in path.parent.glob("*") if is_table(file)), likeness=0.75
             )
-            raise DataError(f"There is no file {path}; check its path.{near}")
+            another = f", or give yours with {option}" if option is not None else ""
+            raise DataError(f"There is no file {path}; check its path{another}.{near}")
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes); it needs a header and rows.")
 
