@@ -67,6 +67,14 @@ class StarftCLI(LightningCLI):
     _facts: CheckpointFacts | None = None
     """What the checkpoint that was given says of itself."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._verb = kwargs["args"][0]
+        super().__init__(*args, **kwargs)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static in Lightning
+        """Return the verb that was given: the parsers of all four take a second to build."""
+        return {self._verb: super().subcommands()[self._verb]}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a run has beyond trainer, model and data."""
         parser.add_argument(
@@ -102,8 +110,7 @@ class StarftCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
-            verb = words[0] if words and words[0] in self.subcommands() else None
-            keys = [action.dest for action in (self._parser(verb) if verb is not None else parser)._actions]
+            keys = [action.dest for action in self._parser(self._verb)._actions]
             raise ConfigError(one_sentence(error, [*keys, *keys_of(words, configs)], CLASSES)) from error
 
     @property
