@@ -29,7 +29,7 @@ ORDER = [
     "finetune",
     "data",
     "mini classifier",
-    "prompting predicting exporting",
+    "prompting predicting exporting unfinished",
     "reporting run_folder training_cost loggers",
     "callbacks",
     "sharding",

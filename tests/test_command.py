@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import starft
+from starft.launch import SPINS, share_cores
 from starft.resources import shipped, with_shipped_configs
 
 MINI = str(shipped("lightning_configs") / "mini/starft.yaml")
@@ -22,6 +23,18 @@ def test_a_shipped_config_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.M
     Path(name).parent.mkdir(parents=True)
     Path(name).touch()
     assert with_shipped_configs(["fit", "-c", name]) == ["fit", "-c", name], "one's own file wins"
+
+
+@pytest.mark.parametrize(
+    ("set_before", "spins"),
+    [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_wait_patiently_unless_a_person_says_how(
+    set_before: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(set_before))
+    share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 @pytest.mark.parametrize("value", ["mini/nope", "/", "", "../x", "starft.mini.MiniWorld", "mini", '{"a": 1}' * 99, "."])

@@ -1,8 +1,9 @@
 """Run folders: claimed once, never overwritten, given back when a run was refused."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import pytest
@@ -18,6 +19,7 @@ from starft.run_folder import (
     save_config,
 )
 from starft.types import EvalSet
+from starft.unfinished import UNFINISHED, MarkUnfinished
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -141,6 +143,41 @@ def test_a_run_that_has_begun_is_never_taken_back(kept: str, tmp_path: Path) -> 
     before = listing(tmp_path)
     traces.remove()
     assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_mistake_found_after_steps_takes_the_log_too_unless_something_is_saved(saved: bool, tmp_path: Path) -> None:
+    """As an image does that can't be read: the same command must work when it is mended."""
+    traces = refused_run(tmp_path / "run")
+    (tmp_path / "run" / "logs" / "version_0" / "metrics.csv").write_bytes(b"three steps")
+    (tmp_path / "run" / UNFINISHED).write_text("{}", encoding="utf-8")
+    if saved:
+        (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"work")
+    before = listing(tmp_path)
+    traces.remove(logs=True)
+    assert listing(tmp_path) == (before if saved else {})
+
+
+class Steps:
+    """Stands in for a trainer."""
+
+    is_global_zero, global_step = True, 5
+
+    def __init__(self, planned: float) -> None:
+        self.estimated_stepping_batches = planned
+
+
+@pytest.mark.parametrize(("planned", "steps"), [(9, 9), (float("inf"), None)])
+def test_a_training_is_marked_until_it_ends(planned: float, steps: int | None, tmp_path: Path) -> None:
+    mark, trainer = MarkUnfinished(tmp_path), cast(Any, Steps(planned))
+    mark.on_exception(trainer, trainer, ConfigError("refused before it began"))
+    assert listing(tmp_path) == {}
+    mark.on_train_start(trainer, trainer)
+    assert json.loads(listing(tmp_path)[UNFINISHED]) == {"step": None, "steps": steps}
+    mark.on_exception(trainer, trainer, KeyboardInterrupt())
+    assert json.loads(listing(tmp_path)[UNFINISHED]) == {"step": 5, "steps": steps}
+    mark.on_train_end(trainer, trainer)
+    assert listing(tmp_path) == {}
 
 
 def test_what_isnt_a_runs_stays_when_it_is_taken_back(tmp_path: Path) -> None:

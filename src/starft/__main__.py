@@ -8,7 +8,7 @@ from importlib import import_module
 from starft import __version__
 from starft.early_checks import check_words
 from starft.errors import StarftError, Stopped
-from starft.launch import is_first_process
+from starft.launch import is_first_process, share_cores
 from starft.resources import with_shipped_configs
 
 VERBS = {
@@ -73,6 +73,7 @@ def _main(words: list[str]) -> int:
 
 def _work(words: list[str]) -> int:
     """Do what a verb does; what can be told before torch is loaded comes first."""
+    share_cores()
     name = _module(words)
     if name == "starft.cli":
         check_words(words)

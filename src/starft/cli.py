@@ -28,7 +28,7 @@ from starft.launch import is_first_process
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
 from starft.noise import without_noise
-from starft.parser_errors import one_sentence, refusal
+from starft.parser_errors import keys_of_parser, one_sentence, refusal
 from starft.pools import pool_text
 from starft.predicting.run_writer import PredictionWriter
 from starft.reporting.results import write_results
@@ -51,6 +51,7 @@ from starft.run_folder import (
 )
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
+from starft.unfinished import MarkUnfinished
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -110,7 +111,7 @@ class StarftCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
-            keys = [action.dest for action in self._parser(self._verb)._actions]
+            keys = keys_of_parser(self._parser(self._verb))
             raise ConfigError(one_sentence(error, [*keys, *keys_of(words, configs)], CLASSES)) from error
 
     @property
@@ -191,7 +192,7 @@ class StarftCLI(LightningCLI):
 
     @contextmanager
     def _leaving_no_trace(self, *mistakes: type[Exception]) -> Iterator[None]:
-        """Tell a mistake in one sentence; give the folder back if the run was refused before its first step."""
+        """Tell a mistake in one sentence; give the folder back if the run leaves no checkpoint."""
         expected: tuple[type[Exception], ...] = (StarftError, MisconfigurationException, *mistakes)
         try:
             yield
@@ -199,8 +200,8 @@ class StarftCLI(LightningCLI):
             if not isinstance(error, expected) and "`val_check_interval`" not in str(error):
                 raise  # a bug; but Lightning tells so of an interval longer than an epoch
             trainer = getattr(self, "trainer", None)
-            if self._traces is not None and (trainer is None or trainer.global_step == 0):
-                self._traces.remove()
+            if self._traces is not None:
+                self._traces.remove(logs=trainer is not None and trainer.global_step > 0)
             if isinstance(error, StarftError):
                 raise
             raise refusal(error) from error
@@ -218,6 +219,7 @@ class StarftCLI(LightningCLI):
                 self._get(self.config, f"checkpoint.{key}") for key in ("monitor", "mode", "every_n_train_steps")
             )
             extra += [*checkpoint_callbacks(self.folder, monitor, mode, every), StopSafely(self.folder)]
+            extra += [] if self._is_trial else [MarkUnfinished(self.folder)]
         if self.subcommand == "predict" and not self._is_trial:
             extra += [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")

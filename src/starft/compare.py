@@ -19,7 +19,7 @@ from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
 from starft.files import replace_file
 from starft.metrics import eval_metric_names
-from starft.parser_errors import one_sentence
+from starft.parser_errors import keys_of_parser, one_sentence
 from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
 from starft.resources import with_shipped_configs
 from starft.results_reading import RESULTS, read_results
@@ -90,7 +90,7 @@ def run(words: Sequence[str]) -> int:
     try:
         options = parser.parse_args(own)
     except ArgumentError as error:
-        raise ConfigError(one_sentence(error)) from error
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
     methods = read_methods(options.configs)
     seeds = read_seeds(options.seeds)
     baseline = _baseline(options.baseline, methods)

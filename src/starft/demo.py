@@ -16,7 +16,7 @@ from starft.comparison_folder import claim_runs, open_comparison, save_seconds
 from starft.errors import ConfigError
 from starft.files import replace_file
 from starft.mini.sheet import contact_sheet
-from starft.parser_errors import one_sentence
+from starft.parser_errors import keys_of_parser, one_sentence
 from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
 from starft.resources import shipped
 from starft.results_reading import RESULTS
@@ -73,7 +73,7 @@ def run(words: Sequence[str]) -> int:
     try:
         options = parser.parse_args(list(words[1:]))
     except ArgumentError as error:
-        raise ConfigError(one_sentence(error)) from error
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
     seeds = read_seeds(options.seeds)
     if options.show:
         check_writable(options.out)

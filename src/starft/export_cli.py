@@ -1,5 +1,6 @@
 """``starft export CKPT --to DIR``: a trained model for other programs."""
 
+import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,9 +63,12 @@ def run(words: Sequence[str]) -> int:
         write(model, folder)
         write_about(model, folder, options.format)
         name, on_hub = options.push_to_hub or options.to.name, options.push_to_hub is not None
-        text = card(model, options.format, name, origin_of(options.checkpoint), on_hub)
+        origin = origin_of(options.checkpoint)
+        text = card(model, options.format, name, origin, on_hub)
         (folder / "README.md").write_text(text, encoding="utf-8")
     print(f"{options.format}: {options.to}")
+    if origin.problem is not None:
+        print(f"Note: The model card tells no results. {origin.problem}.", file=sys.stderr)
     if options.push_to_hub is not None:
         print(f"Sent to {push(options.to, options.push_to_hub, options.private)}")
     return 0

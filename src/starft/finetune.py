@@ -214,6 +214,8 @@ class FinetuneModule(ScoringModule):
         size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
         for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
             print(f"Note: {note}", file=sys.stderr)
+        for note in filter(None, (term.advice(self.class_names) for term in self._terms())):
+            print(f"Note: {note}.", file=sys.stderr)
 
     def _start_from_probe(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from starft.averaging import (
 from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError
 from starft.files import replace_file
-from starft.parser_errors import one_sentence
+from starft.parser_errors import keys_of_parser, one_sentence
 from starft.reporting.curve import curve_axes, curve_plot, curve_table
 from starft.run_folder import check_writable
 from starft.weight_scoring import Scorer
@@ -68,7 +68,7 @@ def run(words: Sequence[str]) -> int:
     try:
         options = parser.parse_args(own)
     except ArgumentError as error:
-        raise ConfigError(one_sentence(error)) from error
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
     if (options.alpha is None) == (options.config is None):
         raise ConfigError("Give either --alpha, for a checkpoint, or --config, for a sweep.")
     if passed and options.config is None:

@@ -72,6 +72,14 @@ class Term(nn.Module):
             class_names: In label order.
         """
 
+    def advice(self, class_names: Sequence[str]) -> str:
+        """Return a note on using the term with these classes, without its period; empty for none.
+
+        Args:
+            class_names: In label order.
+        """
+        return ""
+
     def weight_at(self, progress: Progress) -> float:
         """Return the factor of this term at one point of the run.
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import isabstract, signature
+from typing import Any
 
 from starft.early_checks import ours
 from starft.errors import ConfigError, StarftError, did_you_mean, ended
@@ -36,6 +37,8 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
         below = classes_below((classes or {})[match["key"]])
         names = [name for name, one in below.items() if one.__module__.startswith("starft.") and not isabstract(one)]
         return _no_class(match["key"], match["given"], names, in_list=match["path"] is not None)
+    if match := re.search(r"nrecognized arguments: (--[\w.-]+)", told):
+        return f"There is no option {match[1]}.{near_key(match[1].removeprefix('--'), keys, '--')}"
     if told.endswith(":"):  # nothing but types that it isn't of
         told += f" expected {' or '.join(wanted)}. Got value: {given}"
     return ended(told) + _near(told, keys)
@@ -87,31 +90,41 @@ def _near(told: str, keys: Iterable[str]) -> str:
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", told):
         held = vars(sys.modules[match[1]])
         return did_you_mean(match[2], (name for name, value in held.items() if isinstance(value, type)))
-    if match := re.search(r"(?:option '|arguments: --)([\w.-]+)", told):
+    if match := re.search(r"option '([\w.-]+)", told):
         return near_key(match[1], keys)
     return ""
 
 
-def near_key(name: str, keys: Iterable[str]) -> str:
+def near_key(name: str, keys: Iterable[str], dashes: str = "") -> str:
     """Return a suggestion for an unknown key: what other tools call so, the one key that ends so, or the nearest.
 
     Args:
         name: What the person wrote, whole.
         keys: The keys there are.
+        dashes: What stands before a key where it is written.
 
     Example:
-        >>> near_key("model.learning_rate", []), near_key("file", ["data.init_args.file", "ckpt_path"])
-        (' Did you mean model.lr?', ' Did you mean data.init_args.file?')
+        >>> near_key("model.learning_rate", []), near_key("file", ["data.init_args.file", "ckpt_path"], "--")
+        (' Did you mean model.lr?', ' Did you mean --data.init_args.file?')
     """
     keys = [*keys]
     ends = [key for key in keys if key.rpartition(".")[2] == name]
     if (meant := ours(name)) is not None or len(ends) == 1:
-        return f" Did you mean {meant or ends[0]}?"
+        return f" Did you mean {dashes}{meant or ends[0]}?"
     if "." not in name:
         last = get_close_matches(name, [key.rpartition(".")[2] for key in keys], n=1)
-        keys = [key for key in keys if key.rpartition(".")[2] in last]
+        keys = [f"{dashes}{key}" for key in keys if key.rpartition(".")[2] in last]
         return f" Did you mean {' or '.join(keys)}?" if keys else ""
-    return did_you_mean(name, keys)
+    return did_you_mean(f"{dashes}{name}", [f"{dashes}{key}" for key in keys], limit=2, likeness=0.7)
+
+
+def keys_of_parser(parser: Any) -> list[str]:
+    """Return the keys that a parser knows.
+
+    Args:
+        parser: Of argparse or jsonargparse.
+    """
+    return [action.dest for action in parser._actions]
 
 
 def refusal(error: Exception) -> StarftError:
@@ -121,4 +134,7 @@ def refusal(error: Exception) -> StarftError:
         if isinstance(cause, StarftError):
             return type(cause)(str(cause))
         cause = cause.__cause__
-    return ConfigError(one_sentence(error))
+    told = one_sentence(error)
+    if re.fullmatch(r"No supported \w+ backend found!", told):
+        return ConfigError(f"{told[:-1]} on this machine; give --trainer.accelerator cpu, or auto.")
+    return ConfigError(told)

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from starft.english import count_of
 from starft.errors import ConfigError
 from starft.files import replace_file
-from starft.parser_errors import one_sentence
+from starft.parser_errors import keys_of_parser, one_sentence
 from starft.reporting.differences import table_of
 from starft.reporting.figures import as_png, overview, style
 from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of
@@ -57,7 +57,7 @@ def run(words: Sequence[str]) -> int:
     try:
         options = parser.parse_args(list(words[1:]))
     except ArgumentError as error:
-        raise ConfigError(one_sentence(error)) from error
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
     kind, out = _target(options.format, options.out)
     baselines = [] if not options.baseline else find_runs(options.baseline)
     content = gather(find_runs(options.runs), baselines)

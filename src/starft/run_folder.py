@@ -14,6 +14,7 @@ from starft.distributed import highest
 from starft.english import count_of
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
 from starft.files import replace_file
+from starft.unfinished import UNFINISHED
 
 CONFIG = "config.yaml"
 POOL = "pool.json"
@@ -47,7 +48,7 @@ def claim(folder: Path, resumed_from: Path | None) -> None:
 
 
 class Traces:
-    """What a run leaves that is refused before its first step, so that it can be taken back.
+    """What a run leaves that ends by a person's mistake before its first checkpoint, so that it can be taken back.
 
     Made before the run writes anything.
 
@@ -61,18 +62,24 @@ class Traces:
         self._before = {path for path in (*self._files(), *self._folders()) if path.exists()}
 
     def _files(self) -> list[Path]:
-        patterns = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", f"{LOGS}/*/hparams.yaml")
+        patterns = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", f"{LOGS}/*/hparams.yaml", UNFINISHED)
         return [path for pattern in patterns for path in self.folder.glob(pattern)]
 
     def _folders(self) -> list[Path]:
         return [*self.folder.glob(f"{LOGS}/*"), self.folder / LOGS, self.folder / CHECKPOINTS]
 
-    def remove(self) -> None:
-        """Remove the files and the empty folders that the run made, unless it has logged or saved anything."""
+    def remove(self, logs: bool = False) -> None:
+        """Remove the files and the empty folders that the run made, unless it has saved or, before a step, logged.
+
+        Args:
+            logs: Remove the log too: steps were made, and what was wrong came before the first checkpoint.
+        """
         new = [path for path in self._folders() if path.is_dir() and path not in self._before]
-        if any(path.name == "metrics.csv" or path.suffix == ".ckpt" for one in new for path in one.iterdir()):
+        logged = [path / "metrics.csv" for path in new if (path / "metrics.csv").is_file()]
+        saved = any((self.folder / CHECKPOINTS).glob("*.ckpt")) and (logs or self.folder / CHECKPOINTS in new)
+        if saved or (logged and not logs):
             return
-        for path in self._files():
+        for path in (*self._files(), *logged):
             if path not in self._before:
                 path.unlink()
         for made in (*new, *self._above):

@@ -21,7 +21,7 @@ from starft.averaging import (
 from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError, did_you_mean
 from starft.files import replace_file
-from starft.parser_errors import one_sentence
+from starft.parser_errors import keys_of_parser, one_sentence
 from starft.run_folder import check_writable
 from starft.weight_scoring import Scorer
 from starft.weights import State, add_to_mean
@@ -58,7 +58,7 @@ def run(words: Sequence[str]) -> int:
     try:
         options = parser.parse_args(own)
     except ArgumentError as error:
-        raise ConfigError(one_sentence(error)) from error
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
     paths = [Path(word.strip()) for word in options.ckpt_paths.split(",")]
     if len(paths) < 2 or len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError(f"A soup takes two different checkpoints or more; got {options.ckpt_paths!r}.")

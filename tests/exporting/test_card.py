@@ -184,7 +184,7 @@ def test_names_are_text(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "on_hub", "told"),
     [
-        ("open_clip", False, 'create_model_and_transforms("local-dir:me/birds")'),
+        ("open_clip", False, 'create_model_and_transforms(f"local-dir:{folder}")'),
         ("open_clip", True, 'create_model_and_transforms("hf-hub:me/birds")'),
         ("hf", True, 'CLIPModel.from_pretrained("me/birds")'),
         ("open_clip", True, 'folder = snapshot_download("me/birds")\nmodel'),
@@ -212,7 +212,10 @@ def test_only_the_checkpoint_s_own_results_are_taken(last: Path, checkpoint: Pat
     assert found.results.sets["id"].n == 48
     other = origin_of(last.with_name("best.ckpt"))
     assert other.results is None
-    assert other.problem == "The run was tested with last.ckpt, which isn't this checkpoint"
+    assert (
+        other.problem
+        == "The run was tested with last.ckpt, not with best.ckpt; export that one to have its results here"
+    )
     assert other.config == CONFIG
     assert origin_of(last.parent.parent / "interpolation-test" / "last.ckpt") == Origin(), "below a run isn't its run"
     results = last.parent.parent / "results.json"

@@ -9,7 +9,7 @@ import pytest
 
 from fakes import run_folders as fake
 from starft.report_cli import gather
-from starft.reporting.differences import Difference, difference_of, square_and_add
+from starft.reporting.differences import Difference, difference_of, most_lost, square_and_add
 from starft.reporting.intervals import wilson
 from starft.reporting.methods import Cell
 from starft.reporting.page import Content
@@ -87,10 +87,10 @@ OURS = method("ours", "other", id=0.96, ood=0.83, worst=0.95)
 def test_a_method_is_held_against_zero_shot_and_plain_fine_tuning() -> None:
     assert said(OURS, PLAIN, ZERO, configs="ce=a,ours=b") == [
         "ours beats the zero-shot model (zero) in ID accuracy by 8.0 points (5.0 to 11.0), loses to it in OOD accuracy "
-        "by 4.0 points (1.0 to 7.0) and shows no difference that the data support in worst-group accuracy "
+        "by 4.0 points (1.0 to 7.0) and shows no certain difference in worst-group accuracy "
         "(+1.0 points, -2.0 to +4.0).",
         "ours beats plain fine-tuning by cross-entropy (ce) in OOD accuracy by 10.0 points (7.0 to 13.0) and "
-        "worst-group accuracy by 20.0 points (17.0 to 23.0) and shows no difference that the data support in ID "
+        "worst-group accuracy by 20.0 points (17.0 to 23.0) and shows no certain difference in ID "
         "accuracy (-1.0 points, -4.0 to +2.0).",
         f"{SEEDS} starft compare --configs ce=a,ours=b --seeds 0,1,2",
     ]
@@ -99,7 +99,7 @@ def test_a_method_is_held_against_zero_shot_and_plain_fine_tuning() -> None:
 def test_where_nothing_is_certain_that_is_said() -> None:
     told = said(method("ours", "other", id=0.9, ood=0.8), method("zero", "zero-shot", id=0.9, ood=0.81))[0]
     assert told == (
-        "ours shows no difference to the zero-shot model (zero) that the data support in ID accuracy "
+        "ours shows no certain difference to the zero-shot model (zero) in ID accuracy "
         "(0.0 points, -3.0 to +3.0) and OOD accuracy (-1.0 points, -4.0 to +2.0)."
     )
 
@@ -158,7 +158,7 @@ def test_of_sixty_methods_the_best_is_told_and_what_it_cannot_be_told_from() -> 
         "Best in OOD accuracy: m57 with 85.8 % (83.8 to 87.8), which the data can't tell from m56, m55, m54 and 26 "
         "more; it is certainly above 30 others.",
         "Of 59 tuned methods 9 beat the zero-shot model (zero) in OOD accuracy, 1 lose to it, and 49 show no "
-        "difference that the data support.",
+        "certain difference.",
         SEEDS,
     ]
 
@@ -241,3 +241,38 @@ def test_the_numbers_of_a_verdict_and_what_they_mean() -> None:
     assert terms(numbers, ["o", "p"]).startswith("ID accuracy: of “id”; OOD accuracy: the mean over “o” and “p”; worst")
     assert numbers_of(columns[1:4], "id/acc", ["o"])[WORST] == "id/worst_group_acc"
     assert numbers_of([], None, []) == {}
+
+
+def test_a_group_that_falls_is_told_where_the_worst_groups_are_others(tmp_path: Path) -> None:
+    """98 of 100 become 80, while the worst group, another one, stays at 80; of four groups at 98.75 % each."""
+    for name, right in (("zero", (80, 95, 98, 96)), ("ours", (82, 94, 80, 96))):
+        groups = {group: (good, 100) for group, good in zip(fake.GROUPS, right, strict=True)}
+        fake.write_run(tmp_path / name, {"id": fake.eval_set(groups)}, ckpt_path="a.ckpt" if name == "ours" else None)
+    told = content_of(tmp_path).told.verdict[0]
+    one, two = wilson(80, 100, 1 - 0.05 / 4), wilson(98, 100, 1 - 0.05 / 4)
+    assert one is not None
+    assert two is not None
+    low, high = (100 * abs(end) for end in square_and_add((0.8, one), (0.98, two)).interval)
+    assert "no certain difference in worst-group accuracy (0.0 points" in told.text
+    assert told.text.endswith(
+        f" In the group “waterbird on land” it certainly loses, by 18.0 points ({high:.1f} to {low:.1f})."
+    )
+    runs = {name: [run] for name, run in zip(("ours", "zero"), find_runs([tmp_path]), strict=True)}
+    assert most_lost(runs["zero"], runs["ours"], "id") is None, "it gains there"
+    assert most_lost(runs["ours"] * 2, runs["zero"], "id") is None, "of seeds the spread isn't known"
+    assert most_lost(runs["ours"], runs["zero"], "far") is None
+
+
+def test_a_run_that_was_stopped_is_told(tmp_path: Path) -> None:
+    for name in ("ce", "killed", "starft"):
+        fake.write_run(tmp_path / name, sets(900, 800))
+    (tmp_path / "ce" / "unfinished.json").write_text('{"step": 56, "steps": 120}')
+    (tmp_path / "killed" / "unfinished.json").write_text('{"step": null, "steps": null}')
+    content = content_of(tmp_path)
+    assert content.told.verdict[-1].text == (
+        "Not trained to the end, so not what the method can do: ce stopped after step 56 of 120 and killed not ended."
+    )
+    states = [run.state for run in find_runs([tmp_path])]
+    assert states == ["training stopped after step 56 of 120", "training not ended", "whole"]
+    (tmp_path / "ce" / "unfinished.json").write_text("[")
+    assert find_runs([tmp_path])[0].state == "unfinished.json is damaged (JSONDecodeError)"

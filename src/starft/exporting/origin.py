@@ -48,7 +48,10 @@ def origin_of(checkpoint: Path) -> Origin:
             problem = str(error) if isinstance(error, ValueError) else f"{RESULTS} can't be read ({error.strerror})"
     tested = tested_checkpoint(results)
     if tested is not None and tested != checkpoint.name:
-        results, problem = None, f"The run was tested with {tested}, which isn't this checkpoint"
+        results, problem = (
+            None,
+            f"The run was tested with {tested}, not with {checkpoint.name}; export that one to have its results here",
+        )
     config = _config(folder / CONFIG) or (results.config if results is not None else {})
     return Origin(results, config, problem)
 

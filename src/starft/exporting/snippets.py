@@ -104,7 +104,7 @@ def usage(form: str, name: str, on_hub: bool, linear: bool, preprocessing: Image
     template = {"open_clip": OPEN_CLIP, "hf": HF, "onnx": ONNX, "head": HEAD}[form]
     return template.format(
         name=quoted,
-        open_clip=json.dumps(f"{'hf-hub' if on_hub else 'local-dir'}:{name}", ensure_ascii=False),
+        open_clip=json.dumps(f"hf-hub:{name}", ensure_ascii=False) if on_hub else 'f"local-dir:{folder}"',
         folder=folder,
         imports="from safetensors.torch import load_file\n" if linear else "",
         head=LINEAR_HEAD if linear else TEXT_HEAD,

@@ -4,12 +4,17 @@ Paper: Robust Fine-tuning of Zero-shot Models via Spuriosity Alignment, IJCAI 20
 known; values and gradients agree with numbers of the authors' code (``tests/golden``).
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from starft.context import StepContext
 from starft.functional import spuriosity_alignment
 from starft.losses import Schedule, Term
 from starft.teachers import TeacherName, TeacherRule, teacher_rule
+
+FEW = 3
+"""Up to so many classes a run is told of `KindAlignment` (docs/mini.md has what either gains with two)."""
 
 
 class SpuriosityAlignment(Term):
@@ -37,6 +42,15 @@ class SpuriosityAlignment(Term):
     ) -> None:
         super().__init__(weight, schedule)
         self.masked, self.teacher = masked, teacher_rule(teacher)
+
+    def advice(self, class_names: Sequence[str]) -> str:
+        """Return a note where most pairs are of one class, so that the mask leaves little."""
+        if not self.masked or len(class_names) > FEW:
+            return ""
+        return (
+            f"With {len(class_names)} classes SpuriosityAlignment has little to hold on to, as it leaves pairs of one "
+            "class out; KindAlignment is made for few classes, see docs/recipes.md"
+        )
 
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the alignment loss, averaged over the rows of the batch."""

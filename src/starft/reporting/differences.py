@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from starft.reporting.intervals import Interval, paired_difference
+from starft.reporting.intervals import LEVEL, Interval, paired_difference, wilson
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, cell_of
 from starft.reporting.roles import RANK, role_of
 from starft.reporting.run_reading import Run
@@ -155,6 +155,36 @@ def square_and_add(first: tuple[float, Interval], second: tuple[float, Interval]
     value = one - two
     below, above = math.hypot(one - one_low, two_high - two), math.hypot(one_high - one, two - two_low)
     return Difference(value, (value - below, value + above))
+
+
+def most_lost(first: Sequence[Run], second: Sequence[Run], eval_set: str) -> tuple[str, Difference] | None:
+    """Return the group in which the first method certainly loses most to the second; null for none.
+
+    The intervals are made of Wilson's by the square-and-add rule, at a level for all groups together (Bonferroni): the
+    more groups there are, the more likely one falls by chance.
+
+    Args:
+        first: Runs of a method; of several seeds nothing is told.
+        second: Runs of another.
+        eval_set: Whose groups.
+    """
+    if len(first) != 1 or len(second) != 1 or not all(eval_set in runs[0].sets for runs in (first, second)):
+        return None
+    ones, twos = ([one for one in runs[0].sets[eval_set].groups if one.n] for runs in (first, second))
+    if [(one.name, one.n) for one in ones] != [(two.name, two.n) for two in twos]:
+        return None
+    level = 1 - (1 - LEVEL) / max(1, len(ones))
+    found = []
+    for pair in zip(ones, twos, strict=True):
+        cells = [
+            (group.acc, wilson(round(group.acc * group.n), group.n, level)) for group in pair if group.acc is not None
+        ]
+        if len(cells) == 2:
+            (one, one_ends), (two, two_ends) = cells
+            if one_ends is not None and two_ends is not None:
+                found.append((pair[0].name, square_and_add((one, one_ends), (two, two_ends))))
+    lost = [one for one in found if one[1].sign < 0]
+    return min(lost, key=lambda one: one[1].value) if lost else None
 
 
 def _same_sets(first: Run, second: Run, column: str) -> bool:

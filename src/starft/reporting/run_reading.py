@@ -15,6 +15,7 @@ from starft.reporting.samples import read_samples
 from starft.results_reading import RESULTS, Scores, read_results
 
 CONFIG, POOL, LOGS, SWEEP = "config.yaml", "pool.json", "logs", "interpolation.json"
+UNFINISHED = "unfinished.json"
 POINTS = 200
 """Points of a curve; longer ones are thinned."""
 
@@ -40,6 +41,7 @@ class Run:
         samples: Per-sample predictions, where written.
         problems: What is missing or damaged, each a sentence without its period.
         note: What is odd of its results.json though it can be read.
+        unfinished: How far its training came, as in "stopped after step 5 of 9"; empty where it ended.
     """
 
     folder: Path
@@ -54,6 +56,13 @@ class Run:
     samples: pd.DataFrame | None = None
     problems: list[str] = field(default_factory=list)
     note: str | None = None
+    unfinished: str = ""
+
+    @property
+    def state(self) -> str:
+        """What a table says of the folder."""
+        told = [*self.problems, *([f"training {self.unfinished}"] if self.unfinished else [])]
+        return "; ".join([*(told or ["whole"]), *([self.note] if self.note else [])])
 
     @property
     def method(self) -> str:
@@ -141,6 +150,7 @@ def _read(folder: Path, name: str) -> Run:
         (CONFIG, _read_config),
         (POOL, _read_pool),
         (LOGS, _read_curves),
+        (UNFINISHED, _read_unfinished),
         (SWEEP, _read_sweep),
         ("samples", _read_samples),
     ):
@@ -205,6 +215,14 @@ def _read_curves(run: Run) -> None:
 def _version(path: Path) -> tuple[int, str]:
     number = re.search(r"\d+$", path.parent.name)
     return (int(number.group()) if number else 0, path.parent.name)
+
+
+def _read_unfinished(run: Run) -> None:
+    path = run.folder / UNFINISHED
+    if path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))
+        of = f" of {int(held['steps'])}" if held["steps"] is not None else ""
+        run.unfinished = f"stopped after step {int(held['step'])}{of}" if held["step"] is not None else "not ended"
 
 
 def _read_sweep(run: Run) -> None:

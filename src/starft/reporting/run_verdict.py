@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-from starft.reporting.differences import difference_of
+from starft.reporting.differences import Difference, difference_of, most_lost
 from starft.reporting.methods import OOD as OOD_COLUMN
 from starft.reporting.methods import Cell
 from starft.reporting.roles import plain_of, role_of
@@ -41,12 +41,30 @@ def verdict_of(
         re.fullmatch(r"[\w-][\w.-]*", one) for one in names
     )
     several = ",".join(f"{name.rpartition('/')[2]}={path}" for name, path in zip(files, paths, strict=False))
-    return verdict(
+    grouped = numbers.get(WORST, "").rpartition("/")[0]
+
+    def losing(first: str, second: str) -> tuple[str, Difference] | None:
+        return most_lost(methods[first], methods[second], grouped)
+
+    told = verdict(
         known,
         lambda word, first, second: difference_of(methods, table, numbers[word], first, second),
         shlex.quote(paths[0]) if paths else "...",
         shlex.quote(several) if usable else "...",
+        losing,
     )
+    return [*told, *unfinished(methods)]
+
+
+def unfinished(methods: Mapping[str, Sequence[Run]]) -> list[Sentence]:
+    """Return what to know of runs that were tested before their training had ended.
+
+    Args:
+        methods: Runs by method.
+    """
+    runs = [run for runs in methods.values() for run in runs if run.unfinished]
+    told = [f"{run.name} {run.unfinished}" for run in runs[:LISTED]] + ["others"] * (len(runs) > LISTED)
+    return [Sentence(f"Not trained to the end, so not what the method can do: {listed(told)}.")] if told else []
 
 
 def numbers_of(columns: Sequence[str], id_column: str | None, ood_sets: Sequence[str]) -> dict[str, str]:

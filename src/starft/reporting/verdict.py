@@ -62,7 +62,17 @@ Differ = Callable[[str, str, str], Difference | None]
 """Name of a number and of two methods -> the first less the second; null where they can't be compared."""
 
 
-def verdict(methods: Sequence[Method], differ: Differ, config: str = "...", configs: str = "...") -> list[Sentence]:
+Losing = Callable[[str, str], tuple[str, Difference] | None]
+"""Names of two methods -> the group in which the first loses most, and how much; null where it loses in none."""
+
+
+def verdict(
+    methods: Sequence[Method],
+    differ: Differ,
+    config: str = "...",
+    configs: str = "...",
+    losing: Losing = lambda first, second: None,
+) -> list[Sentence]:
     """Return a handful of sentences at most; none where nothing was tested.
 
     Args:
@@ -70,6 +80,7 @@ def verdict(methods: Sequence[Method], differ: Differ, config: str = "...", conf
         differ: What two of them differ by.
         config: Of a run that a zero-shot test can be made from.
         configs: Of all runs, as ``starft compare`` takes them.
+        losing: Of two of them, the group in which the first certainly loses.
     """
     if not methods:
         return []
@@ -77,7 +88,7 @@ def verdict(methods: Sequence[Method], differ: Differ, config: str = "...", conf
         told = [Sentence(_alone(methods[0]))]
     else:
         pairs = _pairs(methods)
-        compared = [text for one, two in pairs if (text := _against(one, two, differ)) is not None]
+        compared = [text for one, two in pairs if (text := _against(one, two, differ, losing)) is not None]
         told = [
             Sentence(text) for text in (compared if 0 < len(pairs) <= PAIRS and compared else _ranked(methods, differ))
         ]
@@ -107,7 +118,7 @@ def _ends(cell: Cell) -> str:
     return f" ({percent(cell.interval[0])} to {percent(cell.interval[1])})" if cell.interval is not None else ""
 
 
-def _against(one: Method, two: Method, differ: Differ) -> str | None:
+def _against(one: Method, two: Method, differ: Differ, losing: Losing) -> str | None:
     """Return what one method gains and loses against another; null where nothing of them can be compared."""
     found = {word: gain for word in one.cells if (gain := differ(word, one.name, two.name)) is not None}
     if not found:
@@ -120,8 +131,12 @@ def _against(one: Method, two: Method, differ: Differ) -> str | None:
             parts.append(f"{verb} {'it' if parts else rival} in {listed(told)}")
     unsure = [f"{word} ({_signed(gain)})" for word, gain in found.items() if gain.sign == 0]
     if unsure:
-        parts.append(f"shows no difference{'' if parts else f' to {rival}'} that the data support in {listed(unsure)}")
-    return f"{one.name} {listed(parts)}."
+        parts.append(f"shows no certain difference{'' if parts else f' to {rival}'} in {listed(unsure)}")
+    sentence = f"{one.name} {listed(parts)}."
+    fallen = losing(one.name, two.name) if WORST in found and found[WORST].sign >= 0 else None
+    if fallen is not None:  # the worst group may be another one of each, and hide it
+        sentence += f" In the group “{fallen[0]}” it certainly loses, by {_size(fallen[1])}."
+    return sentence
 
 
 def _size(gain: Difference) -> str:
@@ -171,7 +186,7 @@ def _beside(zero_shot: Method, methods: Sequence[Method], word: str, differ: Dif
     told = (
         f"Of {len(signs)} tuned methods {beat} beat the zero-shot model ({zero_shot.name}) in {word}, {lose} lose to it"
     )
-    return [f"{told}, and {unsure} show no difference that the data support."]
+    return [f"{told}, and {unsure} show no certain difference."]
 
 
 def _first(names: Sequence[str]) -> str:
