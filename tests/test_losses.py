@@ -99,6 +99,14 @@ def test_the_paper_s_defaults() -> None:
     assert (term.weight, term.schedule, term.masked) == (0.5, "epoch", True)
 
 
+def test_alignment_advises_on_few_classes() -> None:
+    told = SpuriosityAlignment().advice(["a", "b"])
+    assert told.startswith("With 2 classes SpuriosityAlignment has little to hold on to")
+    assert SpuriosityAlignment().advice(["a", "b", "c", "d"]) == ""
+    assert SpuriosityAlignment(masked=False).advice(["a", "b"]) == "", "nothing is left out"
+    assert Term().advice(["a", "b"]) == ""
+
+
 def test_a_term_holds_no_weights_of_its_own() -> None:
     """Else they would be trained, decayed and counted."""
     assert [list(term(**NEEDS.get(term, {})).state_dict()) for term in TERMS] == [[]] * len(TERMS)

@@ -144,6 +144,7 @@ def test_a_bad_image_stops_the_run_with_its_path(
         "isn't an image of a known format; mend or remove it, or set data.init_args.on_bad_image to skip."
     )
     assert not any("Traceback" in line for line in told)
+    assert not (tmp_path / "run").exists(), "nothing was saved, and the same command works when it is mended"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A run that was stopped and continued ends where one that wasn't stopped ends, to the last bit."""
 
+import json
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from torch import Tensor
 from fakes.processes import forking
 from starft.__main__ import main
 from starft.run_folder import StopSafely
+from starft.unfinished import UNFINISHED
 
 pytestmark = pytest.mark.slow
 
@@ -117,9 +119,11 @@ def test_stopped_at_a_step(
         f"starft: Stopped after step {stop}; continue with the same command and --ckpt_path {last(run)}."
     )
     assert torch.load(last(run), weights_only=True)["global_step"] == stop
+    assert json.loads((run / UNFINISHED).read_text(encoding="utf-8")) == {"step": stop, "steps": 8}
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "the process takes signals as before"
 
     assert main([*words(config, run, **SHORT), f"--ckpt_path={last(run)}"]) == 0
+    assert not (run / UNFINISHED).exists()
     reference = whole(config, **SHORT)
     ended, expected = final_state(run), final_state(reference)
     assert expected["global_step"] == 8

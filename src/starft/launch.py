@@ -12,15 +12,15 @@ def is_first_process() -> bool:
 
 
 SPINS = "10000"
-"""How often a thread looks whether the others are done before it sleeps; GNU's OpenMP, which torch has, says 300,000."""
+"""How often a thread looks whether the others are done before it sleeps; GNU's OpenMP, torch's, says 300,000."""
 
 
 def share_cores() -> None:
     """Let threads that wait give their core away soon; call it before torch is loaded.
 
-    Where another program needs a core too, they take it from the very thread that they wait for. A short run of the tiny
-    model on two cores took 13 to 21 s beside one busy process, and 10 s so; alone 5.4 s and 5.9 s. What a person has
-    set stays.
+    Where another program needs a core too, they take it from the very thread that they wait for. A short run of the
+    tiny model on two cores took 13 to 21 s beside one busy process, and 10 s so; alone 5.4 s and 5.9 s. What a person
+    has set stays.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS
