@@ -1,10 +1,14 @@
 """Shared by all tests: few threads, no network, a tiny CLIP, a tiny run."""
 
 import os
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import open_clip
 import pytest
 import torch
 
@@ -15,6 +19,20 @@ from fakes import checkpoints
 def _few_threads() -> None:
     """Two threads, or one in each process where tests run in several, or OMP_NUM_THREADS if that is fewer."""
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tiny_tokenizer_made_once() -> Iterator[None]:
+    """A tokenizer of open_clip takes a tenth of a second to make, and the tests make the tiny CLIP's a thousand times."""
+    make = open_clip.get_tokenizer
+    kept = lru_cache(make)
+
+    def get_tokenizer(model_name: str = "", **given: Any) -> Any:
+        return kept(model_name) if model_name == "starft-mini" and not given else make(model_name, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(open_clip, "get_tokenizer", get_tokenizer)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -216,7 +216,7 @@ def test_mistakes_are_told_before_anything_runs(
 
 
 def test_an_option_that_no_run_has(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Did you mean model.lr" in refused(capsys, "--configs=ce.yaml,flyp.yaml", "--model.lrr=1")
+    assert "Did you mean --model.lr" in refused(capsys, "--configs=ce.yaml,flyp.yaml", "--model.lrr=1")
     assert not Path("out").exists()
 
 

@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes | memoryview) -> None:
     """Write beside ``path``, then swap in one step; the old file stays if anything fails.
 
     Not `tempfile`: its files are closed to the rest of the group.
