@@ -23,7 +23,7 @@ def _few_threads() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _tiny_tokenizer_made_once() -> Iterator[None]:
-    """A tokenizer of open_clip takes a tenth of a second to make, and the tests make the tiny CLIP's a thousand times."""
+    """It takes a tenth of a second, and the tests would make the tiny CLIP's a thousand times."""
     make = open_clip.get_tokenizer
     kept = lru_cache(make)
 
