@@ -88,29 +88,10 @@ def table_of(
         if len(held) < 2 or column.rpartition("/")[2] in NO_INTERVAL:
             continue
         top = max(held, key=lambda method: held[method].value)
-        if all(beats(methods, table, column, top, method) for method in held if method != top):
+        gains = [difference_of(methods, table, column, top, method) for method in held if method != top]
+        if all(gain is not None and gain.sign > 0 for gain in gains):
             table[top][column] = replace(held[top], best=True)
     return table
-
-
-def beats(
-    methods: Mapping[str, Sequence[Run]],
-    table: Mapping[str, Mapping[str, Cell | None]],
-    column: str,
-    first: str,
-    second: str,
-) -> bool:
-    """Return whether the first of two methods has more of a number, beyond its uncertainty.
-
-    Args:
-        methods: Runs by method.
-        table: Method -> column -> cell.
-        column: Which number.
-        first: A method.
-        second: Another.
-    """
-    found = difference_of(methods, table, column, first, second)
-    return found is not None and found.sign > 0
 
 
 def difference_of(
