@@ -13,7 +13,7 @@ import warnings
 import lightning as L
 import torch
 from benchmarks.noise import NoiseData
-from benchmarks.stand import options, where
+from benchmarks.stand import options, parsed, where
 
 from starft.finetune import FinetuneModule
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time evaluation.")
     options(parser)
     parser.add_argument("--batches", type=int, default=BATCHES)
-    given = parser.parse_args()
+    given = parsed(parser)
     warnings.filterwarnings("ignore", module="lightning")
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     pretrained = "mini" if given.model == "starft-mini" else None

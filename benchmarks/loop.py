@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning as L
 from benchmarks.noise import NoiseData
-from benchmarks.stand import options, where
+from benchmarks.stand import options, parsed, where
 from torch.optim import Optimizer
 
 from starft.context import Progress
@@ -63,7 +63,7 @@ def main() -> None:
     """Print the row."""
     parser = argparse.ArgumentParser(description="Time Lightning's loop.")
     options(parser)
-    given = parser.parse_args()
+    given = parsed(parser)
     warnings.filterwarnings("ignore", module="lightning")
     pretrained = "mini" if given.model == "starft-mini" else None
     terms: list[Any] = [SpuriosityAlignment(schedule="constant")]

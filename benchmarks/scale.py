@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from benchmarks.stand import Stand, options, where
+from benchmarks.stand import Stand, options, parsed, where
 
 GRID = {"batch_size": (16, 32, 64, 128, 256), "classes": (2, 10, 100, 1000), "pool": (10, 100, 1000)}
 
@@ -23,7 +23,7 @@ def main() -> None:
     options(parser)
     for name, values in GRID.items():
         parser.add_argument(f"--{name.replace('_', '-')}-grid", type=int, nargs="*", default=values)
-    given = parser.parse_args()
+    given = parsed(parser)
     for name in GRID:
         first: dict[str, Any] | None = None
         for value in getattr(given, f"{name}_grid"):

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from starft.captions import CaptionSampler
 from starft.context import Progress
 from starft.finetune import FinetuneModule
+from starft.launch import keep_memory
 from starft.losses import Contrastive, CrossEntropy
 from starft.optim import adamw
 from starft.pools import Pool, load_pools
@@ -41,8 +42,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clock", default="wall", choices=["wall", "cpu"], help="cpu: of this process, on busy machines"
     )
+    parser.add_argument("--keep-memory", action="store_true", help="as starft's commands do on a CPU")
     parser.add_argument("--compile", action="store_true", help="let torch.compile compile the towers")
     parser.add_argument("--rounds", type=int, default=5, help="turns that are counted")
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return what the command line gives, after doing what it says of this process."""
+    given = parser.parse_args()
+    if given.keep_memory:
+        keep_memory()
+    return given
 
 
 class Stand:
@@ -151,6 +161,7 @@ def where(given: argparse.Namespace) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "clock": given.clock,
         "precision": given.precision,
+        "keep_memory": given.keep_memory,
         "compiled": given.compile,
         "torch": torch.__version__,
     }

@@ -19,7 +19,7 @@ import statistics
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from benchmarks.stand import OURS, Stand, options, where
+from benchmarks.stand import OURS, Stand, options, parsed, where
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     known = ["plain", *OURS, "flyp_plain", "floor", "plain_bf16"]
     parser.add_argument("--rows", nargs="+", choices=known, help="all of this precision if left out")
     parser.add_argument("--no-memory", action="store_true", help="leave the processes out that measure memory")
-    given = parser.parse_args()
+    given = parsed(parser)
     rows = given.rows or known[: len(known) - (given.precision == "float32")]
     peaks = {} if given.no_memory else {row: peak_mib(given, row) for row in rows}
     seconds, gflops = timed(given, rows)

@@ -417,6 +417,14 @@ def test_a_refused_run_leaves_no_folder(
             "test imagefolder/ce",
             "There is no folder images; check its path, or give yours with --data.init_args.root; ",
         ),
+        (
+            "fit csv/ce --data.init_args.file=mine.csv --data.init_args.label_column=species",
+            "mine.csv has no column 'species'; its columns are path, specis. Did you mean 'specis'? ",
+        ),
+        (
+            "fit csv/ce --data.init_args.file=mine.csv --data.init_args.label_column=path",
+            "path_column and label_column both name 'path'; ",
+        ),
     ],
 )
 def test_missing_data_are_told_before_a_model_is_loaded(
@@ -424,10 +432,11 @@ def test_missing_data_are_told_before_a_model_is_loaded(
 ) -> None:
     """Without a network this model can't be had."""
     monkeypatch.chdir(tmp_path)
-    verb, config = words.split()
-    assert main([verb, f"--config={config}"]) == 2
+    Path("mine.csv").write_text("path,specis\na.jpg,duck\n", encoding="utf-8")
+    verb, config, *options = words.split()
+    assert main([verb, f"--config={config}", *options]) == 2
     assert capsys.readouterr().err.partition("starft: ")[2].startswith(told)
-    assert list(tmp_path.rglob("*")) == []
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine.csv"]
 
 
 @pytest.mark.parametrize(("verb", "output"), [("test", "results.json"), ("predict", "predictions.csv")])

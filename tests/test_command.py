@@ -1,14 +1,21 @@
 """What holds for every verb: shipped configs by name, and an output that nobody reads any more."""
 
 import os
+import platform
+import resource
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 import starft
-from starft.launch import SPINS, share_cores
+from starft.cli import build
+from starft.launch import SPINS, keep_memory, share_cores
 from starft.resources import shipped, with_shipped_configs
 
 MINI = str(shipped("lightning_configs") / "mini/starft.yaml")
@@ -35,6 +42,46 @@ def test_threads_wait_patiently_unless_a_person_says_how(
     monkeypatch.setattr(os, "environ", dict(set_before))
     share_cores()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+def pages_asked_for() -> int:
+    """Return how many pages the system hands out for 64 MiB that are used and freed."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    _ = b"x" * 2**26
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def pages_before_and_after() -> tuple[int, int]:
+    before = pages_asked_for()
+    keep_memory()
+    pages_asked_for()
+    return before, pages_asked_for()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+@pytest.mark.parametrize("told", [None, "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_memory_is_kept_for_the_next_step_unless_a_person_says_how(
+    told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]:
+        monkeypatch.delenv(name)
+    if told is not None:
+        monkeypatch.setenv(told, "")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        before, after = process.submit(pages_before_and_after).result()
+    assert before > 2**26 // 2 / resource.getpagesize()
+    assert (after < before / 100) == (told is None)
+
+
+@pytest.mark.parametrize(("device", "kept"), [("cpu", True), ("cuda", False)])
+def test_memory_is_kept_where_the_model_is_on_the_cpu(
+    device: str, kept: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr("starft.cli.keep_memory", lambda: asked.append(None))
+    monkeypatch.setattr(SingleDeviceStrategy, "root_device", torch.device(device))
+    build(["fit", f"--config={MINI}", f"--trainer.default_root_dir={tmp_path}", "--trainer.accelerator=cpu"])
+    assert bool(asked) == kept
 
 
 @pytest.mark.parametrize("value", ["mini/nope", "/", "", "../x", "starft.mini.MiniWorld", "mini", '{"a": 1}' * 99, "."])

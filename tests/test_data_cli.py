@@ -144,6 +144,11 @@ def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert told.splitlines()[-1] == "3 problems (39 of 40 images decoded)."
     assert main(check(table, "--deep", "--workers=0", "--data.init_args.predict=gone")) == 2
     assert capsys.readouterr().out.splitlines()[-1].endswith("(39 of 40 images decoded; 1 split is not listed).")
+    (tmp_path / "images" / "005.jpg").unlink()
+    assert main(check(table, "--deep", "--workers=0")) == 2
+    told = capsys.readouterr().out
+    assert told.count("005.jpg") == 1, "what is missing isn't unreadable as well"
+    assert told.splitlines()[-1] == "3 problems (39 of 40 images decoded)."
     write_jpeg(tmp_path / "images" / "005.jpg", 5)
     assert main(check(write_table(tmp_path), "--deep", "--workers=0")) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "0 problems (every image decoded)."

@@ -203,7 +203,8 @@ class Classifier:
         if top_k is None:
             return min(5, len(self.class_names))
         if not 1 <= top_k <= len(self.class_names):
-            raise ConfigError(f"top_k must lie in 1..{len(self.class_names)}, the number of classes; got {top_k}.")
+            known = len(self.class_names)
+            raise ConfigError(f"There are {known} classes, so 1 to {known} can be listed; top_k (--top-k) is {top_k}.")
         return top_k
 
     def _batches(self, images: AnyImage | Iterable[AnyImage], size: int) -> Iterator[Tensor]:

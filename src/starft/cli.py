@@ -24,7 +24,7 @@ from starft.data.from_config import check_there, keys_of
 from starft.early_checks import check_words
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
-from starft.launch import is_first_process
+from starft.launch import is_first_process, keep_memory
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
 from starft.noise import without_noise
@@ -161,6 +161,8 @@ class StarftCLI(LightningCLI):
             place(self._get(self.config, "trainer.logger"), self.folder, read_ids(self.folder))
             super().instantiate_classes()
         self.config = given
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_memory()
         if foreign(self.trainer):
             self._tell_loggers()
         if self.subcommand == "predict" and self._facts is not None:

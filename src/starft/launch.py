@@ -1,6 +1,8 @@
-"""Which process of a run this one is, before the processes know each other."""
+"""What a process is told before its work: which of a run's it is, how its threads wait, how it keeps memory."""
 
+import ctypes
 import os
+import platform
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 """What torchrun, Lightning and SLURM tell each process; all are 0 or absent in the first one."""
@@ -24,3 +26,23 @@ def share_cores() -> None:
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+"""Parameters of glibc's mallopt(3)."""
+PAD = 256 * 2**20
+
+
+def keep_memory() -> None:
+    """Let glibc keep what a step frees for the next one; call it where tensors live on the CPU.
+
+    It gives large blocks back to the system at once, and the system clears each page before it gives it again. A step
+    of ViT-B/32 with 16 images is 8 % shorter so, one with 256 images 30 %, at 25 % more memory (docs/benchmarks.md),
+    held until the process ends. What a person has set stays, and other C libraries are left alone.
+    """
+    told = any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ
+    if told or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, PAD)):
+        libc.mallopt(parameter, value)

@@ -72,7 +72,7 @@ def run(words: Sequence[str]) -> int:
         parser().print_help()
         return 0
     options = parser().parse_args(list(words[1:]))
-    for name, least in (("batch_size", 1), ("workers", 0)):
+    for name, least in (("batch_size", 1), ("workers", 0), ("top_k", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}; got {value}.")

@@ -105,12 +105,16 @@ def test_what_must_be_called_is_called(tmp_path: Path) -> None:
     clip = tiny(tmp_path, "plain")
     visual: Any = clip.model.visual
     assert pools_class_token(visual)
-    for part in (visual, visual.transformer, visual.transformer.resblocks[-1]):
+    last = visual.transformer.resblocks[-1]
+    for part in (visual, visual.transformer, last, last.attn):
         for watch in (part.register_forward_hook, part.register_forward_pre_hook):
             handle = watch(lambda *_: None)
             assert not pools_class_token(visual)
             handle.remove()
             assert pools_class_token(visual)
+    last.attn.dropout = 0.1
+    assert not pools_class_token(visual)
+    last.attn.dropout = 0.0
     visual.compile()
     assert not pools_class_token(visual)
     other = tiny(tmp_path, "plain")

@@ -328,9 +328,21 @@ def test_a_missing_column(header: str, options: dict[str, str], hint: str, optio
     with pytest.raises(DataError) as caught:
         _ = source.splits
     assert str(caught.value) == f"{asked}data.init_args.{option}."
+    with pytest.raises(DataError) as early:
+        source.check_there()
+    assert str(early.value) == str(caught.value)
     with pytest.raises(DataError) as caught:
         _ = source.as_eval().splits
     assert str(caught.value) == f"{asked}init_args.{option} of its source."
+
+
+@pytest.mark.parametrize("written", [b"path,label\xff\na,x\n", b"path,label\na,x,y\n", b"path,label\na,\n"])
+def test_what_a_header_does_not_show_is_told_when_all_is_read(written: bytes, make: Make) -> None:
+    source = make("-")
+    source.file.write_bytes(written)
+    source.check_there()
+    with pytest.raises(DataError, match=r"(line|byte) \d"):
+        _ = source.splits
 
 
 def test_every_problem_is_told(make: Make) -> None:

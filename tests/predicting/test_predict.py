@@ -183,7 +183,11 @@ def test_a_stream_is_read_no_further_than_it_is_worked_on(workers: int, photos: 
         ([], "The following arguments are required: CKPT, IMAGES; see `starft predict --help`."),
         (["CKPT"], "The following arguments are required: IMAGES; see `starft predict --help`."),
         (["CKPT", "PHOTOS", "--topk=3"], "Unrecognized arguments: --topk=3; see `starft predict --help`."),
-        (["CKPT", "PHOTOS", "--top-k=0"], "top_k must lie in 1..3, the number of classes; got 0."),
+        (["CKPT", "PHOTOS", "--top-k=0"], "--top-k must be at least 1; got 0."),
+        (
+            ["CKPT", "PHOTOS", "--top-k=4"],
+            "There are 3 classes, so 1 to 3 can be listed; top_k (--top-k) is 4.",
+        ),
         (["CKPT", "PHOTOS", "--batch-size=0"], "--batch-size must be at least 1; got 0."),
         (["CKPT", "PHOTOS", "--workers=-1"], "--workers must be at least 0; got -1."),
         (["CKPT", "PHOTOS", "--classes="], "Class names must be texts, one at least and none empty; got []."),

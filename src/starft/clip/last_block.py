@@ -1,21 +1,24 @@
 """The last block of an image tower that pools its class token: computed for that token alone.
 
 In a block each token asks all tokens, through attention, and goes its own way after that. Of the last block only the
-class token's output is read. So it is the only one that asks: the others give their keys and values, and nothing more.
-Same features, same gradients, to rounding; of twelve blocks' products about a fourteenth is saved.
+class token's output is read, so it is the only one that asks. Nor need the others' keys and values be made. A query q
+meets the key W x + b of a token x as q (W x + b) = (q W) x + q b: q W is made once an image, and q b, the same for all
+tokens, is nothing to a softmax. The mean of values W x + b with weights a that sum to 1 is W (sum of a x) + b: one
+product an image again. Same features, same gradients, to rounding; of twelve blocks' products a twelfth is saved.
 """
 
 from typing import Any
 
+import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def pools_class_token(visual: Any) -> bool:
     """Return whether an image tower is one that `class_token_features` computes as it would itself.
 
     That is open_clip's vision transformer with plain blocks and its class token pooled. A tower that is compiled, that
-    recomputes activations, or whose last block somebody watches by a hook, must be called itself.
+    recomputes activations, or whose last block or its attention somebody watches by a hook, must be called itself.
 
     Args:
         visual: Image tower of any open_clip model.
@@ -27,7 +30,9 @@ def pools_class_token(visual: Any) -> bool:
     if not isinstance(last, ResidualAttentionBlock) or not transformer.batch_first:
         return False
     compiled = visual._compiled_call_impl is not None
-    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (visual, transformer, last))
+    if type(last.attn) is not nn.MultiheadAttention or last.attn.dropout:
+        return False
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (visual, transformer, last, last.attn))
     return not (compiled or hooked or transformer.grad_checkpointing)
 
 
@@ -42,8 +47,20 @@ def class_token_features(visual: VisionTransformer, images: Tensor) -> Tensor:
     *blocks, last = visual.transformer.resblocks
     for block in blocks:
         x = block(x)
-    tokens = last.ln_1(x)
-    x = x[:, :1] + last.ls_1(last.attention(tokens[:, :1], tokens, tokens))
+    x = x[:, :1] + last.ls_1(_class_token_attention(last.attn, last.ln_1(x)))
     x = x + last.ls_2(last.mlp(last.ln_2(x)))
     features: Tensor = visual._pool(x)[0]
     return features if visual.proj is None else features @ visual.proj
+
+
+def _class_token_attention(attention: nn.MultiheadAttention, x: Tensor) -> Tensor:
+    """Return what attention returns for the first of the tokens (B, L, W), as (B, 1, W)."""
+    heads = (attention.num_heads, attention.head_dim)
+    ask, key, value = attention.in_proj_weight.view(3, *heads, -1).unbind()
+    ask_bias, _, value_bias = attention.in_proj_bias.view(3, *heads).unbind()
+    query = torch.einsum("bw,hdw->bhd", x[:, 0], ask) + ask_bias
+    asked = torch.einsum("bhd,hdw->bhw", query * attention.head_dim**-0.5, key)
+    seen = (asked @ x.mT).softmax(dim=-1).to(x.dtype) @ x
+    mean = torch.einsum("bhw,hdw->bhd", seen, value) + value_bias
+    answer: Tensor = attention.out_proj(mean.flatten(1))[:, None]
+    return answer

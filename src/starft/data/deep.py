@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from starft.data.check import Checked
-from starft.data.images import BadImageError, read_image
+from starft.data.images import KNOWN, BadImageError, read_image
 from starft.data.loading import usable_cores
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
@@ -90,7 +90,8 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
         if one.table is None:
             continue
         paths = files(one.table)
-        bad = [f"{path} ({decoded[path].why})" for path in paths if decoded[path].why is not None]
+        fine = (None, KNOWN[FileNotFoundError])  # what is missing is told already
+        bad = [f"{path} ({decoded[path].why})" for path in paths if decoded[path].why not in fine]
         if bad:
             one.problems.append(
                 Problem(

@@ -1,9 +1,8 @@
 """The DataModule of a config, without its model and trainer."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -15,11 +14,8 @@ from starft.data.datasets.image_folder import ImageFolderSource
 from starft.errors import ConfigError, StarftError
 from starft.parser_errors import classes_below, refusal
 
-OWN: dict[str, tuple[str, Callable[[Path], DrawnSource]]] = {
-    "CSV": ("file", CSVSource),
-    "ImageFolder": ("root", ImageFolderSource),
-}
-"""DataModule of a user's own data -> which argument says where they are, and what reads them."""
+OWN: dict[str, type[DrawnSource]] = {"CSV": CSVSource, "ImageFolder": ImageFolderSource}
+"""DataModule of a user's own data -> what reads them."""
 
 
 def keys_of(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -38,18 +34,19 @@ def keys_of(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> list[
 
 
 def check_there(data: Mapping[str, Any]) -> None:
-    """Refuse a user's own data that aren't there, before a model is downloaded for them.
+    """Refuse a user's own data that aren't there, or lack a column, before a model is downloaded for them.
 
     Args:
         data: ``class_path`` and ``init_args`` as they are parsed.
 
     Raises:
-        DataError: They aren't.
+        DataError: They aren't, or lack it.
+        ConfigError: Two arguments contradict each other.
     """
     name, arguments = str(data["class_path"]).rpartition(".")[2], data.get("init_args") or {}
     if name in OWN:
-        argument, source = OWN[name]
-        source(arguments[argument]).check_there()
+        known = signature(OWN[name]).parameters
+        OWN[name](**{key: value for key, value in arguments.items() if key in known}).check_there()
 
 
 def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) -> BaseDataModule:

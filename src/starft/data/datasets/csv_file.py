@@ -143,21 +143,28 @@ class CSVSource(DrawnSource):
         return whole.take(read.splits[split])
 
     def check_there(self) -> None:
-        """Refuse a file that is missing, empty or no table."""
-        self._file()
+        """Refuse a file that is missing, empty or no table, or whose header lacks a column."""
+        self._file().check_header(self._wanted(), [*self._named().values()])
 
     def _file(self) -> TableFile:
         return TableFile(self.file, self.separator, self.asked_by("file"))
 
-    @cached_property
-    def _read(self) -> _Read:
-        file = self._file()
+    def _named(self) -> dict[str, str]:
+        """Return the columns of splits, attributes and groups: those asked for, and names that are taken if there."""
         asked = {kind: column for kind, column in self.extra.items() if column}
         taken = {self.path_column, self.label_column, *asked.values()}
-        named = asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}
+        return asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}
+
+    def _wanted(self) -> dict[str, str]:
+        """Return the columns that must be there, by the option that names each."""
+        asked = {kind: column for kind, column in self.extra.items() if column}
         wanted = {"path": self.path_column, "label": self.label_column} | asked
-        options = {self.option.format(f"{kind}_column"): column for kind, column in wanted.items()}
-        frame = file.read(options, [*named.values()])
+        return {self.option.format(f"{kind}_column"): column for kind, column in wanted.items()}
+
+    @cached_property
+    def _read(self) -> _Read:
+        file, named = self._file(), self._named()
+        frame = file.read(self._wanted(), [*named.values()])
         column = {kind: frame[name] for kind, name in named.items() if name in frame}
         problems: list[str] = []
         for name in (self.path_column, self.label_column, *(named[kind] for kind in column if kind != "split")):

@@ -4,6 +4,7 @@ import csv
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,21 @@ class TableFile:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes); it needs a header and rows.")
 
+    def check_header(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> None:
+        """Refuse a text file whose first line lacks a column, without reading on; other kinds tell when they are read.
+
+        Args:
+            named: Columns that must be there, by the option that names each.
+            optional: Columns that are taken where they are.
+
+        Raises:
+            DataError: A column is missing or there twice.
+        """
+        if self.path.suffix.lower() in TEXT_SUFFIXES:
+            with suppress(OSError, UnicodeDecodeError, csv.Error):  # told with their place when all is read
+                self._read_header([*named.values(), *optional])
+                self._has_all(named, self.header)
+
     def read(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> pd.DataFrame:
         """Return columns as they are written, texts without the spaces around them; empty cells are null.
 
@@ -101,14 +117,19 @@ class TableFile:
                     return f" (line {number}, byte {error.start + 1})"
         return ""
 
-    def _read_text(self, columns: Sequence[str]) -> pd.DataFrame:
+    def _read_header(self, columns: Sequence[str]) -> None:
+        """Find the separator and the names of all columns."""
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
-        separator = self._found_separator = self.separator or self._separator(first, columns)
-        self.header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+        self._found_separator = self.separator or self._separator(first, columns)
+        self.header = [name.strip() for name in next(csv.reader([first], delimiter=self._found_separator), [])]
         twice = sorted({name for name in self.header if self.header.count(name) > 1 and name in columns})
         if twice:
             raise DataError(f"{self.path} has the column {twice[0]!r} twice; rename one.")
+
+    def _read_text(self, columns: Sequence[str]) -> pd.DataFrame:
+        self._read_header(columns)
+        separator = self._found_separator
         self._has_no_more_cells(separator, len(self.header))
         return pd.read_csv(
             self.path,
