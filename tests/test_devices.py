@@ -19,7 +19,7 @@ import yaml
 from torch.utils.data import Subset
 
 from fakes.own_images import CLASSES, write_jpeg
-from fakes.processes import launched
+from fakes.processes import free_port, launched
 from starft.__main__ import main
 from starft.mini import MiniWorld
 from starft.run_folder import StopSafely
@@ -86,6 +86,10 @@ def logged(folder: Path) -> dict[str, list[float]]:
     return found
 
 
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
+
+
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process on the joined batches."""
@@ -98,11 +102,10 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A run of two processes by the real command; what it told, and its complaints."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "starft", *on_two("fit", folder)],
-            env=environment,
+            env=environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -147,7 +150,41 @@ def test_the_commands_of_the_page_are_whole(command: str) -> None:
     assert {"trainer", "model", "data"} <= yaml.safe_load(told.getvalue()).keys()
 
 
-# In processes that torchrun would start
+# On two machines, which are both this one
+
+TWO_MACHINES = (
+    "--config=common/multinode",
+    "--trainer.num_nodes=2",
+    "--trainer.devices=1",
+    "--trainer.accelerator=cpu",
+)
+
+
+def test_torchrun_on_two_machines_does_what_one_machine_does(two: tuple[Path, str, str], tmp_path: Path) -> None:
+    """The command of the page, started twice, with one process each."""
+    (launcher,) = re.findall(r"^torchrun (.*) -m starft fit ", PAGE, re.MULTILINE)
+    options = launcher.replace("--nproc-per-node 8", "--nproc-per-node 1").replace(
+        "HOST:29500", f"localhost:{free_port()}"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", *options.split(), "-m", "starft"]
+    command += words("fit", tmp_path / "run", 6, *TWO_MACHINES)
+    agents = [
+        subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        for _ in range(2)
+    ]
+    complaints = [agent.communicate(timeout=400)[1] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], complaints
+    assert_same_weights(tmp_path / "run", two[0])
+
+
+def assert_same_weights(folder: Path, expected: Path) -> None:
+    ended, wanted = (torch.load(last(one), weights_only=True) for one in (folder, expected))
+    assert ended["global_step"] == wanted["global_step"] == 4
+    assert ended["state_dict"].keys() == wanted["state_dict"].keys()
+    assert [name for name, value in wanted["state_dict"].items() if not value.equal(ended["state_dict"][name])] == []
+
+
+# In processes that torchrun or srun would start
 
 
 def stop_and_go_on(folder: Path, *options: str, overlay: str = "ddp") -> tuple[list[int], str]:
@@ -176,11 +213,18 @@ def test_two_processes_stop_together_and_go_on_to_the_last_bit(two: tuple[Path, 
     run = tmp_path / "run"
     found = launched(2, stop_and_go_on, tmp_path / "processes", run)
     assert [statuses for statuses, _ in found] == [[143, 3, 0], [0, 3, 0]]
-    ended, expected = (torch.load(last(folder), weights_only=True) for folder in (run, two[0]))
-    assert ended["global_step"] == expected["global_step"] == 4
-    assert ended["state_dict"].keys() == expected["state_dict"].keys()
-    assert [name for name, value in expected["state_dict"].items() if not value.equal(ended["state_dict"][name])] == []
+    assert_same_weights(run, two[0])
     assert logged(run)["train/loss"] == logged(two[0])["train/loss"]
+
+
+def test_srun_on_two_machines_stops_at_sigterm_and_goes_on_as_one_machine_does(
+    two: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    """As the page has it: SIGTERM before the end of the allocation."""
+    run = tmp_path / "run"
+    found = launched(2, stop_and_go_on, tmp_path / "processes", run, *TWO_MACHINES, by="srun")
+    assert [statuses for statuses, _ in found] == [[143, 3, 0], [0, 3, 0]]
+    assert_same_weights(run, two[0])
 
 
 def test_no_sample_is_counted_twice_and_predictions_come_once_in_order(one: Path, tmp_path: Path) -> None:

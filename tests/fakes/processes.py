@@ -23,9 +23,12 @@ def together(world: int, work: Callable[..., Any], folder: Path, *given: Any) ->
     return _forked(world, _in_group, folder, work, *given)
 
 
-def launched(world: int, work: Callable[..., Any], folder: Path, *given: Any) -> list[Any]:
-    """Return what ``work(*given)`` returned in each of some processes that have torchrun's environment, by rank."""
-    return _forked(world, _as_torchrun, folder, free_port(), work, *given)
+def launched(world: int, work: Callable[..., Any], folder: Path, *given: Any, by: str = "torchrun") -> list[Any]:
+    """Return what ``work(*given)`` returned in each of some processes, by rank.
+
+    They have the environment that torchrun gives them on one machine, or srun with each on a machine of its own.
+    """
+    return _forked(world, _in_environment, folder, by, free_port(), work, *given)
 
 
 def forking() -> ForkServerContext:
@@ -74,9 +77,22 @@ def _in_group(rank: int, world: int, folder: str, work: Callable[..., Any], *giv
     dist.destroy_process_group()
 
 
-def _as_torchrun(rank: int, world: int, folder: str, port: int, work: Callable[..., Any], *given: Any) -> None:
+def _in_environment(
+    rank: int, world: int, folder: str, by: str, port: int, work: Callable[..., Any], *given: Any
+) -> None:
     torch.set_num_threads(1)
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    told = _torchrun(rank, world) if by == "torchrun" else _srun(rank, world)
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
     os.environ |= {name: str(value) for name, value in told.items()}
     torch.save(work(*given), f"{folder}/{rank}.pt")
+
+
+def _torchrun(rank: int, world: int) -> dict[str, Any]:
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0}
+    return {**told, "TORCHELASTIC_RUN_ID": "test"}
+
+
+def _srun(rank: int, world: int) -> dict[str, Any]:
+    told = {"PROCID": rank, "LOCALID": 0, "NODEID": rank, "NTASKS": world, "NTASKS_PER_NODE": 1, "NNODES": world}
+    told |= {"JOB_ID": 1, "JOB_NAME": "train", "NODELIST": "127.0.0.1"}
+    return {f"SLURM_{name}": value for name, value in told.items()}
