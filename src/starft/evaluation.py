@@ -194,7 +194,7 @@ def merge_logits(logits: Tensor, merge: Sequence[Sequence[int]]) -> Tensor:
     most = max(len(classes) for classes in merge)
     # Padded with its first class, which changes no maximum.
     padded = [[*classes, *[classes[0]] * (most - len(classes))] for classes in merge]
-    return logits[:, torch.tensor(padded, device=logits.device)].amax(dim=-1)
+    return logits[:, torch.tensor(padded).to(logits.device, non_blocking=True)].amax(dim=-1)
 
 
 def _collection(module: nn.Module) -> MetricCollection:

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -158,6 +159,9 @@ class FinetuneModule(ScoringModule):
     def setup(self, stage: str) -> None:
         """Take class names, templates and eval sets from the DataModule; make the linear head."""
         data = described(self.trainer.datamodule)  # type: ignore[attr-defined]
+        strategy = self.trainer.strategy
+        if type(strategy) in (SingleDeviceStrategy, DDPStrategy):  # they move the whole model right after this
+            self.to(strategy.root_device)  # a head of 1000 classes x 80 templates takes minutes on a CPU
         if not self.class_names:
             self.describe(data.class_names, self.templates or data.templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)

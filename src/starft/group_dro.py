@@ -64,7 +64,7 @@ class GroupDRO(CrossEntropy):
     def forward(self, ctx: StepContext) -> Tensor:
         """Update q with the losses of this step, then return the weighted sum."""
         each = F.cross_entropy(ctx.logits.float(), ctx.labels, reduction="none", label_smoothing=self.label_smoothing)
-        seen = torch.bincount(ctx.groups, minlength=len(self.q)).clamp(min=1)
+        seen = torch.zeros_like(self.q).index_add(0, ctx.groups, torch.ones_like(each)).clamp(min=1)
         constants = self.adjustment / self.counts.clamp(min=1).float().sqrt()
         losses = torch.zeros_like(self.q).index_add(0, ctx.groups, each) / seen + constants
         found = losses.detach()

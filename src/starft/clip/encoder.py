@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from starft.clip.last_block import class_token_features, pools_class_token
-from starft.clip.packing import pack
+from starft.clip.packing import Packed, pack
 
 Tokenize = Callable[[list[str]], Tensor]
 
@@ -186,14 +186,18 @@ def _pooled(tower: Any, tokens: Tensor) -> Tensor:
     return tokens.eq(end).int().argmax(dim=-1)
 
 
+def _packed(tower: Any, tokens: Tensor) -> Packed:
+    """Return token ids (N, context length) as rows that share, made on the host so that nothing waits."""
+    places = _pooled(tower, tokens).numpy().tolist()
+    return pack([row[: place + 1] for row, place in zip(tokens.numpy().tolist(), places, strict=True)])
+
+
 def _encode_packed(tower: Any, tokens: Tensor, device: torch.device) -> Tensor:
     """Return text features (N, D), not normalised, of token ids (N, context length) on the host.
 
-    What lies behind a caption's pooled place is left out, and beginnings that captions share are encoded once. That is
-    done on the host, so that nothing waits for the device.
+    What lies behind a caption's pooled place is left out, and beginnings that captions share are encoded once.
     """
-    places = _pooled(tower, tokens).numpy().tolist()
-    packed = pack([row[: place + 1] for row, place in zip(tokens.numpy().tolist(), places, strict=True)])
+    packed = _packed(tower, tokens)
     ids, positions, rows, columns = (
         part.to(device, non_blocking=True) for part in (packed.tokens, packed.positions, packed.rows, packed.columns)
     )

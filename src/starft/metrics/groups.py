@@ -65,14 +65,16 @@ class GroupCounts(Metric):
             group: Group ids (n,).
 
         Raises:
-            ValueError: If one isn't an integer tensor (n,), their lengths differ, or a group id is out of range.
+            ValueError: If one isn't an integer tensor (n,), their lengths differ, or a group id is out of range. On a
+                GPU ids aren't looked at, which would wait for it; one out of range fails there, as any index does.
         """
         _check_batch(preds, target, group, self.num_groups)
         # Both counts in one pass, integers and so exact in any order: of each group the misses, then the hits.
         # The states are replaced, never written in place: members of a compute group share them, and a tensor made
         # under inference_mode couldn't be written to outside of it.
         cells = 2 * group.long() + (preds == target).long()
-        counts = torch.bincount(cells, minlength=2 * self.num_groups).view(self.num_groups, 2)
+        counts = cells.new_zeros(2 * self.num_groups).index_add(0, cells, torch.ones_like(cells))  # bincount would wait
+        counts = counts.view(self.num_groups, 2)
         self.group_correct = self.group_correct + counts[:, 1]
         self.group_total = self.group_total + counts.sum(dim=1)
 
@@ -230,6 +232,8 @@ def _check_batch(preds: Tensor, target: Tensor, group: Tensor, num_groups: int) 
         raise ValueError(
             f"preds, target and group must have one length, got {len(preds)}, {len(target)} and {len(group)}."
         )
+    if group.device.type != "cpu":
+        return
     wrong = group[(group < 0) | (group >= num_groups)]
     if len(wrong):
         shown = sorted(set(wrong.tolist()))[:5]

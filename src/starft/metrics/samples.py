@@ -114,9 +114,10 @@ def accept(preds: Tensor, labels: Tensor, accepted: Sequence[Sequence[int]]) -> 
     """
     if not accepted:
         return preds
-    right = torch.zeros(len(accepted), 1 + max(map(max, accepted)), dtype=torch.bool, device=preds.device)
-    for label, row in enumerate(accepted):
-        right[label, list(row)] = True
+    pairs = torch.tensor([(label, prediction) for label, row in enumerate(accepted) for prediction in row])
+    right = torch.zeros(len(accepted), 1 + max(map(max, accepted)), dtype=torch.bool)
+    right[tuple(pairs.T)] = True
+    right = right.to(preds.device, non_blocking=True)
     known = preds.clamp(max=right.shape[1] - 1)
     return torch.where(right[labels, known] & (known == preds), labels, preds)
 
