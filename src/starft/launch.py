@@ -37,8 +37,9 @@ def keep_memory() -> None:
     """Let glibc keep what a step frees for the next one; call it where tensors live on the CPU.
 
     It gives large blocks back to the system at once, and the system clears each page before it gives it again. A step
-    of ViT-B/32 with 16 images is 8 % shorter so, one with 256 images 30 %, at 25 % more memory (docs/benchmarks.md),
-    held until the process ends. What a person has set stays, and other C libraries are left alone.
+    of ViT-B/32 with 256 images took 76 s, and 50 so, at 25 % more memory, which is held until the process ends; with 16
+    images there is no certain difference (docs/benchmarks.md). What a person has set stays, and other C libraries are
+    left alone.
     """
     told = any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ
     if told or platform.libc_ver()[0] != "glibc":
