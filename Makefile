@@ -8,7 +8,7 @@ EDITABLE := --config-settings editable_mode=compat
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-fast check lint format type mini-pretrain clean
+.PHONY: help install demo docs test test-fast check lint format type mini-pretrain clean
 
 help:  ## list what make can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -25,6 +25,8 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "Installing starft and all that tests and docs need into $(VENV): once, some minutes ..."
 	$(BIN)/pip install --quiet $(EDITABLE) --editable '.[llm,hf,test,dev,docs]'
 	@touch $@ $(VENV)/.run
+
+install: $(VENV)/.run  ## make the virtual environment, with starft in it
 
 demo: $(VENV)/.run  ## fine-tune on the embedded world and compare the methods (SEEDS=0,1,2 for more)
 	$(BIN)/starft demo --seeds $(SEEDS)

@@ -29,7 +29,7 @@ ORDER = [
     "finetune",
     "data",
     "mini classifier",
-    "prompting predicting exporting unfinished",
+    "prompting predicting exporting unfinished continuing",
     "reporting run_folder training_cost loggers",
     "callbacks",
     "sharding",

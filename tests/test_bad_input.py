@@ -90,7 +90,7 @@ def refused(capsys: pytest.CaptureFixture[str], steps: list[int]) -> Refused:
 
 def test_an_unknown_verb(refused: Refused) -> None:
     verbs = "fit, validate, test, predict, export, data, prompts, compare, interpolate, soup, report, demo"
-    assert refused(["fitt"]) == f"There is no verb 'fitt'; the verbs are {verbs}."
+    assert refused(["fitt"]) == f"There is no verb 'fitt'; the verbs are {verbs}. Did you mean fit?"
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_results_are_never_overwritten(verb: str, output: str, refused: Refused,
 def test_a_checkpoint_that_doesnt_exist(refused: Refused, tmp_path: Path) -> None:
     missing = tmp_path / "none.ckpt"
     sentence = refused(fit(tmp_path / "run", f"--ckpt_path={missing}"))
-    assert sentence == f"The checkpoint {missing} doesn't exist."
+    assert sentence == f"The checkpoint {missing} doesn't exist; check its path."
     assert not (tmp_path / "run").exists()
     for name in ("last", "best"):
         (tmp_path / f"{name}.ckpt").touch()

@@ -50,14 +50,16 @@ def test_help_and_version_load_nothing_heavy(words: list[str]) -> None:
         assert all(f"  {verb} " in done.stdout for verb in VERBS)
 
 
-@pytest.mark.parametrize("verb", ["fitt", "--config", "Fit"])
-def test_an_unknown_verb_is_one_sentence_and_status_2(verb: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "near"), [("fitt", " Did you mean fit?"), ("--config", ""), ("Fit", " Did you mean fit?")]
+)
+def test_an_unknown_verb_is_one_sentence_and_status_2(verb: str, near: str) -> None:
     done = python("-X", "importtime", "-m", "starft", verb)
     assert done.returncode == 2
     assert done.stdout == ""
     said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert len(said) == 1
-    assert said[0] == f"starft: There is no verb {verb!r}; the verbs are {', '.join(VERBS)}."
+    assert said[0] == f"starft: There is no verb {verb!r}; the verbs are {', '.join(VERBS)}.{near}"
     assert loaded(done.stderr) & HEAVY == set()
 
 

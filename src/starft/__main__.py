@@ -7,7 +7,7 @@ from importlib import import_module
 
 from starft import __version__
 from starft.early_checks import check_words
-from starft.errors import StarftError, Stopped
+from starft.errors import StarftError, Stopped, did_you_mean
 from starft.launch import is_first_process, share_cores
 from starft.resources import with_shipped_configs
 
@@ -66,7 +66,9 @@ def _main(words: list[str]) -> int:
         print(USAGE.format(verbs="\n".join(f"  {verb:<{width}}  {told}" for verb, (_, told) in VERBS.items())), end="")
         return 0
     if words[0] not in VERBS:
-        return _complain(f"There is no verb {words[0]!r}; the verbs are {', '.join(VERBS)}.", 2)
+        return _complain(
+            f"There is no verb {words[0]!r}; the verbs are {', '.join(VERBS)}.{did_you_mean(words[0], VERBS, 1)}", 2
+        )
     words = with_shipped_configs(words)
     return _work(words) if os.environ.get("STARFT_DEBUG") == "1" else _guarded(words)
 

@@ -84,15 +84,7 @@ def refill_twin(
     if held is None:
         raise WeightsError("The checkpoint wasn't written by starft; give its weights as model.pretrained instead.")
     facts = _facts(held)
-    for what, theirs, ours in (
-        ("model", facts.model_name, expected.model_name),
-        ("head", facts.head, expected.head),
-    ):
-        moved = what == "model" and is_path(theirs) and is_path(ours)  # its weights tell whether it is the same
-        if theirs != ours and not moved:
-            raise WeightsError(
-                f"The checkpoint is of {what} {theirs}, the config asks for {what} {ours}; give its own config."
-            )
+    match_model(facts, expected.model_name, expected.head)
     if held["twin"] != twin_fingerprint:
         raise WeightsError(
             "The checkpoint was trained from other pre-trained weights than this config loads; "
@@ -100,6 +92,25 @@ def refill_twin(
         )
     checkpoint["state_dict"].update({f"{TWIN}{key}": value for key, value in twin.state_dict().items()})
     return facts
+
+
+def match_model(facts: CheckpointFacts, model_name: str, head: str) -> None:
+    """Refuse a checkpoint of another architecture or head.
+
+    Args:
+        facts: What the checkpoint says of itself.
+        model_name: Architecture of this run.
+        head: Its head.
+
+    Raises:
+        WeightsError: They differ.
+    """
+    for what, theirs, ours in (("model", facts.model_name, model_name), ("head", facts.head, head)):
+        moved = what == "model" and is_path(theirs) and is_path(ours)  # its weights tell whether it is the same
+        if theirs != ours and not moved:
+            raise WeightsError(
+                f"The checkpoint is of {what} {theirs}, the config asks for {what} {ours}; give its own config."
+            )
 
 
 def match_classes(facts: CheckpointFacts, class_names: tuple[str, ...]) -> None:
@@ -265,8 +276,8 @@ def _read(path: Path) -> dict[str, Any]:
     refuse_run_folder(path)
     if not path.is_file():
         beside = sorted(one.name for one in path.parent.glob("*.ckpt"))[:5]
-        there = f"; its folder holds {', '.join(beside)}" if beside else ""
-        raise WeightsError(f"The checkpoint {path} doesn't exist{there}.")
+        there = f"its folder holds {', '.join(beside)}" if beside else "check its path"
+        raise WeightsError(f"The checkpoint {path} doesn't exist; {there}.")
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:

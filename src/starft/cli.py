@@ -18,7 +18,8 @@ from lightning.pytorch.loggers import CSVLogger
 import starft.group_dro
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
-from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, unlike_classes
+from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
+from starft.continuing import check_same
 from starft.data.datamodules import BaseDataModule
 from starft.data.from_config import check_there, keys_of
 from starft.early_checks import check_words
@@ -51,7 +52,7 @@ from starft.run_folder import (
 )
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
-from starft.unfinished import MarkUnfinished
+from starft.unfinished import MarkUnfinished, unfinished_note
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -137,6 +138,9 @@ class StarftCLI(LightningCLI):
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
         if checkpoint is not None:
             self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
+            match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
+            if fits:
+                check_same(checkpoint, yaml.safe_load(self.resolved_config()), CONFIG)
         if self.subcommand != "predict":  # new images need no training data
             check_there(self._get(self.config, "data"))
         if self._is_trial or not is_first_process():
@@ -239,7 +243,10 @@ class StarftCLI(LightningCLI):
                 save_config(self.folder, pool_text(self.model.pool), POOL)
 
     def before_test(self) -> None:
-        """Tell of a checkpoint that is tested on other classes than its own: on purpose, or the wrong file."""
+        """Tell of a checkpoint of a run that hasn't ended, or that is tested on other classes than its own."""
+        given = self._get(self.config, "ckpt_path")
+        if given is not None and self.trainer.is_global_zero and (note := unfinished_note(Path(given))):
+            print(f"Note: {note}", file=sys.stderr)
         with suppress(StarftError):  # what is wrong with the data is told by their check, with all else
             note = unlike_classes(self._facts, self.datamodule.class_names) if self._facts is not None else ""
             if note and self.trainer.is_global_zero:

@@ -152,6 +152,15 @@ def check_monitor(monitor: str | None, validated: Sequence[str]) -> None:
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint that a validation metric likes best; a metric that isn't there is told before training."""
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best so far, also where the run folder was moved or copied: Lightning forgets it then."""
+        here = Path(str(self.dirpath)) / f"{self.filename}.ckpt"
+        if state_dict["dirpath"] != self.dirpath and state_dict["best_model_path"] and here.is_file():
+            held = dict.fromkeys(("best_model_path", "kth_best_model_path"), str(here))
+            best = {"best_k_models": {str(here): state_dict["best_model_score"]}}
+            state_dict = {**state_dict, **held, **best, "dirpath": self.dirpath}
+        super().load_state_dict(state_dict)
+
     def forget(self) -> None:
         """Let the next validation be the best so far: what came before it is no longer this run's result."""
         self.best_model_score, self.best_k_models = None, {}
@@ -247,8 +256,9 @@ class StopSafely(Callback):
             self._before[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
+        self.received = number  # a second one ends the process: Lightning's own handler would end the run as if whole
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

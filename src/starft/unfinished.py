@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -10,6 +11,8 @@ from lightning.pytorch.callbacks import Callback
 from starft.files import replace_file
 
 UNFINISHED = "unfinished.json"
+OUTDATED = ("results.json", "predictions.csv", "samples.npz", "samples.parquet", "samples")
+"""What ``starft test`` and ``starft predict`` write of a checkpoint."""
 
 
 class MarkUnfinished(Callback):
@@ -26,8 +29,12 @@ class MarkUnfinished(Callback):
         self.path = folder / UNFINISHED
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set the mark."""
+        """Set the mark; what earlier checkpoints of a run that goes on were found to reach gets out of its way."""
         self._write(trainer, None)
+        if trainer.is_global_zero:
+            aside = set_aside(self.path.parent)
+            if aside:
+                print(f"Note: The run goes on, so what was found of it before is kept apart: {aside}.", file=sys.stderr)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Note how far it came, if it had begun."""
@@ -44,3 +51,32 @@ class MarkUnfinished(Callback):
             planned = trainer.estimated_stepping_batches
             steps = int(planned) if math.isfinite(planned) else None
             replace_file(self.path, (json.dumps({"step": step, "steps": steps}) + "\n").encode())
+
+
+def set_aside(folder: Path) -> str:
+    """Rename what tests and predictions of earlier checkpoints left in a run folder; return what is what now.
+
+    Args:
+        folder: The run folder.
+    """
+    told = []
+    for name in OUTDATED:
+        path, number = folder / name, 1
+        while (aside := path.with_stem(f"{path.stem}-{number}")).exists():
+            number += 1
+        if path.exists():
+            path.rename(aside)
+            told.append(f"{name} is {aside.name}")
+    return ", ".join(told)
+
+
+def unfinished_note(checkpoint: Path) -> str:
+    """Return a sentence on a checkpoint whose run hasn't ended; else an empty string.
+
+    Args:
+        checkpoint: That is scored.
+    """
+    folder = checkpoint.parent.parent
+    if not (folder / UNFINISHED).is_file():
+        return ""
+    return f"The training in {folder} hasn't ended ({UNFINISHED}): {checkpoint.name} is of a part of it."

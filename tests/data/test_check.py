@@ -171,6 +171,16 @@ def test_notes_of_the_source_are_told(tmp_path: Path) -> None:
     assert problems(source) == [("the heels are high", False)]
 
 
+def test_a_label_with_a_slip_is_told(tmp_path: Path) -> None:
+    paths = [f"{number}.jpg" for number in range(24)]
+    source = Shoes(tmp_path, {"train": table(tmp_path, paths, [0] * 12 + [1] * 10 + [2, 3])})
+    source.names = ("sandal", "boot", "sandla", "clog")
+    told = "the class 'sandla' has 1 image and is written much like 'sandal', which has 12; one class?"
+    assert problems(source) == [(told, False)]
+    source.tables = {"train": table(tmp_path, paths, [0] * 12 + [1] * 6 + [2] * 4 + [3] * 2)}
+    assert problems(source) == [], "four images are no slip"
+
+
 def test_labels_that_are_all_different(tmp_path: Path) -> None:
     """Of four classes three have one image: these look like names of images."""
     paths = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
@@ -203,7 +213,7 @@ def test_labels(tmp_path: Path) -> None:
     one = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [1, 1, 1, 1])})
     assert problems(one) == [("4 images are of one class, 'sandal'; there must be at least two", True)]
     none = Shoes(tmp_path, {"train": table(tmp_path, [], [])})
-    assert problems(none) == [("the split holds no images", True)]
+    assert problems(none) == [(f"there are no images below {tmp_path}", True)]
     rare = Shoes(tmp_path, {"train": table(tmp_path, FOUR, [0, 1, 0, 1]), "test": table(tmp_path, FOUR, [0, 1, 0, 1])})
     rare.names = ("boot", "sandal", "clog")
     assert problems(rare) == [("1 of 3 classes have no images: clog", False)]

@@ -204,7 +204,7 @@ def test_a_stream_is_read_no_further_than_it_is_worked_on(workers: int, photos: 
             "There is no image, folder or table at nowhere; check the path, or give - to read paths.",
         ),
         (["CKPT", "*.jpg"], "There is no image in *.jpg; images end in .jpg, "),
-        (["nowhere.ckpt", "PHOTOS"], "The checkpoint nowhere.ckpt doesn't exist."),
+        (["nowhere.ckpt", "PHOTOS"], "The checkpoint nowhere.ckpt doesn't exist; check its path."),
     ],
 )
 def test_mistakes(

@@ -3,8 +3,9 @@
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from starft.english import doubled_articles
 from starft.errors import ConfigError, DataError, DataProblems, ended
 from starft.types import EvalSet
 
+LIKE = 0.8
+"""How much alike class names must be written to be told as one, as difflib measures it."""
 WHOLE = "all"
 """Stands for a split where the data can't tell theirs."""
 
@@ -115,7 +118,8 @@ def _counted(found: Checked, allow_partial: bool) -> Iterable[Problem]:
     """Compare the numbers of images, or else those of the groups, with the published ones."""
     others = [f"{name!r} {count:,} of {of:,}" for name, count, of in found.groups if of is not None and of != count]
     if found.images == 0:
-        yield Problem("the split holds no images")
+        below = f" below {found.table.root}" if found.table is not None else ""
+        yield Problem(f"there are no images{below}")
         return
     if found.published is not None and found.images != found.published:
         text = f"{found.images:,} images where {found.published:,} are published"
@@ -150,12 +154,26 @@ def _labels(found: Checked, table: ImageTable, described: EvalSet) -> Iterable[P
     elif found.split == "train" and 0 < len(seen) < known:
         without = [described.class_names[label] for label in sorted({*range(known)} - {*seen.tolist()})]
         yield Problem(f"{len(without)} of {known} classes have no images: {some(without)}", stops=False)
+    if not found.as_published:
+        for text in _misspelt(
+            {names[label]: count for label, count in zip(seen.tolist(), images.tolist(), strict=True)}
+        ):
+            yield Problem(text, stops=False)
     alone = [names[label] for label in seen[images == 1].tolist()] if found.split == "train" else []
     if not found.as_published and len(alone) > 2 and 2 * len(alone) >= len(seen):
         yield Problem(
             f"{len(alone)} of {len(seen)} classes have one image only: {some(alone)}; are these the right labels?",
             stops=False,
         )
+
+
+def _misspelt(images: Mapping[str, int]) -> Iterable[str]:
+    """Tell of classes with an image or two that are written much like one with many."""
+    for name, count in images.items():
+        many = {other.lower(): other for other, others in images.items() if others >= 10 * count}
+        for near in get_close_matches(name.lower(), many, 1, LIKE) if count <= 2 else ():
+            have, other = f"has {count} image{'' if count == 1 else 's'}", many[near]
+            yield f"the class {name!r} {have} and is written much like {other!r}, which has {images[other]}; one class?"
 
 
 def _groups(found: Checked, table: ImageTable, described: EvalSet, published: dict[str, int]) -> Iterable[Problem]:

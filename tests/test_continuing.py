@@ -1,0 +1,188 @@
+"""A run that goes on keeps its options, and what was found of it before isn't taken for what it is now."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from starft.__main__ import main
+from starft.continuing import check_same
+from starft.errors import ConfigError
+from starft.run_folder import BestCheckpoint, StopSafely
+from starft.unfinished import UNFINISHED, set_aside, unfinished_note
+
+HAD: dict[str, Any] = {
+    "model": {"lr": 0.1, "regularizers": None, "compile": False, "pretrained": "mini"},
+    "data": {"init_args": {"batch_size": 64, "num_workers": 4, "sampling": "shuffle"}},
+    "trainer": {"max_epochs": 4, "devices": 1, "num_nodes": 1, "accumulate_grad_batches": 1},
+}
+
+
+def changed(**sections: dict[str, Any]) -> dict[str, Any]:
+    given = {name: {**section, **sections.get(name, {})} for name, section in HAD.items()}
+    return given | {"data": {"init_args": {**HAD["data"]["init_args"], **sections.get("data", {})}}}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(HAD), encoding="utf-8")
+    return tmp_path / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"trainer": {"max_epochs": 9}},
+        {"data": {"num_workers": 0}},
+        {"model": {"compile": True, "pretrained": "elsewhere", "new_option": 1}},
+        {"trainer": {"devices": 8}, "data": {"batch_size": 8}},
+        {"trainer": {"num_nodes": 2, "accumulate_grad_batches": 2}},
+    ],
+)
+def test_what_may_change(given: dict[str, Any], checkpoint: Path) -> None:
+    check_same(checkpoint, changed(**given), "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"model": {"lr": 0.2}}, "model.lr 0.1 (given is 0.2)"),
+        ({"data": {"batch_size": 32}}, "data.init_args.batch_size 64 (given is 32)"),
+        ({"data": {"sampling": "x" * 99}}, f"data.init_args.sampling shuffle (given is {'x' * 40}...)"),
+        ({"trainer": {"accumulate_grad_batches": 2}}, "trainer.accumulate_grad_batches 1 (given is 2)"),
+        (
+            {"model": {"lr": 1, "regularizers": [1]}, "data": {"batch_size": 1, "sampling": "a"}},
+            "model.lr 0.1 (given is 1), model.regularizers None (given is [1]), "
+            "data.init_args.sampling shuffle (given is a) and 1 more",
+        ),
+    ],
+)
+def test_what_may_not(given: dict[str, Any], told: str, checkpoint: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_same(checkpoint, changed(**given), "config.yaml")
+    assert str(caught.value) == (
+        f"A run goes on with the options that it had: {told}. Leave them as "
+        f"{checkpoint.parents[1] / 'config.yaml'} has them, or start a new run in another folder, without --ckpt_path."
+    )
+
+
+def test_of_a_lone_checkpoint_nothing_is_known(tmp_path: Path) -> None:
+    check_same(tmp_path / "checkpoints" / "last.ckpt", changed(model={"lr": 9}), "config.yaml")
+
+
+def test_what_was_found_before_is_kept_apart(tmp_path: Path) -> None:
+    assert set_aside(tmp_path) == ""
+    for name in ("results.json", "results-1.json", "samples.npz"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    (tmp_path / "samples").mkdir()
+    told = set_aside(tmp_path)
+    assert told == "results.json is results-2.json, samples.npz is samples-1.npz, samples is samples-1"
+    assert (tmp_path / "results-1.json").read_text(encoding="utf-8") == "results-1.json"
+    assert (tmp_path / "results-2.json").read_text(encoding="utf-8") == "results.json"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "results-1.json",
+        "results-2.json",
+        "samples-1.npz",
+        "samples-1",
+    }
+
+
+def test_a_checkpoint_of_a_run_that_has_not_ended(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    assert unfinished_note(checkpoint) == ""
+    (tmp_path / UNFINISHED).touch()
+    assert unfinished_note(checkpoint) == (
+        f"The training in {tmp_path} hasn't ended (unfinished.json): last.ckpt is of a part of it."
+    )
+
+
+def test_a_copied_folder_keeps_its_best(tmp_path: Path) -> None:
+    """A later, worse value must not take the place of the copied ``best.ckpt``."""
+    for name in ("first", "copy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best.ckpt").touch()
+    options: dict[str, Any] = {"filename": "best", "monitor": "val/id/acc", "mode": "max"}
+    first, copy, other = (BestCheckpoint(dirpath=tmp_path / name, **options) for name in ("first", "copy", "other"))
+    first.best_model_score, first.best_model_path = torch.tensor(0.98), str(tmp_path / "first" / "best.ckpt")
+    first.kth_best_model_path, first.best_k_models = first.best_model_path, {first.best_model_path: torch.tensor(0.98)}
+    copy.load_state_dict(first.state_dict())
+    path = str(tmp_path / "copy" / "best.ckpt")
+    assert (copy.best_model_path, copy.kth_best_model_path) == (path, path)
+    assert copy.best_model_score == torch.tensor(0.98)
+    assert copy.best_k_models == {path: torch.tensor(0.98)}
+    with pytest.warns(UserWarning, match="dirpath"):
+        other.load_state_dict(first.state_dict())
+    assert other.best_model_score is None, "a folder without a best.ckpt looks for its own"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 1)])
+def test_a_second_signal_ends_the_process_whoever_listened_before(number: int, status: int, tmp_path: Path) -> None:
+    """Lightning listens to SIGTERM, and would end the run as if it were whole."""
+    code = (
+        "import signal; from pathlib import Path; from starft.run_folder import StopSafely\n"
+        "for one in (signal.SIGINT, signal.SIGTERM): signal.signal(one, lambda *_: None)\n"
+        "stop = StopSafely(Path()); stop.on_train_start(None, None)\n"
+        f"signal.raise_signal({int(number)}); assert stop.received == {int(number)}\n"
+        f"signal.raise_signal({int(number)})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == (status if number == signal.SIGTERM else -signal.SIGINT)
+    if number == signal.SIGINT:
+        assert "KeyboardInterrupt" in done.stderr
+
+
+def test_listening_ends_with_the_training() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    stop = StopSafely(Path())
+    stop.on_train_start(None, None)  # type: ignore[arg-type]
+    stop._note(signal.SIGTERM, None)
+    stop.on_train_end(None, None)  # type: ignore[arg-type]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.slow
+def test_a_run_that_was_tested_before_it_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    small = ["train_size=24", "val_size=12", "test_size=12", "batch_size=12"]
+    words = ["--config=mini/ce", f"--trainer.default_root_dir={run}", *(f"--data.init_args.{one}" for one in small)]
+    words += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+    last = run / "checkpoints" / "last.ckpt"
+    assert main(["fit", *words, "--trainer.max_epochs=1"]) == 0
+    (run / UNFINISHED).touch()
+    capsys.readouterr()
+    assert main(["test", *words, f"--ckpt_path={last}"]) == 0
+    assert "hasn't ended" in capsys.readouterr().err
+    held = (run / "results.json").read_bytes()
+    go_on = ["fit", *words, "--trainer.max_epochs=2", f"--ckpt_path={last}"]
+    assert main([*go_on, "--model.lr=1e-3"]) == 2
+    assert (
+        "starft: A run goes on with the options that it had: model.lr 0.0006 (given is 0.001). "
+        in capsys.readouterr().err
+    )
+    assert (run / "results.json").read_bytes() == held
+    assert main(go_on) == 0
+    assert "kept apart: results.json is results-1.json.\n" in capsys.readouterr().err
+    assert (run / "results-1.json").read_bytes() == held
+    assert main(["test", *words, f"--ckpt_path={last}"]) == 0
+    assert "hasn't ended" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_a_checkpoint_of_another_model_is_told_before_a_model_is_loaded(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a network the model of this config can't be had."""
+    facts = {"model_name": "starft-mini", "head": "linear", "class_names": ["a", "b"], "templates": ["{}"]}
+    checkpoint = {"state_dict": {}, "starft": facts, "optimizer_states": []}
+    torch.save(checkpoint, tmp_path / "some.ckpt")
+    words = [f"--ckpt_path={tmp_path / 'some.ckpt'}", f"--trainer.default_root_dir={tmp_path / 'run'}"]
+    assert main([verb, "--config=csv/ce", *words]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "starft: The checkpoint is of model starft-mini, the config asks for model ViT-B-16; give its own config."
+    )
