@@ -14,8 +14,9 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 import starft
+from fakes.pages import pages_before_and_after
 from starft.cli import build
-from starft.launch import SPINS, keep_memory, share_cores
+from starft.launch import SPINS, share_cores
 from starft.resources import shipped, with_shipped_configs
 
 MINI = str(shipped("lightning_configs") / "mini/starft.yaml")
@@ -42,20 +43,6 @@ def test_threads_wait_patiently_unless_a_person_says_how(
     monkeypatch.setattr(os, "environ", dict(set_before))
     share_cores()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
-
-
-def pages_asked_for() -> int:
-    """Return how many pages the system hands out for 64 MiB that are used and freed."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    _ = b"x" * 2**26
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-
-def pages_before_and_after() -> tuple[int, int]:
-    before = pages_asked_for()
-    keep_memory()
-    pages_asked_for()
-    return before, pages_asked_for()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")

@@ -121,6 +121,7 @@ def test_a_copied_folder_keeps_its_best(tmp_path: Path) -> None:
     assert other.best_model_score is None, "a folder without a best.ckpt looks for its own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 1)])
 def test_a_second_signal_ends_the_process_whoever_listened_before(number: int, status: int, tmp_path: Path) -> None:
     """Lightning listens to SIGTERM, and would end the run as if it were whole."""

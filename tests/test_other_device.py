@@ -24,6 +24,8 @@ from starft.finetune import FinetuneModule
 from starft.metrics import accept
 from starft.regularizers import LipsumFT
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = sorted((Path(__file__).parents[1] / "lightning_configs" / "mini").glob("*.yaml"))
 TRAINED = [path for path in CONFIGS if path.stem not in ("zeroshot", "pretrain")]
 IMAGES, EPOCH = 4, 12
