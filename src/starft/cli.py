@@ -140,7 +140,7 @@ class StarftCLI(LightningCLI):
             self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
             match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
             if fits:
-                check_same(checkpoint, yaml.safe_load(self.resolved_config()), CONFIG)
+                check_same(checkpoint, yaml.safe_load(self.resolved_config()))
         if self.subcommand != "predict":  # new images need no training data
             check_there(self._get(self.config, "data"))
         if self._is_trial or not is_first_process():

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from starft.errors import ConfigError
+from starft.run_folder import CHECKPOINTS, CONFIG
 
 FREE = {"pretrained", "probe_strengths", "trim", "micro_batch_size", "gradient_checkpointing", "compile"}
 """What a run may go on without in ``model``: how it computes, and what its checkpoint tells or has behind it."""
@@ -15,21 +16,18 @@ DATA = ("sampling", "shots", "augmentation", "split_seed", "val_fraction", "test
 DEVICES = ("devices", "num_nodes")
 
 
-def check_same(checkpoint: Path, config: Mapping[str, Any], saved_config: str) -> None:
+def check_same(checkpoint: Path, config: Mapping[str, Any]) -> None:
     """Refuse to go on with other options than the run had: most would be ignored in silence, others change it midway.
 
     Args:
         checkpoint: Where training goes on from; of a run folder, or nothing is known of its options.
         config: The resolved one of the command.
-        saved_config: Name of the run's own, in its folder.
 
     Raises:
         ConfigError: They differ.
     """
-    path = checkpoint.parent.parent / saved_config
-    if not path.is_file():
-        return
-    had = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path = checkpoint.parent.parent / CONFIG
+    had = _read(path) if checkpoint.parent.name == CHECKPOINTS else {}
     other = [f"{key} {_told(theirs)} (given is {_told(ours)})" for key, theirs, ours in _differences(had, config)]
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
@@ -39,14 +37,26 @@ def check_same(checkpoint: Path, config: Mapping[str, Any], saved_config: str) -
         )
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Return the options that a run had; none where its file is gone, or somebody has made something else of it."""
+    try:
+        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    whole = isinstance(held, dict) and all(isinstance(held.get(key), dict) for key in ("model", "data", "trainer"))
+    return held if whole else {}
+
+
 def _differences(had: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    theirs, ours = had.get("model", {}), given.get("model", {})
+    if not had:
+        return
+    theirs, ours = had["model"], given["model"]
     for key in sorted((theirs.keys() & ours.keys()) - FREE):
         if theirs[key] != ours[key]:
             yield f"model.{key}", theirs[key], ours[key]
-    was, now = had.get("trainer", {}), given.get("trainer", {})
+    was, now = had["trainer"], given["trainer"]
     same_devices = all(was.get(key) == now.get(key) for key in DEVICES)
-    theirs, ours = (one.get("data", {}).get("init_args") or {} for one in (had, given))
+    theirs, ours = (one["data"].get("init_args") or {} for one in (had, given))
     for key in (*DATA, *(("batch_size",) if same_devices else ())):  # of one device; the whole is what counts
         if key in theirs and key in ours and theirs[key] != ours[key]:
             yield f"data.init_args.{key}", theirs[key], ours[key]

@@ -235,7 +235,9 @@ def checkpoint_callbacks(
 
 
 class StopSafely(Callback):
-    """On Ctrl-C or SIGTERM, finish the step, write ``last.ckpt`` and stop; a second signal stops at once.
+    """On Ctrl-C or SIGTERM, finish the step, write ``last.ckpt`` and stop; a second Ctrl-C stops at once.
+
+    A second SIGTERM changes nothing: schedulers and launchers send it twice to the same process.
 
     Where the step ends an epoch, its validation and checkpoints come first, so that ``best.ckpt`` misses none. Several
     processes stop at the same step, whichever of them heard the signal.
@@ -256,9 +258,8 @@ class StopSafely(Callback):
             self._before[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number  # a second one ends the process: Lightning's own handler would end the run as if whole
+        self.received = self.received or number
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
