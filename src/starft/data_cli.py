@@ -109,14 +109,14 @@ def check(data: ImageDataModule, deep: bool = False, workers: int | None = None,
 
 
 def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
-    """Print how far the attribute goes with the label in train; note a validation group that is too small."""
+    """Print how far the attribute goes with the label in train; note groups too small to choose or judge a model by."""
     for one in checked:
         counts = [(group, images) for group, images, _ in one.groups]
         if one.split == "train" and counts and one.attributes:
             for line in shortcut([images for _, images in counts], one.class_names, one.attributes):
                 console.print(f"shortcut: {line}", soft_wrap=True, markup=False, highlight=False)
-        if one.split == "val" and not one.extra and not one.as_published:
-            note = small_group(one.name, counts)
+        if one.split in ("val", "test") and not one.extra and not one.as_published:
+            note = small_group(one.name, counts, one.split, bool(one.attributes))
             one.problems += [Problem(note, stops=False)] if note else []
 
 

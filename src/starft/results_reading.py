@@ -10,7 +10,12 @@ RESULTS = "results.json"
 SCHEMA_VERSION = 2
 """Of the file that `starft test` writes."""
 
+FEW_IMAGES = 25
+"""A group of fewer images says too little to choose or judge a model by."""
+
 LEGEND = {
+    "typical_acc": "typical: accuracy of the images that show their label's usual attribute of the training set",
+    "atypical_acc": "atypical: accuracy of the images that show another attribute than their label's usual one",
     "group_mean_acc": "group mean: unweighted mean of the groups' accuracies",
     "adjusted_acc": "adjusted: the groups' accuracies weighted by their shares of the training set",
     "ece": "ECE: expected calibration error, lower is better",
@@ -44,12 +49,14 @@ class Group:
         n: Samples.
         acc: Accuracy; null where there are none.
         ci95: Its interval.
+        typical: Whether it pairs a label with its usual attribute; null where that can't be said.
     """
 
     name: str
     n: int
     acc: float | None
     ci95: Interval | None
+    typical: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,8 @@ def read_results(path: Path) -> Results:
 
 def _scores(held: Mapping[str, Any]) -> Scores:
     groups = tuple(
-        Group(str(one["name"]), int(one["n"]), _number(one["acc"]), _interval(one["ci95"])) for one in held["groups"]
+        Group(str(one["name"]), int(one["n"]), _number(one["acc"]), _interval(one["ci95"]), one.get("typical"))
+        for one in held["groups"]
     )
     weights = held.get("adjusted_weights") or {"shares": {}}
     intervals = {str(name): _interval(ends) for name, ends in held.get("ci95", {}).items()}

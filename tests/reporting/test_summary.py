@@ -57,6 +57,21 @@ def test_every_number() -> None:
     ]
 
 
+def test_images_with_and_without_the_usual_attribute_stand_below_the_groups() -> None:
+    results = json.loads(json.dumps(RESULTS))
+    held = results["eval_sets"]["id"]
+    held["metrics"] |= {"typical_acc": 1.0, "atypical_acc": 0.5}
+    held["ci95"] = {"typical_acc": [0.439, 1.0], "atypical_acc": [0.095, 0.905]}
+    for group, typical in zip(held["groups"], (True, False, False), strict=True):
+        group["typical"] = typical
+    out = io.StringIO()
+    Console(file=out, width=120).print(results_tables(results)[1])
+    assert cells(out.getvalue())[-2:] == [
+        ["with the usual attribute", "3", "100.0", "43.9–100.0"],
+        ["without the usual attribute", "2", "50.0", "9.5–90.5"],
+    ]
+
+
 def test_worst_groups_that_tie_say_so() -> None:
     groups = [
         {"name": name, "n": 4, "acc": acc, "ci95": [0.0, 1.0]} for name, acc in (("a", 0.5), ("b", 1), ("c", 0.5))

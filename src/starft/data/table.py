@@ -157,4 +157,5 @@ class Source(ABC):
             split: One of ``splits``.
             ood: Whether the set counts in ``ood_acc``.
         """
-        return EvalSet(name, self.class_names, self.templates, self.group_names, ood=ood)
+        attributes = len(self.attribute_names)
+        return EvalSet(name, self.class_names, self.templates, self.group_names, ood=ood, num_attributes=attributes)

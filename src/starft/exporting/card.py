@@ -7,12 +7,14 @@ from starft.classifier import Classifier
 from starft.english import count_of
 from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
 from starft.exporting.snippets import usage
-from starft.results_reading import Group, Interval, Results, Scores, legend
+from starft.results_reading import FEW_IMAGES, Group, Interval, Results, Scores, legend
 
 METRICS = {
     "acc": "accuracy",
     "top5_acc": "top 5",
     "worst_group_acc": "worst group",
+    "typical_acc": "typical",
+    "atypical_acc": "atypical",
     "group_mean_acc": "group mean",
     "adjusted_acc": "adjusted",
     "macro_f1": "macro F1",
@@ -87,7 +89,19 @@ def _headline(results: Results | None) -> str:
     for name, scores in results.sets.items():
         if not scores.ood and scores.metrics.get("worst_group_acc") is not None:
             told.append(f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of “{_plain(name)}”")
+            told[-1] += _few_images(scores)
+            if scores.metrics.get("atypical_acc") is not None:
+                told.append(
+                    f"{_share(scores.metrics['atypical_acc'], None)} % on its images without the usual attribute"
+                )
     return f" It reaches **{', '.join(told)}**." if told else ""
+
+
+def _few_images(scores: Scores) -> str:
+    """Return how many images the worst group has where they are too few to say much, else an empty string."""
+    seen = [(group.acc, group.n) for group in scores.groups if group.acc is not None]
+    size = min(seen, default=(0.0, FEW_IMAGES))[1]
+    return f" ({count_of(size, 'image')})" if size < FEW_IMAGES else ""
 
 
 def _results(origin: Origin) -> str:

@@ -134,7 +134,10 @@ def _eval_set(
         }
         if weights and "adjusted_acc" in numbers
         else None,
-        "groups": [_group(counts) for counts in groups],
+        "groups": [
+            _group(counts) | ({"typical": eval_set.typical_groups[group]} if eval_set.typical_groups else {})
+            for group, counts in enumerate(groups)
+        ],
     }
 
 
@@ -149,6 +152,9 @@ def _intervals(eval_set: EvalSet, groups: Sequence[Counts], samples: Rows | None
             "worst_region_acc": worst_group([correct[at] for at in kept], [total[at] for at in kept]),
             "group_mean_acc": group_mean(correct, total),
         }
+        for name, typical in (("typical_acc", True), ("atypical_acc", False)):
+            ids = [group for group, flag in enumerate(eval_set.typical_groups) if flag is typical]
+            found[name] = wilson(sum(correct[group] for group in ids), sum(total[group] for group in ids))
         if eval_set.group_weights:
             found["adjusted_acc"] = group_mean(correct, total, eval_set.group_weights)
     if samples is not None and len(samples.label):

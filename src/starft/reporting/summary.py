@@ -15,6 +15,8 @@ from starft.results_reading import legend
 HEADINGS = {
     "acc": "accuracy",
     "worst_group_acc": "worst group",
+    "typical_acc": "typical",
+    "atypical_acc": "atypical",
     "group_mean_acc": "group mean",
     "adjusted_acc": "adjusted",
     "top5_acc": "top 5",
@@ -113,10 +115,19 @@ def _groups(name: str, one: Mapping[str, Any]) -> Table:
     for heading in ("n", "accuracy", "95 % interval"):
         table.add_column(heading, justify="right")
     for group in one["groups"]:
-        interval = "–".join(_percent(end) for end in group["ci95"]) if group["ci95"] else "–"
+        interval = _interval(group["ci95"])
         worst = f" ({told})" if group["n"] and group["acc"] == min(seen) else ""
         table.add_row(escape(group["name"]) + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
+    for metric, title in (("typical_acc", "with the usual attribute"), ("atypical_acc", "without the usual attribute")):
+        if metric in one["metrics"]:
+            images = sum(group["n"] for group in one["groups"] if group["typical"] is (metric == "typical_acc"))
+            interval = _interval(one["ci95"].get(metric))
+            table.add_row(f"[bold]{title}[/bold]", f"{images:,}", _percent(one["metrics"][metric]), interval)
     return table
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "–".join(map(_percent, ends)) if ends else "–"
 
 
 def _percent(share: float | None) -> str:

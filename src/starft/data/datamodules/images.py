@@ -60,6 +60,8 @@ class ImageDataModule(BaseDataModule):
         predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
         val_fraction: Share of ``train`` held out where there is no ``val`` split; 0 goes without validation.
         split_seed: Draws what is held out; not the run's seed, so that runs of all seeds validate on the same images.
+        equal_groups: Whether equal numbers of every group are held out, as far as half of each group allows, instead of
+            equal shares; null does so where a group would get fewer than 25 images.
         ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
         shots: Train on so many images a class, drawn by ``seed``; null takes all.
         augmentation: How training images are varied.
@@ -93,6 +95,7 @@ class ImageDataModule(BaseDataModule):
         eval_batch_size: int = 256,
         num_workers: int = 4,
         seed: int = 0,
+        equal_groups: bool | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
         self.source, self.own_name, self.own_ood = train, name, ood
@@ -113,6 +116,7 @@ class ImageDataModule(BaseDataModule):
                         f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}."
                     )
         self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
+        self.equal_groups = equal_groups
         self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
         self.test_data: Sequence[ImageSet] = ()
         self._tables: dict[tuple[int, str], ImageTable] = {}
@@ -216,10 +220,9 @@ class ImageDataModule(BaseDataModule):
     def _halves(self) -> tuple[ImageTable, ImageTable]:
         """Return the training images and the validation images of a source without a ``val`` split."""
         whole = self.table(self.source, "train")
-        kept, held = hold_out(
-            whole.labels if whole.groups is None else whole.groups, self.val_fraction, self.split_seed
-        )
-        return whole.take(kept), whole.take(held)
+        cells, equal = (whole.labels, False) if whole.groups is None else (whole.groups, self.equal_groups)
+        kept, held_out = hold_out(cells, self.val_fraction, self.split_seed, equal)
+        return whole.take(kept), whole.take(held_out)
 
     def training_table(self) -> ImageTable:
         """Return the images that are trained on: of ``train``, less what is held out, the few shots."""

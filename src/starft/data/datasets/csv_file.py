@@ -68,6 +68,8 @@ class CSVSource(DrawnSource):
             or all images of an eval set.
         val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
     """
 
     title = "CSV"
@@ -88,9 +90,10 @@ class CSVSource(DrawnSource):
         test_fraction: float | None = None,
         val_fraction: float | None = None,
         split_seed: int = 0,
+        equal_groups: bool | None = None,
     ) -> None:
         folder = Path(root) if root is not None else Path(file).parent
-        super().__init__(folder, test_fraction, val_fraction, split_seed)
+        super().__init__(folder, test_fraction, val_fraction, split_seed, equal_groups)
         self.file = Path(file)
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
@@ -128,8 +131,8 @@ class CSVSource(DrawnSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Attributes and groups that may be missing ones."""
-        return self._read.notes
+        """Attributes and groups that may be missing ones, and how splits were drawn."""
+        return (*self._read.notes, *self.draw_notes())
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -174,7 +177,7 @@ class CSVSource(DrawnSource):
                 problems.append(f"the column {name!r} is empty (or NaN) in {told}, {file.where(rows)}")
         labels, class_names = self._labels(frame[self.label_column], file, problems)
         groups, group_names, attributes = self._groups(labels, class_names, column)
-        splits = self._splits(labels if groups is None else groups, column.get("split"), file, problems)
+        splits = self._splits(labels, groups, column.get("split"), file, problems)
         if len(class_names) < 2 and not problems:
             problems.append(
                 f"the column {self.label_column!r} holds one class only, {', '.join(class_names)}; "
@@ -228,11 +231,16 @@ class CSVSource(DrawnSource):
         return None, (), ()
 
     def _splits(
-        self, cells: Ints, column: "pd.Series[str] | None", file: TableFile, problems: list[str]
+        self,
+        labels: Ints,
+        groups: Ints | None,
+        column: "pd.Series[str] | None",
+        file: TableFile,
+        problems: list[str],
     ) -> dict[str, Ints]:
         self.has_splits = column is not None
         if column is None:
-            return self.draw(cells)
+            return self.draw(labels, groups)
         codes, values = _coded(column)
         for at in sorted({*codes.tolist()}):
             value = values[at] if at >= 0 else "an empty cell"

@@ -35,6 +35,8 @@ class ImageFolderSource(DrawnSource):
             0.2, or all images of an eval set.
         val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
     """
 
     title = "ImageFolder"
@@ -49,8 +51,9 @@ class ImageFolderSource(DrawnSource):
         test_fraction: float | None = None,
         val_fraction: float | None = None,
         split_seed: int = 0,
+        equal_groups: bool | None = None,
     ) -> None:
-        super().__init__(Path(root), test_fraction, val_fraction, split_seed)
+        super().__init__(Path(root), test_fraction, val_fraction, split_seed, equal_groups)
         self.attribute_level, self.given_names, self.given_templates = attribute_level, class_names, templates
 
     @property
@@ -76,9 +79,9 @@ class ImageFolderSource(DrawnSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Folders that are left out, and signs of a level of attributes that nobody told of."""
-        notes = []
+        """Folders that are left out, signs of a level of attributes that nobody told of, and how splits were drawn."""
         found = self._split_folders()
+        notes = list(self.draw_notes()) if self._read else []
         idle = [one.name for one in sorted(self.root.iterdir()) if one.is_dir() and not one.name.startswith(".")]
         idle = [name for name in idle if found and name not in found.values()]
         if idle:
@@ -169,7 +172,7 @@ class ImageFolderSource(DrawnSource):
             split_of = np.array([SPLITS[part[0].lower()] for part in parts])
             rows = {split: np.flatnonzero(split_of == split) for split in ORDER if split in found}
         else:
-            rows = self.draw(labels if groups is None else groups)
+            rows = self.draw(labels, groups)
         return names, tuple(attributes), {split: whole.take(chosen) for split, chosen in rows.items()}
 
     def _is_split(self, folder: Path) -> bool:
