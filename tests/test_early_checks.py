@@ -86,8 +86,15 @@ def test_what_is_right_passes() -> None:
         ("csv/starf", "Did you mean csv/starft?"),
         ("lightning_configs/csv/starf.yaml", "Did you mean csv/starft?"),
         ("mini/zeroshott", "Did you mean mini/zeroshot?"),
-        ("jtt", "Did you mean mini/jtt or waterbirds/jtt?"),
-        ("imagefolder", "Did you mean imagefolder/ce or imagefolder/starft or imagefolder/zeroshot?"),
+        ("jtt", "Did you mean csv/jtt or imagefolder/jtt or mini/jtt or waterbirds/jtt?"),
+        ("celeba", "Did you mean celeba/flyp or celeba/starft or celeba/zeroshot?"),
+        ("csv/grup_dro", "Did you mean csv/group_dro?"),
+        (
+            "fmow/dfr",  # a config of the same data first, never only that of another's
+            "The configs of fmow/ are flyp, starft, and dfr is for other data: csv/dfr, imagefolder/dfr, mini/dfr, "
+            "waterbirds/dfr.",
+        ),
+        ("fmow/nothing_like_it", "The configs of fmow/ are flyp, starft."),
         ("my/own", ""),
     ],
 )
