@@ -19,7 +19,7 @@ ORDER = [
     "parser_errors words options",
     "pools functional distributed",
     "clip",
-    "teachers captions",
+    "teachers captions token_checks",
     "context",
     "losses",
     "regularizers group_dro",

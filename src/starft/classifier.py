@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from starft.checkpoints import read_checkpoint, refuse_run_folder
-from starft.clip import ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
+from starft.clip import CaptionRuler, ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
 from starft.clip.names import FOLDER_CONFIG
 from starft.data.images import read_image, rgb
 from starft.data.transforms import eval_transform
 from starft.errors import ConfigError, WeightsError
+from starft.token_checks import check_captions
 
 STUDENT = "clip.model."
 """Where a checkpoint's weights hold the tuned model."""
@@ -112,7 +113,9 @@ class Classifier:
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ConfigError(f"The class name {twice[0]!r} is there twice; name each class once.")
-        return Classifier(self.clip, names, self.templates if templates is None else templates)
+        templates = self.templates if templates is None else _checked_templates(templates)
+        check_captions(CaptionRuler("the model", self.clip.tokenize), [(names, templates)], None, notes=True)
+        return Classifier(self.clip, names, templates)
 
     def preprocess(self, image: AnyImage) -> Tensor:
         """Return one image as the model takes it, float (3, H, W) on the host.

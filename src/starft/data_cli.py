@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import starft.mini  # noqa: F401  # configs may name its classes without their module
+from starft.clip import CaptionRuler
 from starft.data.check import Checked, told_once
 from starft.data.datamodules import ImageDataModule
 from starft.data.deep import decode, files, look_deep
@@ -18,20 +19,24 @@ from starft.data.from_config import data_of, keys_of
 from starft.data.problems import Problem
 from starft.early_checks import check_config_files
 from starft.english import doubled_articles
-from starft.errors import ConfigError, did_you_mean, ended
+from starft.errors import ConfigError, StarftError, did_you_mean, ended
 from starft.parser_errors import one_sentence
 from starft.reporting.data_notes import shortcut, small_group
 from starft.reporting.data_report import data_tables
+from starft.token_checks import TokenProblem, class_problems
 
 USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
 
 Look at the data of a config without building its model: counts, paths, labels, groups, class names, images in both
-train and test. Exit status 2 if a run would be refused, else 0. Options of a run (--model..., --trainer...) do nothing.
+train and test. Exit status 2 if a run would be refused, else 0. Of the options of a run, --model.model_name tells whose
+tokenizer reads the captions; the others (--model..., --trainer...) do nothing.
 
   --config CONFIG   a config, as for `starft fit`; several are laid over each other
   --deep            decode every image too, and compare pictures
   --workers N       processes that decode; one for each CPU unless given
 """
+DEFAULT_MODEL = "ViT-B-16"
+"""What a run takes where neither its config nor an option names a model."""
 OF_A_RUN = ("--model", "--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
 """Options of a run that have nothing to do with its data."""
 
@@ -77,10 +82,17 @@ def run(words: Sequence[str]) -> int:
     if not isinstance(data, ImageDataModule):
         print(f"{type(data).__name__} reads no images from disk: nothing to check.")
         return 0
-    return check(data, options.deep, options.workers, _templates(held.get("model")))
+    model = held.get("model")
+    return check(data, options.deep, options.workers, _templates(model), _model_name(rest, model))
 
 
-def check(data: ImageDataModule, deep: bool = False, workers: int | None = None, templates: Sequence[str] = ()) -> int:
+def check(
+    data: ImageDataModule,
+    deep: bool = False,
+    workers: int | None = None,
+    templates: Sequence[str] = (),
+    model_name: str | None = None,
+) -> int:
     """Print what the data hold and what is wrong with them; return 2 if a run would be refused, else 0.
 
     Args:
@@ -88,6 +100,7 @@ def check(data: ImageDataModule, deep: bool = False, workers: int | None = None,
         deep: Decode every image.
         workers: Processes that decode; null takes one for each CPU.
         templates: Of the training captions, where the model's section gives some.
+        model_name: Whose tokenizer reads the captions; null compares them as text alone.
     """
     stages = ["fit", "test", *(["predict"] if data.new_images is not None else [])]
     checked = data.check(*stages)
@@ -99,6 +112,8 @@ def check(data: ImageDataModule, deep: bool = False, workers: int | None = None,
         console.print(table)
     _look_at_groups(checked, console)
     _look_at_captions(checked, templates)
+    if model_name is not None:
+        _look_at_tokens(checked, templates, model_name)
     problems = told_once(checked)
     for problem in problems:
         console.print("[bold red]problem[/]: " if problem.stops else "[yellow]note[/]: ", end="")
@@ -127,6 +142,26 @@ def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> N
         one.problems += [Problem(note, stops=False)] if note else []
 
 
+def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_name: str) -> None:
+    """Compare the captions of each split as the model gets them."""
+    try:
+        ruler = CaptionRuler(model_name)
+    except StarftError as error:
+        why = str(error).rstrip(".")
+        checked[0].problems.append(Problem(f"captions can't be read as the model reads them: {why}", stops=False))
+        return
+    done: dict[tuple[Sequence[str], Sequence[str]], list[TokenProblem]] = {}
+    for one in checked:
+        captions = one.class_names, (templates if one.split == "train" and templates else one.templates)
+        if captions not in done:
+            done[captions] = class_problems(ruler, *captions)
+        one.problems += [
+            Problem(problem.text, stops=problem.stops and not one.as_published)
+            for problem in done[captions]
+            if problem.differs_as_text
+        ]
+
+
 def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> str:
     """Decode all images that are listed; return what was decoded."""
     train = data.training_table() if any(one.split == "train" and one.table is not None for one in checked) else None
@@ -149,6 +184,17 @@ def _templates(model: object) -> tuple[str, ...]:
     """Return the caption templates that a config's model section puts in the place of those of the data."""
     given = model.get("templates") if isinstance(model, dict) else None
     return tuple(map(str, given)) if isinstance(given, list) else ()
+
+
+def _model_name(words: Sequence[str], model: object) -> str:
+    """Return the model that a command names, or else its configs, or else the one that a run takes."""
+    given = [
+        word.partition("=")[2] if "=" in word else "".join(words[at + 1 : at + 2])
+        for at, word in enumerate(words)
+        if word.partition("=")[0] == "--model.model_name"
+    ]
+    named = given[-1] if given else model.get("model_name") if isinstance(model, dict) else None
+    return named if isinstance(named, str) else DEFAULT_MODEL
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from starft.captions import CaptionSampler, check_templates
 from starft.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
 from starft.clip import (
+    CaptionRuler,
     ClipEncoder,
     build_clip,
     checkpoint_activations,
@@ -37,7 +38,8 @@ from starft.reading import check_accumulation, check_terms, freeze_what_nothing_
 from starft.scoring import ScoringModule
 from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
-from starft.types import Batch, GroupedData, ImagePreprocessing
+from starft.token_checks import check_captions
+from starft.types import Batch, EvalSet, FinetuneData, GroupedData, ImagePreprocessing
 
 
 class FinetuneModule(ScoringModule):
@@ -162,8 +164,13 @@ class FinetuneModule(ScoringModule):
         strategy = self.trainer.strategy
         if type(strategy) in (SingleDeviceStrategy, DDPStrategy):  # they move the whole model right after this
             self.to(strategy.root_device)  # a head of 1000 classes x 80 templates takes minutes on a CPU
+        sets = _eval_sets(data, stage)
+        names, templates = self.class_names or data.class_names, self.templates or data.templates
+        captions = [(names, templates), *((one.class_names, one.templates) for one in sets)]
+        ruler = CaptionRuler(self.model_name, self.clip.tokenize)
+        check_captions(ruler, captions, self.pool if stage == "fit" else None, self.trainer.is_global_zero)
         if not self.class_names:
-            self.describe(data.class_names, self.templates or data.templates)
+            self.describe(names, templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
         if stage == "fit":
             check_terms(self._terms(), self.pool, self.class_names)
@@ -174,11 +181,7 @@ class FinetuneModule(ScoringModule):
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
                 term.start(counts)
-        if stage in ("fit", "validate"):
-            self.evaluator = Evaluator(data.val_sets)
-        else:  # one alone is asked for: to predict new images, the others needn't be there
-            testing = stage == "test"
-            self.evaluator = Evaluator(data.test_sets if testing else data.predict_sets, keep_samples=testing)
+        self.evaluator = Evaluator(sets, keep_samples=stage == "test")
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
         """Set the training classes and, for the linear head, start it from the zero-shot head.
@@ -382,3 +385,10 @@ class FinetuneModule(ScoringModule):
 
     def _facts(self) -> CheckpointFacts:
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)
+
+
+def _eval_sets(data: FinetuneData, stage: str) -> tuple[EvalSet, ...]:
+    """Return what a stage scores; it alone is asked for: to predict new images, the others needn't be there."""
+    if stage in ("fit", "validate"):
+        return data.val_sets
+    return data.test_sets if stage == "test" else data.predict_sets

@@ -199,7 +199,8 @@ def _bare_numbers(described: EvalSet) -> Iterable[str]:
 def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
     """Return what is wrong with templates and class names: nothing to fill in, or two classes with equal captions.
 
-    Captions are compared as CLIP's tokenizer reads them, without case and extra spaces.
+    Captions are compared as text, without case and extra spaces; what a model's tokenizer makes of them is compared by
+    `starft.token_checks`.
 
     Args:
         described: Class names and templates.

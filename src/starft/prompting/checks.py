@@ -41,9 +41,14 @@ def check(pool: str, data: str | None = None, model: str | None = None) -> int:
     problems += _repeats(found)
     problems += _english(held, found)
     problems += _classes(held, found, names)
-    problems += _lengths(found, import_module("starft.prompting.lengths").LengthLimit(model, config))
+    limit = import_module("starft.prompting.lengths").LengthLimit(model, config)
+    problems += [*_lengths(found, limit), *_same_tokens(found, limit)]
     for problem in _in_order(problems, held):
         print(problem)
+    if config is not None:
+        of_classes = import_module("starft.token_checks").class_problems(limit.ruler, names, config.templates())
+        for problem in of_classes:
+            print(f"Note: in {data}, {problem.text}.", file=sys.stderr)
     if problems:
         raise PoolError(
             f"{path} has {count_of(len(problems), 'problem')}, told above; mend the file or generate it again."
@@ -141,4 +146,16 @@ def _lengths(found: Sequence[tuple[str, str | None, str]], limit: "LengthLimit")
             yield (
                 f"{where} is too long for the {limit.context} tokens of {limit.model_name} with the class "
                 f"{limit.class_name!r}; shorten it."
+            )
+
+
+def _same_tokens(found: Sequence[tuple[str, str | None, str]], limit: "LengthLimit") -> Iterator[str]:
+    """Yield templates that differ only in what the model's tokenizer drops; those that are cut are told already."""
+    fits = [not long for long in limit.too_long([template for _, _, template in found])]
+    whole = [one for one, is_whole in zip(found, fits, strict=True) if is_whole]
+    folded = [fold(template) for _, _, template in whole]
+    for at, first in enumerate(limit.same_tokens([template for _, _, template in whole])):
+        if first is not None and folded[first] != folded[at] and whole[first][1] in (None, whole[at][1]):
+            yield (
+                f"{whole[at][0]} is the same tokens to {limit.model_name} as {whole[first][0]}; take one of them out."
             )
