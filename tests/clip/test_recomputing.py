@@ -124,9 +124,7 @@ def test_custom_blocks_recompute_too(blocks: dict[str, Any], tmp_path: Path) -> 
 
 
 def test_scaled_cosine_attention_is_refused_before_the_first_step(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^The model custom-scaled-cosine-attn asks for scaled cosine att"
-    ):
+    with pytest.raises(ConfigError, match=r"^The model custom-scaled-cosine-attn asks for scaled cosine att"):
         custom(tmp_path, scaled_cosine_attn=True)
 
 

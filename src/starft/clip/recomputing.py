@@ -92,7 +92,7 @@ def _put_back(part: nn.Module, inputs: Any, output: Any) -> None:
 
 
 def _drop_keys_and_values(block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Give open_clip's custom blocks tokens and mask alone: recomputing hands on the four inputs of its plain blocks."""
+    """Give open_clip's custom blocks tokens and mask alone: recomputing gives them the plain blocks' four inputs."""
     return (inputs[0], inputs[3]) if len(inputs) == 4 else inputs
 
 
