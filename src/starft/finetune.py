@@ -24,6 +24,7 @@ from starft.clip import (
     encode_in_chunks,
     freeze,
     image_preprocessing,
+    update_statistics_once,
 )
 from starft.context import Progress, StepContext
 from starft.distributed import of_first
@@ -200,6 +201,8 @@ class FinetuneModule(ScoringModule):
 
     def on_fit_start(self) -> None:
         """Start the linear head from a probe where that is asked for; a run that is continued has its head already."""
+        if self.hparams["gradient_checkpointing"]:  # the strategy may have put other norms in
+            update_statistics_once(self.clip.model)
         if self.head_start == "probe" and self.trainer.ckpt_path is None:
             self._start_from_probe()
 

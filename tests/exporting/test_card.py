@@ -202,7 +202,7 @@ def test_each_format_tells_its_loading(
     for part in text.split("```python\n")[1:]:
         compile(part.split("```")[0], "card", "exec")
     assert "trained head" not in text
-    assert ("names[" in text) == (form in ("open_clip", "onnx")), "from an image to the name of its class"
+    assert ("names[" in text) == (form in ("open_clip", "hf", "onnx")), "from an image to the name of its class"
     linear = card(load(linear_checkpoint, "cpu"), form, "me/birds", Origin(), on_hub)
     assert ("The trained head lies beside it" in linear) == (form in ("open_clip", "hf"))
 

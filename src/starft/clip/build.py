@@ -17,6 +17,7 @@ from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_name
 from starft.clip.names import MINI_FOLDER, MINI_MODEL, SCHEMAS, near_paths, register_model
 from starft.clip.preprocessing import shared_preprocessing
 from starft.clip.rebuild import folder_config, unfit
+from starft.clip.towers import check_blocks
 from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
 
 __all__ = ["MINI_FOLDER", "MINI_MODEL", "MINI_TAG", "build_clip", "checked_mini_weights", "load_tokenizer"]
@@ -52,6 +53,7 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
     with _told(name, f" with weights {pretrained!r}", tag) as config:
         check_extra(name, config)
         model: nn.Module = open_clip.create_model(name, **options)
+        check_blocks(name, model)
         tokenize = open_clip.get_tokenizer(name)
     if weights is not None:
         _load(model, weights)

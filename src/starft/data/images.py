@@ -40,7 +40,7 @@ class BadImageError(DataError):
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """Read an image as 8-bit RGB, turned the way its EXIF tag says.
+    """Read an image as 8-bit RGB, turned the way its EXIF tag says, or its XMP where EXIF says nothing.
 
     Palettes, greyscale and CMYK are converted, alpha is dropped (as open_clip does), of 16 bits the upper 8 are kept,
     of several frames the first.
@@ -54,7 +54,7 @@ def read_image(path: str | Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            if image.mode == "RGB" and image.format == "JPEG" and "exif" not in image.info:
+            if image.mode == "RGB" and image.format == "JPEG" and not {"exif", "xmp"} & image.info.keys():
                 image.load()
                 return image
             return rgb(image)
@@ -65,7 +65,7 @@ def read_image(path: str | Path) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Return a picture as 8-bit RGB, turned the way its EXIF tag says, as `read_image` does.
+    """Return a picture as 8-bit RGB, turned the way its EXIF tag or XMP says, as `read_image` does.
 
     Args:
         image: Of any mode.

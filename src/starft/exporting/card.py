@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from starft.classifier import Classifier
 from starft.english import count_of
 from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
-from starft.exporting.snippets import usage
+from starft.exporting.snippets import NEAR, usage
 from starft.results_reading import FEW_IMAGES, Group, Interval, Results, Scores, legend
 
 METRICS = {
@@ -62,6 +62,8 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
         told + _headline(origin.results),
         f"## Use\n\n```python\n{usage(form, name, on_hub, linear, model.preprocessing)}\n```",
     ]
+    if form == "hf":
+        parts.append(NEAR)
     if zero_shot and linear:
         parts.append(HEAD)
     parts.append(f"## Results\n\n{_results(origin)}")
