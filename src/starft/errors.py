@@ -7,6 +7,9 @@ The command line prints that sentence and exits with status 2.
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+LONGEST = 8000
+"""Characters of a message; what quotes a value bounds it by itself, with `shortened`."""
+
 
 def ended(sentence: str) -> str:
     """Return a sentence with its period, unless it ends in a mark of its own or in a drawn folder tree.
@@ -18,8 +21,28 @@ def ended(sentence: str) -> str:
     return sentence if sentence.endswith((".", "?", "!")) or "\n" in sentence else f"{sentence}."
 
 
+def shortened(text: str, most: int = 200) -> str:
+    """Return a text as a message quotes it: a long one without its middle, and with its length.
+
+    Args:
+        text: Such as a value, a name or a path.
+        most: How many of its characters to show.
+
+    Example:
+        >>> shortened("cat"), shortened("a" * 3000, 6)
+        ('cat', 'aaa...aaa (3,000 characters)')
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[: most - most // 2]}...{text[-(most // 2) :]} ({len(text):,} characters)"
+
+
 class StarftError(Exception):
-    """A person's mistake, told in one sentence."""
+    """A person's mistake, told in one sentence of `LONGEST` characters at most."""
+
+    def __str__(self) -> str:
+        """Return the sentence; whatever it quotes, a terminal can show it."""
+        return shortened(super().__str__(), LONGEST)
 
 
 class ConfigError(StarftError, ValueError):

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from starft.data.paths import path_problems
+from starft.data.picture_files import left_out
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
 from starft.english import doubled_articles
@@ -96,6 +97,8 @@ def check_split(
     else:
         found.problems += _counted(found, allow_partial)
     found.problems += path_problems(table)
+    if table.left_out:
+        found.problems.append(Problem(left_out(table.left_out, table.root), stops=False))
     found.problems += caption_problems(described, stops=not found.as_published)
     if source.labelled and not found.as_published:
         notes = (*source.notes, *_bare_numbers(described), doubled_articles(described.class_names, described.templates))

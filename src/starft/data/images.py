@@ -13,8 +13,6 @@ ORIENTATION = 0x0112
 """EXIF tag of how the camera was held."""
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-"""What counts as an image where a folder is listed."""
 
 KNOWN: dict[type[Exception], str] = {
     FileNotFoundError: "it doesn't exist",

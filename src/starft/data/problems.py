@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from starft.errors import shortened
+
 SHOWN = 5
 """How many paths or names a problem lists."""
 
@@ -39,6 +41,6 @@ def some(names: Sequence[str], most: int = SHOWN) -> str:
         names: All of them.
         most: How many to list.
     """
-    shown = names[:most]
+    shown = [shortened(name) for name in names[:most]]
     between = "; " if any("," in name for name in shown) else ", "
     return between.join(shown) + (f"{between}... ({len(names)})" if len(names) > most else "")

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from starft.data.datasets.cells import canonical
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.names import class_list, texts
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
 from starft.data.problems import some
 from starft.data.table import ImageTable
-from starft.errors import ConfigError, DataProblems, did_you_mean
+from starft.errors import ConfigError, DataProblems, did_you_mean, shortened
 
 SPLITS = {
     "train": "train",
@@ -180,7 +181,7 @@ class CSVSource(DrawnSource):
         splits = self._splits(labels, groups, column.get("split"), file, problems)
         if len(class_names) < 2 and not problems:
             problems.append(
-                f"the column {self.label_column!r} holds one class only, {', '.join(class_names)}; "
+                f"the column {self.label_column!r} holds one class only, {some(class_names)}; "
                 "there must be at least two"
             )
         if problems:
@@ -191,6 +192,11 @@ class CSVSource(DrawnSource):
             "it counts as a value like any other"
             for kind in ("attribute", "group")
             for value, rows in (_doubtful(column[kind], file) if kind in column else {}).items()
+        )
+        notes += tuple(
+            f"the column {name!r} writes one value in several ways, {some(written)}; they count as one"
+            for name in (self.label_column, *(named[kind] for kind in column))
+            for written in _written_apart(frame[name])
         )
         return _Read(paths, labels, class_names, groups, group_names, attributes, splits, notes)
 
@@ -208,7 +214,7 @@ class CSVSource(DrawnSource):
             rows = file.where(np.flatnonzero(codes == values.index(value)).tolist())
             near = did_you_mean(value, meant, quote=True).replace("?", "").strip()
             problems.append(
-                f"the label {value!r} ({rows}) is none of the {len(names)} classes: {some([*meant])}"
+                f"the label {shortened(repr(value))} ({rows}) is none of the {len(names)} classes: {some([*meant])}"
                 + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
                 + "; mend it, or list it in class_names"
             )
@@ -248,7 +254,7 @@ class CSVSource(DrawnSource):
                 rows = file.where(np.flatnonzero(codes == at).tolist())
                 near = did_you_mean(value.lower(), SPLITS, 1, quote=True).strip().rstrip("?") if at >= 0 else ""
                 problems.append(
-                    f"the split column says {value} in {rows}; it must be train, val or test"
+                    f"the split column says {shortened(value)} in {rows}; it must be train, val or test"
                     + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
                 )
         meant = np.array([*(SPLITS.get(value.lower(), "") for value in values), ""])[codes]
@@ -263,17 +269,22 @@ def _doubtful(cells: "pd.Series[str]", file: TableFile) -> dict[str, str]:
     return {value: file.where(rows) for value, rows in at.items()}
 
 
+def _written_apart(cells: "pd.Series[str]") -> list[list[str]]:
+    """Return the values that a column writes in several ways, such as 1.1 and 1.10, with these ways."""
+    ways: dict[str, list[str]] = {}
+    for cell in cells.dropna().unique():
+        text = str(cell).strip()
+        ways.setdefault(canonical(text), []).append(text)
+    return [[*dict.fromkeys(written)] for written in ways.values() if len({*written}) > 1]
+
+
 def _coded(cells: "pd.Series[str]") -> tuple[Ints, list[str]]:
     """Return the code of each cell, -1 for an empty one, and the values: numbers by size, texts by the alphabet."""
     codes, found = pd.factorize(cells)
-    written = [_text(value) for value in found]
+    written = [canonical(str(value).strip()) for value in found]
     values = sorted(set(written), key=_order)
     place = {value: at for at, value in enumerate(values)}
     return np.array([*(place[value] for value in written), -1], dtype=np.int64)[codes], values
-
-
-def _text(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _order(value: str) -> tuple[int, float, str]:

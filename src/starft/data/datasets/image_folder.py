@@ -7,7 +7,8 @@ import numpy as np
 
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.names import class_list, texts
-from starft.data.listing import list_images
+from starft.data.listing import list_files
+from starft.data.picture_files import left_out, lost_classes
 from starft.data.problems import some
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataError, DataProblems
@@ -55,6 +56,7 @@ class ImageFolderSource(DrawnSource):
     ) -> None:
         super().__init__(Path(root), test_fraction, val_fraction, split_seed, equal_groups)
         self.attribute_level, self.given_names, self.given_templates = attribute_level, class_names, templates
+        self._lost = ""  # of its classes, as a sentence, once the folders are read
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -80,16 +82,16 @@ class ImageFolderSource(DrawnSource):
     @property
     def notes(self) -> tuple[str, ...]:
         """Folders that are left out, signs of a level of attributes that nobody told of, and how splits were drawn."""
-        found = self._split_folders()
-        notes = list(self.draw_notes()) if self._read else []
+        found, attributes = self._split_folders(), self._read[1]
+        notes = [*self.draw_notes(), *([f"{self._lost} below {self.root}"] if self._lost else [])]
         idle = [one.name for one in sorted(self.root.iterdir()) if one.is_dir() and not one.name.startswith(".")]
         idle = [name for name in idle if found and name not in found.values()]
         if idle:
             notes.append(f"{self.root} has folders beside its splits that are left out: {some(idle)}")
         told = {name.lower() for name in self.class_names} if self.given_names is not None else set()
-        if told and told == {attribute.replace("_", " ").lower() for attribute in self._read[1]}:
+        if told and told == {attribute.replace("_", " ").lower() for attribute in attributes}:
             notes.append(
-                f"class_names are those of the attribute folders, {some(self._read[1])}; the levels look swapped: "
+                f"class_names are those of the attribute folders, {some(attributes)}; the levels look swapped: "
                 "above the class folders must stand those of the attributes"
             )
         below = self._below_classes() if not self.attribute_level else {}
@@ -137,13 +139,16 @@ class ImageFolderSource(DrawnSource):
         self.check_there()
         found = self._split_folders()
         tops = [f"{found[split]}/" for split in ORDER if split in found] or [""]
-        paths = [f"{top}{path}" for top in tops for path in list_images(self.root / top)]
+        listings = {top: list_files(self.root / top) for top in tops}
+        paths = [f"{top}{path}" for top in tops for path in listings[top].images]
+        others = [f"{top}{path}" for top in tops for path in listings[top].left_out]
         depth = bool(found) + self.attribute_level
         parts = [path.split("/") for path in paths]
         loose = [path for path, part in zip(paths, parts, strict=True) if len(part) < depth + 2]
         problems = []
         if not paths:
-            problems.append(f"{self.root} holds no images; expected is\n{self.tree}")
+            why = f" ({left_out(others, self.root)})" if others else ""
+            problems.append(f"{self.root} holds no images{why}; expected is\n{self.tree}")
         elif loose:
             are = "1 image" if len(loose) == 1 else f"{len(loose)} images"
             level = "no class folder in an attribute folder" if self.attribute_level else "no class folder"
@@ -152,12 +157,13 @@ class ImageFolderSource(DrawnSource):
         if problems:
             raise DataProblems(problems)
         folders = sorted({part[depth] for part in parts})
+        self._lost = lost_classes(others, depth, folders)
         names, meant = class_list(self._given(folders), folders, "class folders")
         unknown = [folder for folder in folders if folder not in meant]
         if unknown:
             problems.append(f"{self.root} has class folders that class_names doesn't list: {some(unknown)}")
         if len(names) < 2:
-            problems.append(f"{self.root} has one class only, {', '.join(names)}; there must be at least two")
+            problems.append(f"{self.root} has one class only, {some(names)}; there must be at least two{self._but()}")
         if problems:
             raise DataProblems(problems)
         labels = np.array([meant[part[depth]] for part in parts], dtype=np.int64)
@@ -166,7 +172,7 @@ class ImageFolderSource(DrawnSource):
         if self.attribute_level:
             place = {attribute: at for at, attribute in enumerate(attributes)}
             groups = labels * len(attributes) + np.array([place[part[depth - 1]] for part in parts], dtype=np.int64)
-        whole = ImageTable(self.root, paths, labels, groups)
+        whole = ImageTable(self.root, paths, labels, groups, left_out=others)
         self.has_splits = bool(found)
         if found:
             split_of = np.array([SPLITS[part[0].lower()] for part in parts])
@@ -174,6 +180,9 @@ class ImageFolderSource(DrawnSource):
         else:
             rows = self.draw(labels, groups)
         return names, tuple(attributes), {split: whole.take(chosen) for split, chosen in rows.items()}
+
+    def _but(self) -> str:
+        return f" ({self._lost})" if self._lost else ""
 
     def _is_split(self, folder: Path) -> bool:
         return folder.is_dir() and folder.name.lower() in SPLITS
@@ -188,5 +197,7 @@ class ImageFolderSource(DrawnSource):
         if set(folders) <= set(names):
             return list(names)
         if len(names) != len(folders):
-            raise ConfigError(f"class_names has {len(names)} names, and {self.root} has {len(folders)} class folders.")
+            raise ConfigError(
+                f"class_names has {len(names)} names, and {self.root} has {len(folders)} class folders{self._but()}."
+            )
         return dict(zip(folders, names, strict=True))
