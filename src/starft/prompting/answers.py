@@ -1,13 +1,33 @@
-"""Reading answers: the phrases in what a language model wrote, as strictly as its form allows."""
+"""Reading answers: the phrases in what a language model wrote, as strictly as its form allows.
+
+An answer that could be read in two ways isn't read at all: which of two lists a model means can't be known.
+"""
 
 import json
 import re
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 from starft.errors import PromptError
+from starft.prompting.thoughts import THOUGHT, UnfinishedThought, without_thoughts
 
-LIST_LINE = re.compile(r"^\s*(?:[-*•‣–]|\(?\d{1,5}[.):])\s+(?P<phrase>.*\S)\s*$")
-FENCE = re.compile(r"```(?:\w+)?\s*\n(?P<inside>.*?)```", re.DOTALL)
-THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+CUT = ("length", "max_tokens", "max_length", "model_length")
+"""What servers call an end at a limit of tokens."""
+
+WHOLE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "")
+"""What servers call an end that the model chose; any other may have cut the answer."""
+
+_ITEM = re.compile(r"^(?P<indent>\s*)(?:[-*•‣–]|\(?(?P<number>\d{1,5})[.):])\s+(?P<phrase>.*\S)\s*$")
+_FENCE = re.compile(r"^\s*(?:```|~~~)[\w-]*\s*$")
+_OPENING_BRACKET = re.compile(r'[{\[](?=\s*["{\[])')
+_TAG = re.compile(r"<(/?)([A-Za-z_][\w:-]*)[^<>]*>")
+_ANSWER_TAGS = frozenset({
+    "answer", "response", "output", "result", "final", "final_answer", "solution", "json", "phrases", "list",
+    "pre", "code", "p", "br", "ul", "ol", "li", "b", "i", "em", "strong", "div", "span",
+})  # fmt: skip
+"""Tags around an answer; inside of any other a model may be drafting."""
 
 
 class NoAnswer(PromptError):  # noqa: N818  # what came of a question
@@ -16,52 +36,85 @@ class NoAnswer(PromptError):  # noqa: N818  # what came of a question
     Args:
         message: One sentence.
         hopeless: Whether all other questions would fare the same.
+        reply: What the server sent, where it may have cost something.
     """
 
-    def __init__(self, message: str, hopeless: bool) -> None:
+    def __init__(self, message: str, hopeless: bool, reply: str = "") -> None:
         super().__init__(message)
         self.hopeless = hopeless
+        self.reply = reply
 
 
 class UnusableAnswer(ValueError):  # noqa: N818  # what came of a question
     """An answer that holds no phrases; the message says why, to stand behind "the answer"."""
 
 
-def read_phrases(text: str, finish_reason: str = "stop") -> list[str]:
-    r"""Return the phrases of an answer, in its order.
+@dataclass(frozen=True)
+class Reading:
+    """What an answer holds.
+
+    Args:
+        phrases: In its order.
+        left_out: Lines of a list that are no phrases, each with the reason.
+    """
+
+    phrases: list[str]
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_answer(text: str, finish_reason: str = "stop") -> Reading:
+    r"""Return the phrases of an answer, and what was left out of a list.
 
     JSON as asked for is taken, and JSON in a code fence or between other words; where there is no JSON at all, the
-    lines of a list. JSON of another form or that breaks off isn't guessed at.
+    lines of a list. Thoughts don't count. JSON of another form or that breaks off, two lists, and a list in a list
+    aren't guessed at.
 
     Args:
         text: The raw answer.
         finish_reason: Why the model stopped, as the server says it.
 
     Raises:
-        UnusableAnswer: Nothing can be taken from it.
+        UnusableAnswer: Nothing can be taken from it, or it isn't clear what.
 
     Example:
-        >>> read_phrases('{"phrases": ["in the snow", "at dawn"]}')
+        >>> read_answer('{"phrases": ["in the snow", "at dawn"]}').phrases
         ['in the snow', 'at dawn']
-        >>> read_phrases("1. in the snow\n2. at dawn")
+        >>> read_answer("1. in the snow\n2. at dawn").phrases
         ['in the snow', 'at dawn']
     """
-    if finish_reason == "content_filter":
+    finish_reason = finish_reason.casefold()
+    cut = finish_reason not in WHOLE
+    if finish_reason in ("content_filter", "safety"):
         raise UnusableAnswer("was held back by the server's content filter")
-    text = THOUGHTS.sub("", text).strip()
+    if (whole := _whole_json(text)) is not None:
+        return Reading(_phrases_of(whole, text))
+    try:
+        text, thought = without_thoughts(text)
+    except UnfinishedThought:
+        at = " at the limit of tokens" if finish_reason in CUT else ""
+        raise UnusableAnswer(f"is a thought that doesn't end{at}: ...{shorten(text[-60:])}") from None
+    text = "\n".join(line for line in text.splitlines() if not _FENCE.match(line)).strip()
     if not text:
-        raise UnusableAnswer("is empty")
-    inside = [found["inside"].strip() for found in FENCE.finditer(text)]
-    for candidate in (*inside, text):
-        start = _first_bracket(candidate)
-        if start is not None:
-            return _from_json(candidate[start:], finish_reason)
-    if finish_reason == "length":
-        raise UnusableAnswer(f"breaks off at the limit of tokens: ...{shorten(text[-60:])}")
-    found = [match["phrase"] for line in "\n".join(inside or [text]).splitlines() if (match := LIST_LINE.match(line))]
-    if not found:
-        raise UnusableAnswer(f"is neither JSON nor a list but {shorten(text)}")
-    return found
+        raise UnusableAnswer("is nothing but a thought" if thought else "is empty")
+    values = _json_values(text, finish_reason)
+    if values:
+        return Reading(_from_json(text, values, cut))
+    if cut:
+        raise UnusableAnswer(f"{_breaks_off(finish_reason)}: ...{shorten(text[-60:])}")
+    return _from_list(text)
+
+
+def read_phrases(text: str, finish_reason: str = "stop") -> list[str]:
+    """Return the phrases of an answer, as `read_answer` does.
+
+    Args:
+        text: The raw answer.
+        finish_reason: Why the model stopped, as the server says it.
+
+    Raises:
+        UnusableAnswer: Nothing can be taken from it, or it isn't clear what.
+    """
+    return read_answer(text, finish_reason).phrases
 
 
 def shorten(text: str, most: int = 80) -> str:
@@ -75,26 +128,145 @@ def shorten(text: str, most: int = 80) -> str:
     return repr(line if len(line) <= most else line[: most - 3] + "...")
 
 
-def _first_bracket(text: str) -> int | None:
-    """Return where JSON seems to begin: the first bracket that a quote or another bracket follows."""
-    found = re.search(r'[{\[]\s*["{\[\]}]', text)
-    if found is not None:
-        return found.start()
-    return 0 if text[0] in "{[" else None
+class _TwiceError(ValueError):
+    """A key that an object has twice."""
 
 
-def _from_json(text: str, finish_reason: str) -> list[str]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counts = Counter(key for key, _ in pairs)
+    if twice := next((key for key, count in counts.items() if count > 1), None):
+        raise _TwiceError(f"has the key {shorten(twice)} twice in one object, and which counts can't be known")
+    return dict(pairs)
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_object, parse_int=float)
+"""Whole numbers are read as floats: Python refuses to make an integer of thousands of digits."""
+
+
+def _whole_json(text: str) -> Any:
+    """Return what a text holds that is JSON from end to end; null where it isn't."""
+    text = text.strip()
+    if not text.startswith(("{", "[")):
+        return None
     try:
-        data, _ = json.JSONDecoder(strict=False).raw_decode(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        at_the_end = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip()) - 1
-        if finish_reason == "length" or at_the_end or "Unterminated string" in str(error):
-            why = "breaks off" + (" at the limit of tokens" if finish_reason == "length" else "")
-            raise UnusableAnswer(f"{why}: ...{shorten(text[-60:])}") from None
-        raise UnusableAnswer(f"is broken JSON: {shorten(text)}") from None
+        value, end = _DECODER.raw_decode(text)
+    except _TwiceError as why:
+        raise UnusableAnswer(str(why)) from None
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    return value if end == len(text) else None
+
+
+def _json_values(text: str, finish_reason: str) -> list[tuple[int, int, Any]]:
+    """Return where each JSON value begins and ends in a text, and the value; values of equal content count once."""
+    values: list[tuple[int, int, Any]] = []
+    at = 0
+    while (bracket := _OPENING_BRACKET.search(text, at)) or (not values and text[0] in "{[" and at == 0):
+        start = bracket.start() if bracket else 0
+        if bracket is None and text.startswith(("{}", "[]")):
+            break
+        try:
+            value, at = _DECODER.raw_decode(text, start)
+        except _TwiceError as why:
+            raise UnusableAnswer(str(why)) from None
+        except (json.JSONDecodeError, RecursionError) as error:
+            at_the_end = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip()) - 1
+            if finish_reason in CUT or at_the_end or "Unterminated string" in str(error):
+                raise UnusableAnswer(f"{_breaks_off(finish_reason)}: ...{shorten(text[-60:])}") from None
+            raise UnusableAnswer(f"is broken JSON: {shorten(text[start:])}") from None
+        values.append((start, at, value))
+    return values
+
+
+def _from_json(text: str, values: list[tuple[int, int, Any]], cut: bool) -> list[str]:
+    """Return the phrases of the one JSON value of a text that holds other words too."""
+    first = values[0][2]
+    if any(value != first for _, _, value in values):
+        raise UnusableAnswer(f"holds {len(values)} JSON values, and which is meant can't be known: {shorten(text)}")
+    around = "".join(
+        text[end:start]
+        for end, start in zip([0, *(v[1] for v in values)], [*(v[0] for v in values), len(text)], strict=True)
+    )
+    phrases = _phrases_of(first, text[values[0][0] :])
+    if cut and around.strip():
+        raise UnusableAnswer(f"breaks off behind a list that may be a draft: ...{shorten(text[-60:])}")
+    if any(_ITEM.match(line) for line in around.splitlines()):
+        raise UnusableAnswer(f"holds JSON and a list, and which is meant can't be known: {shorten(text)}")
+    _refuse_drafts(text[: values[0][0]])
+    return phrases
+
+
+def _phrases_of(data: Any, text: str) -> list[str]:
     phrases = data.get("phrases") if isinstance(data, dict) else data
     if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
         raise UnusableAnswer(f'isn\'t of the form {{"phrases": ["...", ...]}} but {shorten(text)}')
     if not phrases:
         raise UnusableAnswer("is an empty list")
     return phrases
+
+
+def _from_list(text: str) -> Reading:
+    """Return the items of the one list of a text."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    items = {index: found for index, line in enumerate(lines) if (found := _ITEM.match(line))}
+    if not items:
+        raise UnusableAnswer(f"is neither JSON nor a list but {shorten(text)}")
+    first, last = min(items), max(items)
+    _refuse_drafts("\n".join(lines[:first]))
+    outer = min(len(item["indent"]) for item in items.values())
+    reading = Reading([])
+    bold = {index: bool(re.fullmatch(r"(\*\*|__).*\1:?", item["phrase"])) for index, item in items.items()}
+    number = -1
+    runs = [len([*run]) for _, run in groupby(items.values(), lambda item: (item["indent"], item["number"] is None))]
+    if len({len(item["indent"]) for item in items.values()}) == 1 and (len(runs) > 2 or (runs[1:] and runs[-1] > 1)):
+        raise UnusableAnswer(f"mixes numbers and dots, and which are headings can't be known: {shorten(text)}")
+    for index, line in enumerate(lines):
+        item = items.get(index)
+        if item is None:
+            if first < index < last and (line == THOUGHT or len(line) - len(line.lstrip()) <= outer):
+                raise UnusableAnswer(f"holds two lists, and which is meant can't be known; between them {shorten(line)}")
+            if line != THOUGHT:
+                reading.left_out.append((line.strip(), "stands outside the list"))
+            continue
+        phrase = item["phrase"]
+        if len(item["indent"]) == outer:
+            if item["number"] and int(item["number"]) <= number:
+                raise UnusableAnswer(f"holds two lists, and which is meant can't be known; the second at {shorten(line)}")
+            number = int(item["number"] or number)
+        heading = phrase.rstrip("*_ ").endswith((":", "：")) or (bold[index] and not all(bold.values()))
+        follower = items.get(index + 1)
+        if follower is not None and len(follower["indent"]) > len(item["indent"]) and not heading:
+            raise UnusableAnswer(f"is a list in a list, and which is meant can't be known: {shorten(line)}")
+        if heading:
+            reading.left_out.append((phrase, "is a heading of the list"))
+        elif _goes_on(item, lines[index + 1 : index + 2], follower):
+            reading.left_out.append((phrase, "goes on in a line that is no item of the list"))
+        else:
+            reading.phrases.append(phrase)
+    if not reading.phrases:
+        raise UnusableAnswer(f"is a list of headings: {shorten(text)}")
+    return reading
+
+
+def _goes_on(item: re.Match[str], behind: list[str], follower: re.Match[str] | None) -> bool:
+    """Return whether the line behind an item belongs to it, which a list of phrases has no place for."""
+    return follower is None and any(len(line) - len(line.lstrip()) > len(item["indent"]) for line in behind)
+
+
+def _refuse_drafts(before: str) -> None:
+    """Refuse an answer that stands inside a tag which isn't known to hold answers."""
+    inside: list[str] = []
+    for closing, name in _TAG.findall(before):
+        name = name.casefold()
+        if closing and name in inside:
+            del inside[inside.index(name) :]
+        elif not closing and name not in _ANSWER_TAGS:
+            inside.append(name)
+    if inside:
+        raise UnusableAnswer(f"stands inside of <{inside[0]}>, where a model may be drafting")
+
+
+def _breaks_off(finish_reason: str) -> str:
+    if finish_reason in CUT:
+        return "breaks off at the limit of tokens"
+    return "breaks off" if finish_reason in WHOLE else f"breaks off ({finish_reason!r}, says the server)"

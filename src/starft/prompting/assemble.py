@@ -22,10 +22,12 @@ class Phrases:
     Args:
         class_name: The class that was asked about; null for all.
         phrases: In the answer's order.
+        left_out: Lines of the answer that are no phrases, each with the reason.
     """
 
     class_name: str | None
     phrases: list[str]
+    left_out: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ _SHORT = (
     ("names the class", "names a class", "name a class"),
     ("repeats", "repeats another", "repeat another"),
     ("is too long", "is too long", "are too long"),
+    ("stands outside", "stands outside the list", "stand outside the list"),
     ("", "makes no template", "make no template"),
 )
 """How a reason begins, and how one drop and more are told on one line."""
@@ -115,6 +118,8 @@ def build_pool(
         provenance: What else is known; drops are added to it.
     """
     named, drops = NamedClass(class_names), list[Drop]()
+    for answer in answers:
+        drops += [Drop(line, reason, answer.class_name) for line, reason in answer.left_out]
     candidates = [[*_candidates(answer, query, named, drops)] for answer in answers]
     distinct = list(dict.fromkeys(template for kept in candidates for _, template in kept))
     long = {template for template, is_long in zip(distinct, too_long(distinct), strict=True) if is_long}

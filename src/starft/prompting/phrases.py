@@ -28,6 +28,15 @@ _QUALIFIED = re.compile(
     r"^(?:an?|the)?\s*(?P<modifier>[\w'-]+(?: [\w'-]+)*?)\s+(?:thing|object|item|subject|\{\})$", re.IGNORECASE
 )
 _PICTURE_FIRST = re.compile(rf"^(?:(?:an?|the)\s+)?{_PICTURE}\s+(?:(?P<of>of|showing)\s+)?(?=\w+)", re.IGNORECASE)
+_REMARK = re.compile(
+    r"\b(?:let me know|feel free|hope (?:this|these|that) helps?|here (?:are|is|you go)|here's|certainly|of course"
+    r"|as (?:requested|asked|an ai)|i (?:can|can't|cannot|could|will|would|have|am|hope|think|tried|avoided|made|did)"
+    r"|i'(?:m|ll|ve|d)|you (?:can|could|may|might|need|want|asked|would|like)|your (?:request|needs?|list|question)"
+    r"|if you|would you|do you|(?:these|those|this|the above) (?:phrases?|lists?|items?|examples?|labels?|templates?"
+    r"|entries|suggestions?|answers?)|more (?:phrases|examples|suggestions)|note that|please|happy to help|and so on"
+    r"|end of (?:the )?list)\b|^(?:note|remark|remember)\b\s*:|[!?]$",
+    re.IGNORECASE,
+)
 _THING_FIRST = re.compile(rf"^(?:an?|the|some)?\s*{_THING}\s+(?=\w+)", re.IGNORECASE)
 
 
@@ -83,6 +92,13 @@ def clean(phrase: str) -> str:
     if not text.isprintable():
         raise Unfit("holds characters that can't be printed")
     text = _MARKER.sub("", text)
+    unmarked = text.strip(" \"'`*_")
+    if unmarked.endswith((":", "：")):
+        raise Unfit("is a heading")
+    if any(map(str.isalpha, unmarked)) and _REMARK.search(unmarked):
+        raise Unfit("is a remark and no phrase")
+    if re.search(r":\s", unmarked):
+        raise Unfit("holds a colon, behind which an explanation stands")
     while text and (stripped := text.strip().strip("\"'`*").lstrip(",;:").rstrip(".,;:!?").strip()) != text:
         text = stripped
     if not text:

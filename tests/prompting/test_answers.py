@@ -1,0 +1,140 @@
+"""What a model rejected, or said beside its answer, never becomes the answer: every form that answers take."""
+
+import pytest
+
+from starft.prompting.answers import UnusableAnswer, read_answer, read_phrases
+from starft.prompting.phrases import Unfit, to_template
+from starft.prompting.thoughts import without_thoughts
+
+FINAL = '{"phrases": ["in the snow", "at dawn"]}'
+DRAFT = '{"phrases": ["on a draft"]}'
+DRAFT_LIST = "1. on a draft\n2. by a draft"
+TAGS = ["think", "thinking", "thought", "Thoughts", "reasoning", "REASON", "reflection", "scratchpad", "seed:think"]
+
+
+@pytest.mark.parametrize("draft", [DRAFT, DRAFT_LIST, f"```json\n{DRAFT}\n```", "hm", f"<think>{DRAFT}</think>"])
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_draft_in_thoughts_is_no_answer(tag: str, draft: str) -> None:
+    assert read_phrases(f"<{tag}>{draft}</{tag}>\n{FINAL}") == ["in the snow", "at dawn"]
+    assert read_phrases(f'<{tag} time="3">{draft}</{tag}>1. in the snow\n2. at dawn') == ["in the snow", "at dawn"]
+    assert read_phrases(f"{draft}</{tag}>{FINAL}") == ["in the snow", "at dawn"], "the template wrote the opening tag"
+    for reason in ("stop", "length", "abort"):
+        with pytest.raises(UnusableAnswer, match="thought that doesn't end"):
+            read_phrases(f"<{tag}>\n{draft}", reason)
+    with pytest.raises(UnusableAnswer, match="nothing but a thought"):
+        read_phrases(f"<{tag}>{draft}</{tag}>")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[THINK]{DRAFT}[/THINK]{FINAL}",
+        f"◁think▷{DRAFT}◁/think▷{FINAL}",
+        f"<|begin_of_thought|>{DRAFT}<|end_of_thought|>{FINAL}",
+        f"<|START_THINKING|>{DRAFT}<|END_THINKING|>{FINAL}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{FINAL}<|return|>",
+        f"<|channel>thought\n{DRAFT}<channel|>{FINAL}",
+        f"&lt;think&gt;{DRAFT}&lt;/think&gt;{FINAL}",
+        f"<think>{DRAFT}</thinking>{FINAL}",
+        f"{FINAL}<|end|>",
+        f"<answer>{FINAL}</answer>",
+        f"```json\n{FINAL}\n```\n```\n{FINAL}\n```",
+    ],
+)
+def test_every_family_of_models_thinks_in_tags_of_its_own(text: str) -> None:
+    assert read_phrases(text) == ["in the snow", "at dawn"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"```json\n{DRAFT}\n```\nBetter:\n```json\n{FINAL}\n```", "holds 2 JSON values"),
+        (f"{DRAFT}\n{FINAL}", "holds 2 JSON values"),
+        ('{"phrase": "in the snow"}\n{"phrase": "at dawn"}', "holds 2 JSON values"),
+        (f"I should answer like {DRAFT} I think.\n1. in the snow\n2. at dawn", "holds JSON and a list"),
+        ('{"phrases": ["on a draft"], "phrases": ["in the snow"]}', "has the key 'phrases' twice"),
+        ('Sure: {"a": {"x": 1, "x": 2}, "phrases": ["in the snow"]}', "has the key 'x' twice"),
+        (f"{DRAFT_LIST}\n\nBetter:\n1. in the snow\n2. at dawn", "holds two lists"),
+        (f"{DRAFT_LIST}\n1. in the snow\n2. at dawn", "holds two lists"),
+        ("- on a draft\n\nFinal list\n\n- in the snow", "holds two lists"),
+        ("- on a draft\n<think>no</think>\n- in the snow", "holds two lists"),
+        ("```\n- on a draft\n```\nor\n```\n- in the snow\n```", "holds two lists"),
+        ("1. Weather\n- in fog\n- in snow\n2. Places\n- on a lake", "mixes numbers and dots"),
+        ("1. Weather\n   - in fog\n   - in snow\n2. Places\n   - on a lake", "list in a list"),
+        (f"<brainstorm>{DRAFT}", "inside of <brainstorm>"),
+        ("<ideas>\n- on a draft", "inside of <ideas>"),
+        ("1. Weather:\n2. Places:", "list of headings"),
+        ("[" * 5000, "broken JSON|breaks off"),
+    ],
+)  # fmt: skip
+def test_what_can_be_read_in_two_ways_is_not_read(text: str, why: str) -> None:
+    with pytest.raises(UnusableAnswer, match=why):
+        read_phrases(text)
+
+
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "abort", "model_length", "MAX_TOKENS"])
+def test_what_was_cut_is_no_answer_unless_it_is_whole(reason: str) -> None:
+    assert read_phrases(FINAL, reason) == ["in the snow", "at dawn"]
+    for text in (f"{DRAFT} no, rather", "1. in the snow\n2. at da", f"First {DRAFT}", FINAL[:-5]):
+        with pytest.raises(UnusableAnswer, match="breaks off"):
+            read_phrases(text, reason)
+
+
+def test_headings_and_lines_beside_a_list_are_left_out_and_told() -> None:
+    text = "Sure!\n# List\n- **Weather:**\n- in the snow\n  (white)\n- at dawn\nLet me know if you need more."
+    reading = read_answer(text)
+    assert reading.phrases == ["at dawn"]
+    assert reading.left_out == [
+        ("Sure!", "stands outside the list"),
+        ("# List", "stands outside the list"),
+        ("**Weather:**", "is a heading of the list"),
+        ("in the snow", "goes on in a line that is no item of the list"),
+        ("(white)", "stands outside the list"),
+        ("Let me know if you need more.", "stands outside the list"),
+    ]
+    nested = "- **Weather**:\n  - in the snow\n  - in fog\n- **Time**:\n  - at dawn"
+    assert read_phrases(nested) == ["in the snow", "in fog", "at dawn"]
+    assert read_phrases("- **Weather**\n- in the snow\n- at dawn") == ["in the snow", "at dawn"]
+    assert read_phrases("1. {} in the snow\n2. {} at dawn") == ["{} in the snow", "{} at dawn"]
+
+
+@pytest.mark.parametrize(
+    ("phrase", "why"),
+    [
+        ("Let me know if you need more", "remark"),
+        ("let me know if you need more.", "remark"),
+        ("Feel free to ask for more", "remark"),
+        ("I hope this helps", "remark"),
+        ("I avoided naming the object", "remark"),
+        ("Here are 30 phrases", "remark"),
+        ("These phrases avoid class names", "remark"),
+        ("Note: no two are alike", "remark"),
+        ("That's all!", "remark"),
+        ("Would you like more?", "remark"),
+        ("**Backgrounds:**", "heading"),
+        ("Weather:", "heading"),
+        ("in the snow: cold and white", "explanation"),
+    ],
+)
+def test_headings_and_remarks_make_no_template(phrase: str, why: str) -> None:
+    with pytest.raises(Unfit, match=why):
+        to_template(phrase)
+
+
+@pytest.mark.parametrize("phrase", ["on a golf course", "at 5:30", "in the thin air", "with a list of names"])
+def test_phrases_that_look_like_remarks_stay(phrase: str) -> None:
+    assert to_template(phrase) == f"{{}} {phrase}"
+
+
+@pytest.mark.parametrize("text", ['{"phrases": [%s]}', '{"n": %s, "phrases": ["at dawn"]}', "[%s]", "So: [[%s]]"])
+def test_a_number_of_thousands_of_digits(text: str) -> None:
+    try:
+        assert read_phrases(text % ("9" * 5000)) == ["at dawn"]
+    except UnusableAnswer as error:
+        assert "isn't of the form" in str(error)
+
+
+def test_thoughts_come_back() -> None:
+    assert without_thoughts("<think>a <think>b</think> c</think>rest") == ("rest", "a <think>b</think> c")
+    assert without_thoughts("a</think>b<think>c</think>d")[0] == "b\n[thought]\nd"
+    assert without_thoughts("a thinking cap on <b>") == ("a thinking cap on <b>", "")
