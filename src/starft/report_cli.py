@@ -21,6 +21,7 @@ from starft.reporting.robustness import point_of, robustness_of
 from starft.reporting.run_reading import Run, find_runs
 from starft.reporting.run_verdict import numbers_of, terms, verdict_of
 from starft.results_reading import legend
+from starft.safe_text import say
 
 SUFFIXES = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "png": ".png"}
 STDOUT = Path("-")
@@ -71,12 +72,12 @@ def run(words: Sequence[str]) -> int:
         replace_file(out, made)
     for one in content.runs:
         if one.problems:
-            print(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
+            say(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
     for note in dict.fromkeys(one.note for one in content.runs if one.note is not None):
         names = [one.name for one in content.runs if one.note == note]
-        print(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
+        say(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
     if out != STDOUT:
-        print(f"Report of {count_of(len(content.runs), 'run')}: {out}")
+        say(f"Report of {count_of(len(content.runs), 'run')}: {out}")
     return 0
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from starft.reporting.paired import paired_difference
 from starft.reporting.summary import HEADINGS
+from starft.terminal import Console
 
 Rows = list[list[str]]
 

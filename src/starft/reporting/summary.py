@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from starft.results_reading import legend
+from starft.safe_text import say, visible
+from starft.terminal import Console
 
 HEADINGS = {
     "acc": "accuracy",
@@ -52,15 +52,15 @@ def print_results(path: Path, zero_shot: Sequence[Scored] = ()) -> None:
         zero_shot: The eval sets, where the pre-trained model was scored: it is noted if it isn't better than chance.
     """
     results = json.loads(path.read_text(encoding="utf-8"))
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console()
     for table in results_tables(results):
         console.print(table)
     told = legend(metric for one in results["eval_sets"].values() for metric in one["metrics"])
     if told:
         console.print(told)
-    console.print(f"Numbers: {path}", soft_wrap=True)
+    console.print(f"Numbers: {visible(str(path))}", soft_wrap=True)
     for note in chance_notes(results, zero_shot):
-        print(f"Note: {note}", file=sys.stderr)
+        say(f"Note: {note}", file=sys.stderr)
 
 
 def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[Scored]) -> list[str]:
@@ -115,7 +115,7 @@ def _groups(name: str, one: Mapping[str, Any]) -> Table:
     for group in one["groups"]:
         interval = "–".join(_percent(end) for end in group["ci95"]) if group["ci95"] else "–"
         worst = f" ({told})" if group["n"] and group["acc"] == min(seen) else ""
-        table.add_row(escape(group["name"]) + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
+        table.add_row(group["name"] + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
     return table
 
 
