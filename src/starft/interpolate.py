@@ -128,8 +128,9 @@ def sweep(
         RunFolderError: The folder holds a sweep already.
         WeightsError: The two don't fit.
     """
-    if (folder / CURVE).exists():
-        raise RunFolderError(f"{folder / CURVE} exists already; give another --out, or move it away.")
+    for path in (folder / CURVE, folder / PLOT):
+        if path.exists():
+            raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
     check_writable(folder)
     first, last = _ends(start, end)
     rows = [{"alpha": alpha, "metrics": scorer(interpolate(first, last, alpha))} for alpha in alphas]

@@ -94,7 +94,8 @@ def _plot(ranked: Sequence[Ranked], name: str, path: Path) -> None:
     axes.barh([one.template for one in ranked], [one.bits for one in ranked], color=colors)
     axes.invert_yaxis()
     axes.set_xlabel(f"bits about the label beyond chance (red: p at most {SIGNIFICANT})")
-    axes.set_title(f"What the phrases of {name} say about the label")
+    for text in (axes.set_title(f"What the phrases of {name} say about the label"), *axes.get_yticklabels()):
+        text.set_parse_math(False)  # phrases and names may hold dollar signs
     temporary = path.with_name(f".{path.name}.tmp.png")
     try:
         figure.savefig(temporary, dpi=120)
