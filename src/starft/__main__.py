@@ -10,6 +10,7 @@ from starft.early_checks import check_words
 from starft.errors import StarftError, Stopped, did_you_mean
 from starft.launch import is_first_process, share_cores
 from starft.resources import with_shipped_configs
+from starft.safe_text import say
 
 VERBS = {
     "fit": ("starft.cli", "train a model from a config"),
@@ -59,11 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     if words and words[0] in ("--version", "-V"):
-        print(f"starft {__version__}")
+        say(f"starft {__version__}")
         return 0
     if not words or words[0] in ("--help", "-h"):
         width = max(map(len, VERBS))
-        print(USAGE.format(verbs="\n".join(f"  {verb:<{width}}  {told}" for verb, (_, told) in VERBS.items())), end="")
+        verbs = "\n".join(f"  {verb:<{width}}  {does}" for verb, (_, does) in VERBS.items())
+        say(USAGE.format(verbs=verbs).rstrip(), lines=True)
         return 0
     if words[0] not in VERBS:
         return _complain(
@@ -108,7 +110,7 @@ def _guarded(words: list[str]) -> int:
 
 
 def _complain(sentence: str, status: int) -> int:
-    print(f"starft: {sentence}", file=sys.stderr)
+    say("\n  ".join(f"starft: {sentence}".split("\n")), file=sys.stderr, lines=True)  # no line of a name begins as ours
     return status
 
 

@@ -50,6 +50,7 @@ from starft.run_folder import (
     claim,
     save_config,
 )
+from starft.safe_text import say
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
 from starft.unfinished import MarkUnfinished, unfinished_note
@@ -189,7 +190,7 @@ class StarftCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand != "fit" and self._get(self.config, "ckpt_path") is None and self.trainer.is_global_zero:
             doing = "predicts" if subcommand == "predict" else "is scored"
-            print(f"Note: No --ckpt_path is given: the pre-trained model {doing}.", file=sys.stderr)
+            say(f"Note: No --ckpt_path is given: the pre-trained model {doing}.", file=sys.stderr)
         try:
             with self._leaving_no_trace():
                 super()._run_subcommand(subcommand)
@@ -246,11 +247,11 @@ class StarftCLI(LightningCLI):
         """Tell of a checkpoint of a run that hasn't ended, or that is tested on other classes than its own."""
         given = self._get(self.config, "ckpt_path")
         if given is not None and self.trainer.is_global_zero and (note := unfinished_note(Path(given))):
-            print(f"Note: {note}", file=sys.stderr)
+            say(f"Note: {note}", file=sys.stderr)
         with suppress(StarftError):  # what is wrong with the data is told by their check, with all else
             note = unlike_classes(self._facts, self.datamodule.class_names) if self._facts is not None else ""
             if note and self.trainer.is_global_zero:
-                print(f"Note: {note}", file=sys.stderr)
+                say(f"Note: {note}", file=sys.stderr)
 
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""
@@ -270,10 +271,10 @@ class StarftCLI(LightningCLI):
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
                 checkpoint = self.folder / CHECKPOINTS / "best.ckpt"
-                print(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
+                say(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
             elif isinstance(callback, BestCheckpoint):
-                print(f"Note: {callback.why_none(self.trainer)}", file=sys.stderr)
-        print(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
+                say(f"Note: {callback.why_none(self.trainer)}", file=sys.stderr)
+        say(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
 
     def after_predict(self) -> None:
         """Tell where the predictions are."""

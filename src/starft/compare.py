@@ -1,7 +1,6 @@
 """``starft compare``: several configs, several seeds, every run made once, one table."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from rich.console import Console
 
 from starft.cli import check_command
 from starft.comparison_folder import claim_runs, open_comparison, save_seconds
@@ -24,6 +22,8 @@ from starft.reporting.compare_report import heading, markdown_tables, print_tabl
 from starft.resources import with_shipped_configs
 from starft.results_reading import RESULTS, read_results
 from starft.runs import Run, finish_apart, trains
+from starft.safe_text import say, visible
+from starft.terminal import Console
 from starft.words import split_words
 
 STATE = "compare.json"
@@ -155,10 +155,8 @@ def compare(
     }
     replace_file(out / RESULTS, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
     replace_file(out / TABLE, markdown_tables(results, columns).encode())
-    console = _console()
-    print_tables(console, results, columns)
-    told = f"{results['seconds']} s in all calls"
-    console.print(f"{told}; numbers in {out / RESULTS}, table in {out / TABLE}", soft_wrap=True)
+    print_tables(Console(160), results, columns)
+    say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, table in {out / TABLE}")
     return results
 
 
@@ -174,9 +172,10 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
     Raises:
         Stopped: A run was asked to stop.
     """
-    console, start = _console(), time.monotonic()
+    console, start = Console(160), time.monotonic()
     for number, one in enumerate(runs, 1):
-        console.print(f"[bold]{number}/{len(runs)}  {one.title}, seed {one.seed}[/bold]" + (" (done)" * one.done))
+        title = f"{number}/{len(runs)}  {visible(one.title)}, seed {one.seed}"
+        console.print(title + " (done)" * one.done, style="bold")
         if one.done:
             continue
         try:
@@ -297,7 +296,3 @@ def _columns(found: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence
     if common and {metric.split("/")[0] for metric in common} - {"ood_acc"} == {"id", "ood", "style", "groups"}:
         return MINI_COLUMNS
     return {metric: heading(metric) for metric in common if not metric.endswith("/text_head_acc")}
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)

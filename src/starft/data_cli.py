@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 import starft.mini  # noqa: F401  # configs may name its classes without their module
 from starft.clip import CaptionRuler
@@ -23,6 +23,8 @@ from starft.errors import ConfigError, StarftError, did_you_mean, ended
 from starft.parser_errors import one_sentence
 from starft.reporting.data_notes import shortcut, small_group
 from starft.reporting.data_report import data_tables
+from starft.safe_text import say, visible
+from starft.terminal import Console
 from starft.token_checks import TokenProblem, class_problems
 
 USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
@@ -52,7 +54,7 @@ def run(words: Sequence[str]) -> int:
     """
     verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
     if verb in ("--help", "-h") or (verb == "check" and {"--help", "-h"} & {*rest}):
-        print(USAGE, end="")
+        say(USAGE.rstrip(), lines=True)
         return 0
     if verb != "check":
         raise ConfigError(f"`starft data` has no verb {verb!r}; its verb is check.{did_you_mean(verb, ['check'])}")
@@ -80,7 +82,7 @@ def run(words: Sequence[str]) -> int:
     seed = held.get("seed_everything")
     data = data_of(held.get("data"), seed if type(seed) is int else 0, options.config[-1], of_data)
     if not isinstance(data, ImageDataModule):
-        print(f"{type(data).__name__} reads no images from disk: nothing to check.")
+        say(f"{type(data).__name__} reads no images from disk: nothing to check.")
         return 0
     model = held.get("model")
     return check(data, options.deep, options.workers, _templates(model), _model_name(rest, model))
@@ -107,7 +109,7 @@ def check(
     looked = "no image decoded; --deep decodes them all"
     if deep:
         looked = _look_deep(data, checked, workers)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(140)
     for table in data_tables(checked, templates):
         console.print(table)
     _look_at_groups(checked, console)
@@ -116,8 +118,8 @@ def check(
         _look_at_tokens(checked, templates, model_name)
     problems = told_once(checked)
     for problem in problems:
-        console.print("[bold red]problem[/]: " if problem.stops else "[yellow]note[/]: ", end="")
-        console.print(ended(problem.text), soft_wrap=True, markup=False, highlight=False)
+        kind = ("problem", "bold red") if problem.stops else ("note", "yellow")
+        console.print(Text.assemble(kind, f": {visible(ended(problem.text))}"), soft_wrap=True)
     stops = sum(problem.stops for problem in problems)
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0
@@ -129,7 +131,7 @@ def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
         counts = [(group, images) for group, images, _ in one.groups]
         if one.split == "train" and counts and one.attributes:
             for line in shortcut([images for _, images in counts], one.class_names, one.attributes):
-                console.print(f"shortcut: {line}", soft_wrap=True, markup=False, highlight=False)
+                console.print(f"shortcut: {visible(line)}", soft_wrap=True, highlight=False)
         if one.split in ("val", "test") and not one.extra and not one.as_published:
             note = small_group(one.name, counts, one.split, bool(one.attributes))
             one.problems += [Problem(note, stops=False)] if note else []

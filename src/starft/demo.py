@@ -1,7 +1,6 @@
 """``starft demo``: every method on the embedded world, from its shipped config, and what came of it."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +8,6 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from rich.console import Console
 
 from starft.compare import MINI_COLUMNS, read_run, read_seeds, run_all
 from starft.comparison_folder import claim_runs, open_comparison, save_seconds
@@ -22,6 +20,8 @@ from starft.resources import shipped
 from starft.results_reading import RESULTS
 from starft.run_folder import check_writable
 from starft.runs import Run, finish, trains
+from starft.safe_text import say
+from starft.terminal import Console
 
 METHODS = {
     "zeroshot": "zero-shot",
@@ -78,7 +78,7 @@ def run(words: Sequence[str]) -> int:
     if options.show:
         check_writable(options.out)
         contact_sheet(options.out / "world.png")
-        print(f"wrote {options.out / 'world.png'}")
+        say(f"wrote {options.out / 'world.png'}")
         return 0
     demo(seeds, options.out)
     return 0
@@ -120,12 +120,12 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     }
     replace_file(out / RESULTS, (json.dumps(results, indent=2) + "\n").encode())
     comparison_plot(methods, COLUMNS, METHODS, out / "comparison.png")
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console()
     console.print(comparison_table(methods, COLUMNS, METHODS))
     console.print(gains_table(methods, COLUMNS, METHODS, BASELINES))
     for line in in_words(methods, out):
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
+        say(line)
+    say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
     return results
 
 

@@ -36,6 +36,7 @@ from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warm
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
+from starft.safe_text import say
 from starft.scoring import ScoringModule
 from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
@@ -177,7 +178,7 @@ class FinetuneModule(ScoringModule):
             check_terms(self._terms(), self.pool, self.class_names)
             note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
             if note and self.trainer.is_global_zero:  # of the data's templates their check tells
-                print(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
+                say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
             check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
@@ -223,9 +224,9 @@ class FinetuneModule(ScoringModule):
             return
         size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
         for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
-            print(f"Note: {note}", file=sys.stderr)
+            say(f"Note: {note}", file=sys.stderr)
         for note in filter(None, (term.advice(self.class_names) for term in self._terms())):
-            print(f"Note: {note}.", file=sys.stderr)
+            say(f"Note: {note}.", file=sys.stderr)
 
     def _start_from_probe(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starft.classifier import Classifier, load
@@ -21,6 +20,8 @@ from starft.options import OptionParser
 from starft.predicting.inputs import Inputs, find
 from starft.predicting.rows import FORMATS, Output, checked_format, columns
 from starft.predicting.stream import batches
+from starft.safe_text import say, visible
+from starft.terminal import Console
 
 ABOUT = """Write label and probability of images, in their order, as the model of a checkpoint sees them.
 
@@ -122,7 +123,7 @@ def predict(
             task = bar.add_task("", total=found.total)
             for batch in batches(found.items, model.transform, batch_size, workers, model.device):
                 for name, why in batch.bad[: max(0, SHOWN - bad)]:
-                    console.print(f"skipped {name}: {why}", soft_wrap=True, markup=False, highlight=False)
+                    console.print(visible(f"skipped {name}: {why}"), soft_wrap=True, highlight=False)
                 bad += len(batch.bad)
                 if batch.pixels is not None:
                     values, places = model.logits(batch.pixels).softmax(dim=-1).topk(top_k)
@@ -138,7 +139,7 @@ def predict(
     if not done:
         raise DataError(f"None of the {count_of(bad, 'image')} can be read; check the paths.")
     skipped = f", {bad:,} skipped" if bad else ""
-    print(f"{where}: {done:,} images{skipped}, {seconds:.1f} s, {done / seconds:,.0f} images/s", file=sys.stderr)
+    say(f"{where}: {done:,} images{skipped}, {seconds:.1f} s, {done / seconds:,.0f} images/s", file=sys.stderr)
 
 
 def _cells(model: Classifier, name: str, values: list[float], places: list[int]) -> Iterator[str | float]:

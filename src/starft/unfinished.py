@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from starft.files import replace_file
+from starft.safe_text import say
 
 UNFINISHED = "unfinished.json"
 OUTDATED = ("results.json", "predictions.csv", "samples.npz", "samples.parquet", "samples")
@@ -34,7 +35,7 @@ class MarkUnfinished(Callback):
         if trainer.is_global_zero:
             aside = set_aside(self.path.parent)
             if aside:
-                print(f"Note: The run goes on, so what was found of it before is kept apart: {aside}.", file=sys.stderr)
+                say(f"Note: The run goes on, so what was found of it before is kept apart: {aside}.", file=sys.stderr)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Note how far it came, if it had begun."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from statsmodels.stats.proportion import proportion_confint
 
 from starft.reporting.summary import chance_notes, print_results, results_tables
 from starft.results_reading import legend
+from starft.terminal import Console
 from starft.types import EvalSet
 
 RESULTS: dict[str, Any] = {

@@ -15,6 +15,7 @@ from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
 from starft.english import doubled_articles
 from starft.errors import ConfigError, DataError, DataProblems, ended
+from starft.safe_text import say
 from starft.types import EvalSet
 
 LIKE = 0.8
@@ -286,7 +287,7 @@ def complain(checked: Sequence[Checked], notes: bool = True) -> None:
     problems = told_once(checked)
     for problem in problems if notes else ():
         if not problem.stops:
-            print(f"Note: {ended(problem.text)}", file=sys.stderr)
+            say(f"Note: {ended(problem.text)}", file=sys.stderr)
     stops = [problem.text for problem in problems if problem.stops]
     if stops:
         more = f" (and {len(stops) - 10} more problems; `starft data check` lists them)" if len(stops) > 10 else ""

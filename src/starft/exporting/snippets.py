@@ -2,6 +2,7 @@
 
 import json
 
+from starft.safe_text import visible
 from starft.types import ImagePreprocessing
 
 OPEN_CLIP = """import json
@@ -147,7 +148,7 @@ def usage(form: str, name: str, on_hub: bool, linear: bool, preprocessing: Image
         linear: Whether there is a trained head.
         preprocessing: How the model wants its images.
     """
-    quoted = json.dumps(name, ensure_ascii=False)
+    quoted = visible(json.dumps(name, ensure_ascii=False))
     text_head = HF_TEXT_HEAD if form == "hf" else TEXT_HEAD
     folder = f"folder = {quoted}  # where this README.md lies"
     if on_hub:
@@ -155,7 +156,7 @@ def usage(form: str, name: str, on_hub: bool, linear: bool, preprocessing: Image
     template = {"open_clip": OPEN_CLIP, "hf": HF, "onnx": ONNX, "head": HEAD}[form]
     return template.format(
         name=quoted,
-        open_clip=json.dumps(f"hf-hub:{name}", ensure_ascii=False) if on_hub else 'f"local-dir:{folder}"',
+        open_clip=visible(json.dumps(f"hf-hub:{name}", ensure_ascii=False)) if on_hub else 'f"local-dir:{folder}"',
         folder=folder,
         imports="from safetensors.torch import load_file\n" if linear else "",
         head=LINEAR_HEAD if linear else text_head,

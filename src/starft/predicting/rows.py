@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 
 from starft.data.datasets.table_file import LINES_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES
 from starft.errors import ConfigError, RunFolderError
+from starft.safe_text import csv_cell, csv_path, visible_lines
 
 Row = Mapping[str, str | float]
 
@@ -64,7 +65,7 @@ class TextWriter:
     def write(self, rows: Sequence[Row]) -> None:
         """Write rows."""
         if not self.lines:
-            self._put([[_cell(row[column]) for column in self.columns] for row in rows])
+            self._put([[_cell(column, row[column]) for column in self.columns] for row in rows])
             return
         text = "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
         self._send(text)
@@ -80,6 +81,8 @@ class TextWriter:
         self._send(text.getvalue())
 
     def _send(self, text: str) -> None:
+        if not self._is_own and sys.stdout.isatty():
+            text = visible_lines(text)
         left = memoryview(text.encode())
         while left:  # one piece, but for a pipe or a disk that takes less
             left = left[self._file.write(left) :]
@@ -193,8 +196,10 @@ def checked_format(path: Path | None, form: str | None) -> str:
     return str(form)
 
 
-def _cell(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.6f}"
+def _cell(column: str, value: str | float) -> str:
+    if isinstance(value, str):
+        return csv_path(value) if column == "path" else csv_cell(value)
+    return f"{value:.6f}"
 
 
 @contextmanager

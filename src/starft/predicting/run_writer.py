@@ -10,6 +10,7 @@ from torch import Tensor
 
 from starft.distributed import gather_objects, world_size
 from starft.predicting.rows import Output, columns
+from starft.safe_text import say
 
 Row = tuple[int, int, int, float]
 """Position of the set, position of the image in it, predicted label, its probability."""
@@ -68,7 +69,7 @@ class PredictionWriter(BasePredictionWriter):
     def tell(self) -> None:
         """Print where the predictions are, in the process that wrote them."""
         if self._output is not None:
-            print(f"Predictions: {self.path} ({self._output.count:,} images)")
+            say(f"Predictions: {self.path} ({self._output.count:,} images)")
 
     def _close(self) -> None:
         if self._output is not None:

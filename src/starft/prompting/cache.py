@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from starft.errors import PromptError
 from starft.files import replace_file
 from starft.prompting.query import Question
+from starft.safe_text import say
 
 SCHEMA_VERSION = 1
 LOCK = ".lock"
@@ -114,7 +115,7 @@ class AnswerCache:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                print(f"Another run asks into {self.folder}; waiting for it.", file=sys.stderr)
+                say(f"Another run asks into {self.folder}; waiting for it.", file=sys.stderr)
                 lock.acquire()
         except OSError as error:
             raise self._unwritable(error) from error

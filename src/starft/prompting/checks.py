@@ -12,6 +12,7 @@ from starft.pools import check_pool, find_pool, inject, read_json
 from starft.prompting.assemble import NamedClass
 from starft.prompting.config_files import read_config
 from starft.prompting.phrases import fold
+from starft.safe_text import say
 
 if TYPE_CHECKING:
     from starft.prompting.lengths import LengthLimit
@@ -34,7 +35,7 @@ def check(pool: str, data: str | None = None, model: str | None = None) -> int:
     path = find_pool(pool)
     held = read_json(path)
     config = read_config(data) if data is not None else None
-    print(f"Checking {path} ...", file=sys.stderr)
+    say(f"Checking {path} ...", file=sys.stderr)
     names = config.class_names() if config is not None else ()
     found = list(_templates(held))
     problems = check_pool(held)
@@ -44,17 +45,17 @@ def check(pool: str, data: str | None = None, model: str | None = None) -> int:
     limit = import_module("starft.prompting.lengths").LengthLimit(model, config)
     problems += [*_lengths(found, limit), *_same_tokens(found, limit)]
     for problem in _in_order(problems, held):
-        print(problem)
+        say(problem)
     if config is not None:
         of_classes = import_module("starft.token_checks").class_problems(limit.ruler, names, config.templates())
         for problem in of_classes:
-            print(f"Note: in {data}, {problem.text}.", file=sys.stderr)
+            say(f"Note: in {data}, {problem.text}.", file=sys.stderr)
     if problems:
         raise PoolError(
             f"{path} has {count_of(len(problems), 'problem')}, told above; mend the file or generate it again."
         )
     against = f" It suits the {len(names)} class{'es' if len(names) != 1 else ''} of {data}." if names else ""
-    print(f"{path} is in order: {count_of(len(found), 'template')}.{against}")
+    say(f"{path} is in order: {count_of(len(found), 'template')}.{against}")
     return 0
 
 

@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from starft.english import count_of
@@ -22,6 +21,8 @@ from starft.prompting.cache import Answer, AnswerCache
 from starft.prompting.config_files import RunConfig, read_config
 from starft.prompting.query import Query, Question, check_parameters, load_query
 from starft.prompting.targets import check_target
+from starft.safe_text import say
+from starft.terminal import Console
 
 if TYPE_CHECKING:
     from starft.prompting.lengths import LengthLimit
@@ -96,7 +97,7 @@ def generate(
         host_of(base_url)
         if refresh or not _all_answered(asked, config, model, parameters, answers):
             import_module("starft.prompting.client").check_access(base_url)
-    print("Loading the data and the tokenizer ..." if data else "Loading the tokenizer ...", file=sys.stderr)
+    say("Loading the data and the tokenizer ..." if data else "Loading the tokenizer ...", file=sys.stderr)
     names = _names(config)
     questions = asked.questions(model, names, parameters)
     limit = import_module("starft.prompting.lengths").LengthLimit(clip_model, config)
@@ -150,12 +151,12 @@ def _print_result(pool: Pool, target: Path, came: int, asked_for: int) -> None:
     dropped = pool.provenance["dropped"]
     where = ", listed in its provenance" if dropped else ""
     templates = count_of(len(pool.templates), "template")
-    print(f"Wrote {target}: {templates}{classes} from {of}; {count_drops(dropped)}{where}.")
+    say(f"Wrote {target}: {templates}{classes} from {of}; {count_drops(dropped)}{where}.")
     shipped = {path.stem: path for path in list_pools()}.get(target.stem)
     if shipped is not None and target.resolve() != shipped.resolve():
         here = target.parent.resolve() == LOCAL_POOLS.resolve()
         means = f"{target}, not the shipped pool" if here else f"the shipped pool; for this one give {target}"
-        print(f"Run from here, model.pool: {target.stem} means {means}.")
+        say(f"Run from here, model.pool: {target.stem} means {means}.")
 
 
 def _check_numbers(concurrency: int, timeout: float, retries: int) -> None:
@@ -169,11 +170,11 @@ def _check_numbers(concurrency: int, timeout: float, retries: int) -> None:
 def _print_questions(questions: Sequence[Question], answers: AnswerCache) -> None:
     for number, question in enumerate(questions, 1):
         about = "" if question.class_name is None else f" about {question.class_name!r}"
-        print(f"--- request {number} of {len(questions)}{about}: {question.model} {question.parameters}")
+        say(f"--- request {number} of {len(questions)}{about}: {question.model} {question.parameters}")
         for message in question.messages:
-            print(f"{message['role']}:\n{message['content']}\n")
+            say(f"{message['role']}:\n{message['content']}\n", lines=True)
     cached = sum(_usable(answers.get(question)) for question in questions)
-    print(f"{count_of(len(questions), 'request')}; {count_of(cached, 'answer')} in {answers.folder} already.")
+    say(f"{count_of(len(questions), 'request')}; {count_of(cached, 'answer')} in {answers.folder} already.")
 
 
 def _usable(answer: Answer | None) -> bool:
@@ -189,7 +190,7 @@ def _phrases(answer: Answer | None) -> list[str] | None:
 
 async def _ask(questions: Sequence[Question], client: Any, answers: AnswerCache, concurrency: int) -> Outcome:
     told = f"{count_of(len(questions), 'question')} of {questions[0].model} at {client.url}"
-    print(f"Asking {told} ...", file=sys.stderr)
+    say(f"Asking {told} ...", file=sys.stderr)
     console = Console(stderr=True)
     columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with client:
@@ -202,7 +203,7 @@ def _print_usage(outcome: Outcome, total: int, answers: AnswerCache) -> None:
     if not outcome.answered and not outcome.prompt_tokens + outcome.completion_tokens:
         return
     kept = total - outcome.asked
-    print(
+    say(
         f"{outcome.answered} of {count_of(outcome.asked, 'question')} answered: "
         f"{count_of(outcome.prompt_tokens, 'token')} in, {count_of(outcome.completion_tokens, 'token')} out"
         + (f"; {kept} more from {answers.folder}." if kept and not outcome.stopped else ".")

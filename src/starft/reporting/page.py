@@ -23,6 +23,7 @@ from starft.reporting.roles import role_of
 from starft.reporting.run_reading import Run, shortened
 from starft.reporting.samples import SIDE, picture_path, worst_mistakes
 from starft.reporting.verdict import Sentence
+from starft.safe_text import visible, visible_lines
 
 GROUPS_SHOWN = 12
 RUNS_WITH_MISTAKES = 12
@@ -77,8 +78,9 @@ def html_page(content: Content) -> str:
         content: What it tells.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        finalize=lambda part: visible_lines(part) if isinstance(part, str) and not isinstance(part, Markup) else part,
+    )  # fmt: skip
     environment.filters |= {"percent": percent, "points": points, "shown": shown, "between": between}
     environment.filters |= {"breakable": _breakable, "shortened": lambda path: shortened(Path(path))}
     environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
@@ -123,7 +125,7 @@ def html_page(content: Content) -> str:
 
 def _breakable(name: str) -> Markup:
     """Return a name that may go on in a new line after its underscores and slashes."""
-    return escape(name).replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
+    return escape(visible(name)).replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
 
 
 def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:

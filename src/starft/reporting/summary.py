@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from starft.results_reading import legend
+from starft.safe_text import say, visible
+from starft.terminal import Console
 
 HEADINGS = {
     "acc": "accuracy",
@@ -54,15 +54,15 @@ def print_results(path: Path, zero_shot: Sequence[Scored] = ()) -> None:
         zero_shot: The eval sets, where the pre-trained model was scored: it is noted if it isn't better than chance.
     """
     results = json.loads(path.read_text(encoding="utf-8"))
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console()
     for table in results_tables(results):
         console.print(table)
     told = legend(metric for one in results["eval_sets"].values() for metric in one["metrics"])
     if told:
         console.print(told)
-    console.print(f"Numbers: {path}", soft_wrap=True)
+    console.print(f"Numbers: {visible(str(path))}", soft_wrap=True)
     for note in chance_notes(results, zero_shot):
-        print(f"Note: {note}", file=sys.stderr)
+        say(f"Note: {note}", file=sys.stderr)
 
 
 def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[Scored]) -> list[str]:
@@ -117,12 +117,12 @@ def _groups(name: str, one: Mapping[str, Any]) -> Table:
     for group in one["groups"]:
         interval = _interval(group["ci95"])
         worst = f" ({told})" if group["n"] and group["acc"] == min(seen) else ""
-        table.add_row(escape(group["name"]) + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
+        table.add_row(group["name"] + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
     for metric, title in (("typical_acc", "with the usual attribute"), ("atypical_acc", "without the usual attribute")):
         if metric in one["metrics"]:
             images = sum(group["n"] for group in one["groups"] if group["typical"] is (metric == "typical_acc"))
             interval = _interval(one["ci95"].get(metric))
-            table.add_row(f"[bold]{title}[/bold]", f"{images:,}", _percent(one["metrics"][metric]), interval)
+            table.add_row(title, f"{images:,}", _percent(one["metrics"][metric]), interval, style="bold")
     return table
 
 

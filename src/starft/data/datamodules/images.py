@@ -25,6 +25,7 @@ from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
 from starft.data.transforms import Augmentation, eval_transform, train_transform
 from starft.errors import ConfigError, DataError
+from starft.safe_text import say
 from starft.types import EvalSet, ImagePreprocessing, PreprocessingModel
 
 
@@ -348,7 +349,7 @@ class ImageDataModule(BaseDataModule):
             shown = "; ".join(f"{path} ({why})" for path, why in sorted(bad.items())[:5])
             more = "; ..." if len(bad) > 5 else ""
             were = "1 image was" if len(bad) == 1 else f"{len(bad)} images were"
-            print(f"{were} skipped, as on_bad_image is skip: {shown}{more}", file=sys.stderr)
+            say(f"{were} skipped, as on_bad_image is skip: {shown}{more}", file=sys.stderr)
 
     def on_exception(self, exception: BaseException) -> None:
         """Tell it at a run that was stopped, too."""
