@@ -31,7 +31,7 @@ ORDER = [
     "mini classifier",
     "prompting predicting exporting unfinished",
     "reporting run_folder training_cost loggers",
-    "callbacks continuing",
+    "callbacks continuing untuned",
     "sharding",
     "cli prompts_cli predict_cli export_cli report_cli",
     "averaging",

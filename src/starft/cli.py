@@ -53,6 +53,7 @@ from starft.run_folder import (
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
 from starft.unfinished import MarkUnfinished, unfinished_note
+from starft.untuned import check_checkpoint_given
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -70,7 +71,8 @@ class StarftCLI(LightningCLI):
     """What the checkpoint that was given says of itself."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._verb = kwargs["args"][0]
+        self._words = kwargs["args"]
+        self._verb = self._words[0]
         super().__init__(*args, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static in Lightning
@@ -141,6 +143,8 @@ class StarftCLI(LightningCLI):
             match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
             if fits:
                 check_same(checkpoint, yaml.safe_load(self.resolved_config()))
+        elif not fits and not self._is_trial:
+            check_checkpoint_given(self._words, self.folder)
         if self.subcommand != "predict":  # new images need no training data
             check_there(self._get(self.config, "data"))
         if self._is_trial or not is_first_process():

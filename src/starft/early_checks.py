@@ -98,12 +98,25 @@ def check_config_files(words: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         ConfigError: A file is missing, can't be read, or isn't a YAML mapping.
     """
-    configs = []
+    return [_read(path) for path in config_paths(words)]
+
+
+def config_paths(words: Sequence[str]) -> list[Path]:
+    """Return the config files that a command names.
+
+    Args:
+        words: The verb and its options.
+
+    Example:
+        >>> [path.name for path in config_paths(["fit", "-c", "a.yaml", "--config=b.yaml"])]
+        ['a.yaml', 'b.yaml']
+    """
+    paths = []
     for at, word in enumerate(words):
         option, given, value = word.partition("=")
         if option in ("-c", "--config"):
-            configs.append(_read(Path(value if given else "".join(words[at + 1 : at + 2]))))
-    return configs
+            paths.append(Path(value if given else "".join(words[at + 1 : at + 2])))
+    return paths
 
 
 def _read(path: Path) -> dict[str, Any]:
