@@ -1,7 +1,6 @@
 """Tables of a user's own, read as text: CSV, TSV, Parquet and JSON lines, with the flaws that such files have."""
 
 import csv
-import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from starft.errors import DataError, did_you_mean
+from starft.files import load_json
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -179,7 +179,7 @@ class TableFile:
     @staticmethod
     def _object(line: str, number: int) -> Any:
         try:
-            return json.loads(line)
+            return load_json(line)
         except ValueError as error:
             raise ValueError(f"line {number} isn't JSON") from error
 
