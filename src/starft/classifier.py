@@ -1,6 +1,5 @@
 """A trained model, ready for use: ``from starft import load``."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from starft.data.images import read_image, rgb
 from starft.data.transforms import eval_transform
 from starft.errors import ConfigError, WeightsError
 from starft.token_checks import check_captions
+from starft.files import load_json
 
 STUDENT = "clip.model."
 """Where a checkpoint's weights hold the tuned model."""
@@ -271,7 +271,7 @@ def _from_export(folder: Path) -> Classifier:
 
 def _read_json(path: Path, folder: Path) -> dict[str, Any]:
     try:
-        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        held: dict[str, Any] = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{folder} isn't an export that can be loaded, {path.name} is missing or damaged; "

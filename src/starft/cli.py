@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import yaml
 from jsonargparse import ArgumentError, Namespace
 from jsonargparse.typing import PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -19,6 +18,7 @@ import starft.group_dro
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
+from starft.config_parser import use_own_yaml
 from starft.continuing import check_same
 from starft.data.datamodules import BaseDataModule
 from starft.data.from_config import check_there, keys_of
@@ -54,6 +54,8 @@ from starft.safe_text import say
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
 from starft.unfinished import MarkUnfinished, unfinished_note
+from starft.untuned import check_checkpoint_given
+from starft.yaml_files import load_yaml
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -71,7 +73,8 @@ class StarftCLI(LightningCLI):
     """What the checkpoint that was given says of itself."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._verb = kwargs["args"][0]
+        self._words = kwargs["args"]
+        self._verb = self._words[0]
         super().__init__(*args, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static in Lightning
@@ -141,7 +144,9 @@ class StarftCLI(LightningCLI):
             self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
             match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
             if fits:
-                check_same(checkpoint, yaml.safe_load(self.resolved_config()))
+                check_same(checkpoint, load_yaml(self.resolved_config()))
+        elif not fits and not self._is_trial:
+            check_checkpoint_given(self._words, self.folder)
         if self.subcommand != "predict":  # new images need no training data
             check_there(self._get(self.config, "data"))
         if self._is_trial or not is_first_process():
@@ -178,7 +183,7 @@ class StarftCLI(LightningCLI):
         if not any(isinstance(one, CSVLogger) for one in self.trainer.loggers):
             self.trainer.loggers = [CSVLogger(self.folder, name=LOGS), *self.trainer.loggers]
         self.model._log_hyperparams = False
-        config = yaml.safe_load(self.resolved_config())
+        config = load_yaml(self.resolved_config())
         self.trainer.callbacks.append(TellLoggers(self.folder, config, read_ids(self.folder)))  # type: ignore[attr-defined]
 
     def _set_seed(self) -> None:
@@ -287,7 +292,7 @@ class StarftCLI(LightningCLI):
         evaluator = self.model.evaluator
         groups, samples = evaluator.groups(), evaluator.samples()  # of all processes, so all take part
         if self.trainer.is_global_zero and not self._is_trial:
-            config = yaml.safe_load(self.resolved_config())
+            config = load_yaml(self.resolved_config())
             metrics, sets = self.trainer.callback_metrics, evaluator.eval_sets
             kind = self._get(self.config, "save_samples")
             if kind is not None:
@@ -375,6 +380,7 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
     Raises:
         ConfigError: Options or config can't be used.
     """
+    use_own_yaml()
     with without_noise():
         return kind(
             FinetuneModule,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from starft.cli import check_command
@@ -25,6 +24,7 @@ from starft.runs import Run, finish_apart, trains
 from starft.safe_text import say, visible
 from starft.terminal import Console
 from starft.words import split_words
+from starft.yaml_files import read_yaml
 
 STATE = "compare.json"
 TABLE = "table.md"
@@ -251,7 +251,7 @@ def read_methods(text: str) -> list[Method]:
                 raise ConfigError(f"The config {path} is given twice; give each once.")
             if other.name == name:
                 raise ConfigError(f"{other.path} and {path} are both called {name}; name one anew: NAME={path}.")
-        methods.append(Method(name, path, yaml.safe_load(path.read_text(encoding="utf-8"))))
+        methods.append(Method(name, path, read_yaml(path)))
     return methods
 
 

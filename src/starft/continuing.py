@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from starft.errors import ConfigError
 from starft.run_folder import CHECKPOINTS, CONFIG
+from starft.yaml_files import read_yaml
 
 FREE = {"pretrained", "probe_strengths", "trim", "micro_batch_size", "gradient_checkpointing", "compile"}
 """What a run may go on without in ``model``: how it computes, and what its checkpoint tells or has behind it."""
@@ -40,8 +39,8 @@ def check_same(checkpoint: Path, config: Mapping[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """Return the options that a run had; none where its file is gone, or somebody has made something else of it."""
     try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        held = read_yaml(path)
+    except (OSError, ConfigError):
         return {}
     whole = isinstance(held, dict) and all(isinstance(held.get(key), dict) for key in ("model", "data", "trainer"))
     return held if whole else {}

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from rich.progress import Progress
 from rich.text import Text
@@ -26,6 +25,7 @@ from starft.reporting.data_report import data_tables
 from starft.safe_text import say, visible
 from starft.terminal import Console
 from starft.token_checks import TokenProblem, class_problems
+from starft.yaml_files import read_yaml, seed_of
 
 USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
 
@@ -73,14 +73,13 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
     held: dict[str, Any] = {}
     for path in options.config or ():
-        held = _laid_over(held, yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        held = _laid_over(held, read_yaml(Path(path)))
     if not held:
         raise ConfigError(
             "`starft data check` needs --config FILE, as for `starft fit`, such as lightning_configs/csv/starft.yaml; "
             "--data... options only change what is in it."
         )
-    seed = held.get("seed_everything")
-    data = data_of(held.get("data"), seed if type(seed) is int else 0, options.config[-1], of_data)
+    data = data_of(held.get("data"), seed_of(held), options.config[-1], of_data)
     if not isinstance(data, ImageDataModule):
         say(f"{type(data).__name__} reads no images from disk: nothing to check.")
         return 0

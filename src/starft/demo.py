@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from starft.compare import MINI_COLUMNS, read_run, read_seeds, run_all
@@ -22,6 +21,7 @@ from starft.run_folder import check_writable
 from starft.runs import Run, finish, trains
 from starft.safe_text import say
 from starft.terminal import Console
+from starft.yaml_files import read_yaml
 
 METHODS = {
     "zeroshot": "zero-shot",
@@ -98,7 +98,7 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
         RunFolderError: The folder holds something else.
     """
     spent = open_comparison(out, STATE, "demo", ("world.png",))
-    contents = {method: yaml.safe_load(_config(method).read_text(encoding="utf-8")) for method in METHODS}
+    contents = {method: read_yaml(_config(method)) for method in METHODS}
     for method, content in contents.items():
         claim_runs(out / method, content, ())
     runs = [

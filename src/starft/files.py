@@ -1,8 +1,10 @@
-"""Writing files so that nothing half-written is ever seen."""
+"""Writing files so that nothing half-written is ever seen, and reading JSON that may be anybody's."""
 
+import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
@@ -26,3 +28,19 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         os.replace(temporary, path)  # noqa: PTH105
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def load_json(text: str | bytes, **options: Any) -> Any:
+    """Return what a text holds, as `json.loads` does.
+
+    Args:
+        text: JSON.
+        options: Of `json.loads`.
+
+    Raises:
+        ValueError: It isn't JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

@@ -40,8 +40,16 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
     if match := re.search(r"nrecognized arguments: (--[\w.-]+)", told):
         return f"There is no option {match[1]}.{near_key(match[1].removeprefix('--'), keys, '--')}"
     if told.endswith(":"):  # nothing but types that it isn't of
-        told += f" expected {' or '.join(wanted)}. Got value: {given}"
-    return ended(told) + _near(told, keys)
+        told += f" expected {' or '.join(dict.fromkeys(wanted))}. Got value: {given}"
+    if len(told) > LONGEST:
+        told = f"{told[:LONGEST]} ..."
+    return ended(told) + (_QUOTES if _MEANT_AS_TEXT.search(told) else _near(told, keys))
+
+
+LONGEST = 800
+"""Characters of what the parser says; a value may be as long as a file."""
+_MEANT_AS_TEXT = re.compile(r"expected (?:\w+ or )*str(?: or \w+)*\. Got value: [-+.\w]+$")
+_QUOTES = " Put it in quotes, if it is meant as a text."
 
 
 _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"

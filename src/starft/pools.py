@@ -16,7 +16,7 @@ from typing import Any
 
 from starft.english import a_or_an, is_modifier
 from starft.errors import PoolError, did_you_mean
-from starft.files import replace_file
+from starft.files import load_json, replace_file
 from starft.resources import shipped
 
 SCHEMA_VERSION = 1
@@ -340,7 +340,7 @@ def read_json(path: Path) -> Any:
         raise PoolError(f"{path} is a YAML file, as configs and queries are, and no pool; name a pool or a .json file.")
     try:
         text = path.read_bytes().decode("utf-8-sig")  # editors on Windows put a byte order mark in front
-        return json.loads(text, object_pairs_hook=refuse_repeats)
+        return load_json(text, object_pairs_hook=refuse_repeats)
     except FileNotFoundError:
         near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.json")), 3, _NEAR)
         raise PoolError(f"The pool file {path} does not exist; check its path.{near}") from None
@@ -355,3 +355,7 @@ def read_json(path: Path) -> Any:
         raise PoolError(
             f"{path} is not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); mend that place."
         ) from error
+    except PoolError:
+        raise
+    except ValueError as error:
+        raise PoolError(f"{path} can't be read: {error}; mend it.") from error

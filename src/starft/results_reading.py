@@ -1,10 +1,11 @@
 """What a run's results.json says, of this schema or an earlier one; read without torch by all who tell of it."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from starft.files import load_json
 
 RESULTS = "results.json"
 SCHEMA_VERSION = 2
@@ -144,7 +145,7 @@ def read_results(path: Path) -> Results:
         ValueError: It is damaged; the sentence, without its period, says how.
     """
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = load_json(path.read_text(encoding="utf-8"))
         sets = {str(name): _scores(one) for name, one in held["eval_sets"].items()}
         return Results(
             schema_version=int(held.get("schema_version", 1)),

@@ -1,6 +1,5 @@
 """Which names of models there are, and what is wrong with those that aren't."""
 
-import json
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import open_clip
 
 from starft.clip.hub import HUB, LOCAL
 from starft.errors import ConfigError, WeightsError, did_you_mean
+from starft.files import load_json
 from starft.resources import PACKAGE
 
 MINI_MODEL = "starft-mini"
@@ -73,7 +73,7 @@ def near_paths(path: Path) -> str:
 def _register_file(model_name: str) -> str:
     path = Path(model_name)
     try:
-        keys = json.loads(path.read_text(encoding="utf-8"))
+        keys = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"The model config {model_name} can't be read: {_why(error)}.{near_paths(path)}") from error
     held: dict[str, Any] = keys if isinstance(keys, dict) else {}
@@ -114,7 +114,7 @@ def _check_folder(folder: Path) -> None:
         raise WeightsError(f"The model folder {folder} doesn't exist; check its path.{near_paths(folder)}")
     path = folder / FOLDER_CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"The model folder {folder} has no readable {FOLDER_CONFIG}: {_why(error)}.") from error
     held = config.get("model_cfg") if isinstance(config, dict) else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from starft.config_parser import use_own_yaml
 from starft.data.datamodules import BaseDataModule
 from starft.data.datasets.csv_file import CSVSource
 from starft.data.datasets.drawn import DrawnSource
@@ -61,6 +62,7 @@ def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) ->
     Raises:
         ConfigError: The section can't be used.
     """
+    use_own_yaml()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(BaseDataModule, "data", required=True)
     section = {"class_path": section} if isinstance(section, str) else section

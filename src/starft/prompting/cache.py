@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from starft.errors import PromptError
-from starft.files import replace_file
+from starft.files import load_json, replace_file
 from starft.prompting.query import Question
 from starft.safe_text import say
 
@@ -59,7 +59,7 @@ class AnswerCache:
             question: Must have been put with the same model, messages, parameters and schema.
         """
         try:
-            held = json.loads(self._path(question).read_bytes())
+            held = load_json(self._path(question).read_bytes())
             if held["schema_version"] != SCHEMA_VERSION or held["question"] != question.content():
                 return None
             return Answer(**held["answer"])

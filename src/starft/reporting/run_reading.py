@@ -1,6 +1,5 @@
 """What run folders hold, read without torch; what is missing or damaged in one is told, and never stops a report."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from starft.errors import ConfigError
+from starft.files import load_json
 from starft.reporting.samples import read_samples
 from starft.results_reading import RESULTS, Scores, read_results
+from starft.yaml_files import read_yaml
 
 CONFIG, POOL, LOGS, SWEEP = "config.yaml", "pool.json", "logs", "interpolation.json"
 UNFINISHED = "unfinished.json"
@@ -156,7 +156,7 @@ def _read(folder: Path, name: str) -> Run:
     ):
         try:
             read(run)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, yaml.YAMLError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             why = error.strerror if isinstance(error, OSError) else type(error).__name__
             run.problems.append(f"{what} is damaged ({why})")
     return run
@@ -179,13 +179,13 @@ def _read_results(run: Run) -> None:
 def _read_config(run: Run) -> None:
     path = run.folder / CONFIG
     if path.is_file() and not run.config:
-        run.config = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        run.config = dict(read_yaml(path))
 
 
 def _read_pool(run: Run) -> None:
     path = run.folder / POOL
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = load_json(path.read_text(encoding="utf-8"))
         run.pool = {
             "name": str(held["name"]),
             "templates": [str(one) for one in held["templates"]],
@@ -220,14 +220,14 @@ def _version(path: Path) -> tuple[int, str]:
 def _read_unfinished(run: Run) -> None:
     path = run.folder / UNFINISHED
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = load_json(path.read_text(encoding="utf-8"))
         of = f" of {int(held['steps'])}" if held["steps"] is not None else ""
         run.unfinished = f"stopped after step {int(held['step'])}{of}" if held["step"] is not None else "not ended"
 
 
 def _read_sweep(run: Run) -> None:
     for path in sorted(run.folder.glob(f"interpolation*/{SWEEP}")):
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = load_json(path.read_text(encoding="utf-8"))
         if held["axes"] is None:
             continue
         across, up = (str(axis) for axis in held["axes"])

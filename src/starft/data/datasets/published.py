@@ -1,7 +1,6 @@
 """What the published data sets share: names that can be replaced, folders that must be there, files that are read."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from starft.data.listing import list_files
 from starft.data.table import ImageTable, Source
 from starft.errors import ConfigError, DataError, did_you_mean
+from starft.files import load_json
 
 
 class PublishedSource(Source):
@@ -145,7 +145,7 @@ class PublishedSource(Source):
         """
         text = self.read_text(below)
         try:
-            return json.loads(text)
+            return load_json(text)
         except ValueError as error:
             raise DataError(f"{self.title}: {self.root / below} isn't valid JSON; get a whole copy.") from error
 

@@ -1,7 +1,6 @@
 """Tables of a user's own, read as text: CSV, TSV, Parquet and JSON lines, with the flaws that such files have."""
 
 import csv
-import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ import pandas as pd
 from starft.data.datasets.cells import MISSING, CellError, cell_texts
 from starft.data.problems import some
 from starft.errors import DataError, did_you_mean, shortened
+from starft.files import load_json
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -203,7 +203,7 @@ class TableFile:
     @staticmethod
     def _object(line: str, number: int) -> Any:
         try:
-            return json.loads(line)
+            return load_json(line)
         except ValueError as error:
             raise ValueError(f"line {number} isn't JSON") from error
 
