@@ -17,10 +17,13 @@ from starft.clip import Twin
 from starft.clip.names import is_path
 from starft.errors import AllTrained, WeightsError
 from starft.files import replace_file
+from starft.finite import first_not_finite, tensors_in
 
 KEY = "starft"
 TWIN = "twin."
 TEACHERS = "teachers."
+RAW = "ema_raw"
+"""Key of a checkpoint for the weights that training goes on with where it holds their average."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,8 @@ def check_checkpoint(path: Path, continues: bool = False, max_epochs: int | None
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours; or training can't go on from it.
     """
     checkpoint = _read(path)
+    if continues:
+        _check_finite(path, {key: checkpoint.get(key) for key in ("optimizer_states", RAW)})
     if continues and "optimizer_states" not in checkpoint:
         raise WeightsError(f"{path} holds weights without an optimizer's state; test it, or continue another one.")
     if continues and max_epochs is not None and 0 <= max_epochs <= (done := _epochs(checkpoint)):
@@ -289,8 +294,18 @@ def _read(path: Path) -> dict[str, Any]:
     ours = isinstance(held, dict) and {"model_name", "head", "class_names", "templates"} <= held.keys()
     if not ours or not isinstance(checkpoint.get("state_dict"), dict):
         raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")
+    _check_finite(path, checkpoint["state_dict"])
     whole: dict[str, Any] = checkpoint
     return whole
+
+
+def _check_finite(path: Path, held: Mapping[str, Any]) -> None:
+    name = first_not_finite(tensors_in(held))
+    if name is not None:
+        raise WeightsError(
+            f"{path} can't be used: {name} in it holds a NaN or an infinity, so its training had broken down; take an "
+            "earlier checkpoint, or train again with a lower model.lr."
+        )
 
 
 def _facts(held: Mapping[str, Any]) -> CheckpointFacts:

@@ -58,6 +58,10 @@ class AllTrained(WeightsError):  # noqa: N818  # the run is whole
     """A checkpoint to continue that has all epochs of its run already."""
 
 
+class NotFiniteError(StarftError):
+    """A loss, weights or predictions that hold a NaN or an infinity."""
+
+
 class RunFolderError(StarftError):
     """A run folder that can't be written to, or that holds another run."""
 

@@ -29,18 +29,18 @@ from starft.distributed import of_first
 from starft.english import doubled_articles
 from starft.errors import ConfigError
 from starft.evaluation import Evaluator, described
+from starft.guarded import GuardedModule
 from starft.losses import Contrastive, Term, by_name
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
-from starft.scoring import ScoringModule
 from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.types import Batch, GroupedData, ImagePreprocessing
 
 
-class FinetuneModule(ScoringModule):
+class FinetuneModule(GuardedModule):
     """Fine-tune CLIP with one objective and any number of regularizers.
 
     Args:
@@ -285,6 +285,8 @@ class FinetuneModule(ScoringModule):
         if len(ctx.sizes) > 1:
             self._resting = resting(self.clip, self.linear_head, self._terms(), progress)
             total = nothing_of(self._resting, total)
+        parts = {name: value for name, value in logs.items() if isinstance(value, Tensor)}
+        self._losses.note(progress.step + 1, parts | {"train/loss": total.detach()})
         size = len(ctx.labels)
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
         self.log_dict(logs, batch_size=size)
@@ -362,6 +364,7 @@ class FinetuneModule(ScoringModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the twin out: it is what ``pretrained`` names, and is refilled on load."""
+        super().on_save_checkpoint(checkpoint)
         strip_twin(checkpoint, self._twin_fingerprint, self._facts())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """One run, one folder: checked before the run, never overwritten, safe to stop and to continue."""
 
+import math
 import re
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -9,6 +11,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
 
 from starft.distributed import highest
 from starft.english import count_of
@@ -186,6 +189,17 @@ class BestCheckpoint(ModelCheckpoint):
                 f"checkpoint.monitor is {self.monitor!r}, but validation logs {', '.join(known)}; "
                 f"give one of these, or null.{did_you_mean(self.monitor, known)}"
             )
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """Return whether a value is the best so far; one that isn't a finite number chooses nothing."""
+        if current is None or math.isfinite(float(current)):
+            return bool(super().check_monitor_top_k(trainer, current))
+        if trainer.is_global_zero:
+            print(
+                f"Note: {self.monitor} is {float(current)} after step {trainer.global_step}: no checkpoint is chosen.",
+                file=sys.stderr,
+            )
+        return False
 
     def why_none(self, trainer: L.Trainer) -> str:
         """Return a sentence on a run that ended without ``best.ckpt``: why, and what to set.
