@@ -86,8 +86,9 @@ class Stopped(StarftError):  # noqa: N818  # nothing went wrong
     Args:
         message: What to do to continue.
         status: Exit status of the command.
+        first: Whether this is the process that tells of the run; the others end in silence, with status 0.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, first: bool = True) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.first = status, first

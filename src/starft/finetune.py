@@ -7,7 +7,6 @@ from typing import Any, Literal, cast
 import torch
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -379,9 +378,6 @@ class FinetuneModule(GuardedModule):
         bias = checkpoint["state_dict"].get("head_bias")
         self.head_bias = None if bias is None else torch.zeros_like(bias, device=self.device)
         match_teachers(checkpoint, self.teachers, self._is_fitting())
-
-    def _is_fitting(self) -> bool:
-        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
     def _facts(self) -> CheckpointFacts:
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)

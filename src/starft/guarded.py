@@ -1,12 +1,14 @@
-"""What guards a training from inside: numbers that aren't finite go no further than the step they come up in."""
+"""What guards a training from inside: numbers that aren't finite go no further, and checkpoints miss nothing."""
 
 from typing import Any, cast
 
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from starft.checkpoints import TWIN
 from starft.distributed import world_size
 from starft.finite import LossWatch, check_loss, check_weights, tensors_in
+from starft.resuming import early_stopping_states, epoch_is_partial, keep_what_is_due
 from starft.scoring import ScoringModule
 from starft.types import Batch
 
@@ -17,6 +19,8 @@ MOST_STEPS = 50
 class GuardedModule(ScoringModule):
     """Stops at the first loss that isn't finite; weights that aren't are neither scored nor saved.
 
+    A run that goes on from one of its checkpoints skips neither the rest of an epoch nor a validation.
+
     A subclass notes its losses in each step, and has a learning rate ``lr``.
     """
 
@@ -25,6 +29,7 @@ class GuardedModule(ScoringModule):
     def __init__(self) -> None:
         super().__init__()
         self._losses = LossWatch()
+        self._early_stopping: dict[str, Any] = {}
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the losses: on a CPU at each step, elsewhere at each logging, for the device is waited for."""
@@ -33,14 +38,20 @@ class GuardedModule(ScoringModule):
         if (batch_idx + 1) % every == 0:
             check_loss(self._losses, self._advice())
 
+    def on_train_epoch_end(self) -> None:
+        """Note what an epoch that goes on after a stop is to begin with; Lightning asks those who count epochs next."""
+        self._early_stopping = early_stopping_states(self.trainer) if epoch_is_partial(self.trainer) else {}
+
     def on_validation_epoch_start(self) -> None:
         """Score finite weights alone."""
         self.check_finite()
         super().on_validation_epoch_start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save finite numbers alone."""
+        """Save finite numbers alone, and what the run has still to do."""
         self.check_finite(checkpoint.get("optimizer_states"))
+        if self._is_fitting() and self.trainer.fit_loop._data_fetcher is not None:
+            keep_what_is_due(checkpoint, self.trainer, self._early_stopping)
 
     def check_finite(self, optimizer_states: Any = None) -> None:
         """Refuse to go on with losses or weights that aren't finite.
@@ -56,6 +67,9 @@ class GuardedModule(ScoringModule):
         weights = ((name, value) for name, value in self.state_dict().items() if not name.startswith(TWIN))
         moments: list[tuple[str, Tensor]] = [*tensors_in(optimizer_states or {}, "the optimizer's state")]
         check_weights((*weights, *moments), f" after step {step}" if step else "", self._advice())
+
+    def _is_fitting(self) -> bool:
+        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
     def _advice(self) -> str:
         """Return what to try, a sentence's end."""
