@@ -8,7 +8,7 @@ from importlib import import_module
 from starft import __version__
 from starft.early_checks import check_words
 from starft.errors import StarftError, Stopped, did_you_mean
-from starft.launch import is_first_process, share_cores
+from starft.launch import share_cores
 from starft.resources import with_shipped_configs
 from starft.safe_text import say
 
@@ -95,7 +95,7 @@ def _guarded(words: list[str]) -> int:
     try:
         return _work(words)
     except Stopped as stop:
-        return _complain(str(stop), stop.status) if is_first_process() else 0
+        return _complain(str(stop), stop.status) if stop.first else 0
     except StarftError as error:
         return _complain(str(error), 2)
     except BrokenPipeError:

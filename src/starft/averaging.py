@@ -14,6 +14,7 @@ from starft.checkpoints import KEY, TEACHERS, CheckpointFacts, check_checkpoint,
 from starft.clip import build_clip
 from starft.errors import ConfigError, WeightsError
 from starft.files import replace_file
+from starft.finite import first_not_finite
 from starft.teachers import Teacher
 from starft.weights import State
 
@@ -143,7 +144,13 @@ def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, 
         member: Gives what isn't averaged: hyper-parameters, classes, the state of terms.
         state: Averaged weights.
         made_of: What it was made of, plain values.
+
+    Raises:
+        WeightsError: A weight isn't a finite number.
     """
+    name = first_not_finite(state.items())
+    if name is not None:
+        raise WeightsError(f"{path} isn't written: the mean of {name} holds a NaN or an infinity; average others.")
     whole = _load(member.path)
     if BIAS in state and not state[BIAS].any():  # of heads that DFR never refitted
         state = {key: value for key, value in state.items() if key != BIAS}

@@ -16,9 +16,10 @@ from starft.clip import CaptionRuler, ClipEncoder, image_preprocessing, rebuild_
 from starft.clip.names import FOLDER_CONFIG
 from starft.data.images import read_image, rgb
 from starft.data.transforms import eval_transform
-from starft.errors import ConfigError, WeightsError
-from starft.token_checks import check_captions
+from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.files import load_json
+from starft.finite import first_not_finite
+from starft.token_checks import check_captions
 
 STUDENT = "clip.model."
 """Where a checkpoint's weights hold the tuned model."""
@@ -93,7 +94,10 @@ class Classifier:
                 text = self.linear_head is None
                 rows = self._text_head() if text else self.linear_head
                 assert rows is not None
-                self._head = rows.float().to(self.device)
+                rows = rows.float().to(self.device)
+                if not rows.isfinite().all():
+                    raise NotFiniteError("The head that this model's weights make isn't finite; take other weights.")
+                self._head = rows
         return self._head
 
     def _text_head(self) -> Tensor:
@@ -134,6 +138,8 @@ class Classifier:
                     f"An image given as a tensor must be float {size}, as `preprocess` returns it; got "
                     f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}. Give a path or a PIL image."
                 )
+            if not image.isfinite().all():
+                raise ConfigError("An image given as a tensor holds a NaN or an infinity; give finite pixels.")
             return image
         if not isinstance(image, Image.Image):
             return self.transform(read_image(image))
@@ -180,7 +186,7 @@ class Classifier:
         most = self.checked_top_k(top_k)
         found: list[Prediction] = []
         for batch in self._batches(images, batch_size):
-            values, places = self.logits(batch).softmax(dim=-1).topk(most)
+            values, places = self.ranked(batch, most)
             for row in zip(values.tolist(), places.tolist(), strict=True):
                 top = tuple((self.class_names[place], value) for value, place in zip(*row, strict=True))
                 found.append(Prediction(top[0][0], top[0][1], top))
@@ -193,6 +199,19 @@ class Classifier:
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (B, C) of images (B, 3, H, W) that are prepared already, on the model's device."""
         return self.features(pixels) @ self.head.T
+
+    @torch.no_grad()
+    def ranked(self, pixels: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+        """Return the highest probabilities (B, K) and their classes (B, K) of images (B, 3, H, W), on the host.
+
+        Raises:
+            NotFiniteError: The model gives no finite number for an image.
+        """
+        values, places = self.logits(pixels).softmax(dim=-1).topk(top_k)
+        values, places = values.cpu(), places.cpu()
+        if not values.isfinite().all():
+            raise NotFiniteError("The model's probabilities of an image aren't finite; check its pixels and weights.")
+        return values, places
 
     def checked_top_k(self, top_k: int | None) -> int:
         """Return how many classes to list.
@@ -266,6 +285,9 @@ def _from_export(folder: Path) -> Classifier:
         names, templates = tuple(about["class_names"]), tuple(about["templates"])
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise WeightsError(f"The export {folder} is damaged ({error}); write it again with `starft export`.") from error
+    bad = first_not_finite((*state.items(), *([("head", head)] if head is not None else [])))
+    if bad is not None:
+        raise WeightsError(f"The export {folder} can't be used: {bad} in it holds a NaN or an infinity.")
     return Classifier(rebuild_clip(config, state, tokens=folder), names, templates, head)
 
 

@@ -19,30 +19,29 @@ import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
 from starft.config_parser import use_own_yaml
-from starft.continuing import check_same
+from starft.continuing import check_going_on
 from starft.data.datamodules import BaseDataModule
 from starft.data.from_config import check_there, keys_of
 from starft.early_checks import check_words
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
-from starft.launch import is_first_process, keep_memory
+from starft.fit_end import notes_of_training, tell_end
+from starft.launch import keep_memory
+from starft.limits import check_limits, limits
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
 from starft.noise import without_noise
 from starft.parser_errors import keys_of_parser, one_sentence, refusal
 from starft.pools import pool_text
 from starft.predicting.run_writer import PredictionWriter
+from starft.processes import is_first_process
 from starft.reporting.results import write_results
 from starft.reporting.sample_writer import check_format, keep_samples
 from starft.reporting.summary import print_results
 from starft.results_reading import RESULTS
 from starft.run_folder import (
-    CHECKPOINTS,
-    CONFIG,
-    LAST,
     LOGS,
     POOL,
-    BestCheckpoint,
     StopSafely,
     Traces,
     check_writable,
@@ -53,7 +52,7 @@ from starft.run_folder import (
 from starft.safe_text import say
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
-from starft.unfinished import MarkUnfinished, unfinished_note
+from starft.unfinished import MarkUnfinished
 from starft.untuned import check_checkpoint_given
 from starft.yaml_files import load_yaml
 
@@ -137,19 +136,24 @@ class StarftCLI(LightningCLI):
         check_strategy(self._get(self.config, "trainer.strategy"))
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
-        max_epochs, fits = self._get(self.config, "trainer.max_epochs"), self.subcommand == "fit"
-        if fits and max_epochs == 0:
-            raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
-        if checkpoint is not None:
-            self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
-            match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
-            if fits:
-                check_same(checkpoint, load_yaml(self.resolved_config()))
+        fits, trainer = self.subcommand == "fit", vars(self._get(self.config, "trainer"))
+        check_limits(trainer, str(self.subcommand))
+        notes = [] if self._is_trial else limits(trainer, str(self.subcommand))
+        if checkpoint is not None and fits:
+            self._facts, changes = check_going_on(checkpoint, load_yaml(self.resolved_config()), self._is_trial)
+            notes += changes
+        elif checkpoint is not None:
+            self._facts = check_checkpoint(checkpoint)
         elif not fits and not self._is_trial:
             check_checkpoint_given(self._words, self.folder)
+        if self._facts is not None:
+            match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
         if self.subcommand != "predict":  # new images need no training data
             check_there(self._get(self.config, "data"))
-        if self._is_trial or not is_first_process():
+        first = is_first_process(trainer)
+        for note in notes if first else ():
+            say(f"Note: {note}", file=sys.stderr)
+        if self._is_trial or not first:
             return
         check_format(self._get(self.config, "save_samples"))
         traces = Traces(self.folder)
@@ -250,13 +254,16 @@ class StarftCLI(LightningCLI):
 
     def before_test(self) -> None:
         """Tell of a checkpoint of a run that hasn't ended, or that is tested on other classes than its own."""
-        given = self._get(self.config, "ckpt_path")
-        if given is not None and self.trainer.is_global_zero and (note := unfinished_note(Path(given))):
+        for note in self._notes_of_training() if self.trainer.is_global_zero else ():
             say(f"Note: {note}", file=sys.stderr)
         with suppress(StarftError):  # what is wrong with the data is told by their check, with all else
             note = unlike_classes(self._facts, self.datamodule.class_names) if self._facts is not None else ""
             if note and self.trainer.is_global_zero:
                 say(f"Note: {note}", file=sys.stderr)
+
+    def _notes_of_training(self) -> list[str]:
+        given = self._get(self.config, "ckpt_path")
+        return notes_of_training(Path(given)) if given is not None else []
 
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""
@@ -272,14 +279,7 @@ class StarftCLI(LightningCLI):
         """Tell the best validation value, where its checkpoint is, and how to test it."""
         if self._is_trial or not self.trainer.is_global_zero:
             return
-        checkpoint = self.folder / CHECKPOINTS / LAST
-        for callback in self.trainer.checkpoint_callbacks:
-            if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
-                checkpoint = self.folder / CHECKPOINTS / "best.ckpt"
-                say(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
-            elif isinstance(callback, BestCheckpoint):
-                say(f"Note: {callback.why_none(self.trainer)}", file=sys.stderr)
-        say(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
+        tell_end(self.trainer, self.folder)
 
     def after_predict(self) -> None:
         """Tell where the predictions are."""
@@ -298,7 +298,8 @@ class StarftCLI(LightningCLI):
             if kind is not None:
                 keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
-            path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples)
+            notes = limits(config["trainer"], "test") + self._notes_of_training()
+            path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples, notes)
             print_results(path, sets if self._get(self.config, "ckpt_path") is None else ())
 
 

@@ -81,6 +81,10 @@ class AllTrained(WeightsError):  # noqa: N818  # the run is whole
     """A checkpoint to continue that has all epochs of its run already."""
 
 
+class NotFiniteError(StarftError):
+    """A loss, weights or predictions that hold a NaN or an infinity."""
+
+
 class RunFolderError(StarftError):
     """A run folder that can't be written to, or that holds another run."""
 
@@ -105,8 +109,9 @@ class Stopped(StarftError):  # noqa: N818  # nothing went wrong
     Args:
         message: What to do to continue.
         status: Exit status of the command.
+        first: Whether this is the process that tells of the run; the others end in silence, with status 0.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, first: bool = True) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.first = status, first

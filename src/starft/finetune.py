@@ -7,7 +7,6 @@ from typing import Any, Literal, cast
 import torch
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -31,20 +30,20 @@ from starft.distributed import of_first
 from starft.english import doubled_articles
 from starft.errors import ConfigError
 from starft.evaluation import Evaluator, described
+from starft.guarded import GuardedModule
 from starft.losses import Contrastive, Term, by_name
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
 from starft.safe_text import say
-from starft.scoring import ScoringModule
 from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.token_checks import check_captions
 from starft.types import Batch, EvalSet, FinetuneData, GroupedData, ImagePreprocessing
 
 
-class FinetuneModule(ScoringModule):
+class FinetuneModule(GuardedModule):
     """Fine-tune CLIP with one objective and any number of regularizers.
 
     Args:
@@ -292,6 +291,8 @@ class FinetuneModule(ScoringModule):
         if len(ctx.sizes) > 1:
             self._resting = resting(self.clip, self.linear_head, self._terms(), progress)
             total = nothing_of(self._resting, total)
+        parts = {name: value for name, value in logs.items() if isinstance(value, Tensor)}
+        self._losses.note(progress.step + 1, parts | {"train/loss": total.detach()})
         size = len(ctx.labels)
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
         self.log_dict(logs, batch_size=size)
@@ -369,6 +370,7 @@ class FinetuneModule(ScoringModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the twin out: it is what ``pretrained`` names, and is refilled on load."""
+        super().on_save_checkpoint(checkpoint)
         strip_twin(checkpoint, self._twin_fingerprint, self._facts())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -383,9 +385,6 @@ class FinetuneModule(ScoringModule):
         bias = checkpoint["state_dict"].get("head_bias")
         self.head_bias = None if bias is None else torch.zeros_like(bias, device=self.device)
         match_teachers(checkpoint, self.teachers, self._is_fitting())
-
-    def _is_fitting(self) -> bool:
-        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
     def _facts(self) -> CheckpointFacts:
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)

@@ -67,3 +67,17 @@ def without_noise() -> Iterator[None]:
         finally:
             for log in logs:
                 log.removeFilter(wanted)
+
+
+@contextmanager
+def without_info() -> Iterator[None]:
+    """Leave out what libraries say beside errors while something runs inside that only looks."""
+    log = logging.getLogger(LOGS[0])
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

@@ -126,7 +126,7 @@ def predict(
                     console.print(visible(f"skipped {name}: {why}"), soft_wrap=True, highlight=False)
                 bad += len(batch.bad)
                 if batch.pixels is not None:
-                    values, places = model.logits(batch.pixels).softmax(dim=-1).topk(top_k)
+                    values, places = model.ranked(batch.pixels, top_k)
                     rows = zip(batch.names, values.tolist(), places.tolist(), strict=True)
                     output.write([dict(zip(names, _cells(model, *row), strict=True)) for row in rows])
                 bar.update(task, completed=output.count + bad)

@@ -1,5 +1,6 @@
 """What a run's results.json says, of this schema or an earlier one; read without torch by all who tell of it."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,7 @@ class Results:
         facts: ``seed``, ``git_commit``, ``seconds``, ``versions``, ``hardware``.
         training: ``seconds``, ``peak_memory_bytes`` and more of the training; empty where nothing was trained.
         peak_memory_bytes: Of the test.
+        notes: What makes these numbers those of a part of a run or of its data, a sentence each.
     """
 
     schema_version: int
@@ -112,6 +114,7 @@ class Results:
     facts: dict[str, Any]
     training: dict[str, Any]
     peak_memory_bytes: int | None
+    notes: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -126,12 +129,13 @@ class Results:
 
     @property
     def note(self) -> str | None:
-        """What a reader should know of the file's version; null where it is this starft's."""
-        if self.schema_version == SCHEMA_VERSION:
-            return None
+        """What a reader should know of the file's version and of what was scored; null for nothing."""
+        version, notes = f"schema {self.schema_version}", [note.removesuffix(".") for note in self.notes]
         if self.schema_version < SCHEMA_VERSION:
-            return f"results.json is of an earlier starft (schema {self.schema_version}), which told fewer numbers"
-        return f"results.json is of a newer starft (schema {self.schema_version}), whose news aren't shown"
+            notes.insert(0, f"results.json is of an earlier starft ({version}), which told fewer numbers")
+        elif self.schema_version > SCHEMA_VERSION:
+            notes.insert(0, f"results.json is of a newer starft ({version}), whose news aren't shown")
+        return "; ".join(notes) or None
 
 
 def read_results(path: Path) -> Results:
@@ -156,6 +160,7 @@ def read_results(path: Path) -> Results:
             | {key: {str(k): v for k, v in (held.get(key) or {}).items()} for key in ("versions", "hardware")},
             training=dict(held.get("training") or {}),
             peak_memory_bytes=held.get("peak_memory_bytes"),
+            notes=tuple(str(note) for note in held.get("notes") or ()),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(f"{RESULTS} is damaged ({type(error).__name__})") from error
@@ -182,6 +187,8 @@ def _number(value: Any) -> float | None:
     if value is None:
         return None
     number = float(value)
+    if math.isinf(number):
+        raise ValueError("a number is infinite")
     return number if number == number else None  # noqa: PLR0124  # files of the first schema hold NaN
 
 

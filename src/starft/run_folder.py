@@ -1,14 +1,18 @@
 """One run, one folder: checked before the run, never overwritten, safe to stop and to continue."""
 
+import math
 import re
 import signal
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
+from torch import Tensor
 
 from starft.distributed import highest
 from starft.english import count_of
@@ -21,6 +25,10 @@ POOL = "pool.json"
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 LOGS = "logs"
+OUT_OF_TIME = 1000
+"""Stands for the end of ``max_time`` where signals are numbers."""
+TIMED_OUT = 124
+"""Exit status of a run that ``max_time`` ended before its plan did, as that of timeout(1)."""
 
 
 def claim(folder: Path, resumed_from: Path | None) -> None:
@@ -187,6 +195,17 @@ class BestCheckpoint(ModelCheckpoint):
                 f"give one of these, or null.{did_you_mean(self.monitor, known)}"
             )
 
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """Return whether a value is the best so far; one that isn't a finite number chooses nothing."""
+        if current is None or math.isfinite(float(current)):
+            return bool(super().check_monitor_top_k(trainer, current))
+        if trainer.is_global_zero:
+            print(
+                f"Note: {self.monitor} is {float(current)} after step {trainer.global_step}: no checkpoint is chosen.",
+                file=sys.stderr,
+            )
+        return False
+
     def why_none(self, trainer: L.Trainer) -> str:
         """Return a sentence on a run that ended without ``best.ckpt``: why, and what to set.
 
@@ -235,12 +254,15 @@ def checkpoint_callbacks(
 
 
 class StopSafely(Callback):
-    """On Ctrl-C or SIGTERM, finish the step, write ``last.ckpt`` and stop; a second Ctrl-C stops at once.
+    """On Ctrl-C, SIGTERM or the end of ``max_time``, finish the step, write ``last.ckpt`` and stop.
 
-    A second SIGTERM changes nothing: schedulers and launchers send it twice to the same process.
+    A second Ctrl-C stops at once; a second SIGTERM changes nothing: schedulers and launchers send it twice to the same
+    process. Where gradients of several batches are added up, the step is finished with all of them.
 
     Where the step ends an epoch, its validation and checkpoints come first, so that ``best.ckpt`` misses none. Several
-    processes stop at the same step, whichever of them heard the signal.
+    processes stop at the same step, whichever of them heard the signal, or has run out of time.
+
+    A run that goes on has ``max_time`` anew: it bounds a process, as a scheduler's limit does.
 
     Args:
         folder: The run folder.
@@ -250,10 +272,25 @@ class StopSafely(Callback):
         self.folder = folder
         self.received: int | None = None
         self._saved = False
+        self._step = 0
+        self._limit = self._deadline = math.inf
         self._before: dict[int, Any] = {}
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let no timer go on from the time of an earlier process."""
+        for timer in _timers(trainer):
+            checkpoint["callbacks"].pop(timer.state_key, None)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over the clock: Lightning's would end the epoch as if it were whole."""
+        for timer in _timers(trainer):
+            if timer._interval == "step" and timer._duration is not None:
+                self._limit = min(self._limit, timer._duration)
+                timer._duration = None
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen."""
+        """Listen, and start the clock."""
+        self._deadline = time.monotonic() + self._limit
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
 
@@ -265,7 +302,10 @@ class StopSafely(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save here, where the state is whole; the step's numbers are logged after this."""
-        self.received = highest(self.received or 0) or None
+        if trainer.global_step == self._step:
+            return  # gradients wait for more batches, and no checkpoint holds them
+        heard = self.received or (OUT_OF_TIME if time.monotonic() >= self._deadline else 0)
+        self.received = highest(heard) or None
         if self.received is not None:
             trainer.save_checkpoint(self._last)
             self._saved = True
@@ -276,6 +316,7 @@ class StopSafely(Callback):
         """Stop before the next step."""
         if self._saved:
             raise self._stopped(trainer)
+        self._step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop between two epochs: the first one has been validated, and its checkpoints are written."""
@@ -284,7 +325,7 @@ class StopSafely(Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tell of a signal that came in the last epoch, too late to stop it."""
-        if self.received is not None:
+        if self.received not in (None, OUT_OF_TIME):
             raise self._stopped(trainer)
 
     @property
@@ -292,9 +333,13 @@ class StopSafely(Callback):
         return self.folder / CHECKPOINTS / LAST
 
     def _stopped(self, trainer: L.Trainer) -> Stopped:
+        late = self.received == OUT_OF_TIME
+        why = f" of {trainer.estimated_stepping_batches}, as trainer.max_time is over" if late else ""
         return Stopped(
-            f"Stopped after step {trainer.global_step}; continue with the same command and --ckpt_path {self._last}.",
-            128 + (self.received or 0),
+            f"Stopped after step {trainer.global_step}{why}; continue with the same command and "
+            f"--ckpt_path {self._last}.",
+            TIMED_OUT if late else 128 + (self.received or 0),
+            trainer.is_global_zero,
         )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -309,3 +354,7 @@ class StopSafely(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+
+def _timers(trainer: L.Trainer) -> list[Timer]:
+    return [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]

@@ -19,6 +19,7 @@ from starft.clip.preprocessing import shared_preprocessing
 from starft.clip.rebuild import folder_config, unfit
 from starft.clip.towers import check_blocks
 from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
+from starft.finite import first_not_finite
 
 __all__ = ["MINI_FOLDER", "MINI_MODEL", "MINI_TAG", "build_clip", "checked_mini_weights", "load_tokenizer"]
 
@@ -57,6 +58,8 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
         tokenize = open_clip.get_tokenizer(name)
     if weights is not None:
         _load(model, weights)
+    if weights is not None or options["require_pretrained"]:
+        check_finite(model, pretrained if weights is not None or not own else name)
     model.eval()
     described = folder_config(name, config, model, quick_gelu=options["force_quick_gelu"])
     return ClipEncoder(model, tokenize, trim, described)
@@ -137,6 +140,21 @@ def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
             f"{path} is damaged: its SHA-256 is {found[:12]}..., expected {expected[:12]}...; install starft again."
         )
     return path
+
+
+def check_finite(model: nn.Module, source: object) -> None:
+    """Refuse pre-trained weights that aren't finite numbers.
+
+    Args:
+        model: With its weights.
+        source: Where they are from.
+
+    Raises:
+        WeightsError: One holds a NaN or an infinity.
+    """
+    name = first_not_finite(model.state_dict().items())
+    if name is not None:
+        raise WeightsError(f"The weights {source} can't be used: {name} holds a NaN or an infinity; give others.")
 
 
 def _load(model: nn.Module, path: Path) -> None:

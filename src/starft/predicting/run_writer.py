@@ -1,5 +1,6 @@
 """predictions.csv of a run: one row an image, in the order of the data."""
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from starft.distributed import gather_objects, world_size
+from starft.errors import NotFiniteError
 from starft.predicting.rows import Output, columns
 from starft.safe_text import say
 
@@ -92,4 +94,9 @@ def _rows(which: int, prediction: dict[str, Tensor]) -> Iterator[Row]:
     values = (prediction[key].tolist() for key in ("index", "label", "probability"))
     for index, label, probability in zip(*values, strict=True):
         if index >= 0:  # else it stands for no image
+            if not math.isfinite(probability):
+                raise NotFiniteError(
+                    f"The probability of image {index} of the eval set at position {which} isn't finite; check the "
+                    "weights, and set trainer.precision to bf16-mixed or 32-true."
+                )
             yield which, index, label, probability

@@ -224,14 +224,18 @@ def _from_list(text: str) -> Reading:
         item = items.get(index)
         if item is None:
             if first < index < last and (line == THOUGHT or len(line) - len(line.lstrip()) <= outer):
-                raise UnusableAnswer(f"holds two lists, and which is meant can't be known; between them {shorten(line)}")
+                raise UnusableAnswer(
+                    f"holds two lists, and which is meant can't be known; between them {shorten(line)}"
+                )
             if line != THOUGHT:
                 reading.left_out.append((line.strip(), "stands outside the list"))
             continue
         phrase = item["phrase"]
         if len(item["indent"]) == outer:
             if item["number"] and int(item["number"]) <= number:
-                raise UnusableAnswer(f"holds two lists, and which is meant can't be known; the second at {shorten(line)}")
+                raise UnusableAnswer(
+                    f"holds two lists, and which is meant can't be known; the second at {shorten(line)}"
+                )
             number = int(item["number"] or number)
         heading = phrase.rstrip("*_ ").endswith((":", "：")) or (bold[index] and not all(bold.values()))
         follower = items.get(index + 1)

@@ -74,6 +74,7 @@ def write_results(
     cost: Mapping[str, Any],
     training: Mapping[str, Any] | None,
     samples: Mapping[str, Rows] | None = None,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write results.json and return its path.
 
@@ -86,6 +87,7 @@ def write_results(
         cost: ``seconds`` and ``peak_memory_bytes`` of the test.
         training: What training took, up to the checkpoint that was tested; null where nothing was trained.
         samples: What became of each sample, by eval set; intervals that need it are left out elsewhere.
+        notes: What makes these numbers those of a part of a run or of its data, a sentence each.
     """
     results = {
         "schema_version": SCHEMA_VERSION,
@@ -100,6 +102,7 @@ def write_results(
         "hardware": hardware(),
         **cost,
         "training": training,
+        **({"notes": list(notes)} if notes else {}),
         "intervals": {"level": LEVEL, "seed": SEED},
         "ood_acc": _number(metrics.get("test/ood_acc")),
         "eval_sets": {
