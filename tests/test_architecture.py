@@ -14,9 +14,9 @@ SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
-    "errors types files resources english launch noise results_reading shards",
-    "early_checks",
-    "parser_errors words options",
+    "errors types files resources english launch noise shards",
+    "early_checks digests run_lock",
+    "parser_errors words options results_reading",
     "pools functional distributed",
     "clip",
     "teachers captions",
@@ -31,7 +31,7 @@ ORDER = [
     "mini classifier",
     "prompting predicting exporting unfinished",
     "reporting run_folder training_cost loggers",
-    "callbacks continuing",
+    "callbacks continuing manifest",
     "sharding",
     "cli prompts_cli predict_cli export_cli report_cli",
     "averaging",
@@ -49,7 +49,7 @@ ONLY = {
     "errors": set(),
     "functional": set(),
     "data": {"errors", "types", "files", "english", "parser_errors"},
-    "reporting": {"errors", "types", "files", "resources", "distributed", "results_reading"},
+    "reporting": {"errors", "types", "files", "resources", "distributed", "results_reading", "digests"},
 }
 """Those that may know less than their line allows."""
 
