@@ -15,8 +15,8 @@ FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
     "errors types files safe_text resources english launch noise shards",
-    "terminal yaml_files results_reading",
-    "early_checks config_parser",
+    "terminal yaml_files digests run_lock",
+    "early_checks config_parser results_reading",
     "parser_errors words options resuming limits",
     "pools functional distributed processes",
     "finite",
@@ -34,7 +34,7 @@ ORDER = [
     "mini classifier",
     "prompting predicting exporting unfinished",
     "reporting run_folder training_cost loggers",
-    "callbacks continuing untuned fit_end",
+    "callbacks continuing untuned fit_end manifest",
     "sharding",
     "cli prompts_cli predict_cli export_cli report_cli",
     "averaging",
@@ -54,7 +54,7 @@ ONLY = {
     "data": {"errors", "types", "files", "safe_text", "english", "parser_errors", "config_parser"},
     "reporting": {
         *("errors", "types", "files", "safe_text", "terminal", "resources", "distributed", "results_reading"),
-        "yaml_files",
+        *("yaml_files", "digests"),
     },
 }
 """Those that may know less than their line allows."""

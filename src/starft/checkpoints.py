@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from starft.clip import Twin
 from starft.clip.names import is_path
+from starft.digests import check_weights_file, replace_listed_file
 from starft.errors import AllTrained, WeightsError
-from starft.files import replace_file
 from starft.finite import first_not_finite, tensors_in
 
 KEY = "starft"
@@ -207,7 +207,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, buffer.getbuffer())  # not copied: a large model's checkpoint is held once
+        replace_listed_file(path, buffer.getbuffer())  # not copied: a large model's checkpoint is held once
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
@@ -290,6 +290,7 @@ def _read(path: Path) -> dict[str, Any]:
         beside = sorted(one.name for one in path.parent.glob("*.ckpt"))[:5]
         there = f"its folder holds {', '.join(beside)}" if beside else "check its path"
         raise WeightsError(f"The checkpoint {path} doesn't exist; {there}.")
+    check_weights_file(path)
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from starft.launch import keep_memory
 from starft.limits import check_limits, limits
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
+from starft.manifest import Manifest, check_run_files
 from starft.noise import without_noise
 from starft.parser_errors import keys_of_parser, one_sentence, refusal
 from starft.pools import pool_text
@@ -47,8 +49,10 @@ from starft.run_folder import (
     check_writable,
     checkpoint_callbacks,
     claim,
+    lock_folder,
     save_config,
 )
+from starft.run_lock import RunLock
 from starft.safe_text import say
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
@@ -68,13 +72,20 @@ class StarftCLI(LightningCLI):
     _traces: Traces | None = None
     """What this run has left so far."""
 
+    _lock: RunLock | None = None
+    """Held while the run works in its folder."""
+
     _facts: CheckpointFacts | None = None
     """What the checkpoint that was given says of itself."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._words = kwargs["args"]
         self._verb = self._words[0]
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static in Lightning
         """Return the verb that was given: the parsers of all four take a second to build."""
@@ -139,6 +150,9 @@ class StarftCLI(LightningCLI):
         fits, trainer = self.subcommand == "fit", vars(self._get(self.config, "trainer"))
         check_limits(trainer, str(self.subcommand))
         notes = [] if self._is_trial else limits(trainer, str(self.subcommand))
+        first = is_first_process(trainer)
+        if checkpoint is not None and checkpoint.is_file() and (fits or first):
+            check_run_files(checkpoint, fits)
         if checkpoint is not None and fits:
             self._facts, changes = check_going_on(checkpoint, load_yaml(self.resolved_config()), self._is_trial)
             notes += changes
@@ -150,15 +164,15 @@ class StarftCLI(LightningCLI):
             match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
         if self.subcommand != "predict":  # new images need no training data
             check_there(self._get(self.config, "data"))
-        first = is_first_process(trainer)
         for note in notes if first else ():
             say(f"Note: {note}", file=sys.stderr)
         if self._is_trial or not first:
             return
         check_format(self._get(self.config, "save_samples"))
         traces = Traces(self.folder)
+        self._lock = lock_folder(self.folder)
         if fits:
-            claim(self.folder, checkpoint)
+            claim(self.folder, checkpoint, self.resolved_config())
         else:
             output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
             if output is not None and (self.folder / output).exists():
@@ -236,6 +250,9 @@ class StarftCLI(LightningCLI):
             )
             extra += [*checkpoint_callbacks(self.folder, monitor, mode, every), StopSafely(self.folder)]
             extra += [] if self._is_trial else [MarkUnfinished(self.folder)]
+        if not self._is_trial:
+            given = self._get(self.config, "ckpt_path")
+            extra += [Manifest(self.folder, Path(given) if given is not None else None)]
         if self.subcommand == "predict" and not self._is_trial:
             extra += [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")
@@ -268,7 +285,9 @@ class StarftCLI(LightningCLI):
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""
         config = self.config.get(str(self.subcommand), self.config)
-        return str(self._parser(self.subcommand).dump(config, skip_none=False, skip_link_targets=False))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*skip_none", DeprecationWarning)  # its new name isn't in older ones
+            return str(self._parser(self.subcommand).dump(config, skip_none=False, skip_link_targets=False))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Leave the table of a test to us: Lightning's would say the same without groups."""

@@ -2,9 +2,18 @@
 
 import json
 import os
+import re
+import time
 import uuid
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.tmp")
+"""What `replace_file` calls a file until it is whole."""
+OLD = 600.0
+"""Seconds without a change after which nobody writes at a temporary file any more."""
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
@@ -17,7 +26,7 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         content: All of it.
 
     Raises:
-        OSError: The disk is full, or the folder can't be written to.
+        OSError: The disk is full, or the folder can't be written to; it names the file.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -26,6 +35,11 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105
+        sync_folder(path.parent)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # a write tells no name
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -44,3 +58,32 @@ def load_json(text: str | bytes, **options: Any) -> Any:
         return json.loads(text, **options)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder reach the disk, so that a renamed file is still there after a power cut.
+
+    Args:
+        folder: Where a file was renamed.
+    """
+    with suppress(OSError):  # some systems open no folders, some file systems sync none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_temporary_files(folder: Path, own: Iterable[str] = ()) -> None:
+    """Remove what killed processes left half-written in a folder.
+
+    Args:
+        folder: Where to look; nothing is done if it doesn't exist.
+        own: Names of files that nobody else writes now; other temporary files go when nobody has changed them for long.
+    """
+    names = set(own)
+    for path in folder.glob(".*.tmp") if folder.is_dir() else ():
+        made = TEMPORARY.fullmatch(path.name)
+        with suppress(OSError):  # gone meanwhile, or not ours to remove
+            if made is not None and (made["name"] in names or time.time() - path.stat().st_mtime > OLD):
+                path.unlink()

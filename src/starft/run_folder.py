@@ -14,38 +14,71 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 from torch import Tensor
 
+from starft.digests import MANIFEST
 from starft.distributed import highest
 from starft.english import count_of
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
-from starft.files import replace_file
+from starft.files import TEMPORARY, remove_temporary_files, replace_file
+from starft.run_lock import LOCK, RunLock
 from starft.unfinished import UNFINISHED
 
 CONFIG = "config.yaml"
 POOL = "pool.json"
 CHECKPOINTS = "checkpoints"
-LAST = "last.ckpt"
+LAST, BEST = "last.ckpt", "best.ckpt"
 LOGS = "logs"
 OUT_OF_TIME = 1000
 """Stands for the end of ``max_time`` where signals are numbers."""
 TIMED_OUT = 124
 """Exit status of a run that ``max_time`` ended before its plan did, as that of timeout(1)."""
+LOG_FILES = re.compile(r"hparams\.yaml|metrics(-\d+)?\.csv")
+ROWS = "manifest.npz"
+"""Beside the manifest: paths, labels, groups, sizes and times of the images."""
 
 
-def claim(folder: Path, resumed_from: Path | None) -> None:
-    """Make the folder of a training run, or refuse it.
+BEGUN = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", MANIFEST, ROWS, UNFINISHED, LOCK)
+"""What a run writes before its first checkpoint, beside its logs."""
+
+
+def lock_folder(folder: Path) -> RunLock:
+    """Make a run folder if need be, and let no other process work in it until the lock is given back.
+
+    Args:
+        folder: Where the run will write.
+
+    Raises:
+        RunFolderError: It isn't a folder, can't be written to, or another process works in it.
+    """
+    _refuse_file(folder)
+    check_writable(folder)
+    lock = RunLock(folder)
+    lock.acquire()
+    return lock
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"The run folder {folder} is a file; give another --trainer.default_root_dir.")
+
+
+def claim(folder: Path, resumed_from: Path | None, config: str = "") -> None:
+    """Make the folder of a training run, or refuse it; the caller has its lock.
+
+    A run that was killed before its first checkpoint just runs again; its log is kept under another name.
 
     Args:
         folder: Where the run will write.
         resumed_from: The checkpoint that is continued, or null for a new run.
+        config: The resolved config.
 
     Raises:
         RunFolderError: The folder holds another run, isn't a folder, or can't be written to.
     """
     own = resumed_from is not None and resumed_from.resolve().parent == (folder / CHECKPOINTS).resolve()
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"The run folder {folder} is a file; give another --trainer.default_root_dir.")
-    empty = not folder.is_dir() or not any(folder.iterdir())
-    if not own and not empty:
+    _refuse_file(folder)
+    empty = not folder.is_dir() or not any(path.name != LOCK for path in folder.iterdir())
+    again = not empty and not own and resumed_from is None and _never_saved(folder, config)
+    if not own and not empty and not again:
         last = folder / CHECKPOINTS / LAST
         go_on = f", or continue it with --ckpt_path {last}" if last.is_file() else ""
         raise RunFolderError(
@@ -53,6 +86,31 @@ def claim(folder: Path, resumed_from: Path | None) -> None:
             + (f"move it away{go_on}." if go_on else "or move it away.")
         )
     check_writable(folder)
+    remove_temporary_files(folder, (CONFIG, POOL, MANIFEST, ROWS, UNFINISHED))
+    remove_temporary_files(folder / CHECKPOINTS, (LAST, BEST))
+    if again:
+        _keep_logs_apart(folder)
+
+
+def _never_saved(folder: Path, config: str) -> bool:
+    """Return whether a folder holds nothing but what this very run wrote before it was killed without a checkpoint."""
+    logs = {path for path in folder.glob(f"{LOGS}/**/*") if path.is_dir() or LOG_FILES.fullmatch(path.name)}
+    parts = [path for path in folder.glob(f"{CHECKPOINTS}/*") if TEMPORARY.fullmatch(path.name)]
+    own = {path for pattern in BEGUN for path in folder.glob(pattern)}
+    own |= {folder / LOGS, folder / CHECKPOINTS, *logs, *parts}
+    own |= {path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)}
+    saved = folder / CONFIG
+    same = not saved.exists() or (saved.is_file() and saved.read_bytes() == config.encode())
+    return same and (saved.exists() or (folder / MANIFEST).exists()) and own >= {*folder.rglob("*")}
+
+
+def _keep_logs_apart(folder: Path) -> None:
+    """Rename the logs of a run that begins anew, so that nobody joins two beginnings to one curve."""
+    for path in folder.glob(f"{LOGS}/*/metrics.csv"):
+        number = 1
+        while (aside := path.with_stem(f"{path.stem}-{number}")).exists():
+            number += 1
+        path.rename(aside)
 
 
 class Traces:
@@ -70,8 +128,7 @@ class Traces:
         self._before = {path for path in (*self._files(), *self._folders()) if path.exists()}
 
     def _files(self) -> list[Path]:
-        patterns = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", f"{LOGS}/*/hparams.yaml", UNFINISHED)
-        return [path for pattern in patterns for path in self.folder.glob(pattern)]
+        return [path for pattern in (*BEGUN, f"{LOGS}/*/hparams.yaml") for path in self.folder.glob(pattern)]
 
     def _folders(self) -> list[Path]:
         return [*self.folder.glob(f"{LOGS}/*"), self.folder / LOGS, self.folder / CHECKPOINTS]

@@ -1,7 +1,6 @@
 """Runs of one config with one seed, each made once: started, taken up where it was stopped, or left alone when done."""
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -92,9 +91,7 @@ def finish(run: Run) -> None:
             with suppress(AllTrained):  # stopped before its test
                 _command(["fit", *run.words, f"--ckpt_path={last}"])
         else:
-            if run.folder.exists():  # stopped before its first checkpoint: nothing in it is worth keeping
-                shutil.rmtree(run.folder)
-            _command(["fit", *run.words])
+            _command(["fit", *run.words])  # one that was killed before its first checkpoint begins anew there
         _command(["test", *run.words, f"--ckpt_path={last}"])
 
 

@@ -28,21 +28,35 @@ def check_free(folder: Path) -> None:
 def whole(folder: Path) -> Iterator[Path]:
     """Yield a new folder that takes the place of ``folder`` in one step when the block is done, and goes if it fails.
 
+    ``SHA256SUMS`` is added to it; what a killed export of this name left half-written goes.
+
     Args:
         folder: Where the export goes; it must not exist, or be empty.
 
     Raises:
         RunFolderError: Something lies there.
+        OSError: The disk is full, or the folder can't be written to.
     """
     check_free(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}.{'?' * 32}.tmp"):
+        if stale.is_dir() and time.time() - _last_change(stale) > OLD:
+            shutil.rmtree(stale, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir()
     try:
-        yield temporary
+        try:
+            yield temporary
+        except SafetensorError as error:  # it has no number of the system's error
+            raise OSError(_number(error), f"{error}".partition(": ")[2] or str(error), str(folder)) from error
+        write_sums(temporary)
         _open_to_all(temporary)
+        for path in temporary.rglob("*"):
+            sync(path)
+        sync(temporary)
         check_free(folder)
         temporary.replace(folder)
+        sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

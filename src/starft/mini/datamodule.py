@@ -1,7 +1,7 @@
 """DataModules of the embedded world: fine-tuning with a shortcut, and the pre-training behind the tiny CLIP."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from starft.data.datamodules import BaseDataModule
 from starft.data.sampling import Sampling
@@ -129,6 +129,11 @@ class MiniWorld(_MiniBase):
         self.task, self.train_size = task, train_size
 
     @property
+    def drawn_by(self) -> dict[str, Any]:
+        """Task, sizes and seed, which tell every picture."""
+        return {"task": self.task, "train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The twelve species, or the two kinds."""
         return NAMES if self.task == "species" else KINDS
@@ -198,6 +203,11 @@ class MiniPretraining(_MiniBase):
     ) -> None:
         super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed)
         self.train_size = train_size
+
+    @property
+    def drawn_by(self) -> dict[str, Any]:
+        """Sizes and seed, which tell every picture."""
+        return {"train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -231,6 +231,15 @@ class ImageDataModule(BaseDataModule):
         table = self._halves()[0] if held_out else self.table(self.source, "train")
         return table if self.shots is None else table.take(few(table.labels, self.shots, self.seed))
 
+    def tables(self, stage: str) -> dict[str, ImageTable]:
+        """Return the images that a stage reads: ``train``, ``val/NAME``, ``test/NAME``; no new images."""
+        tables = {"train": self.training_table()} if stage == "fit" else {}
+        for one in self._validated() if stage in ("fit", "validate") else ():
+            tables[f"val/{one.name}"] = self.table(one.source, one.split)
+        for one in self._tested() if stage in ("fit", "test", "predict") and self.new_images is None else ():
+            tables[f"test/{one.name}"] = self.table(one.source, one.split)
+        return tables
+
     # --- a run --------------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
