@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from starft.clip import Twin
-from starft.clip.names import is_path
+from starft.clip.names import VOCABULARY, is_path
 from starft.errors import AllTrained, WeightsError
 from starft.files import replace_file
 
@@ -85,6 +85,12 @@ def refill_twin(
         raise WeightsError("The checkpoint wasn't written by starft; give its weights as model.pretrained instead.")
     facts = _facts(held)
     match_model(facts, expected.model_name, expected.head)
+    theirs, ours = (config.get(VOCABULARY, "none") for config in (facts.config, expected.config))
+    if facts.config and theirs != ours:
+        raise WeightsError(
+            f"The checkpoint's captions were read with SigLIP's vocabulary {theirs}, and now with {ours}: a model "
+            "config that names no tokenizer gets it by its file's name; give the file its old name."
+        )
     if held["twin"] != twin_fingerprint:
         raise WeightsError(
             "The checkpoint was trained from other pre-trained weights than this config loads; "
