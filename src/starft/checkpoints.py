@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from starft.clip import Twin
-from starft.clip.names import is_path
+from starft.clip.names import VOCABULARY, is_path
 from starft.digests import check_weights_file, replace_listed_file
 from starft.errors import AllTrained, WeightsError
 from starft.finite import first_not_finite, tensors_in
@@ -90,6 +90,12 @@ def refill_twin(
         raise WeightsError("The checkpoint wasn't written by starft; give its weights as model.pretrained instead.")
     facts = _facts(held)
     match_model(facts, expected.model_name, expected.head)
+    theirs, ours = (config.get(VOCABULARY, "none") for config in (facts.config, expected.config))
+    if facts.config and theirs != ours:
+        raise WeightsError(
+            f"The checkpoint's captions were read with SigLIP's vocabulary {theirs}, and now with {ours}: a model "
+            "config that names no tokenizer gets it by its file's name; give the file its old name."
+        )
     if held["twin"] != twin_fingerprint:
         raise WeightsError(
             "The checkpoint was trained from other pre-trained weights than this config loads; "

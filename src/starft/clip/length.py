@@ -102,4 +102,4 @@ class CaptionRuler:
 def _cleaned(tokenize: HFTokenizer | SigLipTokenizer, caption: str) -> str:
     if isinstance(tokenize, HFTokenizer):
         return str(tokenize.clean_fn(caption))
-    return canonicalize_text(basic_clean(caption))
+    return str(canonicalize_text(basic_clean(caption)))

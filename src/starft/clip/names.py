@@ -1,5 +1,6 @@
 """Which names of models there are, and what is wrong with those that aren't."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ FOLDER_CONFIG = "open_clip_config.json"
 SIZES = ("image_size", "patch_size", "width", "layers", "head_width", "context_length", "vocab_size")
 """What must be at least 1 in the two parts."""
 PARTS = ("embed_dim", "vision_cfg", "text_cfg")
+VOCABULARY = "siglip_vocabulary"
+"""Key of a model's description: the vocabulary of SigLIP's that captions are read with because of the model's name."""
+
+NOTES = "notes"
+"""Key of a model's description: what is worth knowing of the weights that it started from."""
 
 
 def register_model(model_name: str) -> str:
@@ -56,6 +62,19 @@ def is_path(model_name: str) -> bool:
         model_name: As `build_clip` takes it.
     """
     return model_name.startswith(LOCAL) or model_name.endswith(".json")
+
+
+def siglip_vocabulary(name: str, config: Mapping[str, Any]) -> str | None:
+    """Return the vocabulary that open_clip takes because of a model's name alone, or null where the config decides.
+
+    Args:
+        name: As open_clip takes it.
+        config: Its model config.
+    """
+    low = name.lower()
+    if "siglip" not in low or name.startswith(SCHEMAS) or config.get("text_cfg", {}).get("hf_tokenizer_name"):
+        return None
+    return "gemma" if "siglip2" in low else "mc4" if "i18n" in low else "c4-en"
 
 
 def near_paths(path: Path) -> str:
