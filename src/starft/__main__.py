@@ -8,6 +8,7 @@ from importlib import import_module
 from starft import __version__
 from starft.early_checks import check_words
 from starft.errors import StarftError, Stopped, did_you_mean
+from starft.files import not_text
 from starft.launch import share_cores
 from starft.resources import with_shipped_configs
 from starft.safe_text import say
@@ -62,6 +63,8 @@ def _main(words: list[str]) -> int:
     if words and words[0] in ("--version", "-V"):
         say(f"starft {__version__}")
         return 0
+    if wrong := not_text(words):
+        return _complain(f"{wrong[0]} isn't UTF-8; rename the file or folder that is called so.", 2)
     if not words or words[0] in ("--help", "-h"):
         width = max(map(len, VERBS))
         verbs = "\n".join(f"  {verb:<{width}}  {does}" for verb, (_, does) in VERBS.items())

@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written is ever seen, and reading JSON that may be anybody's."""
+"""Files that are whole or not there, names that every format can hold, and JSON that may be anybody's."""
 
 import json
 import os
@@ -14,6 +14,50 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.tmp")
 """What `replace_file` calls a file until it is whole."""
 OLD = 600.0
 """Seconds without a change after which nobody writes at a temporary file any more."""
+
+
+def is_text(name: str) -> bool:
+    r"""Return whether a name can be written as UTF-8 and used as a path: no bytes of other encodings, no NUL.
+
+    Python keeps such bytes as halves of surrogate pairs, which neither CSV, JSON, HTML nor a terminal takes.
+
+    Args:
+        name: Of a file or folder, or what a cell holds.
+
+    Example:
+        >>> is_text("café"), is_text("caf\udce9"), is_text("a\0b")
+        (True, False, False)
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name
+
+
+def printable(name: str) -> str:
+    r"""Return a name with what isn't UTF-8 written as ``\xe9``.
+
+    Args:
+        name: Of a file or folder.
+
+    Example:
+        >>> print(printable("caf\udce9"), printable("\ud800"))
+        caf\xe9 \ud800
+    """
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair that no file system gave
+        return name.encode("utf-8", "backslashreplace").decode()
+
+
+def not_text(names: Iterable[str]) -> list[str]:
+    """Return the names that aren't UTF-8, in a form that can be printed.
+
+    Args:
+        names: Of files or folders.
+    """
+    return [printable(name) for name in names if not is_text(name)]
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:

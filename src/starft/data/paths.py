@@ -5,7 +5,7 @@ import posixpath
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from starft.data.problems import Problem, some, told_of
+from starft.data.problems import Problem, name_problem, some, told_of
 from starft.data.table import ImageTable
 
 
@@ -15,6 +15,9 @@ def path_problems(table: ImageTable) -> list[Problem]:
     Args:
         table: Paths below a root.
     """
+    names = name_problem([str(table.root), *table.paths])
+    if names:
+        return [Problem(names)]
     missing, outside = _look_up(table)
     problems: list[Problem] = []
     if missing and len(missing) == len(table):

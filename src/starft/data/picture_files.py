@@ -7,6 +7,7 @@ from functools import cache
 from PIL import Image
 
 from starft.data.problems import some, told_of
+from starft.files import printable
 
 NO_DECODER = frozenset({"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "IPTC"})
 """Formats that Pillow names but decodes with a plugin or another program alone."""
@@ -17,8 +18,8 @@ WITHOUT_ENDING = (*SURE, "BMP", "TIFF", "AVIF", "JPEG2000")
 OTHER_FILES = frozenset({
     ".aae", ".avi", ".bz2", ".cfg", ".ckpt", ".crdownload", ".css", ".csv", ".db", ".doc", ".docx", ".gz", ".h5",
     ".hdf5", ".htm", ".html", ".ini", ".ipynb", ".js", ".json", ".jsonl", ".lnk", ".log", ".mat", ".md", ".mkv", ".mov",
-    ".mp3", ".mp4", ".ndjson", ".npy", ".npz", ".parquet", ".part", ".pdf", ".pkl", ".pt", ".pth", ".py", ".rar", ".rst",
-    ".safetensors", ".sh", ".sqlite", ".tar", ".text", ".tgz", ".tmp", ".toml", ".tsv", ".txt", ".url", ".wav", ".webm",
+    ".mp3", ".mp4", ".ndjson", ".npy", ".npz", ".parquet", ".part", ".pdf", ".pkl", ".pt", ".pth", ".py", ".rar",
+    ".rst", ".safetensors", ".sh", ".sqlite", ".tar", ".text", ".tgz", ".tmp", ".toml", ".tsv", ".txt", ".url", ".wav", ".webm",
     ".xls", ".xlsx", ".xml", ".xmp", ".xz", ".yaml", ".yml", ".zip", ".7z",
 })  # fmt: skip
 """Endings of files that nobody need look into."""
@@ -115,7 +116,7 @@ def by_ending(paths: Iterable[str]) -> str:
         paths: Of the files.
     """
     counts = Counter(
-        "hidden" if path.rpartition("/")[2].startswith(".") else ending_of(path) or "without an ending"
+        "hidden" if path.rpartition("/")[2].startswith(".") else printable(ending_of(path)) or "without an ending"
         for path in paths
     ).most_common()
     told = [f"{count:,} {ending}" for ending, count in counts[:SHOWN]]

@@ -3,6 +3,7 @@
 import glob
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from starft.data.datasets.table_file import TableFile, is_table
 from starft.data.listing import list_files
 from starft.data.picture_files import is_picture, left_out
-from starft.data.problems import some
+from starft.data.problems import name_problem, some
 from starft.errors import DataError
 
 STDIN = "-"
@@ -57,6 +58,9 @@ def find(words: Sequence[str], column: str = "path") -> Inputs:
     notes: list[str] = []
     parts = [_stdin() if word == STDIN else _listed(word, column, notes) for word in words]
     lists = [part for part in parts if isinstance(part, list)]
+    wrong = name_problem([item.shown for part in lists for item in part])
+    if wrong:
+        raise DataError(f"{wrong}.")
     total = sum(map(len, lists)) if len(lists) == len(parts) else None
     if total == 0:
         raise DataError("; ".join([f"There is no image in {some(words)}", *(notes or [ENDINGS])]) + ".")
@@ -86,6 +90,8 @@ def _listed(word: str, column: str, notes: list[str]) -> list[Item]:
 
 
 def _stdin() -> Iterator[Item]:
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a name of another encoding is told, not raised
     for line in sys.stdin:
         name = line.rstrip("\r\n")
         if name.strip():

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from starft.data.images import BadImageError, read_image
 from starft.data.loading import deaf_to_stops
 from starft.data.transforms import Transform
+from starft.files import is_text, printable
 from starft.predicting.inputs import Item
 
 
@@ -41,6 +42,8 @@ class Pictures(Dataset[Opened]):
 
     def __getitem__(self, item: Item) -> Opened:
         """Return one image, or why it can't be read."""
+        if not is_text(item.shown):
+            return Opened((), None, ((printable(item.shown), "its name isn't UTF-8, rename it"),))
         try:
             return Opened((item.shown,), self.transform(read_image(item.path)), ())
         except BadImageError as error:

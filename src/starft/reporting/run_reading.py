@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from starft.errors import ConfigError
-from starft.files import load_json
+from starft.files import load_json, not_text
 from starft.reporting.samples import read_samples
 from starft.results_reading import RESULTS, Scores, read_results
 from starft.yaml_files import read_yaml
@@ -119,7 +119,10 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     root = roots[0] if len(roots) == 1 and resolved != roots else _above(resolved)
     if any(_SEED.fullmatch(one.relative_to(root).as_posix()) for one in resolved):
         root = root.parent  # the runs of one method: its name tells more than their seeds
-    return [_read(one, one.resolve().relative_to(root).as_posix()) for one in folders]
+    names = [one.relative_to(root).as_posix() for one in resolved]
+    for wrong in not_text(names):
+        raise ConfigError(f"The run folder {wrong} has a name that isn't UTF-8; rename it.")
+    return [_read(one, name) for one, name in zip(folders, names, strict=True)]
 
 
 def shortened(path: Path) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from starft.errors import shortened
+from starft.files import is_text
 
 MISSING = ("", "nan", "NaN")
 """What stands for an empty cell."""
@@ -81,20 +82,6 @@ def _text(cell: Any) -> str | None:  # one line a kind
         return format(cell, "f") if cell.is_finite() else None if cell.is_nan() else str(cell)
     kind = "a struct" if isinstance(cell, dict) else "a list" if isinstance(cell, list | tuple) else type(cell).__name__
     raise CellError(f"holds {kind}, {shortened(repr(cell), 60)}; put one value in each cell")
-
-
-def is_text(text: str) -> bool:
-    r"""Return whether a text can be written as UTF-8 and used as a path: no halves of surrogate pairs, no NUL.
-
-    Example:
-        >>> is_text("café"), is_text("caf\udce9"), is_text("a\0b")
-        (True, False, False)
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
 
 
 def canonical(text: str) -> str:

@@ -9,7 +9,7 @@ from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.names import class_list, texts
 from starft.data.listing import list_files
 from starft.data.picture_files import left_out, lost_classes
-from starft.data.problems import some
+from starft.data.problems import name_problem, some
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataError, DataProblems
 
@@ -154,6 +154,8 @@ class ImageFolderSource(DrawnSource):
             level = "no class folder in an attribute folder" if self.attribute_level else "no class folder"
             hint = "move them, or set attribute_level to false" if self.attribute_level else "move them into one"
             problems.append(f"{are} of {self.root} in {level}, such as {loose[0]}; {hint}")
+        names_wrong = name_problem(paths)
+        problems += [names_wrong] if names_wrong else []
         if problems:
             raise DataProblems(problems)
         folders = sorted({part[depth] for part in parts})
