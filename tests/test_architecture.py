@@ -14,7 +14,7 @@ SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
-    "errors types files resources english launch noise results_reading shards",
+    "errors types files resources english launch noise results_reading safe_text shards",
     "early_checks",
     "parser_errors words options",
     "pools functional distributed",
