@@ -20,7 +20,7 @@ from starft.prompting.answers import Reading, UnusableAnswer, read_answer
 from starft.prompting.asking import Outcome, ask_all
 from starft.prompting.assemble import Phrases, answers_digest, build_pool, count_drops
 from starft.prompting.cache import Answer, AnswerCache
-from starft.prompting.config_files import RunConfig, read_config
+from starft.prompting.config_files import RunConfig, read_config_or_none
 from starft.prompting.forms import Form
 from starft.prompting.origin import count_served, notes_on_answers
 from starft.prompting.query import Query, Question, check_parameters, load_query
@@ -54,6 +54,7 @@ def generate(
     refresh: bool = False,
     partial: bool = False,
     overwrite: bool = False,
+    overrides: tuple[str, ...] = (),
 ) -> int:
     """Ask a language model for spurious labels and write what it says as a pool.
 
@@ -81,6 +82,7 @@ def generate(
         refresh: Ask everything again; an old answer stays until the new one is in.
         partial: Write the pool even if some questions have no usable answer.
         overwrite: Replace a pool that is there already.
+        overrides: Options that change the config of --data, as ``--data.init_args.NAME=VALUE``.
 
     Raises:
         StarftError: Anything that keeps the pool from being written.
@@ -92,7 +94,7 @@ def generate(
     asked = load_query(query)
     if problems := check_parameters(parameters):
         raise PromptError(f"--parameters: {problems[0]}.")
-    config = read_config(data) if data is not None else None
+    config = read_config_or_none(data, overrides)
     if asked.kind == "per_class" and config is None:
         raise PromptError(
             f"The query {asked.name!r} asks about each class; give --data with a config of your data, "

@@ -18,6 +18,7 @@ from starft.data.datamodules import BaseDataModule
 from starft.errors import PromptError
 from starft.files import replace_file
 from starft.pools import Pool
+from starft.prompting.conclusion import conclude, label_bits
 from starft.prompting.config_files import RunConfig
 from starft.prompting.ranking import Ranked, presence, rank_phrases
 
@@ -50,6 +51,7 @@ def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: in
     scores = presence(clip, features, phrases, names, run.templates()[0])
     ranked = rank_phrases(phrases, scores, labels, names, permutations, run.seed)
     _print_table(ranked, len(labels))
+    print(conclude(ranked, label_bits(labels), len(labels)))
     _plot(ranked, given.name, picture)
     return _top(given, ranked, top, run.path, len(labels), permutations)
 
