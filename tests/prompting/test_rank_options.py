@@ -8,14 +8,14 @@ from PIL import Image
 
 from starft.__main__ import main
 from starft.pools import load_pool
-from starft.prompting.conclusion import beyond_chance, conclude, label_bits
-from starft.prompting.ranking import Ranked
+from starft.prompting.conclusion import conclude, label_bits
+from starft.prompting.ranking import Ranked, rank_phrases
 
 ROOT = Path(__file__).parents[2]
 
 
-def row(template: str, bits: float, p_value: float, classes: tuple[str, ...] = ()) -> Ranked:
-    return Ranked(template, bits, 0.01, p_value, 0.2, classes)
+def row(template: str, bits: float, p_any: float, classes: tuple[str, ...] = ()) -> Ranked:
+    return Ranked(template, bits, 0.01, 0.03, 0.2, classes, p_any)
 
 
 def own_images(folder: Path) -> Path:
@@ -76,15 +76,27 @@ def test_options_reach_check_and_generate(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_the_conclusion_in_words() -> None:
-    noise = [row(f"{{}} n{index}", 0.001, 0.03 + index / 100) for index in range(54)]
-    assert beyond_chance(noise) == [], "two or three of 54 reach 0.05 by chance"
+    noise = [row(f"{{}} n{index}", 0.001, 0.9) for index in range(54)]
     assert conclude(noise, 1.0, 300).startswith(
         "Conclusion: none of the 54 phrases goes with the label beyond chance on 300 images."
     )
-    ranked = [row("{} in a forest", 0.25, 0.0005, ("owl", "crow")), *noise]
+    ranked = [row("{} in a forest", 0.25, 0.002, ("owl", "crow")), *noise]
     assert (
-        "1 of 55 phrases goes with the label beyond chance. The first, '{} in a forest', tells 25 % of the label's 1.00 "
-        "bits, most on owl, crow: a shortcut that your data offer."
+        "1 of 55 phrases goes with the label beyond chance. The first, '{} in a forest', tells 25 % of the label's "
+        "1.00 bits, most on owl, crow: a shortcut that your data offer."
     ) in conclude(ranked, 1.0, 300)
     assert "a weak shortcut" in conclude([row("{} at dawn", 0.004, 0.001)], 1.0, 300)
     assert label_bits(np.array([0, 1, 2, 3])) == 2
+
+
+def test_of_many_phrases_that_say_nothing_none_is_said_to_and_one_that_does_is() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 200)
+    noise = rng.random((200, 54))
+    names = [f"{{}} n{index}" for index in range(54)]
+    ranked = rank_phrases(names, noise, labels, ["a", "b"], 200, 0)
+    assert min(result.p_value for result in ranked) <= 0.05, "some of 54 reach that by chance"
+    assert "none of the 54 phrases" in conclude(ranked, 1.0, 200)
+    signal = np.where(labels == 0, 0.9, 0.1)[:, None]
+    ranked = rank_phrases([*names, "{} at dawn"], np.concatenate([noise, signal], axis=1), labels, ["a", "b"], 200, 0)
+    assert "1 of 55 phrases goes with the label beyond chance. The first, '{} at dawn'," in conclude(ranked, 1.0, 200)

@@ -57,7 +57,6 @@ def rank(
     kept = import_module("starft.prompting.rank_work").rank_on(run, given, top, images, permutations, picture)
     save_pool(kept, target, overwrite)
     ranked = len(kept.provenance["ranked"]["bits"])
-    print(
-        f"Wrote {target} with {min(top, ranked)} of {count_of(ranked, 'phrase')}, the first, and {picture}; train with --model.pool {target}."
-    )
+    best = f"{min(top, ranked)} of {count_of(ranked, 'phrase')}, the first"
+    print(f"Wrote {target} with {best}, and {picture}; train with --model.pool {target}.")
     return 0
