@@ -10,6 +10,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from starft.errors import ConfigError, did_you_mean
 from starft.safe_text import say
+from starft.words import split_words
 
 VERBS = {
     "generate": ("starft.prompting.generate", "generate", "ask a language model for spurious labels, write a pool"),
@@ -18,6 +19,9 @@ VERBS = {
     "rank": ("starft.prompting.rank_command", "rank", "rank a pool's phrases by how they go with your data's labels"),
 }
 """Verb -> a module, imported only then, its function, and what that does."""
+
+OVERRIDES = "overrides"
+"""The parameter of a command that takes options with a dot in their name, which change its config."""
 
 USAGE = """usage: starft prompts VERB [options]
 
@@ -52,12 +56,15 @@ def run(words: Sequence[str]) -> int:
     module, name, _ = VERBS[verb]
     function = getattr(import_module(module), name)
     parser = parser_of(function, f"starft prompts {verb}")
+    takes = inspect.signature(function).parameters
+    rest, overrides = split_words(rest, ()) if OVERRIDES in takes else (rest, [])
     try:
         options = parser.parse_args(rest)
     except ArgumentError as error:
         lines = " ".join(str(error).split())
         raise ConfigError(f"{lines.rstrip('.')}; see `starft prompts {verb} --help`.") from error
-    return int(function(**{key: options[key] for key in inspect.signature(function).parameters}))
+    given = {key: options[key] for key in takes if key != OVERRIDES}
+    return int(function(**given, **({OVERRIDES: tuple(overrides)} if OVERRIDES in takes else {})))
 
 
 def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
@@ -70,8 +77,12 @@ def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
     told = parse(function.__doc__ or "")
     helps = {param.arg_name: " ".join((param.description or "").split()) for param in told.params}
     about = " ".join(filter(None, (told.short_description, told.long_description))).replace("\n", " ")
+    if OVERRIDES in helps:
+        about += f" Options with a dot, such as --data.init_args.NAME VALUE: {helps[OVERRIDES]}"
     parser = ArgumentParser(prog=prog, description=about, exit_on_error=False, allow_abbrev=False)
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if name == OVERRIDES:
+            continue
         option = f"--{name.replace('_', '-')}"
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
             parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=helps[name])

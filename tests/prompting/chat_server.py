@@ -25,7 +25,7 @@ class Reply:
     """What one request gets.
 
     Args:
-        content: Text of the completion; null where ``body`` says it all.
+        content: Of the completion, a text as a rule; null where ``body`` says it all.
         status: HTTP status.
         body: Sent as it is instead of a completion.
         headers: Beside the usual ones.
@@ -35,9 +35,13 @@ class Reply:
         refusal: Of the completion.
         usage: Whether tokens are told.
         content_type: Of the body.
+        tokens: Written, as the usage tells.
+        message: Of the completion, beside role and content.
+        model: The name of the model that served, as the completion tells.
+        details: Of the tokens written, as the usage tells.
     """
 
-    content: str | None = None
+    content: Any = None
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -47,17 +51,22 @@ class Reply:
     refusal: str | None = None
     usage: bool = True
     content_type: str = "application/json"
+    tokens: int = 5
+    message: dict[str, Any] = field(default_factory=dict)
+    model: str = "served-model"
+    details: dict[str, Any] = field(default_factory=dict)
 
     def bytes(self) -> bytes:
         if self.body is not None:
             return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        message = {"role": "assistant", "content": self.content, "refusal": self.refusal}
+        message = {"role": "assistant", "content": self.content, "refusal": self.refusal, **self.message}
         completion: dict[str, Any] = {
-            "id": "chat-1", "object": "chat.completion", "created": CREATED, "model": "served-model",
+            "id": "chat-1", "object": "chat.completion", "created": CREATED, "model": self.model,
             "choices": [{"index": 0, "finish_reason": self.finish_reason, "message": message}],
         }  # fmt: skip
         if self.usage:
-            completion["usage"] = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+            usage = {"prompt_tokens": 10, "completion_tokens": self.tokens, "total_tokens": 10 + self.tokens}
+            completion["usage"] = usage | {"completion_tokens_details": self.details}
         return json.dumps(completion).encode()
 
 
@@ -88,10 +97,12 @@ class ChatServer:
 
     Args:
         behaviour: Request and its number, from 1, to reply.
+        models: What a question for the list of models gets; null for 404.
     """
 
     def __init__(self, behaviour: Behaviour = by_class) -> None:
         self.behaviour = behaviour
+        self.models: Any = None
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -120,7 +131,15 @@ class ChatServer:
                     self.close_connection = True
 
             def do_GET(self) -> None:
-                self.send_error(404)
+                if outer.models is None or self.path != "/v1/models":
+                    self.send_error(404)
+                    return
+                body = Reply(body=outer.models).bytes()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *args: Any) -> None:
                 pass

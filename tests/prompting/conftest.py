@@ -57,6 +57,7 @@ def generate(server: ChatServer) -> Generate:
         given = " ".join(words)
         more = [] if "--retries" in given else ["--retries", "0"]
         more += [] if "--base-url" in given else ["--base-url", server.url]
+        more += [] if "--model" in given else ["--model", "gpt-4o-mini"]
         if query == "per_class.yaml" and "--data" not in given:
             more += ["--data", "classes.yaml"]
         return main(["prompts", "generate", query, *more, *words])

@@ -330,12 +330,12 @@ def test_an_interrupted_run_keeps_what_came(
 def test_a_limit_that_was_set_is_named(
     generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.behaviour = lambda request, number: Reply('{"phrases": ["at d', finish_reason="length")
+    server.behaviour = lambda request, number: Reply('{"phrases": ["at d', finish_reason="length", tokens=50)
     assert generate("general.yaml", "--parameters", '{"temperature": 1, "max_completion_tokens": 50}') == 2
     told = capsys.readouterr()
     assert "the limit was 50, by max_completion_tokens: raise it with --parameters" in told.err
     assert '\'{"temperature": 1, "max_completion_tokens": 100}\'' in told.err
-    assert "0 of 1 question answered: 10 tokens in, 5 tokens out." in told.out, "what was paid is told"
+    assert "0 of 1 question answered: 10 tokens in, 50 tokens out." in told.out, "what was paid is told"
 
 
 def test_no_tokens_are_told_where_nothing_was_answered(

@@ -118,6 +118,7 @@ def test_a_password_in_the_url_is_not_shown(
 def test_no_file_log_or_process_list_of_a_whole_command_holds_the_key(server: ChatServer, tmp_path: Path) -> None:
     server.behaviour = lambda request, number: Reply(by_class(request, number).content, delay=1.0)
     command = [sys.executable, "-m", "starft", "prompts", "generate", "general.yaml", "--base-url", server.url]
+    command += ["--model", "any"]
     loud = {**os.environ, "OPENAI_LOG": "debug"}
     with subprocess.Popen(command, env=loud, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
         while process.poll() is None and not server.requests:

@@ -33,7 +33,19 @@ def run(url: str, folder: str, out: str, ready: str) -> None:
     os.environ["OPENAI_API_KEY"] = "anything"
     importlib.import_module("forked_preload")  # done already, unless another test has started the server of forks
     Path(ready).touch()
-    words = ["--data", "classes.yaml", "--base-url", url, "--out", out, "--overwrite", "--concurrency", "4"]
+    words = [
+        "--data",
+        "classes.yaml",
+        "--base-url",
+        url,
+        "--out",
+        out,
+        "--overwrite",
+        "--concurrency",
+        "4",
+        "--model",
+        "any",
+    ]
     os._exit(main(["prompts", "generate", "per_class.yaml", *words]))
 
 

@@ -17,6 +17,9 @@ SMALL = [
     "--data.init_args.batch_size=12", "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1",
 ]  # fmt: skip
 
+ASKED = ["--model", "gpt-4o-mini"]
+"""The local server stands for OpenAI's own here, which needs no model to be named."""
+
 
 def commands() -> list[list[str]]:
     lines = [
@@ -35,10 +38,11 @@ def test_every_command_runs(
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     assert len(commands()) >= 10
     for command in commands():
-        assert main([*command, *(SMALL if command[0] == "fit" else [])]) == 0, shlex.join(command)
+        more = SMALL if command[0] == "fit" else ASKED if "generate" in command else []
+        assert main([*command, *more]) == 0, shlex.join(command)
         capsys.readouterr()
     assert load_pool("runs/one/pool.json").name == "backgrounds"
     assert load_pool("runs/two/pool.json").name == "mini_scenes+textures"
     assert (tmp_path / "ranked.png").is_file()
-    assert main(["prompts", "generate", "per_class", "--data", "classes.yaml"]) == 0
+    assert main(["prompts", "generate", "per_class", "--data", "classes.yaml", *ASKED]) == 0
     assert set(load_pool("prompts/pools/per_class.json").per_class) == {"duck", "owl", "robin"}

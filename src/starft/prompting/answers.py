@@ -7,10 +7,11 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from starft.errors import PromptError
+from starft.prompting.cache import Answer
 from starft.prompting.thoughts import THOUGHT, UnfinishedThought, without_thoughts
 
 CUT = ("length", "max_tokens", "max_length", "model_length")
@@ -36,13 +37,13 @@ class NoAnswer(PromptError):  # noqa: N818  # what came of a question
     Args:
         message: One sentence.
         hopeless: Whether all other questions would fare the same.
-        reply: What the server sent, where it may have cost something.
+        answer: What the server sent, where it may have cost something.
     """
 
-    def __init__(self, message: str, hopeless: bool, reply: str = "") -> None:
+    def __init__(self, message: str, hopeless: bool, answer: Answer | None = None) -> None:
         super().__init__(message)
         self.hopeless = hopeless
-        self.reply = reply
+        self.answer = answer
 
 
 class UnusableAnswer(ValueError):  # noqa: N818  # what came of a question
@@ -211,57 +212,55 @@ def _from_list(text: str) -> Reading:
     items = {index: found for index, line in enumerate(lines) if (found := _ITEM.match(line))}
     if not items:
         raise UnusableAnswer(f"is neither JSON nor a list but {shorten(text)}")
-    first, last = min(items), max(items)
-    _refuse_drafts("\n".join(lines[:first]))
-    outer = min(len(item["indent"]) for item in items.values())
-    reading = Reading([])
+    _refuse_drafts("\n".join(lines[: min(items)]))
+    _refuse_two_lists(lines, items)
     bold = {index: bool(re.fullmatch(r"(\*\*|__).*\1:?", item["phrase"])) for index, item in items.items()}
-    number = -1
-    runs = [len([*run]) for _, run in groupby(items.values(), lambda item: (item["indent"], item["number"] is None))]
-    if len({len(item["indent"]) for item in items.values()}) == 1 and (len(runs) > 2 or (runs[1:] and runs[-1] > 1)):
-        raise UnusableAnswer(f"mixes numbers and dots, and which are headings can't be known: {shorten(text)}")
+    reading = Reading([])
     for index, line in enumerate(lines):
-        item = items.get(index)
+        item, follower = items.get(index), items.get(index + 1)
         if item is None:
-            if first < index < last and (line == THOUGHT or len(line) - len(line.lstrip()) <= outer):
-                raise UnusableAnswer(
-                    f"holds two lists, and which is meant can't be known; between them {shorten(line)}"
-                )
-            if line != THOUGHT:
-                reading.left_out.append((line.strip(), "stands outside the list"))
+            reading.left_out.append((line.strip(), "stands outside the list"))
             continue
         phrase = item["phrase"]
-        if len(item["indent"]) == outer:
-            if item["number"] and int(item["number"]) <= number:
-                raise UnusableAnswer(
-                    f"holds two lists, and which is meant can't be known; the second at {shorten(line)}"
-                )
-            number = int(item["number"] or number)
-        heading = phrase.rstrip("*_ ").endswith((":", "：")) or (bold[index] and not all(bold.values()))
-        follower = items.get(index + 1)
-        if follower is not None and len(follower["indent"]) > len(item["indent"]) and not heading:
-            raise UnusableAnswer(f"is a list in a list, and which is meant can't be known: {shorten(line)}")
-        if heading:
+        if phrase.rstrip("*_ ").endswith((":", "：")) or (bold[index] and not all(bold.values())):
             reading.left_out.append((phrase, "is a heading of the list"))
-        elif _goes_on(item, lines[index + 1 : index + 2], follower):
+        elif follower is not None and _indent(lines[index + 1]) > _indent(line):
+            raise UnusableAnswer(f"is a list in a list, and which is meant can't be known: {shorten(line)}")
+        elif follower is None and any(_indent(behind) > _indent(line) for behind in lines[index + 1 : index + 2]):
             reading.left_out.append((phrase, "goes on in a line that is no item of the list"))
         else:
             reading.phrases.append(phrase)
+    left_out = [(line, why) for line, why in reading.left_out if line != THOUGHT]
     if not reading.phrases:
         raise UnusableAnswer(f"is a list of headings: {shorten(text)}")
-    return reading
+    return Reading(reading.phrases, left_out)
 
 
-def _goes_on(item: re.Match[str], behind: list[str], follower: re.Match[str] | None) -> bool:
-    """Return whether the line behind an item belongs to it, which a list of phrases has no place for."""
-    return follower is None and any(len(line) - len(line.lstrip()) > len(item["indent"]) for line in behind)
+def _refuse_two_lists(lines: list[str], items: dict[int, re.Match[str]]) -> None:
+    """Refuse lines that hold more than one list."""
+    first, last, outer = min(items), max(items), min(len(item["indent"]) for item in items.values())
+    for index, line in enumerate(lines[first:last], first):
+        if index not in items and (line == THOUGHT or _indent(line) <= outer):
+            raise UnusableAnswer(f"holds two lists, and which is meant can't be known; between them {shorten(line)}")
+    numbers = [int(item["number"]) for item in items.values() if item["number"] and len(item["indent"]) == outer]
+    if any(behind <= before for before, behind in pairwise(numbers)):
+        raise UnusableAnswer(f"holds two lists, and which is meant can't be known: {shorten(' '.join(lines))}")
+    runs = [len([*run]) for _, run in groupby(items.values(), lambda item: item["number"] is None)]
+    flat = all(len(item["indent"]) == outer for item in items.values())
+    if flat and (len(runs) > 2 or (len(runs) == 2 and runs[1] > 1)):
+        raise UnusableAnswer(
+            f"mixes numbers and dots, and which are headings can't be known: {shorten(' '.join(lines))}"
+        )
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _refuse_drafts(before: str) -> None:
     """Refuse an answer that stands inside a tag which isn't known to hold answers."""
     inside: list[str] = []
-    for closing, name in _TAG.findall(before):
-        name = name.casefold()
+    for closing, name in _TAG.findall(before.casefold()):
         if closing and name in inside:
             del inside[inside.index(name) :]
         elif not closing and name not in _ANSWER_TAGS:

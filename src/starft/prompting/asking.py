@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from starft.prompting.answers import NoAnswer, UnusableAnswer, read_phrases
+from starft.prompting.answers import CUT, NoAnswer, UnusableAnswer, read_phrases
 from starft.prompting.cache import Answer, AnswerCache
 from starft.prompting.query import Question
 
@@ -34,6 +34,7 @@ class Outcome:
         answered: Those that got an answer that can be used.
         prompt_tokens: Tokens read, unusable answers included.
         completion_tokens: Tokens written, unusable answers included.
+        thought_tokens: Those of them that were spent on thought.
         failures: One sentence for each question that went wrong, in the order of going wrong.
         stopped: Whether questions were left unasked.
     """
@@ -42,6 +43,7 @@ class Outcome:
     answered: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    thought_tokens: int = 0
     failures: list[str] = field(default_factory=list)
     stopped: bool = False
 
@@ -101,22 +103,33 @@ async def _work(
         try:
             answer = await client.ask(question)
         except NoAnswer as error:
-            outcome.failures.append(str(error))
+            where = ""
+            if error.answer is not None:
+                _count(error.answer, outcome)
+                kept = cache.reject(question, error.answer, str(error))
+                where = f"; it is kept in {kept}."
+            outcome.failures.append(str(error).removesuffix("." if where else "") + where)
             row.failed(error.hopeless)
         else:
             _keep(question, answer, cache, outcome, row)
         advance()
 
 
-def _keep(question: Question, answer: Answer, cache: AnswerCache, outcome: Outcome, row: _Row) -> None:
+def _count(answer: Answer, outcome: Outcome) -> None:
     outcome.prompt_tokens += answer.prompt_tokens
     outcome.completion_tokens += answer.completion_tokens
+    outcome.thought_tokens += answer.thought_tokens
+
+
+def _keep(question: Question, answer: Answer, cache: AnswerCache, outcome: Outcome, row: _Row) -> None:
+    _count(answer, outcome)
     try:
         read_phrases(answer.text, answer.finish_reason)
     except UnusableAnswer as why:
-        kept = cache.reject(question, answer, str(why))
-        raised = f"; {_raise_limit(question, answer)}" if answer.finish_reason == "length" else ""
-        outcome.failures.append(f"The answer to {question.told} {why}{raised}; it is kept in {kept}.")
+        told = f"{why}{_spent_on_thought(answer)}"
+        kept = cache.reject(question, answer, told)
+        advice = f"; {_more_room(question, answer)}" if answer.finish_reason.casefold() in CUT else ""
+        outcome.failures.append(f"The answer to {question.told} {told}{advice}; it is kept in {kept}.")
         row.failed(hopeless=False)
     else:
         cache.put(question, answer)
@@ -124,11 +137,28 @@ def _keep(question: Question, answer: Answer, cache: AnswerCache, outcome: Outco
         row.failures = 0
 
 
-def _raise_limit(question: Question, answer: Answer) -> str:
-    """Return what the limit of tokens was, as far as known, and how to raise it."""
-    told = [name for name in LIMITS if name in question.parameters]
-    name = told[0] if told else LIMITS[0]
-    limit = question.parameters[name] if told else answer.completion_tokens
-    more = {**question.parameters, name: 2 * limit if isinstance(limit, int) and limit > 0 else 4096}
-    of = f"the limit was {limit}, by {name}" if told else f"it has {limit} tokens" if limit else "the server tells none"
+def _spent_on_thought(answer: Answer) -> str:
+    """Return what of the answer was thought, in brackets, where the server keeps that apart."""
+    if answer.thought_tokens:
+        return f" ({answer.thought_tokens} of its {answer.completion_tokens} tokens were spent on thought)"
+    return " (the model only thought)" if answer.thought and not answer.text.strip() else ""
+
+
+def _more_room(question: Question, answer: Answer) -> str:
+    """Return which limit an answer has met, as far as that can be known, and what to do."""
+    sent = [name for name in LIMITS if name in question.parameters]
+    name = sent[0] if sent else LIMITS[0]
+    limit = question.parameters[name] if sent else answer.completion_tokens
+    is_number = isinstance(limit, int) and limit > 0
+    if sent and is_number and 0 < answer.completion_tokens < limit:
+        read, all_tokens = answer.prompt_tokens, answer.prompt_tokens + answer.completion_tokens
+        size = f"{all_tokens} tokens, {read} of them the question" if read else f"{all_tokens} tokens"
+        return (
+            f"it ends below the limit of {limit} that was sent, so the model's context is full, with {size}: start the "
+            "server with a larger one (llama.cpp --ctx-size, vLLM --max-model-len, Ollama OLLAMA_CONTEXT_LENGTH), "
+            "or lower the query's count"
+        )
+    more = {**question.parameters, name: 2 * limit if is_number else 4096}
+    known = f"it has {limit} tokens" if limit else "the server tells none"
+    of = f"the limit was {limit}, by {name}" if sent else known
     return f"{of}: raise it with --parameters '{json.dumps(more)}', or lower the query's count"

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,15 @@ class Answer:
     Args:
         text: The raw text.
         finish_reason: Why the model stopped, as the server says it.
-        mode: How the answer's form was asked for: ``json_schema``, ``json_object`` or ``text``.
+        mode: The form that the server kept to: ``json_schema``, ``json_object``, ``text`` or ``ignored``.
         served_model: The model's name as the server says it.
         prompt_tokens: Tokens read; 0 where the server doesn't say.
         completion_tokens: Tokens written; 0 where the server doesn't say.
         created: When the server made it, ISO 8601 in UTC.
+        asked_form: The form that was asked for; empty where an older version didn't note it.
+        thought: What the model thought, where the server keeps that apart from the text.
+        thought_tokens: Those of the tokens written that were spent on thought; 0 where the server doesn't say.
+        reply: The whole body that the server sent; kept with answers that can't be used.
     """
 
     text: str
@@ -40,6 +44,10 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     created: str
+    asked_form: str = ""
+    thought: str = ""
+    thought_tokens: int = 0
+    reply: str = field(default="", compare=False)
 
 
 class AnswerCache:
@@ -83,7 +91,7 @@ class AnswerCache:
         Raises:
             PromptError: The folder can't be written to.
         """
-        self._write(self._path(question), question, {"answer": asdict(answer)})
+        self._write(self._path(question), question, {"answer": {**asdict(answer), "reply": ""}})
 
     def reject(self, question: Question, answer: Answer, reason: str) -> Path:
         """Keep an answer that can't be used, for people to read, and return where; the question stays unanswered.
@@ -96,7 +104,9 @@ class AnswerCache:
         Raises:
             PromptError: The folder can't be written to.
         """
-        path = self._path(question).with_suffix(".rejected.json")
+        number, path = 1, self._path(question).with_suffix(".rejected.json")
+        while path.exists():  # each was paid for
+            number, path = number + 1, self._path(question).with_suffix(f".{number + 1}.rejected.json")
         self._write(path, question, {"answer": asdict(answer), "reason": reason})
         return path
 

@@ -10,7 +10,7 @@ from starft.english import count_of, is_modifier, mend_articles
 from starft.errors import PoolError, did_you_mean
 from starft.pools import check_pool, find_pool, inject, read_json
 from starft.prompting.assemble import NamedClass
-from starft.prompting.config_files import read_config
+from starft.prompting.config_files import read_config_or_none
 from starft.prompting.phrases import fold
 from starft.safe_text import say
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"(?:templates|per_class)(?:\[(?:\d+|'[^']*'|\"[^\"]*\")\])*|(?:unknown key )?'[^']*'")
 
 
-def check(pool: str, data: str | None = None, model: str | None = None) -> int:
+def check(pool: str, data: str | None = None, model: str | None = None, overrides: tuple[str, ...] = ()) -> int:
     """Tell everything that is wrong with a pool: its file, its English, and, given data, what doesn't suit them.
 
     Args:
         pool: Name of a pool or path of a pool file.
         data: A training config, or a file with class_names; phrases may not name a class and must fit with the longest.
         model: The CLIP whose context captions must fit; null takes that of --data, or else ViT-B-16.
+        overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
 
     Raises:
         PoolError: There are problems; they have been printed, one a line.
@@ -34,7 +35,7 @@ def check(pool: str, data: str | None = None, model: str | None = None) -> int:
     """
     path = find_pool(pool)
     held = read_json(path)
-    config = read_config(data) if data is not None else None
+    config = read_config_or_none(data, overrides)
     say(f"Checking {path} ...", file=sys.stderr)
     names = config.class_names() if config is not None else ()
     found = list(_templates(held))

@@ -1,5 +1,6 @@
 """What the prompt stage reads of a config: class names, caption templates, the CLIP model and the data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -28,6 +29,7 @@ class RunConfig:
         seed: Of the run.
         section: Of the data, as the file has it; null where the file lists class names only.
         listed: Class names that the file lists itself.
+        options: What a command changes of the data, as ``--data.init_args.NAME=VALUE``.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class RunConfig:
     seed: int
     section: Any
     listed: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @cached_property
     def data(self) -> "BaseDataModule | None":
@@ -47,7 +50,8 @@ class RunConfig:
         if self.section is None:
             return None
         import_module("starft.mini")  # configs may name its classes without their module
-        data: BaseDataModule = import_module("starft.data.from_config").data_of(self.section, self.seed, str(self.path))
+        data_of = import_module("starft.data.from_config").data_of
+        data: BaseDataModule = data_of(self.section, self.seed, str(self.path), self.options)
         return data
 
     def class_names(self) -> tuple[str, ...]:
@@ -71,14 +75,30 @@ class RunConfig:
         return tuple(self.data.templates) if self.data is not None else (TEMPLATE,)
 
 
-def read_config(path: str) -> RunConfig:
+def read_config_or_none(path: str | None, overrides: Sequence[str] = ()) -> RunConfig | None:
+    """Read a config, as `read_config` does; null where there is none.
+
+    Args:
+        path: A YAML file, or null.
+        overrides: What a command changes of it.
+
+    Raises:
+        ConfigError: It can't be read or changed.
+    """
+    if path is None and overrides:
+        raise ConfigError(f"{overrides[0].partition('=')[0]} changes a config; give one by --data.")
+    return read_config(path, overrides) if path is not None else None
+
+
+def read_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read the config of a run, or a file with nothing but a list ``class_names``.
 
     Args:
         path: A YAML file.
+        overrides: What a command changes of it: ``--data.init_args.NAME=VALUE`` and ``--model.model_name=NAME``.
 
     Raises:
-        ConfigError: It can't be read, or has neither data nor class names.
+        ConfigError: It can't be read or changed, or has neither data nor class names.
     """
     file = Path(path)
     try:
@@ -98,6 +118,7 @@ def read_config(path: str) -> RunConfig:
         raise ConfigError(f"'class_names' of {file} must be a list of texts that isn't empty; got {str(listed)[:80]}.")
     section = held.get("model")
     model: dict[str, Any] = section if isinstance(section, dict) else {}
+    model = {**model, **_model_options(overrides)}
     return RunConfig(
         path=file,
         model_name=str(model.get("model_name", MODEL)),
@@ -105,7 +126,29 @@ def read_config(path: str) -> RunConfig:
         seed=seed_of(held),
         section=(held["data"] or {}) if "data" in held else None,
         listed=tuple(listed or ()),
+        options=tuple(option for option in overrides if option.startswith("--data.")),
     )
+
+
+def _model_options(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what a command changes of the model, as far as prompts are concerned."""
+    changed: dict[str, Any] = {}
+    for option in overrides:
+        name, _, value = option.removeprefix("--").partition("=")
+        section, _, key = name.partition(".")
+        if section == "data":
+            continue
+        if section != "model" or key not in ("model_name", "pretrained"):
+            raise ConfigError(
+                f"--{name} changes nothing here; of a config, --data.init_args.NAME, --model.model_name and "
+                "--model.pretrained can be changed."
+            )
+        if not value:
+            raise ConfigError(f"--{name} needs a value.")
+        changed[key] = None if value == "null" else value
+    if changed.get("model_name", "") is None:
+        raise ConfigError("--model.model_name can't be null; name an architecture.")
+    return changed
 
 
 def _told(data: "BaseDataModule") -> tuple[str, ...]:

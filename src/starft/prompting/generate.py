@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
@@ -13,40 +14,47 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from starft.english import count_of
 from starft.errors import PromptError, Stopped
 from starft.pools import LOCAL_POOLS, Pool, list_pools, save_pool
-from starft.prompting.address import host_of
-from starft.prompting.answers import UnusableAnswer, read_phrases
+from starft.prompting.address import OPENAI, address_of
+from starft.prompting.answers import Reading, UnusableAnswer, read_answer
 from starft.prompting.asking import Outcome, ask_all
 from starft.prompting.assemble import Phrases, answers_digest, build_pool, count_drops
 from starft.prompting.cache import Answer, AnswerCache
-from starft.prompting.config_files import RunConfig, read_config
+from starft.prompting.config_files import RunConfig, read_config_or_none
+from starft.prompting.forms import Form
+from starft.prompting.origin import count_served, notes_on_answers
 from starft.prompting.query import Query, Question, check_parameters, load_query
 from starft.prompting.targets import check_target
-from starft.safe_text import say
+from starft.safe_text import say, visible
 from starft.terminal import Console
 
 if TYPE_CHECKING:
     from starft.prompting.lengths import LengthLimit
 
 CACHE = "prompts/cache"
+MODEL = "gpt-4o-mini"
 
 
 def generate(
     query: str,
     data: str | None = None,
-    model: str = "gpt-4o-mini",
+    model: str | None = None,
     base_url: str | None = None,
     out: str | None = None,
     cache: str = CACHE,
     clip_model: str | None = None,
     parameters: dict[str, Any] | None = None,
+    form: Form = "auto",
     concurrency: int = 8,
     timeout: float = 60.0,
+    connect_timeout: float = 5.0,
     retries: int = 4,
+    max_wait: float = 60.0,
     dry_run: bool = False,
     offline: bool = False,
     refresh: bool = False,
     partial: bool = False,
     overwrite: bool = False,
+    overrides: tuple[str, ...] = (),
 ) -> int:
     """Ask a language model for spurious labels and write what it says as a pool.
 
@@ -56,56 +64,63 @@ def generate(
     Args:
         query: A shipped query (backgrounds, textures, resolution, style, cooccurring, per_class) or a .yaml file.
         data: A training config whose class names are asked about and kept out of phrases, or a file with class_names.
-        model: Name of the language model on the server.
+        model: Name of the language model on the server; null takes gpt-4o-mini, from OpenAI alone.
         base_url: Any server that speaks OpenAI's chat completions, such as http://localhost:11434/v1; null takes
             OPENAI_BASE_URL or OpenAI's own.
         out: The pool to write; null writes prompts/pools/NAME.json with the query's name.
         cache: Folder of the answers.
         clip_model: The CLIP whose context phrases must fit; null takes that of --data, or else ViT-B-16.
         parameters: Sampling parameters as JSON, sent instead of the query's own; {} sends none.
+        form: The form to ask for; auto takes json_schema, json_object or text, the first that the server takes.
         concurrency: Requests at a time.
         timeout: Seconds to wait for one answer.
-        retries: How often a request is repeated after 429, 5xx, a timeout or a lost connection.
+        connect_timeout: Seconds to wait for a connection.
+        retries: How often a question is put again after 429, 5xx, a timeout or a lost connection.
+        max_wait: Most seconds between two tries, even where the server asks for more.
         dry_run: Print the messages and how many requests they make, and ask nothing.
         offline: Use cached answers only and never open a connection.
         refresh: Ask everything again; an old answer stays until the new one is in.
         partial: Write the pool even if some questions have no usable answer.
         overwrite: Replace a pool that is there already.
+        overrides: Options that change the config of --data, as ``--data.init_args.NAME=VALUE``.
 
     Raises:
         StarftError: Anything that keeps the pool from being written.
     """
-    _check_numbers(concurrency, timeout, retries)
+    _check_numbers(concurrency, retries)
+    _check_seconds(timeout=timeout, connect_timeout=connect_timeout, max_wait=max_wait)
     if offline and refresh:
         raise PromptError("--offline and --refresh exclude each other; give one of them.")
     asked = load_query(query)
     if problems := check_parameters(parameters):
         raise PromptError(f"--parameters: {problems[0]}.")
-    config = read_config(data) if data is not None else None
+    config = read_config_or_none(data, overrides)
     if asked.kind == "per_class" and config is None:
         raise PromptError(
             f"The query {asked.name!r} asks about each class; give --data with a config of your data, "
             "or with a YAML file that lists them, as in class_names: [duck, owl]."
         )
+    address = address_of(base_url)
+    model = model if model is not None else default_model(address)
     answers = AnswerCache(Path(cache) / asked.name)
     if dry_run:
-        _print_questions(asked.questions(model, _names(config), parameters), answers)
+        _print_questions(asked.questions(model, _names(config), parameters, address), answers)
         return 0
     target = Path(out) if out is not None else LOCAL_POOLS / f"{asked.name}.json"
     check_target(target, ".json", "out", overwrite)
-    if not offline:
-        host_of(base_url)
-        if refresh or not _all_answered(asked, config, model, parameters, answers):
-            import_module("starft.prompting.client").check_access(base_url)
+    if not offline and (refresh or not _all_answered(asked, config, model, parameters, address, answers)):
+        import_module("starft.prompting.client").check_access(base_url)
     say("Loading the data and the tokenizer ..." if data else "Loading the tokenizer ...", file=sys.stderr)
     names = _names(config)
-    questions = asked.questions(model, names, parameters)
+    questions = asked.questions(model, names, parameters, address)
     limit = import_module("starft.prompting.lengths").LengthLimit(clip_model, config)
     outcome = Outcome()
     with nullcontext() if offline else answers.one_at_a_time():
         missing = questions if refresh else [question for question in questions if not _usable(answers.get(question))]
         if missing and not offline:
-            client = import_module("starft.prompting.client").Client(base_url, timeout, retries)
+            client = import_module("starft.prompting.client").Client(
+                base_url, timeout, retries, form, connect_timeout, max_wait, tell=lambda text: say(text, sys.stderr)
+            )
             try:
                 outcome = asyncio.run(_ask(missing, client, answers, concurrency))
             except KeyboardInterrupt:
@@ -115,7 +130,9 @@ def generate(
     _refuse_gaps(questions, found, outcome, answers, offline, refresh, partial)
     pool = _pool(asked, questions, found, names, limit)
     save_pool(pool, target, overwrite)
-    came = sum(len(held[1]) for held in found if held is not None)
+    for note in notes_on_answers(pool.provenance):
+        say(note)
+    came = sum(len(held[1].phrases) for held in found if held is not None)
     _print_result(pool, target, came, asked.count * sum(held is not None for held in found))
     return 0
 
@@ -125,13 +142,18 @@ def _names(config: RunConfig | None) -> tuple[str, ...]:
 
 
 def _all_answered(
-    query: Query, config: RunConfig | None, model: str, parameters: dict[str, Any] | None, answers: AnswerCache
+    query: Query,
+    config: RunConfig | None,
+    model: str,
+    parameters: dict[str, Any] | None,
+    address: str,
+    answers: AnswerCache,
 ) -> bool:
     """Tell whether all questions have an answer already; where only the data know the questions, whether any may."""
     if query.kind == "per_class" and config is not None and config.section is not None:
         return any(answers.folder.glob("*.json"))
     names = config.listed if config is not None else ()
-    return all(_usable(answers.get(question)) for question in query.questions(model, names, parameters))
+    return all(_usable(answers.get(question)) for question in query.questions(model, names, parameters, address))
 
 
 def _interrupted(questions: Sequence[Question], answers: AnswerCache, refresh: bool) -> Stopped:
@@ -159,12 +181,33 @@ def _print_result(pool: Pool, target: Path, came: int, asked_for: int) -> None:
         say(f"Run from here, model.pool: {target.stem} means {means}.")
 
 
-def _check_numbers(concurrency: int, timeout: float, retries: int) -> None:
+def default_model(address: str) -> str:
+    """Return the model that is asked where none is named, which only OpenAI's own server has.
+
+    Args:
+        address: The server's.
+
+    Raises:
+        PromptError: It is another server.
+    """
+    if address == OPENAI:
+        return MODEL
+    raise PromptError(
+        f"--model is missing: {address} serves models of its own; "
+        f"`starft prompts server --base-url {address}` lists them."
+    )
+
+
+def _check_numbers(concurrency: int, retries: int) -> None:
     for name, value, least in (("concurrency", concurrency, 1), ("retries", retries, 0)):
         if value < least:
             raise PromptError(f"--{name} must be at least {least}; got {value}.")
-    if not 0 < timeout < float("inf"):
-        raise PromptError(f"--timeout must be more than 0 seconds; got {timeout}.")
+
+
+def _check_seconds(**options: float) -> None:
+    for name, value in options.items():
+        if not 0 < value < float("inf"):
+            raise PromptError(f"--{name.replace('_', '-')} must be more than 0 seconds; got {value}.")
 
 
 def _print_questions(questions: Sequence[Question], answers: AnswerCache) -> None:
@@ -178,12 +221,12 @@ def _print_questions(questions: Sequence[Question], answers: AnswerCache) -> Non
 
 
 def _usable(answer: Answer | None) -> bool:
-    return _phrases(answer) is not None
+    return _reading(answer) is not None
 
 
-def _phrases(answer: Answer | None) -> list[str] | None:
+def _reading(answer: Answer | None) -> Reading | None:
     try:
-        return read_phrases(answer.text, answer.finish_reason) if answer is not None else None
+        return read_answer(answer.text, answer.finish_reason) if answer is not None else None
     except UnusableAnswer:
         return None
 
@@ -206,17 +249,18 @@ def _print_usage(outcome: Outcome, total: int, answers: AnswerCache) -> None:
     say(
         f"{outcome.answered} of {count_of(outcome.asked, 'question')} answered: "
         f"{count_of(outcome.prompt_tokens, 'token')} in, {count_of(outcome.completion_tokens, 'token')} out"
+        + (f", {outcome.thought_tokens} of them on thought" if outcome.thought_tokens else "")
         + (f"; {kept} more from {answers.folder}." if kept and not outcome.stopped else ".")
     )
 
 
-def _read(questions: Sequence[Question], answers: AnswerCache) -> list[tuple[Answer, list[str]] | None]:
+def _read(questions: Sequence[Question], answers: AnswerCache) -> list[tuple[Answer, Reading] | None]:
     """Return the answer and the phrases of each question, null where there is no usable one."""
-    found: list[tuple[Answer, list[str]] | None] = []
+    found: list[tuple[Answer, Reading] | None] = []
     for question in questions:
         answer = answers.get(question)
-        phrases = _phrases(answer)
-        found.append((answer, phrases) if answer is not None and phrases is not None else None)
+        reading = _reading(answer)
+        found.append((answer, reading) if answer is not None and reading is not None else None)
     return found
 
 
@@ -255,7 +299,7 @@ def _refuse_gaps(
 def _pool(
     query: Query,
     questions: Sequence[Question],
-    found: Sequence[tuple[Answer, list[str]] | None],
+    found: Sequence[tuple[Answer, Reading] | None],
     class_names: Sequence[str],
     limit: "LengthLimit",
 ) -> Pool:
@@ -264,6 +308,9 @@ def _pool(
     provenance = {
         "source": "llm",
         "model": questions[0].model,
+        "address": questions[0].address,
+        "served_models": count_served([answer for _, answer, _ in held]),
+        "forms": dict(sorted(Counter(answer.mode for _, answer, _ in held).items())),
         "query": query.source,
         "query_sha256": query.sha256,
         "parameters": questions[0].parameters,
@@ -274,12 +321,12 @@ def _pool(
         "clip_model": limit.model_name,
         "unanswered": gaps,
     }
-    phrases = [Phrases(question.class_name, texts) for question, _, texts in held]
+    phrases = [Phrases(question.class_name, reading.phrases, reading.left_out) for question, _, reading in held]
     pool = build_pool(query, phrases, class_names, limit.too_long, provenance)
     if not pool.templates:
         dropped = pool.provenance["dropped"]
         raise PromptError(
-            f"No template came of {count_of(len(dropped), 'phrase')} (the first, {dropped[0]['phrase']!r}, "
+            f"No template came of {count_of(len(dropped), 'phrase')} (the first, {visible(dropped[0]['phrase'])!r}, "
             f"{dropped[0]['reason']}); change the query's messages, or ask another --model."
         )
     return pool

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from starft.errors import PromptError, did_you_mean
+from starft.prompting.address import OPENAI
 from starft.prompting.placing import ADJECTIVE, BARE, PHRASE
 from starft.resources import shipped
 from starft.yaml_files import parse_yaml, read_bytes
@@ -43,16 +44,19 @@ class Question:
         messages: Chat messages, each with ``role`` and ``content``.
         parameters: Sampling parameters, sent as they are.
         class_name: The class that is asked about; null for all. Not part of the key: the messages say it.
+        address: The server's, as `address_of` gives it.
     """
 
     model: str
     messages: tuple[dict[str, str], ...]
     parameters: dict[str, Any]
     class_name: str | None = field(default=None, compare=False)
+    address: str = OPENAI
 
     def content(self) -> dict[str, Any]:
         """Return all that decides the answer, as plain JSON."""
         return {
+            "address": self.address,
             "model": self.model,
             "messages": list(self.messages),
             "parameters": self.parameters,
@@ -61,7 +65,7 @@ class Question:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 over model, messages, parameters and schema."""
+        """SHA-256 over address, model, messages, parameters and schema."""
         text = json.dumps(self.content(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -103,17 +107,20 @@ class Query:
     source: str
     sha256: str
 
-    def questions(self, model: str, class_names: Sequence[str], parameters: dict[str, Any] | None) -> list[Question]:
+    def questions(
+        self, model: str, class_names: Sequence[str], parameters: dict[str, Any] | None, address: str = OPENAI
+    ) -> list[Question]:
         """Return the requests: one, or one for each distinct class name.
 
         Args:
             model: The language model's name.
             class_names: Classes of the data set; a general query doesn't use them.
             parameters: Sent instead of the query's own; null keeps those.
+            address: The server's, as `address_of` gives it.
         """
         sent = self.parameters if parameters is None else parameters
         asked: list[str | None] = [None] if self.kind == "general" else [*dict.fromkeys(class_names)]
-        return [Question(model, self._messages(name), sent, name) for name in asked]
+        return [Question(model, self._messages(name), sent, name, address) for name in asked]
 
     def _messages(self, class_name: str | None) -> tuple[dict[str, str], ...]:
         named = CLASS if class_name is None else class_name

@@ -22,6 +22,7 @@ def rank(
     images: int = 2000,
     permutations: int = 500,
     overwrite: bool = False,
+    overrides: tuple[str, ...] = (),
 ) -> int:
     """Rank the phrases of a pool by how strongly they go with the labels of your training set.
 
@@ -37,6 +38,7 @@ def rank(
         images: Training images to look at, drawn at random by the config's seed; fewer if there are fewer.
         permutations: How often labels are shuffled to know chance.
         overwrite: Replace pool and picture if they are there already.
+        overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
 
     Raises:
         StarftError: Pool, config, model or output can't be used.
@@ -49,12 +51,13 @@ def rank(
     picture = Path(plot) if plot is not None else target.with_suffix(".png")
     check_target(target, ".json", "out", overwrite)
     check_target(picture, ".png", "plot", overwrite)
-    run = read_config(config)
+    run = read_config(config, overrides)
     if run.section is None:
         raise PromptError(f"The config {config} has no 'data' section; rank needs images, as `starft fit` does.")
     say(f"Ranking the phrases of {given.name} on the training images of {config} ...", file=sys.stderr)
     kept = import_module("starft.prompting.rank_work").rank_on(run, given, top, images, permutations, picture)
     save_pool(kept, target, overwrite)
     ranked = len(kept.provenance["ranked"]["bits"])
-    say(f"Wrote {target} with {min(top, ranked)} of {count_of(ranked, 'phrase')}, the first, and {picture}.")
+    best = f"{min(top, ranked)} of {count_of(ranked, 'phrase')}, the first"
+    say(f"Wrote {target} with {best}, and {picture}; train with --model.pool {target}.")
     return 0

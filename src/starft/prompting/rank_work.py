@@ -17,6 +17,7 @@ from starft.data.datamodules import BaseDataModule
 from starft.errors import PromptError
 from starft.files import replace_file
 from starft.pools import Pool
+from starft.prompting.conclusion import conclude, label_bits
 from starft.prompting.config_files import RunConfig
 from starft.prompting.ranking import Ranked, presence, rank_phrases
 from starft.safe_text import say
@@ -51,6 +52,7 @@ def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: in
     scores = presence(clip, features, phrases, names, run.templates()[0])
     ranked = rank_phrases(phrases, scores, labels, names, permutations, run.seed)
     _print_table(ranked, len(labels))
+    say(conclude(ranked, label_bits(labels), len(labels)))
     _plot(ranked, given.name, picture)
     return _top(given, ranked, top, run.path, len(labels), permutations)
 
@@ -83,7 +85,7 @@ def _print_table(ranked: Sequence[Ranked], images: int) -> None:
         classes = ", ".join(one.classes[:4]) + (", ..." if len(one.classes) > 4 else "")
         numbers = (f"{one.bits:.3f}", f"{one.chance:.3f}", f"{one.p_value:.3f}", f"{one.share:.3f}")
         table.add_row(str(place), one.template, *numbers, classes if one.p_value <= SIGNIFICANT else "")
-    Console(140).print(table)
+    Console(140).say(table)
     say(f"bits: mutual information with the label beyond chance, on {images} training images.")
 
 

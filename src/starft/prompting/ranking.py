@@ -38,6 +38,7 @@ class Ranked:
         p_value: Share of the shuffles that reach the phrase's value, the true order counted as one of them.
         share: Mean score: how much of the data shows it.
         classes: The classes that have more of it than the average, most first.
+        p_any: Share of the shuffles in which any phrase reaches this one's bits (Westfall and Young, 1993).
     """
 
     template: str
@@ -46,6 +47,7 @@ class Ranked:
     p_value: float
     share: float
     classes: tuple[str, ...]
+    p_any: float
 
 
 @torch.no_grad()
@@ -115,6 +117,9 @@ def rank_phrases(
     chance = np.stack([mutual_information(scores, rng.permutation(labels)) for _ in range(permutations)])
     # A hair of slack: a phrase with no information at all ties with every shuffle, but for rounding.
     p_values = (1 + (chance >= found - 1e-12).sum(axis=0)) / (1 + permutations)
+    beyond = found - chance.mean(axis=0)
+    best = (chance - chance.mean(axis=0)).max(axis=1)
+    p_any = (1 + (best[:, None] >= beyond - 1e-12).sum(axis=0)) / (1 + permutations)
     mean = scores.mean(axis=0)
     _, by_class = _by_class(scores, labels)
     present = np.unique(labels)
@@ -124,11 +129,12 @@ def rank_phrases(
         ranked.append(
             Ranked(
                 template=phrase,
-                bits=float(found[index] - chance[:, index].mean()),
+                bits=float(beyond[index]),
                 chance=float(chance[:, index].mean()),
                 p_value=float(p_values[index]),
                 share=float(mean[index]),
                 classes=tuple(class_names[present[c]] for c in above),
+                p_any=float(p_any[index]),
             )
         )
     return sorted(ranked, key=lambda one: (-one.bits, one.template))
