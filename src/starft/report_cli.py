@@ -70,7 +70,9 @@ def run(words: Sequence[str]) -> int:
     content = gather(find_runs(options.runs), baselines)
     if kind != "html" and not content.table:
         why = "; ".join(f"{one.name}: {', '.join(one.problems)}" for one in content.runs[:PROBLEMS])
-        raise ConfigError(f"None of the runs has results ({why}); run starft test first, or write --format html.")
+        raise ConfigError(
+            f"None of the runs was tested, or their results can't be read ({why}); run starft test first, or write --format html."
+        )
     made = _made(content, kind)
     if out == STDOUT:
         sys.stdout.buffer.write(made)
