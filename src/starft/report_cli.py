@@ -26,6 +26,8 @@ from starft.safe_text import say
 
 SUFFIXES = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "png": ".png"}
 STDOUT = Path("-")
+PROBLEMS = 3
+"""Runs whose problems an error names."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -67,7 +69,10 @@ def run(words: Sequence[str]) -> int:
     baselines = [] if not options.baseline else find_runs(options.baseline)
     content = gather(find_runs(options.runs), baselines)
     if kind != "html" and not content.table:
-        raise ConfigError("None of the runs was tested; run starft test first, or write --format html.")
+        why = "; ".join(f"{one.name}: {', '.join(one.problems)}" for one in content.runs[:PROBLEMS])
+        raise ConfigError(
+            f"None of the runs was tested, or their results can't be read ({why}); run starft test first, or write --format html."
+        )
     made = _made(content, kind)
     if out == STDOUT:
         sys.stdout.buffer.write(made)

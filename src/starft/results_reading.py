@@ -30,6 +30,10 @@ LEGEND = {
 
 Interval = tuple[float, float]
 
+ROUNDING = 1e-6
+"""How far from [0, 1] a share of float32 may come."""
+MOST_SAMPLES = 10**12
+
 
 def legend(metrics: Iterable[str]) -> str:
     """Return one sentence on the headings that need one; "" where none does.
@@ -154,7 +158,7 @@ def read_results(path: Path) -> Results:
         return Results(
             schema_version=int(held.get("schema_version", 1)),
             sets=sets,
-            ood_acc=_number(held.get("ood_acc")),
+            ood_acc=_share(held.get("ood_acc")),
             config=dict(held.get("config") or {}),
             facts={key: held.get(key) for key in ("seed", "git_commit", "seconds")}
             | {key: {str(k): v for k, v in (held.get(key) or {}).items()} for key in ("versions", "hardware")},
@@ -162,13 +166,23 @@ def read_results(path: Path) -> Results:
             peak_memory_bytes=held.get("peak_memory_bytes"),
             notes=tuple(str(note) for note in held.get("notes") or ()),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(f"{RESULTS} is damaged ({type(error).__name__})") from error
+    except OSError:
+        raise
+    except Exception as error:  # RecursionError and what else nested or mistyped values make
+        raise ValueError(f"{RESULTS} is damaged ({_why(error)})") from error
+
+
+class _OutOfRangeError(ValueError):
+    """A number that no test can give."""
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, _OutOfRangeError) else type(error).__name__
 
 
 def _scores(held: Mapping[str, Any]) -> Scores:
     groups = tuple(
-        Group(str(one["name"]), int(one["n"]), _number(one["acc"]), _interval(one["ci95"]), one.get("typical"))
+        Group(str(one["name"]), _count(one["n"]), _share(one["acc"]), _interval(one["ci95"]), one.get("typical"))
         for one in held["groups"]
     )
     weights = held.get("adjusted_weights") or {"shares": {}}
@@ -176,24 +190,30 @@ def _scores(held: Mapping[str, Any]) -> Scores:
     return Scores(
         ood=bool(held["ood"]),
         n=sum(group.n for group in groups),
-        metrics={str(name): _number(value) for name, value in held["metrics"].items()},
+        metrics={str(name): _share(value) for name, value in held["metrics"].items()},
         ci95={name: ends for name, ends in intervals.items() if ends is not None},
         groups=groups,
-        weights={str(name): float(share) for name, share in weights["shares"].items()},
+        weights={str(name): _share(share) or 0.0 for name, share in weights["shares"].items()},
     )
 
 
-def _number(value: Any) -> float | None:
-    if value is None:
+def _share(value: Any) -> float | None:
+    """Return a number in [0, 1]; files of the first schema hold NaN for null."""
+    if value is None or math.isnan(value):
         return None
-    number = float(value)
-    if math.isinf(number):
-        raise ValueError("a number is infinite")
-    return number if number == number else None  # noqa: PLR0124  # files of the first schema hold NaN
+    if not -ROUNDING <= value <= 1 + ROUNDING:
+        raise _OutOfRangeError(f"{value} isn't in [0, 1]")
+    return min(max(float(value), 0.0), 1.0)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < MOST_SAMPLES:
+        raise _OutOfRangeError(f"{value!r} is no number of samples")
+    return value
 
 
 def _interval(ends: Any) -> Interval | None:
     if ends is None:
         return None
-    low, high = ends
-    return float(low), float(high)
+    low, high = (_share(end) for end in ends)
+    return None if low is None or high is None else (low, high)

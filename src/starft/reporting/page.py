@@ -1,27 +1,25 @@
 """The report as one HTML file: everything in it, nothing from elsewhere, every name shown as text."""
 
 import warnings
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
-from PIL import Image
 
 from starft import __version__
 from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
+from starft.reporting.pictures import thumbnail
 from starft.reporting.repeating import Repeat, repeat_of
 from starft.reporting.report_tables import between, percent, points, shown
 from starft.reporting.robustness import Line
 from starft.reporting.roles import role_of
 from starft.reporting.run_reading import Run, shortened
-from starft.reporting.samples import SIDE, picture_path, worst_mistakes
+from starft.reporting.samples import worst_mistakes
 from starft.reporting.verdict import Sentence
 from starft.safe_text import visible, visible_lines
 
@@ -208,7 +206,7 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
         if best is None or len(one.groups) > 1:
             samples = [
                 {
-                    "picture": _thumbnail(run, at, int(row["index"]), str(row["path"])),
+                    "picture": thumbnail(run, at, int(row["index"]), str(row["path"])),
                     "label": str(row["label_name"]),
                     "prediction": str(row["prediction_name"]),
                     "confidence": float(row["confidence"]),
@@ -243,7 +241,7 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
         path = str(first.at[index, "path"])
         told.append(
             {
-                "picture": _thumbnail(one, at, index, path) or _thumbnail(two, at, index, path),
+                "picture": thumbnail(one, at, index, path) or thumbnail(two, at, index, path),
                 "path": path or f"image {index} of “{pair.eval_set}”",
                 "label": str(first.at[index, "label_name"]),
                 "first": str(first.at[index, "prediction_name"]),
@@ -251,25 +249,6 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
             }
         )
     return told
-
-
-def _thumbnail(run: Run, set_at: int, index: int, path: str) -> str | None:
-    """Return a small picture as a data address: the one that the test kept, or else of the file; null without."""
-    kept = picture_path(run.folder, set_at, index)
-    if kept.is_file():
-        return "data:image/jpeg;base64," + b64encode(kept.read_bytes()).decode()
-    if not path:
-        return None
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (SIDE, SIDE))
-            small = image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-    small.thumbnail((SIDE, SIDE))
-    buffer = BytesIO()
-    small.save(buffer, "jpeg", quality=80)
-    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()
 
 
 def _pools(runs: Sequence[Run]) -> list[dict[str, Any]]:

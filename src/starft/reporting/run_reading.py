@@ -159,7 +159,7 @@ def _read(folder: Path, name: str) -> Run:
     ):
         try:
             read(run)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        except Exception as error:  # of a damaged file the libraries raise whatever they stumble over
             why = error.strerror if isinstance(error, OSError) else type(error).__name__
             run.problems.append(f"{what} is damaged ({why})")
     return run

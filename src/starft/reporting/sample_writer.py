@@ -13,7 +13,7 @@ from PIL import Image
 
 from starft.errors import ConfigError
 from starft.files import replace_file
-from starft.reporting.samples import COLUMNS, PICTURES, SIDE, STEM, picture_path, worst_mistakes
+from starft.reporting.samples import COLUMNS, PICTURES, SIDE, STEM, TEXTS, picture_path, worst_mistakes
 from starft.types import EvalSet, ImagePreprocessing
 
 
@@ -94,8 +94,7 @@ def write_samples(
     if kind == "parquet":
         table.to_parquet(buffer, index=False)
     else:
-        text = {"set", "path", "label_name", "prediction_name", "group_name"}
-        columns = {name: table[name].to_numpy(dtype=np.str_ if name in text else None) for name in COLUMNS}
+        columns = {name: table[name].to_numpy(dtype=np.str_ if name in TEXTS else None) for name in COLUMNS}
         np.savez_compressed(buffer, allow_pickle=False, **columns)
     replace_file(folder / f"{STEM}.{kind}", buffer.getvalue())
     return table
