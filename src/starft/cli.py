@@ -18,11 +18,12 @@ import starft.group_dro
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
-from starft.config_parser import use_own_yaml
+from starft.class_paths import import_prefix, make_importable
+from starft.config_parser import prepare_parser
 from starft.continuing import check_same
 from starft.data.datamodules import BaseDataModule
 from starft.data.from_config import check_there, keys_of
-from starft.early_checks import check_words
+from starft.early_checks import check_words, config_paths
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
 from starft.launch import is_first_process, keep_memory
@@ -278,7 +279,8 @@ class StarftCLI(LightningCLI):
                 print(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
             elif isinstance(callback, BestCheckpoint):
                 print(f"Note: {callback.why_none(self.trainer)}", file=sys.stderr)
-        print(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
+        needed = import_prefix(config_paths(self._words))
+        print(f"Next: {needed}starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
 
     def after_predict(self) -> None:
         """Tell where the predictions are."""
@@ -379,7 +381,8 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
     Raises:
         ConfigError: Options or config can't be used.
     """
-    use_own_yaml()
+    prepare_parser()
+    make_importable(config_paths(words))
     with without_noise():
         return kind(
             FinetuneModule,

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from starft.class_paths import make_importable
 from starft.errors import ConfigError
 from starft.yaml_files import read_yaml, seed_of
 
@@ -46,6 +47,7 @@ class RunConfig:
         """
         if self.section is None:
             return None
+        make_importable([self.path])
         import_module("starft.mini")  # configs may name its classes without their module
         data: BaseDataModule = import_module("starft.data.from_config").data_of(self.section, self.seed, str(self.path))
         return data
