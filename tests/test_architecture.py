@@ -15,7 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
     "errors types files safe_text resources english launch noise shards",
-    "terminal yaml_files digests run_lock",
+    "terminal yaml_files class_paths digests run_lock",
     "early_checks config_parser results_reading",
     "parser_errors words options resuming limits",
     "pools functional distributed processes",
@@ -51,7 +51,7 @@ To extend it: write the new file or package of ``src/starft`` on the lowest line
 ONLY = {
     "errors": set(),
     "functional": set(),
-    "data": {"errors", "types", "files", "safe_text", "english", "parser_errors", "config_parser"},
+    "data": {"errors", "types", "files", "safe_text", "english", "parser_errors", "config_parser", "class_paths"},
     "reporting": {
         *("errors", "types", "files", "safe_text", "terminal", "resources", "distributed", "results_reading"),
         *("yaml_files", "digests"),

@@ -10,7 +10,7 @@ import yaml
 
 from starft import yaml_files
 from starft.__main__ import main
-from starft.config_parser import use_own_yaml
+from starft.config_parser import prepare_parser
 from starft.continuing import check_same
 from starft.data.datamodules import CSV
 from starft.data.from_config import data_of
@@ -210,7 +210,7 @@ def test_json_that_is_nested_too_deeply_is_an_ordinary_mistake(monkeypatch: pyte
 
 
 def test_the_parser_of_options_reads_by_the_same_reader() -> None:
-    use_own_yaml()
+    prepare_parser()
     from jsonargparse import ArgumentParser, Namespace  # noqa: PLC0415
 
     parser = ArgumentParser(exit_on_error=False)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from starft import __version__
+from starft.class_paths import SAFE
 from starft.early_checks import check_words
 from starft.errors import StarftError, Stopped, did_you_mean
 from starft.files import not_text
@@ -29,6 +30,8 @@ VERBS = {
 }
 """Verb -> the module that does it, imported only then, and what it does."""
 
+SAFE_OPTION = "--safe"
+
 USAGE = """usage: starft VERB [options]
 
 Fine-tune CLIP without teaching it shortcuts.
@@ -37,6 +40,8 @@ verbs:
 {verbs}
 
 `starft VERB --help` tells a verb's options. STARFT_DEBUG=1 shows the traceback of an error.
+A config is code: it names classes, whose modules are imported. With --safe, or STARFT_SAFE=1, any verb takes classes of
+starft, lightning and torch alone.
 """
 
 
@@ -60,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
+    if SAFE_OPTION in words:
+        return _safely([word for word in words if word != SAFE_OPTION])
     if words and words[0] in ("--version", "-V"):
         say(f"starft {__version__}")
         return 0
@@ -76,6 +83,17 @@ def _main(words: list[str]) -> int:
         )
     words = with_shipped_configs(words)
     return _work(words) if os.environ.get("STARFT_DEBUG") == "1" else _guarded(words)
+
+
+def _safely(words: list[str]) -> int:
+    """Carry out a command that takes classes of few modules alone, in this process and in those that it starts."""
+    before = os.environ.get(SAFE)
+    os.environ[SAFE] = "1"
+    try:
+        return _main(words)
+    finally:
+        os.environ.pop(SAFE)
+        os.environ.update({SAFE: before} if before is not None else {})
 
 
 def _work(words: list[str]) -> int:

@@ -19,11 +19,12 @@ import starft.group_dro
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
-from starft.config_parser import use_own_yaml
+from starft.class_paths import import_prefix, make_importable
+from starft.config_parser import prepare_parser
 from starft.continuing import check_going_on
 from starft.data.datamodules import BaseDataModule
 from starft.data.from_config import check_there, keys_of
-from starft.early_checks import check_words
+from starft.early_checks import check_words, config_paths
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
 from starft.fit_end import notes_of_training, tell_end
@@ -298,7 +299,7 @@ class StarftCLI(LightningCLI):
         """Tell the best validation value, where its checkpoint is, and how to test it."""
         if self._is_trial or not self.trainer.is_global_zero:
             return
-        tell_end(self.trainer, self.folder)
+        tell_end(self.trainer, self.folder, import_prefix(config_paths(self._words)))
 
     def after_predict(self) -> None:
         """Tell where the predictions are."""
@@ -400,7 +401,8 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
     Raises:
         ConfigError: Options or config can't be used.
     """
-    use_own_yaml()
+    prepare_parser()
+    make_importable(config_paths(words))
     with without_noise():
         return kind(
             FinetuneModule,

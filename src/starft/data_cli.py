@@ -10,6 +10,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 import starft.mini  # noqa: F401  # configs may name its classes without their module
+from starft.class_paths import make_importable
 from starft.clip import CaptionRuler
 from starft.data.check import Checked, told_once
 from starft.data.datamodules import ImageDataModule
@@ -71,6 +72,7 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(f"{one_sentence(error, keys)} See `starft data check --help`.") from error
     if options.workers is not None and options.workers < 0:
         raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
+    make_importable(map(Path, options.config or ()))
     held: dict[str, Any] = {}
     for path in options.config or ():
         held = _laid_over(held, read_yaml(Path(path)))

@@ -7,9 +7,10 @@ from typing import Any
 
 from yaml import YAMLError
 
+from starft.class_paths import check_class_paths
 from starft.errors import ConfigError, did_you_mean
 from starft.resources import shipped
-from starft.yaml_files import LISTS, NotTaken, check_yaml, read_yaml
+from starft.yaml_files import LISTS, NotTaken, load_yaml, read_yaml
 
 ELSEWHERE = {
     "model.lr": "lr learning_rate",
@@ -82,18 +83,22 @@ def check_values(words: Sequence[str]) -> None:
     Raises:
         ConfigError: A value is nested too deeply, say, or has a key twice.
     """
+    configs = set(map(str, config_paths(words)))
     for word in words:
         option, given, value = word.partition("=")
         value = value if given and option.startswith("--") else word
+        if str(Path(value)) in configs:
+            continue
         if value.endswith((".yaml", ".yml")) and Path(value).is_file():
-            read_yaml(Path(value), "file")
+            check_class_paths(read_yaml(Path(value), "file"), f"The file {value}")
         elif value[:1] in LISTS:
             try:
-                check_yaml(value)
+                held = load_yaml(value)
             except NotTaken as problem:
                 raise ConfigError(f"The value of {option if given else 'an option'} {problem}.") from problem
-            except (YAMLError, ValueError):  # a text, or told by the parser
+            except YAMLError:  # a text, or told by the parser
                 continue
+            check_class_paths(held, f"The value of {option if given else 'an option'}")
 
 
 def _check_names(words: Sequence[str]) -> None:
@@ -154,6 +159,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"The config {path} must hold keys such as model, data and trainer; got {type(config).__name__}."
         )
+    check_class_paths(config, f"The config {path}")
     return config
 
 

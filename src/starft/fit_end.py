@@ -13,12 +13,13 @@ from starft.unfinished import MarkUnfinished, read_early_stopping, unfinished_no
 from starft.yaml_files import read_yaml
 
 
-def tell_end(trainer: L.Trainer, folder: Path) -> None:
+def tell_end(trainer: L.Trainer, folder: Path, prefix: str = "") -> None:
     """Print how a training ended, the best validation value and its checkpoint, and how to test it.
 
     Args:
         trainer: After its training.
         folder: The run folder.
+        prefix: What stands before the next command, so that it finds the config's own classes.
 
     Raises:
         ConfigError: No step was made.
@@ -40,7 +41,7 @@ def tell_end(trainer: L.Trainer, folder: Path) -> None:
         elif isinstance(callback, BestCheckpoint):
             say(f"Note: {callback.why_none(trainer)}", file=sys.stderr)
     if checkpoint.is_file():
-        say(f"Next: starft test --config {folder / CONFIG} --ckpt_path {checkpoint}")
+        say(f"Next: {prefix}starft test --config {folder / CONFIG} --ckpt_path {checkpoint}")
     else:
         say(f"Note: There is no {checkpoint}: nothing was saved that could be tested.", file=sys.stderr)
 

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from inspect import isabstract, signature
 from typing import Any
 
+from starft.class_paths import RULE, how_to_import
 from starft.early_checks import ours
 from starft.errors import ConfigError, StarftError, did_you_mean, ended
 
@@ -33,6 +34,10 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
     told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
     told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
     told = re.sub(r"Expected a path but .* either not accessible or invalid +(?=\S)", "", told)
+    if match := re.search(r"Importing '([^']+)' is not allowed", told):
+        return f"{told.partition(':')[0]}: {RULE}; got {match[1]}."
+    if match := re.search(r".*No module named '([\w.]+)'", told):
+        return f"{match[0]}. {how_to_import(match[1])}"
     if (match := _NO_CLASS.fullmatch(told)) and match["key"] in (classes or {}):
         below = classes_below((classes or {})[match["key"]])
         names = [name for name, one in below.items() if one.__module__.startswith("starft.") and not isabstract(one)]

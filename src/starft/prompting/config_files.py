@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from starft.class_paths import make_importable
 from starft.errors import ConfigError
 from starft.yaml_files import read_yaml, seed_of
 
@@ -49,6 +50,7 @@ class RunConfig:
         """
         if self.section is None:
             return None
+        make_importable([self.path])
         import_module("starft.mini")  # configs may name its classes without their module
         data_of = import_module("starft.data.from_config").data_of
         data: BaseDataModule = data_of(self.section, self.seed, str(self.path), self.options)
