@@ -86,7 +86,7 @@ def run(words: Sequence[str]) -> int:
         )
     top_k = model.checked_top_k(options.top_k)
     for note in found.notes:
-        print(f"Note: {note}.", file=sys.stderr)
+        say(f"Note: {note}.", file=sys.stderr)
     workers = _workers() if options.workers is None else options.workers
     with Output(options.out, options.format, columns(top_k)) as output, _sigterm_as_ctrl_c():
         predict(model, found, output, top_k, options.batch_size, workers, str(options.out or "standard output"))

@@ -20,6 +20,7 @@ from starft.english import count_of
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
 from starft.files import TEMPORARY, remove_temporary_files, replace_file
 from starft.run_lock import LOCK, RunLock
+from starft.safe_text import say
 from starft.unfinished import UNFINISHED
 
 CONFIG = "config.yaml"
@@ -257,7 +258,7 @@ class BestCheckpoint(ModelCheckpoint):
         if current is None or math.isfinite(float(current)):
             return bool(super().check_monitor_top_k(trainer, current))
         if trainer.is_global_zero:
-            print(
+            say(
                 f"Note: {self.monitor} is {float(current)} after step {trainer.global_step}: no checkpoint is chosen.",
                 file=sys.stderr,
             )

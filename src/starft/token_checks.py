@@ -9,6 +9,7 @@ from unicodedata import normalize
 from starft.clip import CaptionRuler, caption
 from starft.errors import ConfigError
 from starft.pools import Pool, inject
+from starft.safe_text import say
 
 SHOWN = 5
 """How many names or templates a sentence lists."""
@@ -131,7 +132,7 @@ def check_captions(
         sentence = "; ".join(stops)
         raise ConfigError(f"{sentence[0].upper()}{sentence[1:]}.")
     for problem in problems if notes else ():
-        print(f"Note: {problem.text[0].upper()}{problem.text[1:]}.", file=sys.stderr)
+        say(f"Note: {problem.text[0].upper()}{problem.text[1:]}.", file=sys.stderr)
 
 
 def _are_lost(ruler: CaptionRuler, template: str, pairs: Sequence[tuple[str, str]]) -> list[bool]:

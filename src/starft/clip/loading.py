@@ -11,6 +11,7 @@ from typing import Any
 
 import open_clip.factory
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from starft.clip.encoder import text_tower_of
 from starft.clip.hub import why
 from starft.clip.weight_files import read_weights
 from starft.errors import StarftError, WeightsError
-from starft.launch import is_first_process
+from starft.safe_text import say
 
 IMAGE_POSITIONS = "visual.positional_embedding"
 TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
@@ -84,8 +85,8 @@ def tell(notes: Sequence[str]) -> None:
     Args:
         notes: Each a sentence without its period.
     """
-    for note in notes if is_first_process() else ():
-        print(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
+    for note in notes if getattr(rank_zero_only, "rank", 0) == 0 else ():
+        say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
 
 
 def _fit(state: dict[str, Tensor], model: Any, path: Path) -> list[str]:

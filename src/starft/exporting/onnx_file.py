@@ -18,6 +18,8 @@ FILE = "model.onnx"
 TOLERANCE = 1e-4
 """How far unit features may differ before the export is refused; rounding stays far below."""
 
+FUSED = "fused_attn"
+"""What timm's attention is told by to use torch's fused one."""
 WHY = 200
 """Letters of the exporter's own words that are shown."""
 
@@ -108,14 +110,14 @@ def _export(graph: nn.Module, pixels: Tensor, path: Path) -> None:
 @contextmanager
 def _plain_attention(model: nn.Module) -> Iterator[None]:
     """Let timm's layers write attention out: the exporter knows the fused one with four dimensions, Hiera has five."""
-    fused = [part for part in model.modules() if getattr(part, "fused_attn", False)]
+    fused = [part for part in model.modules() if getattr(part, FUSED, False)]
     for part in fused:
-        part.fused_attn = False
+        setattr(part, FUSED, False)
     try:
         yield
     finally:
         for part in fused:
-            part.fused_attn = True
+            setattr(part, FUSED, True)
 
 
 @contextmanager

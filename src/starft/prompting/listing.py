@@ -37,13 +37,13 @@ def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:
             str(told.get("created") or "-")[:10],
             str(path) if path.parent == Path(folder) else "shipped",
         )
-    console.say(table)
+    console.print(table)
     for problem in broken:
         say(f"Not usable: {problem}")
     queries = Table("query", "kind", "phrases", "about", box=None)
     for path in list_queries():
         query = load_query(path.stem)
         queries.add_row(query.name, query.kind, str(query.count), query.description)
-    console.say()
-    console.say(queries)
+    console.print()
+    console.print(queries)
     return 0

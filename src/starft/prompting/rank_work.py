@@ -85,7 +85,7 @@ def _print_table(ranked: Sequence[Ranked], images: int) -> None:
         classes = ", ".join(one.classes[:4]) + (", ..." if len(one.classes) > 4 else "")
         numbers = (f"{one.bits:.3f}", f"{one.chance:.3f}", f"{one.p_value:.3f}", f"{one.share:.3f}")
         table.add_row(str(place), one.template, *numbers, classes if one.p_value <= SIGNIFICANT else "")
-    Console(140).say(table)
+    Console(140).print(table)
     say(f"bits: mutual information with the label beyond chance, on {images} training images.")
 
 
