@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 from torch import Tensor
 
 from starft.distributed import highest
@@ -277,9 +277,13 @@ class StopSafely(Callback):
         self._before: dict[int, Any] = {}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let no timer go on from the time of an earlier process."""
-        for timer in _timers(trainer):
-            checkpoint["callbacks"].pop(timer.state_key, None)
+        """Let no timer go on from the time of an earlier process, and early stopping have the patience it is given."""
+        states = checkpoint.get("callbacks", {})
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer):
+                states.pop(callback.state_key, None)
+            elif isinstance(callback, EarlyStopping) and callback.state_key in states:
+                states[callback.state_key]["patience"] = callback.patience
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over the clock: Lightning's would end the epoch as if it were whole."""
