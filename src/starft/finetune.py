@@ -34,6 +34,7 @@ from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warm
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import (
+    accumulation,
     check_accumulation,
     check_terms,
     freeze_what_nothing_reads,
