@@ -16,7 +16,7 @@ FILES = sorted(SRC.rglob("*.py"))
 ORDER = [
     "errors types files resources english launch noise results_reading shards",
     "early_checks",
-    "parser_errors words options resuming limits",
+    "parser_errors words options resuming limits foreign_callbacks",
     "pools functional distributed processes",
     "finite",
     "clip",

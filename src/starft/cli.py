@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from starft.limits import check_limits, limits
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
 from starft.noise import without_noise
-from starft.parser_errors import keys_of_parser, one_sentence, refusal
+from starft.parser_errors import is_mistake, keys_of_parser, one_sentence, refusal
 from starft.pools import pool_text
 from starft.predicting.run_writer import PredictionWriter
 from starft.processes import is_first_process
@@ -207,8 +208,8 @@ class StarftCLI(LightningCLI):
         try:
             yield
         except Exception as error:
-            if not isinstance(error, expected) and "`val_check_interval`" not in str(error):
-                raise  # a bug; but Lightning tells so of an interval longer than an epoch
+            if not isinstance(error, expected) and not is_mistake(error):
+                raise  # a bug
             trainer = getattr(self, "trainer", None)
             if self._traces is not None:
                 self._traces.remove(logs=trainer is not None and trainer.global_step > 0)
@@ -323,6 +324,10 @@ class _BuiltCLI(StarftCLI):
         pass
 
 
+def _write_enum(dumper: yaml.SafeDumper, value: Enum) -> yaml.Node:
+    return dumper.represent_data(value.value)
+
+
 def _seed(value: Any) -> int:
     """Return the seed that data and captions start from; ``true`` and null mean 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
@@ -375,6 +380,7 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
     Raises:
         ConfigError: Options or config can't be used.
     """
+    yaml.SafeDumper.add_multi_representer(Enum, _write_enum)  # Lightning's defaults have some
     with without_noise():
         return kind(
             FinetuneModule,

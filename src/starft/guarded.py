@@ -3,6 +3,7 @@
 import math
 from typing import Any, cast
 
+import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from starft.checkpoints import TWIN
 from starft.distributed import world_size
 from starft.errors import ConfigError
 from starft.finite import LossWatch, check_loss, check_weights, tensors_in
+from starft.foreign_callbacks import check_callbacks
 from starft.limits import NO_END
 from starft.resuming import early_stopping_states, epoch_is_partial, keep_what_is_due
 from starft.scoring import ScoringModule
@@ -33,6 +35,12 @@ class GuardedModule(ScoringModule):
         super().__init__()
         self._losses = LossWatch()
         self._early_stopping: dict[str, Any] = {}
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Add none; refuse those of the trainer that can't work, before they are set up."""
+        if self._is_fitting():
+            check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
+        return []
 
     @property
     def total_steps(self) -> int:

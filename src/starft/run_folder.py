@@ -232,6 +232,10 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
 
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the latest checkpoint; of its own class, so that a config may have checkpoints of Lightning's beside it."""
+
+
 def checkpoint_callbacks(
     folder: Path, monitor: str | None, mode: str, every_n_train_steps: int | None
 ) -> list[ModelCheckpoint]:
@@ -247,9 +251,9 @@ def checkpoint_callbacks(
     callbacks: list[ModelCheckpoint] = []
     if monitor is not None:  # first: last.ckpt must know which one is the best by now
         callbacks.append(BestCheckpoint(filename="best", monitor=monitor, mode=mode, **where))
-    callbacks.append(ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where))
+    callbacks.append(LastCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where))
     if every_n_train_steps is not None:
-        callbacks.append(ModelCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
+        callbacks.append(LastCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
     return callbacks
 
 
