@@ -17,7 +17,7 @@ ORDER = [
     "errors types files safe_text resources english launch noise shards",
     "terminal yaml_files class_paths digests run_lock",
     "early_checks config_parser results_reading",
-    "parser_errors words options resuming limits",
+    "parser_errors words options resuming limits foreign_callbacks",
     "pools functional distributed processes",
     "finite",
     "clip",

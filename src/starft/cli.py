@@ -34,7 +34,7 @@ from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
 from starft.manifest import Manifest, check_run_files
 from starft.noise import without_noise
-from starft.parser_errors import keys_of_parser, one_sentence, refusal
+from starft.parser_errors import is_mistake, keys_of_parser, one_sentence, refusal
 from starft.pools import pool_text
 from starft.predicting.run_writer import PredictionWriter
 from starft.processes import is_first_process
@@ -228,8 +228,8 @@ class StarftCLI(LightningCLI):
         try:
             yield
         except Exception as error:
-            if not isinstance(error, expected) and "`val_check_interval`" not in str(error):
-                raise  # a bug; but Lightning tells so of an interval longer than an epoch
+            if not isinstance(error, expected) and not is_mistake(error):
+                raise  # a bug
             trainer = getattr(self, "trainer", None)
             if self._traces is not None:
                 self._traces.remove(logs=trainer is not None and trainer.global_step > 0)

@@ -184,8 +184,17 @@ def _callbacks(had: Any, given: Any) -> Iterator[tuple[May, str, Any, Any]]:
     for name in sorted(theirs.keys() | ours.keys()):
         may = CALLBACKS.get(name, May.NOT_CHANGE)
         was, now = theirs.get(name, "absent"), ours.get(name, "absent")
-        if was != now and may is not May.CHANGE:
-            yield may, f"{name} of trainer.callbacks", was, now
+        if was == now or may is May.CHANGE:
+            continue
+        if not (isinstance(was, dict) and isinstance(now, dict)):
+            yield may, f"trainer.callbacks' {name}", _presence(was), _presence(now)
+            continue
+        for key in sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
+            yield may, f"{key} of trainer.callbacks' {name}", was.get(key), now.get(key)
+
+
+def _presence(arguments: Any) -> str:
+    return "absent" if arguments == "absent" else "present"
 
 
 def _shown(value: Any) -> str:

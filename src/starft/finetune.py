@@ -35,7 +35,15 @@ from starft.losses import Contrastive, Term, by_name
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
-from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
+from starft.reading import (
+    accumulation,
+    check_accumulation,
+    check_terms,
+    freeze_what_nothing_reads,
+    nothing_of,
+    reads_logits,
+    resting,
+)
 from starft.safe_text import say
 from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
@@ -178,7 +186,7 @@ class FinetuneModule(GuardedModule):
             note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
             if note and self.trainer.is_global_zero:  # of the data's templates their check tells
                 say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
-            check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
+            check_accumulation(self._terms(), *accumulation(self.trainer))
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
                 term.start(counts)
@@ -222,7 +230,7 @@ class FinetuneModule(GuardedModule):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
-        for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
+        for note in plan_notes(self.warmup_steps, self.total_steps, size, batch):
             say(f"Note: {note}", file=sys.stderr)
         for note in filter(None, (term.advice(self.class_names) for term in self._terms())):
             say(f"Note: {note}.", file=sys.stderr)
@@ -298,6 +306,10 @@ class FinetuneModule(GuardedModule):
         self.log_dict(logs, batch_size=size)
         return total
 
+    def on_train_epoch_start(self) -> None:
+        """Refuse, at the first epoch that would have it, that gradients of batches are added up where they mustn't."""
+        check_accumulation(self._terms(), *accumulation(self.trainer))
+
     def on_after_backward(self) -> None:
         """Let rest what rests, as a process alone does: it got gradients of 0 for DDP, which waits for some."""
         for parameter in self._resting:
@@ -343,7 +355,7 @@ class FinetuneModule(GuardedModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""
         super().optimizer_step(*args, **kwargs)
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.total_steps
         for teacher in self._followers():
             teacher.follow(self.clip, self.linear_head, self.global_step + 1, total)
 
@@ -351,7 +363,7 @@ class FinetuneModule(GuardedModule):
         epochs = self.trainer.max_epochs
         return Progress(
             step=self.global_step,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_steps=self.total_steps,
             epoch=self.current_epoch,
             total_epochs=epochs if epochs is not None and epochs > 0 else None,
         )
@@ -361,7 +373,7 @@ class FinetuneModule(GuardedModule):
         groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional)
         clips = bool(self.trainer.gradient_clip_val) and isinstance(self.trainer.precision_plugin, MixedPrecision)
         optimizer = adamw(groups, self.lr, self.betas, clips_mixed=clips)
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.total_steps
         restart = total * self.restart_epoch // (self.trainer.max_epochs or 1) if self.restart_epoch else 0
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total, restart))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

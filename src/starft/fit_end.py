@@ -26,7 +26,8 @@ def tell_end(trainer: L.Trainer, folder: Path, prefix: str = "") -> None:
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, MarkUnfinished):
-            if callback.started is None or callback.started == trainer.global_step:
+            step = trainer.global_step
+            if callback.started is None or callback.started == step < trainer.estimated_stepping_batches:
                 raise ConfigError(
                     "Nothing was trained: no batch was left, or a callback stopped the run before its first step; look "
                     "at trainer.limit_train_batches, max_time and callbacks, and at the size of the training data."

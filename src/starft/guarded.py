@@ -1,13 +1,18 @@
 """What guards a training from inside: numbers that aren't finite go no further, and checkpoints miss nothing."""
 
+import math
 from typing import Any, cast
 
+import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from starft.checkpoints import TWIN
 from starft.distributed import world_size
+from starft.errors import ConfigError
 from starft.finite import LossWatch, check_loss, check_weights, tensors_in
+from starft.foreign_callbacks import check_callbacks
+from starft.limits import NO_END
 from starft.resuming import early_stopping_states, epoch_is_partial, keep_what_is_due
 from starft.scoring import ScoringModule
 from starft.types import Batch
@@ -30,6 +35,24 @@ class GuardedModule(ScoringModule):
         super().__init__()
         self._losses = LossWatch()
         self._early_stopping: dict[str, Any] = {}
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Add none; refuse those of the trainer that can't work, before they are set up."""
+        if self._is_fitting():
+            check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
+        return []
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run.
+
+        Raises:
+            ConfigError: It has no end.
+        """
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ConfigError(NO_END)
+        return int(steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the losses: on a CPU at each step, elsewhere at each logging, for the device is waited for."""

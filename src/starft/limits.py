@@ -18,6 +18,12 @@ LIMITS = {
 """Verb -> options of ``trainer`` that thin it, and what they do."""
 
 
+NO_END = (
+    "The run has no end, and the learning rate falls up to its last step: give trainer.max_epochs or max_steps; "
+    "trainer.max_time may stop it sooner."
+)
+
+
 def limits(trainer: Mapping[str, Any], verb: str) -> list[str]:
     """Return a sentence for each option that lets a verb see a part of its data.
 
@@ -49,3 +55,7 @@ def check_limits(trainer: Mapping[str, Any], verb: str) -> None:
             instead = "run `starft test`" if verb == "fit" and key.startswith("max") else "leave it out"
             doing = {"fit": "train", "predict": "predict"}.get(verb, "score")
             raise ConfigError(f"trainer.{key} is 0, so there is nothing to {doing}; {instead}.")
+    bounds = [trainer.get(key) for key in ("max_epochs", "max_steps")]
+    by_default = bounds[0] is None and trainer.get("max_time") is None  # a thousand epochs, says Lightning
+    if verb == "fit" and not by_default and all(bound in (None, -1) for bound in bounds):
+        raise ConfigError(NO_END)

@@ -140,6 +140,24 @@ def keys_of_parser(parser: Any) -> list[str]:
     return [action.dest for action in parser._actions]
 
 
+MISTAKES = (
+    "`val_check_interval`",  # longer than an epoch
+    "Found more than one stateful callback",
+    "conditioned on metric",  # of early stopping, that isn't logged
+    "pip install",  # a callback's or a logger's package that isn't there
+)
+"""What Lightning tells of a person's mistake with an error that bugs have too."""
+
+
+def is_mistake(error: Exception) -> bool:
+    """Return whether an error of Lightning's tells of a person's mistake, though its class doesn't say so.
+
+    Args:
+        error: Any.
+    """
+    return any(words in str(error) for words in MISTAKES)
+
+
 def refusal(error: Exception) -> StarftError:
     """Return our own sentence from the causes of an error, or else its heart."""
     cause: BaseException | None = error

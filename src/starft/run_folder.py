@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 from torch import Tensor
 
 from starft.digests import MANIFEST
@@ -290,6 +290,10 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
 
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the latest checkpoint; of its own class, so that a config may have checkpoints of Lightning's beside it."""
+
+
 def checkpoint_callbacks(
     folder: Path, monitor: str | None, mode: str, every_n_train_steps: int | None
 ) -> list[ModelCheckpoint]:
@@ -305,9 +309,9 @@ def checkpoint_callbacks(
     callbacks: list[ModelCheckpoint] = []
     if monitor is not None:  # first: last.ckpt must know which one is the best by now
         callbacks.append(BestCheckpoint(filename="best", monitor=monitor, mode=mode, **where))
-    callbacks.append(ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where))
+    callbacks.append(LastCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where))
     if every_n_train_steps is not None:
-        callbacks.append(ModelCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
+        callbacks.append(LastCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
     return callbacks
 
 
@@ -335,9 +339,13 @@ class StopSafely(Callback):
         self._before: dict[int, Any] = {}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let no timer go on from the time of an earlier process."""
-        for timer in _timers(trainer):
-            checkpoint["callbacks"].pop(timer.state_key, None)
+        """Let no timer go on from the time of an earlier process, and early stopping have the patience it is given."""
+        states = checkpoint.get("callbacks", {})
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer):
+                states.pop(callback.state_key, None)
+            elif isinstance(callback, EarlyStopping) and callback.state_key in states:
+                states[callback.state_key]["patience"] = callback.patience
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over the clock: Lightning's would end the epoch as if it were whole."""
