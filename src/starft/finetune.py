@@ -29,17 +29,25 @@ from starft.context import Progress, StepContext
 from starft.distributed import of_first
 from starft.english import doubled_articles
 from starft.errors import ConfigError
-from starft.evaluation import Evaluator, described
+from starft.evaluation import Evaluator, described, evaluated
 from starft.losses import Contrastive, Term, by_name
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
-from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
+from starft.reading import (
+    check_accumulation,
+    check_rows,
+    check_terms,
+    freeze_what_nothing_reads,
+    nothing_of,
+    reads_logits,
+    resting,
+)
 from starft.scoring import ScoringModule
 from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.token_checks import check_captions
-from starft.types import Batch, EvalSet, FinetuneData, GroupedData, ImagePreprocessing
+from starft.types import Batch, GroupedData, ImagePreprocessing
 
 
 class FinetuneModule(ScoringModule):
@@ -164,7 +172,7 @@ class FinetuneModule(ScoringModule):
         strategy = self.trainer.strategy
         if type(strategy) in (SingleDeviceStrategy, DDPStrategy):  # they move the whole model right after this
             self.to(strategy.root_device)  # a head of 1000 classes x 80 templates takes minutes on a CPU
-        sets = _eval_sets(data, stage)
+        sets = evaluated(data, stage)
         names, templates = self.class_names or data.class_names, self.templates or data.templates
         captions = [(names, templates), *((one.class_names, one.templates) for one in sets)]
         ruler = CaptionRuler(self.model_name, self.clip.tokenize)
@@ -178,6 +186,7 @@ class FinetuneModule(ScoringModule):
             if note and self.trainer.is_global_zero:  # of the data's templates their check tells
                 print(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
             check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
+            check_rows(self._terms(), getattr(data, "batch_size", None), self.trainer.world_size)
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
                 term.start(counts)
@@ -289,6 +298,8 @@ class FinetuneModule(ScoringModule):
             self._resting = resting(self.clip, self.linear_head, self._terms(), progress)
             total = nothing_of(self._resting, total)
         size = len(ctx.labels)
+        if batch_idx == 0:
+            check_rows(self._terms(), size)
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
         self.log_dict(logs, batch_size=size)
         return total
@@ -385,10 +396,3 @@ class FinetuneModule(ScoringModule):
 
     def _facts(self) -> CheckpointFacts:
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)
-
-
-def _eval_sets(data: FinetuneData, stage: str) -> tuple[EvalSet, ...]:
-    """Return what a stage scores; it alone is asked for: to predict new images, the others needn't be there."""
-    if stage in ("fit", "validate"):
-        return data.val_sets
-    return data.test_sets if stage == "test" else data.predict_sets
