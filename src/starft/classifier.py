@@ -1,10 +1,14 @@
 """A trained model, ready for use: ``from starft import load``."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -71,6 +75,10 @@ class Classifier:
     ) -> None:
         self.clip = clip
         self.class_names, self.templates = _checked_names(class_names), _checked_templates(templates)
+        if linear_head is not None and tuple(getattr(linear_head, "shape", ()))[:1] != (len(self.class_names),):
+            raise ConfigError(
+                f"The linear head must be (C, D) for {len(self.class_names)} classes; got {_kind(linear_head)}."
+            )
         self.linear_head = linear_head
         self.preprocessing = image_preprocessing(clip.model)
         self.transform = eval_transform(self.preprocessing)
@@ -141,11 +149,13 @@ class Classifier:
             if not image.isfinite().all():
                 raise ConfigError("An image given as a tensor holds a NaN or an infinity; give finite pixels.")
             return image
-        if not isinstance(image, Image.Image):
+        if isinstance(image, str | Path):
             return self.transform(read_image(image))
+        if not isinstance(image, Image.Image):
+            raise _no_image(image)
         try:
             return self.transform(rgb(image))
-        except ValueError as error:
+        except (ValueError, OSError, SyntaxError) as error:  # the last two of files that are read only now
             raise ConfigError(f"The picture {image} can't be used: {error}.") from error
 
     @torch.no_grad()
@@ -166,7 +176,8 @@ class Classifier:
         Args:
             texts: One caption or several.
         """
-        return self.clip.encode_text([texts] if isinstance(texts, str) else list(texts)).float().cpu()
+        captions = _texts("Captions", "['a photo of a duck.']", [texts] if isinstance(texts, str) else texts)
+        return self.clip.encode_text(captions).float().cpu() if captions else torch.empty(0, self.head.shape[1])
 
     @torch.no_grad()
     def predict(
@@ -194,6 +205,11 @@ class Classifier:
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W) that are prepared already, on the model's device."""
+        size = (3, *self.preprocessing.size)
+        if not isinstance(pixels, Tensor) or tuple(pixels.shape[1:]) != size or not pixels.is_floating_point():
+            raise ConfigError(
+                f"Pixels must be a float tensor {('B', *size)}, stacked from `preprocess`; got {_kind(pixels)}."
+            )
         return self.clip.encode_image(pixels.to(self.device, non_blocking=True)).float()
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -224,15 +240,18 @@ class Classifier:
         """
         if top_k is None:
             return min(5, len(self.class_names))
+        top_k = _whole("top_k", top_k, least=-sys.maxsize)
         if not 1 <= top_k <= len(self.class_names):
             known = len(self.class_names)
             raise ConfigError(f"There are {known} classes, so 1 to {known} can be listed; top_k (--top-k) is {top_k}.")
         return top_k
 
     def _batches(self, images: AnyImage | Iterable[AnyImage], size: int) -> Iterator[Tensor]:
-        if size < 1:
-            raise ConfigError(f"batch_size must be at least 1; got {size}.")
-        alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
+        size = _whole("batch_size", size)
+        alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim != 4)
+        # what iterates over something else than images: rows of pixels, bytes, names
+        if isinstance(images, np.ndarray | bytes | bytearray | Mapping) or not (alone or isinstance(images, Iterable)):
+            raise _no_image(images)
         held: list[Tensor] = []
         several: Iterable[Any] = [images] if alone else images  # type: ignore[assignment]
         for image in several:
@@ -242,6 +261,14 @@ class Classifier:
                 held = []
         if held:
             yield torch.stack(held)
+
+
+def _no_image(image: Any) -> ConfigError:
+    hint = " Give Image.fromarray(array) of PIL for pixels of 0 to 255." if isinstance(image, np.ndarray) else ""
+    return ConfigError(
+        "Images are paths, PIL images, or float tensors as `preprocess` returns them, one or a list of them; got "
+        f"{_kind(image)}.{hint}"
+    )
 
 
 def load(path: str | Path, device: str | torch.device | None = None) -> Classifier:
@@ -255,6 +282,8 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Classifi
         ConfigError: There is no such device, or the model needs an extra that isn't installed.
         WeightsError: There is no such file, or it can't be used.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"`load` takes the path of a checkpoint or of an export; got {_kind(path)}.")
     path = Path(path)
     if not (path / ABOUT).is_file():
         refuse_run_folder(path)
@@ -308,22 +337,52 @@ def _device(device: str | torch.device | None) -> torch.device:
     try:
         place = torch.device(device)
         torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:  # torch without CUDA asserts
         raise ConfigError(f"The device {str(device)!r} can't be used here; give cpu, or cuda with a GPU.") from error
     return place
 
 
 def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise ConfigError(f"Class names must be a list, such as ['duck', 'gull']; got the text {names!r}.")
-    held = tuple(names)
-    empty = [name for name in held if not isinstance(name, str) or not name.strip()]
-    if not held or empty:
-        raise ConfigError(f"Class names must be texts, one at least and none empty; got {list(held)}.")
+    held = _texts("Class names", "['duck', 'gull']", names)
+    if not held or any(not name.strip() for name in held):
+        raise ConfigError(f"Class names must be texts, two at least and none empty; got {list(held)}.")
+    if len(held) == 1:
+        raise ConfigError(
+            f"There is one class, {held[0]!r}, so that every image is of it; give two class names at least."
+        )
     return held
 
 
 def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(templates, str) or not templates or any(template.count("{}") != 1 for template in templates):
-        raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {templates!r}.")
-    return tuple(templates)
+    held = _texts("Templates", "['a photo of a {}.']", templates)
+    if not held or any(template.count("{}") != 1 for template in held):
+        raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {list(held)}.")
+    return held
+
+
+def _texts(what: str, example: str, texts: Any) -> tuple[str, ...]:
+    """Return a list of texts as it is meant; anything else is refused."""
+    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        raise ConfigError(f"{what} must be a list of texts, such as {example}; got {_kind(texts)}.")
+    held = tuple(texts)
+    if other := [text for text in held if not isinstance(text, str)]:
+        raise ConfigError(f"{what} must be texts, such as {example}; got {_kind(other[0])}.")
+    return held
+
+
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigError(f"{name} must be a whole number; got {_kind(value)}.")
+    number = int(value)
+    if number < least:
+        raise ConfigError(f"{name} must be at least {least}; got {number}.")
+    return number
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is, in a few words."""
+    if isinstance(value, str | int | float | None):
+        return f"{value!r}"
+    shape = getattr(value, "shape", None)
+    name = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+    return f"a {name}" + (f" {tuple(shape)}" if shape is not None else "")

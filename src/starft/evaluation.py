@@ -197,6 +197,18 @@ def described(data: Any) -> FinetuneData:
     return described
 
 
+def evaluated(data: FinetuneData, stage: str) -> tuple[EvalSet, ...]:
+    """Return what a stage scores; it alone is asked for: to predict new images, the others needn't be there.
+
+    Args:
+        data: The trainer's DataModule.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+    """
+    if stage in ("fit", "validate"):
+        return data.val_sets
+    return data.test_sets if stage == "test" else data.predict_sets
+
+
 def merge_logits(logits: Tensor, merge: Sequence[Sequence[int]]) -> Tensor:
     """Return label logits (B, L): of each label the highest logit among its classes; no ``merge``, no change.
 

@@ -29,7 +29,7 @@ from starft.context import Progress, StepContext
 from starft.distributed import of_first
 from starft.english import doubled_articles
 from starft.errors import ConfigError
-from starft.evaluation import Evaluator, described
+from starft.evaluation import Evaluator, described, evaluated
 from starft.guarded import GuardedModule
 from starft.losses import Contrastive, Term, by_name
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
@@ -38,6 +38,7 @@ from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import (
     accumulation,
     check_accumulation,
+    check_rows,
     check_terms,
     freeze_what_nothing_reads,
     nothing_of,
@@ -48,7 +49,7 @@ from starft.safe_text import say
 from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
 from starft.token_checks import check_captions
-from starft.types import Batch, EvalSet, FinetuneData, GroupedData, ImagePreprocessing
+from starft.types import Batch, GroupedData, ImagePreprocessing
 
 
 class FinetuneModule(GuardedModule):
@@ -173,7 +174,7 @@ class FinetuneModule(GuardedModule):
         strategy = self.trainer.strategy
         if type(strategy) in (SingleDeviceStrategy, DDPStrategy):  # they move the whole model right after this
             self.to(strategy.root_device)  # a head of 1000 classes x 80 templates takes minutes on a CPU
-        sets = _eval_sets(data, stage)
+        sets = evaluated(data, stage)
         names, templates = self.class_names or data.class_names, self.templates or data.templates
         captions = [(names, templates), *((one.class_names, one.templates) for one in sets)]
         ruler = CaptionRuler(self.model_name, self.clip.tokenize)
@@ -187,6 +188,7 @@ class FinetuneModule(GuardedModule):
             if note and self.trainer.is_global_zero:  # of the data's templates their check tells
                 say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
             check_accumulation(self._terms(), *accumulation(self.trainer))
+            check_rows(self._terms(), getattr(data, "batch_size", None), self.trainer.world_size)
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
                 term.start(counts)
@@ -302,6 +304,8 @@ class FinetuneModule(GuardedModule):
         parts = {name: value for name, value in logs.items() if isinstance(value, Tensor)}
         self._losses.note(progress.step + 1, parts | {"train/loss": total.detach()})
         size = len(ctx.labels)
+        if batch_idx == 0:
+            check_rows(self._terms(), size)
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
         self.log_dict(logs, batch_size=size)
         return total
@@ -400,10 +404,3 @@ class FinetuneModule(GuardedModule):
 
     def _facts(self) -> CheckpointFacts:
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)
-
-
-def _eval_sets(data: FinetuneData, stage: str) -> tuple[EvalSet, ...]:
-    """Return what a stage scores; it alone is asked for: to predict new images, the others needn't be there."""
-    if stage in ("fit", "validate"):
-        return data.val_sets
-    return data.test_sets if stage == "test" else data.predict_sets

@@ -103,6 +103,26 @@ def check_accumulation(terms: Iterable[Term], batches: int, callback: str = "") 
         )
 
 
+def check_rows(terms: Iterable[Term], rows: int | None, processes: int = 1) -> None:
+    """Refuse to train on batches of one row where a loss is about a row among the others: it would be 0 all along.
+
+    Args:
+        terms: Of the run.
+        rows: Of a batch; null where that isn't known.
+        processes: How many of these batches make a step.
+
+    Raises:
+        ConfigError: A step has one row.
+    """
+    idle = [type(term).__name__ for term in terms if not term.learns_from_one_row and term.weight > 0]
+    if rows == 1 and processes == 1 and idle:
+        raise ConfigError(
+            f"Batches of 1 image teach nothing with {idle[0]}, which compares the images of a batch with each other: "
+            "its loss is 0 all along; set data.init_args.batch_size to at least 2, better to 128 or more with "
+            "model.micro_batch_size at what fits in memory."
+        )
+
+
 def check_terms(terms: Sequence[Term], pool: Pool | None, class_names: Sequence[str]) -> None:
     """Refuse a run whose terms draw from a pool that isn't there, or can't work with its classes.
 

@@ -50,6 +50,11 @@ def class_problems(ruler: CaptionRuler, class_names: Sequence[str], templates: S
     """
     if not class_names or any(template.count("{}") != 1 for template in templates or [""]):
         return []  # told by the check of the data
+    if len(class_names) == 1:
+        text = (
+            f"there is one class, {_shown(class_names[0])}, so that every image is of it; give two class names at least"
+        )
+        return [TokenProblem(text, stops=True)]
     problems = [
         TokenProblem(
             f"the class names {_listed(names)} are the same tokens to {ruler.model_name} in every caption"

@@ -190,7 +190,7 @@ def test_a_stream_is_read_no_further_than_it_is_worked_on(workers: int, photos: 
         ),
         (["CKPT", "PHOTOS", "--batch-size=0"], "--batch-size must be at least 1; got 0."),
         (["CKPT", "PHOTOS", "--workers=-1"], "--workers must be at least 0; got -1."),
-        (["CKPT", "PHOTOS", "--classes="], "Class names must be texts, one at least and none empty; got []."),
+        (["CKPT", "PHOTOS", "--classes="], "Class names must be texts, two at least and none empty; got []."),
         (
             ["CKPT", "PHOTOS", "--out=p.xlsx"],
             "--out p.xlsx must end in .csv, .jsonl or .parquet, or be given a --format.",

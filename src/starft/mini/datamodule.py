@@ -22,7 +22,8 @@ from starft.mini.splits import (
     kind_pictures,
     without_groups,
 )
-from starft.types import EvalSet
+from starft.mini.world import IMAGE_SIZE
+from starft.types import EvalSet, PreprocessingModel
 
 TEMPLATE = "a photo of a {}."
 WORLD = 0
@@ -79,6 +80,17 @@ class _MiniBase(BaseDataModule):
             self.val_data = tuple(PictureSet(self._rows(one.name, "val", self.val_size)) for one in self.val_sets)
         if stage in ("test", "predict"):
             self.test_data = tuple(PictureSet(self._rows(one.name, "test", self.test_size)) for one in self.test_sets)
+
+    def _check_size(self) -> None:
+        """Refuse a model for pictures of another size; those of the world are drawn at one and never resized."""
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        asked = module.preprocessing if isinstance(module, PreprocessingModel) else self.preprocessing
+        if asked is not None and asked.size != (IMAGE_SIZE, IMAGE_SIZE):
+            height, width = asked.size
+            raise ConfigError(
+                f"The embedded world's pictures have {IMAGE_SIZE} x {IMAGE_SIZE} px and the model takes {height} x "
+                f"{width}; give --model.model_name starft-mini --model.pretrained mini, or data of your own."
+            )
 
     def _rows(self, name: str, split: str, size: int) -> tuple[Labelled, ...]:
         if name == "groups":
@@ -155,6 +167,7 @@ class MiniWorld(_MiniBase):
 
     def setup(self, stage: str) -> None:
         """Draw what the stage needs."""
+        self._check_size()
         if stage == "fit":
             draw = home_pictures if self.task == "species" else kind_pictures
             self.train_set = PictureSet(draw("train", self.train_size, self.seed))
@@ -221,6 +234,7 @@ class MiniPretraining(_MiniBase):
 
     def setup(self, stage: str) -> None:
         """Draw what the stage needs."""
+        self._check_size()
         if stage == "fit":
             self.train_set = PictureSet(captioned_pictures("pretrain", self.train_size, self.seed))
         super().setup(stage)
