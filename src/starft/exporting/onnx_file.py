@@ -108,7 +108,7 @@ def _export(graph: nn.Module, pixels: Tensor, path: Path) -> None:
 @contextmanager
 def _plain_attention(model: nn.Module) -> Iterator[None]:
     """Let timm's layers write attention out: the exporter knows the fused one with four dimensions, Hiera has five."""
-    fused = [part for part in model.modules() if getattr(part, "fused_attn", False)]
+    fused: list[Any] = [part for part in model.modules() if getattr(part, "fused_attn", False)]
     for part in fused:
         part.fused_attn = False
     try:
