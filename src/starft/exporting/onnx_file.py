@@ -18,8 +18,6 @@ FILE = "model.onnx"
 TOLERANCE = 1e-4
 """How far unit features may differ before the export is refused; rounding stays far below."""
 
-FUSED = "fused_attn"
-"""What timm's attention is told by to use torch's fused one."""
 WHY = 200
 """Letters of the exporter's own words that are shown."""
 
@@ -110,14 +108,14 @@ def _export(graph: nn.Module, pixels: Tensor, path: Path) -> None:
 @contextmanager
 def _plain_attention(model: nn.Module) -> Iterator[None]:
     """Let timm's layers write attention out: the exporter knows the fused one with four dimensions, Hiera has five."""
-    fused = [part for part in model.modules() if getattr(part, FUSED, False)]
+    fused: list[Any] = [part for part in model.modules() if getattr(part, "fused_attn", False)]
     for part in fused:
-        setattr(part, FUSED, False)
+        part.fused_attn = False
     try:
         yield
     finally:
         for part in fused:
-            setattr(part, FUSED, True)
+            part.fused_attn = True
 
 
 @contextmanager
