@@ -1,6 +1,7 @@
 """A trained model, ready for use: ``from starft import load``."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from starft.checkpoints import read_checkpoint, refuse_run_folder
 from starft.clip import ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
 from starft.clip.names import FOLDER_CONFIG
-from starft.data.images import read_image, rgb
+from starft.data.images import prepared, rgb
 from starft.data.transforms import eval_transform
 from starft.errors import ConfigError, WeightsError
 
@@ -133,7 +134,7 @@ class Classifier:
                 )
             return image
         if not isinstance(image, Image.Image):
-            return self.transform(read_image(image))
+            return prepared(os.fspath(image), self.transform)
         try:
             return self.transform(rgb(image))
         except ValueError as error:

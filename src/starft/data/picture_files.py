@@ -19,8 +19,8 @@ OTHER_FILES = frozenset({
     ".aae", ".avi", ".bz2", ".cfg", ".ckpt", ".crdownload", ".css", ".csv", ".db", ".doc", ".docx", ".gz", ".h5",
     ".hdf5", ".htm", ".html", ".ini", ".ipynb", ".js", ".json", ".jsonl", ".lnk", ".log", ".mat", ".md", ".mkv", ".mov",
     ".mp3", ".mp4", ".ndjson", ".npy", ".npz", ".parquet", ".part", ".pdf", ".pkl", ".pt", ".pth", ".py", ".rar",
-    ".rst", ".safetensors", ".sh", ".sqlite", ".tar", ".text", ".tgz", ".tmp", ".toml", ".tsv", ".txt", ".url", ".wav", ".webm",
-    ".xls", ".xlsx", ".xml", ".xmp", ".xz", ".yaml", ".yml", ".zip", ".7z",
+    ".rst", ".safetensors", ".sh", ".sqlite", ".tar", ".text", ".tgz", ".tmp", ".toml", ".tsv", ".txt", ".url", ".wav",
+    ".webm", ".xls", ".xlsx", ".xml", ".xmp", ".xz", ".yaml", ".yml", ".zip", ".7z",
 })  # fmt: skip
 """Endings of files that nobody need look into."""
 PICTURES_OF_OTHERS = frozenset({
