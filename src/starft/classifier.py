@@ -18,7 +18,7 @@ from torch import Tensor
 from starft.checkpoints import read_checkpoint, refuse_run_folder
 from starft.clip import CaptionRuler, ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
 from starft.clip.names import FOLDER_CONFIG
-from starft.data.images import read_image, rgb
+from starft.data.images import prepared, rgb
 from starft.data.transforms import eval_transform
 from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.files import load_json
@@ -150,7 +150,7 @@ class Classifier:
                 raise ConfigError("An image given as a tensor holds a NaN or an infinity; give finite pixels.")
             return image
         if isinstance(image, str | Path):
-            return self.transform(read_image(image))
+            return prepared(os.fspath(image), self.transform)
         if not isinstance(image, Image.Image):
             raise _no_image(image)
         try:

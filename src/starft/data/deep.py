@@ -5,16 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from starft.data.check import Checked
-from starft.data.images import KNOWN, BadImageError, read_image
+from starft.data.images import KNOWN, BadImageError, Reader, TooLongError, check_length, read_image
 from starft.data.loading import usable_cores
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
-
-Reader = Callable[[str], Image.Image]
+from starft.types import ImagePreprocessing
 
 CHUNK = 32
 """Images that a worker decodes at a time."""
@@ -42,8 +40,11 @@ class _Files(Dataset[Decoded]):
     def __getitem__(self, index: int) -> Decoded:
         try:
             image = self.readers.get(self.paths[index], read_image)(self.paths[index])
+            check_length(image, ImagePreprocessing().size)
         except BadImageError as error:
             return Decoded(error.why, b"")
+        except TooLongError as error:
+            return Decoded(str(error), b"")
         return Decoded(None, blake2b(image.tobytes(), digest_size=16, salt=repr(image.size).encode()[:16]).digest())
 
 

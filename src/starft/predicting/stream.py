@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.images import BadImageError, read_image
+from starft.data.images import BadImageError, prepared
 from starft.data.loading import deaf_to_stops
 from starft.data.transforms import Transform
 from starft.files import is_text, printable
@@ -45,7 +45,7 @@ class Pictures(Dataset[Opened]):
         if not is_text(item.shown):
             return Opened((), None, ((printable(item.shown), "its name isn't UTF-8, rename it"),))
         try:
-            return Opened((item.shown,), self.transform(read_image(item.path)), ())
+            return Opened((item.shown,), prepared(item.path, self.transform), ())
         except BadImageError as error:
             return Opened((), None, ((item.shown, error.why),))
 
