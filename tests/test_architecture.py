@@ -15,7 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
     "errors types files resources english launch noise results_reading safe_text shards",
-    "early_checks",
+    "early_checks text_pools",
     "parser_errors words options",
     "pools functional distributed",
     "clip",
