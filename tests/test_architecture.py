@@ -16,7 +16,7 @@ FILES = sorted(SRC.rglob("*.py"))
 ORDER = [
     "errors types files safe_text resources english launch noise shards",
     "terminal yaml_files class_paths digests run_lock",
-    "early_checks config_parser results_reading",
+    "early_checks config_parser results_reading text_pools",
     "parser_errors words options resuming limits foreign_callbacks",
     "pools functional distributed processes",
     "finite",

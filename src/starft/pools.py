@@ -18,6 +18,9 @@ from starft.english import a_or_an, is_modifier
 from starft.errors import PoolError, did_you_mean
 from starft.files import load_json, replace_file
 from starft.resources import shipped
+from starft.safe_text import visible
+from starft.text_pools import SUFFIX as TEXT
+from starft.text_pools import read_text_pool
 
 SCHEMA_VERSION = 1
 SOURCES = ("llm", "curated")
@@ -106,8 +109,9 @@ def list_pools() -> list[Path]:
 def load_pool(name_or_path: str | Path) -> Pool:
     """Read a pool by its name, or any pool file by its path.
 
-    What ends with ``.json`` or has a separator is a path. Anything else is the name of a pool in ``prompts/pools``
-    under the current folder, or else of a shipped pool, or else a file: a pool of your own wins.
+    What ends with ``.json``, or ``.txt`` for a phrase a line, or has a separator is a path. Anything else is the name
+    of a pool in ``prompts/pools`` under the current folder, or else of a shipped pool, or else a file: a pool of your
+    own wins.
 
     Args:
         name_or_path: Such as "backgrounds" or "my/pool.json".
@@ -238,11 +242,17 @@ def check_pool(data: object) -> list[str]:
         text = data.get(key, "absent")
         if not isinstance(text, str) or not text.strip():
             problems.append(f"{key!r} must be a string that isn't empty, got {_show(text)}; write one.")
+        elif _steers(text):
+            problems.append(f"{key!r} holds a character that steers a terminal, got {_show(text)}; take it out.")
     if "templates" in data:
         problems += _check_templates("templates", data["templates"])
     per_class = data.get("per_class", {})
     if isinstance(per_class, dict):
         for class_name, templates in per_class.items():
+            if _steers(class_name):
+                problems.append(
+                    f"per_class[{_show(class_name)}] holds a character that steers a terminal; take it out."
+                )
             problems += _check_templates(f"per_class[{_show(class_name)}]", templates, data.get("templates"))
     else:
         problems.append(f"'per_class' must be an object of lists of templates by class name, got {_show(per_class)}.")
@@ -281,6 +291,12 @@ def _check_templates(where: str, templates: object, general: object = None) -> I
         seen.setdefault(_heard(template), f"{where}[{index}]")
 
 
+def _steers(text: str) -> bool:
+    """Return whether a text holds more than it shows; line breaks and tabs are harmless."""
+    plain = text.replace("\n", " ").replace("\t", " ")
+    return visible(plain) != plain
+
+
 def _heard(template: str) -> str:
     """Return what a CLIP tokenizer makes of a template: no case, single spaces."""
     return " ".join(template.casefold().split())
@@ -304,10 +320,10 @@ def find_pool(name_or_path: str | Path) -> Path:
     """
     name = str(name_or_path)
     path = Path(name)
-    if path.suffix in (".json", *_YAML) or path.name != name:
+    if path.suffix in (".json", TEXT, *_YAML) or path.name != name:
         return path
     known = {file.stem: file for file in list_pools()}
-    local = {file.stem: file for file in sorted(LOCAL_POOLS.glob("*.json"))}
+    local = {file.stem: file for kind in (TEXT, ".json") for file in sorted(LOCAL_POOLS.glob(f"*{kind}"))}
     if found := local.get(name, known.get(name)):
         return found
     if path.is_file():
@@ -316,7 +332,8 @@ def find_pool(name_or_path: str | Path) -> Path:
     raise PoolError(
         f"No pool is called {name!r}; the shipped ones are {', '.join(known)}"
         + (f", those in {LOCAL_POOLS} {own}" if own else f", and {LOCAL_POOLS} holds no others")
-        + f"; give one of these names or the path of a .json file.{did_you_mean(name, {**known, **local}, 3, _NEAR)}"
+        + "; give one of these names or the path of a .json file."
+        + did_you_mean(name, {**known, **local}, 3, _NEAR)
     )
 
 
@@ -340,9 +357,11 @@ def read_json(path: Path) -> Any:
         raise PoolError(f"{path} is a YAML file, as configs and queries are, and no pool; name a pool or a .json file.")
     try:
         text = path.read_bytes().decode("utf-8-sig")  # editors on Windows put a byte order mark in front
+        if path.suffix == TEXT:
+            return read_text_pool(text, path)
         return load_json(text, object_pairs_hook=refuse_repeats)
     except FileNotFoundError:
-        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.json")), 3, _NEAR)
+        near = did_you_mean(path.name, (file.name for file in path.parent.glob(f"*{path.suffix}")), 3, _NEAR)
         raise PoolError(f"The pool file {path} does not exist; check its path.{near}") from None
     except IsADirectoryError:
         raise PoolError(f"{path} is a folder, not a pool file; name a .json file in it.") from None

@@ -1,4 +1,4 @@
-"""``starft prompts generate | check | list | rank``: plain functions whose signature and docstring are their help."""
+"""``starft prompts VERB``: plain functions whose signature and docstring are their help."""
 
 import inspect
 import os
@@ -17,6 +17,11 @@ VERBS = {
     "check": ("starft.prompting.checks", "check", "tell everything that is wrong with a pool"),
     "list": ("starft.prompting.listing", "list_at_hand", "list the pools at hand and the queries"),
     "rank": ("starft.prompting.rank_command", "rank", "rank a pool's phrases by how they go with your data's labels"),
+    "server": (
+        "starft.prompting.server",
+        "server",
+        "tell what a server can do: models, forms of answer, speed",
+    ),
 }
 """Verb -> a module, imported only then, its function, and what that does."""
 

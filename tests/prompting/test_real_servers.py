@@ -137,6 +137,31 @@ def test_an_answer_of_one_server_is_not_taken_for_anothers(generate: Generate, s
     assert len(server.requests) == 1, "one server, however its URL is written"
 
 
+def test_an_answer_whose_server_nobody_noted_is_told_and_left_there(
+    generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate() == 0
+    (path,) = CACHE.glob("*.json")
+    held = json.loads(path.read_text())
+    del held["question"]["address"]
+    old = CACHE / "old.json"
+    old.write_text(json.dumps(held))
+    path.unlink()
+    capsys.readouterr()
+    assert generate("general.yaml", "--overwrite") == 0
+    assert "Note: 1 answer in prompts/cache/mine of an older version can't be used" in capsys.readouterr().out
+    assert old.is_file()
+    assert generate("general.yaml", "--overwrite") == 0
+    assert "older version" not in capsys.readouterr().out, "nothing is missing"
+    for key, value in (("text", None), ("text", ["a"]), ("finish_reason", 3), ("prompt_tokens", "many")):
+        spoilt = json.loads(path.read_text())
+        spoilt["answer"][key] = value
+        path.write_text(json.dumps(spoilt))
+        asked = len(server.requests)
+        assert generate("general.yaml", "--overwrite") == 0
+        assert len(server.requests) == asked + 1, "it is asked for again"
+
+
 def test_a_pool_of_answers_from_several_models_says_so(
     generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,16 +70,28 @@ class AnswerCache:
             held = load_json(self._path(question).read_bytes())
             if held["schema_version"] != SCHEMA_VERSION or held["question"] != question.content():
                 return None
-            return Answer(**held["answer"])
+            answer = Answer(**held["answer"])
+            return answer if _is_whole(answer) else None
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None  # an answer that can't be read is asked for again
         except OSError as error:
             raise PromptError(
                 f"The cached answer {self._path(question)} can't be read: {error.strerror}; "
                 "make it readable for you or give another --cache."
             ) from error
+
+    def without_address(self) -> int:
+        """Return how many answers an older version kept, which doesn't say which server gave them."""
+        count = 0
+        for path in self.folder.glob("*.json"):
+            try:
+                held = json.loads(path.read_bytes())
+                count += "address" not in held["question"] and "reason" not in held
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                continue
+        return count
 
     def put(self, question: Question, answer: Answer) -> None:
         """Keep an answer in one step; an older one is there until then.
@@ -158,3 +170,11 @@ class AnswerCache:
             f"The cache folder {self.folder} can't be written to: {error.strerror}; "
             "free the disk or give another --cache."
         )
+
+
+def _is_whole(answer: Answer) -> bool:
+    """Return whether each field of an answer that was read has the type it was written with."""
+    return all(type(getattr(answer, key)) is type(value) for key, value in asdict(_EMPTY).items())
+
+
+_EMPTY = Answer("", "", "", "", 0, 0, "")

@@ -148,6 +148,20 @@ class Client:
                 await asyncio.sleep(seconds)
         raise AssertionError("the last try either answers or fails")
 
+    async def try_form(self, question: Question, form: str) -> Answer | str:
+        """Put a question once in one form; return the answer, or why there is none.
+
+        Args:
+            question: What to ask.
+            form: One of `FORMS`.
+        """
+        try:
+            return self._answer(await self.send(question, form), question, form)
+        except _Failure as failure:
+            return failure.told + (f"; {failure.then}" if failure.then else "")
+        except NoAnswer as error:
+            return str(error)
+
     async def _ask_in_forms(self, question: Question, sent: list[str]) -> Answer:
         """Ask in one form after the other, until the server takes one."""
         refusals: dict[str, int] = {}

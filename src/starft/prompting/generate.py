@@ -117,6 +117,11 @@ def generate(
     outcome = Outcome()
     with nullcontext() if offline else answers.one_at_a_time():
         missing = questions if refresh else [question for question in questions if not _usable(answers.get(question))]
+        if missing and (old := answers.without_address()):
+            say(
+                f"Note: {count_of(old, 'answer')} in {answers.folder} of an older version can't be used, since nothing "
+                "says which server gave them; they are left there."
+            )
         if missing and not offline:
             client = import_module("starft.prompting.client").Client(
                 base_url, timeout, retries, form, connect_timeout, max_wait, tell=lambda text: say(text, sys.stderr)

@@ -7,7 +7,7 @@ from rich.table import Table
 from starft.errors import PoolError
 from starft.pools import LOCAL_POOLS, list_pools, load_pool
 from starft.prompting.query import list_queries, load_query
-from starft.safe_text import say
+from starft.safe_text import say, visible
 from starft.terminal import Console
 
 
@@ -17,7 +17,8 @@ def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:
     Args:
         folder: Where pools of your own are.
     """
-    files = {path.resolve(): path for path in (*sorted(Path(folder).glob("*.json")), *list_pools())}
+    own = [path for kind in ("*.json", "*.txt") for path in Path(folder).glob(kind)]
+    files = {path.resolve(): path for path in (*sorted(own), *list_pools())}
     console = Console(160)
     table = Table("pool", "templates", "classes", "source", "model", "query", "created", "file", box=None)
     broken = []
@@ -33,7 +34,7 @@ def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:
             pool.name,
             str(len(pool.templates)),
             f"{size} for {len(pool.per_class)}" if pool.per_class else "-",
-            *(str(told.get(key) or "-") for key in ("source", "model", "query")),
+            *(visible(str(told.get(key) or "-")) for key in ("source", "model", "query")),
             str(told.get("created") or "-")[:10],
             str(path) if path.parent == Path(folder) else "shipped",
         )
