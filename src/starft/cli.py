@@ -1,5 +1,6 @@
 """``starft fit | validate | test | predict``: LightningCLI around `FinetuneModule` and any DataModule."""
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ from starft.run_folder import (
 from starft.safe_text import say
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
-from starft.unfinished import MarkUnfinished, unfinished_note
+from starft.unfinished import SAMPLES, MarkUnfinished, set_aside, unfinished_note
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -97,10 +98,10 @@ class StarftCLI(LightningCLI):
         )
         parser.add_argument(
             "--save_samples",
-            type=Literal["npz", "parquet"] | None,
-            default=None,
-            help="Let `starft test` keep what became of each sample in this format, and pictures of the worst "
-            "mistakes: a report compares runs sample by sample then.",
+            type=Literal["auto", "npz", "parquet"] | None,
+            default="auto",
+            help="How `starft test` keeps what became of each sample, with pictures of the worst mistakes: a report "
+            "compares runs sample by sample then. auto is npz for up to 250,000 samples; null keeps nothing.",
         )
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
@@ -274,7 +275,8 @@ class StarftCLI(LightningCLI):
                 say(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
             elif isinstance(callback, BestCheckpoint):
                 say(f"Note: {callback.why_none(self.trainer)}", file=sys.stderr)
-        say(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
+        command = ["starft", "test", "--config", self.folder / CONFIG, "--ckpt_path", checkpoint]
+        say(f"Next: {shlex.join(map(str, command))}")
 
     def after_predict(self) -> None:
         """Tell where the predictions are."""
@@ -291,6 +293,7 @@ class StarftCLI(LightningCLI):
             metrics, sets = self.trainer.callback_metrics, evaluator.eval_sets
             kind = self._get(self.config, "save_samples")
             if kind is not None:
+                set_aside(self.folder, SAMPLES)
                 keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
             path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples)

@@ -71,7 +71,8 @@ def run(words: Sequence[str]) -> int:
     if kind != "html" and not content.table:
         why = "; ".join(f"{one.name}: {', '.join(one.problems)}" for one in content.runs[:PROBLEMS])
         raise ConfigError(
-            f"None of the runs was tested, or their results can't be read ({why}); run starft test first, or write --format html."
+            f"None of the runs was tested, or their results can't be read ({why}); run starft test first, or write "
+            "--format html."
         )
     made = _made(content, kind)
     if out == STDOUT:
