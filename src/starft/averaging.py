@@ -164,7 +164,7 @@ def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, 
 
 
 def next_command(path: Path, members: Sequence[Member]) -> str:
-    """Return how an averaged checkpoint is tested, as one more line to print; empty where no member's run is there.
+    """Return how an averaged checkpoint is tested, as a line to print; empty where no member's run is there.
 
     It is tested into a folder of its own: that of a member's run is for the member's results.
 
@@ -178,7 +178,7 @@ def next_command(path: Path, members: Sequence[Member]) -> str:
         return ""
     folder = path.with_suffix("") if path.suffix == ".ckpt" else path.with_name(f"{path.name}-test")
     command = ["starft", "test", "--config", config, "--ckpt_path", path, "--trainer.default_root_dir", folder]
-    return "\nNext: " + shlex.join(map(str, command))
+    return "Next: " + shlex.join(map(str, command))
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ from starft.run_lock import RunLock
 from starft.safe_text import say
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
-from starft.unfinished import MarkUnfinished
+from starft.unfinished import SAMPLES, MarkUnfinished, set_aside
 from starft.untuned import check_checkpoint_given
 from starft.yaml_files import load_yaml
 
@@ -111,10 +111,10 @@ class StarftCLI(LightningCLI):
         )
         parser.add_argument(
             "--save_samples",
-            type=Literal["npz", "parquet"] | None,
-            default=None,
-            help="Let `starft test` keep what became of each sample in this format, and pictures of the worst "
-            "mistakes: a report compares runs sample by sample then.",
+            type=Literal["auto", "npz", "parquet"] | None,
+            default="auto",
+            help="How `starft test` keeps what became of each sample, with pictures of the worst mistakes: a report "
+            "compares runs sample by sample then. auto is npz for up to 250,000 samples; null keeps nothing.",
         )
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
@@ -316,6 +316,7 @@ class StarftCLI(LightningCLI):
             metrics, sets = self.trainer.callback_metrics, evaluator.eval_sets
             kind = self._get(self.config, "save_samples")
             if kind is not None:
+                set_aside(self.folder, SAMPLES)
                 keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
             notes = limits(config["trainer"], "test") + self._notes_of_training()

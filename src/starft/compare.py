@@ -1,6 +1,7 @@
 """``starft compare``: several configs, several seeds, every run made once, one table."""
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from starft.parser_errors import keys_of_parser, one_sentence
 from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
 from starft.resources import with_shipped_configs
 from starft.results_reading import RESULTS, read_results
-from starft.runs import Run, finish_apart, trains
+from starft.runs import Run, finish_apart, run_for_each_seed, trains
 from starft.safe_text import say, visible
 from starft.terminal import Console
 from starft.words import split_words
@@ -124,11 +125,10 @@ def compare(
         ConfigError: A config or a metric can't be used.
         RunFolderError: The folder holds something else, or runs made in another way.
     """
-    runs = [
-        Run(method.name, method.path, seed, out / method.name / f"seed-{seed}", trains(method.content), tuple(options))
-        for seed in seeds
-        for method in methods
-    ]
+    of_method = {
+        one.name: run_for_each_seed(one.name, one.path, one.content, out / one.name, seeds, options) for one in methods
+    }
+    runs = in_turn(of_method)
     for method in methods:
         missing = [one for one in runs if one.title == method.name and not one.done]
         if missing:
@@ -139,7 +139,7 @@ def compare(
     for method in methods:
         claim_runs(out / method.name, method.content, options)
     seconds = run_all(runs, finish_apart, spent, lambda total: save_seconds(out / STATE, total))
-    found = {method.name: [read_run(out / method.name / f"seed-{seed}") for seed in seeds] for method in methods}
+    found = {name: [read_run(run.folder) for run in of_it] for name, of_it in of_method.items()}
     columns = _columns(found, metrics)
     results = {
         "schema_version": SCHEMA_VERSION,
@@ -157,7 +157,26 @@ def compare(
     replace_file(out / TABLE, markdown_tables(results, columns).encode())
     print_tables(Console(160), results, columns)
     say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, table in {out / TABLE}")
+    say(f"All of it on a page: {report_command(out)}")
     return results
+
+
+def in_turn(of_method: Mapping[str, Sequence[Run]]) -> list[Run]:
+    """Return the runs of all methods seed by seed, each once.
+
+    Args:
+        of_method: Method -> a run a seed.
+    """
+    return list(dict.fromkeys(run for of_seed in zip(*of_method.values(), strict=True) for run in of_seed))
+
+
+def report_command(out: Path) -> str:
+    """Return the command that tells of all runs in a folder.
+
+    Args:
+        out: Of a comparison.
+    """
+    return shlex.join(["starft", "report", str(out), "--out", str(out / "report.html")])
 
 
 def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, note: Callable[[float], None]) -> float:

@@ -1,5 +1,6 @@
 """What is told of a training that has ended: how it ended, its best validation value, and what comes next."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def tell_end(trainer: L.Trainer, folder: Path, prefix: str = "") -> None:
         elif isinstance(callback, BestCheckpoint):
             say(f"Note: {callback.why_none(trainer)}", file=sys.stderr)
     if checkpoint.is_file():
-        say(f"Next: {prefix}starft test --config {folder / CONFIG} --ckpt_path {checkpoint}")
+        command = ["starft", "test", "--config", folder / CONFIG, "--ckpt_path", checkpoint]
+        say(f"Next: {prefix}{shlex.join(map(str, command))}")
     else:
         say(f"Note: There is no {checkpoint}: nothing was saved that could be tested.", file=sys.stderr)
 

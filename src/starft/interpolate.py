@@ -106,7 +106,9 @@ def write_point(start: Member | None, end: Member, alpha: float, path: Path) -> 
     first, last = _ends(start, end)
     made_of = {"start": str(start.path) if start is not None else "pre-trained", "end": str(end.path), "alpha": alpha}
     write_averaged(path, end, interpolate(first, last, alpha), made_of)
-    say(f"Alpha {alpha:g}: {path}{next_command(path, [end])}")
+    say(f"Alpha {alpha:g}: {path}")
+    if command := next_command(path, [end]):
+        say(command)
 
 
 def sweep(

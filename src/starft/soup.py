@@ -83,7 +83,9 @@ def run(words: Sequence[str]) -> int:
         Console(160).print(_table(told))
     write_averaged(options.out, members[0], state, told)
     replace_file(options.out.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
-    say(f"A soup of {len(told['kept'])} of {len(members)}: {options.out}{next_command(options.out, members)}")
+    say(f"A soup of {len(told['kept'])} of {len(members)}: {options.out}")
+    if command := next_command(options.out, members):
+        say(command)
     return 0
 
 

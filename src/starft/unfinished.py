@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -15,7 +16,8 @@ from starft.safe_text import say
 UNFINISHED = "unfinished.json"
 EARLY = "early_stopping.json"
 """Where early stopping ended the training: ``step``, ``steps`` and a ``message``."""
-OUTDATED = ("results.json", "predictions.csv", "samples.npz", "samples.parquet", "samples")
+SAMPLES = ("samples.npz", "samples.parquet", "samples")
+OUTDATED = ("results.json", "predictions.csv", *SAMPLES)
 """What ``starft test`` and ``starft predict`` write of a checkpoint."""
 
 
@@ -97,14 +99,15 @@ def early_stopping_reason(trainer: L.Trainer) -> str:
     return ""
 
 
-def set_aside(folder: Path) -> str:
+def set_aside(folder: Path, names: Sequence[str] = OUTDATED) -> str:
     """Rename what tests and predictions of earlier checkpoints left in a run folder; return what is what now.
 
     Args:
         folder: The run folder.
+        names: Of files and folders in it.
     """
     told = []
-    for name in OUTDATED:
+    for name in names:
         path, number = folder / name, 1
         while (aside := path.with_stem(f"{path.stem}-{number}")).exists():
             number += 1

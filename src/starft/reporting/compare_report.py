@@ -102,7 +102,8 @@ def _tables(results: Mapping[str, Any], columns: Mapping[str, str]) -> list[tupl
         [name, *(_value(one["metrics"][metric]) for metric in columns), *_costs(one, on_gpu)]
         for name, one in configs.items()
     ]
-    tables = [(f"accuracy in %{spread}", ["config", *columns.values(), *costs], rows)]
+    what = "accuracy" if all(metric.endswith("acc") for metric in columns) else "results"
+    tables = [(f"{what} in %{spread}", ["config", *columns.values(), *costs], rows)]
     others = [(name, one) for name, one in configs.items() if name != results["baseline"]]
     if others:
         sure = f"mean over {count} seeds (95 % interval)" if count > 1 else "one seed, so no interval"

@@ -77,7 +77,7 @@ def markdown(table: Table, columns: Sequence[str], runs: Mapping[str, int], base
     for method, row in table.items():
         cells = [_text(row[column], column, "**{}**") for column in columns]
         lines.append(f"| {markdown_text(method)} | {runs[method]} | " + " | ".join(cells) + " |")
-    told = "Accuracies in %, with 95 % intervals; bold is better than each other beyond doubt."
+    told = "Numbers in %, with 95 % intervals; bold is better than each other beyond doubt."
     if baselines:
         told += " Effective robustness: points of OOD accuracy above the line fitted to "
         told += ", ".join(map(markdown_text, baselines)) + "."

@@ -95,7 +95,7 @@ def results_tables(results: Mapping[str, Any]) -> list[Table]:
     sets = results["eval_sets"]
     metrics = list(dict.fromkeys([*HEADINGS, *(metric for one in sets.values() for metric in one["metrics"])]))
     metrics = [metric for metric in metrics if any(metric in one["metrics"] for one in sets.values())]
-    table = Table(title="accuracy in %")
+    table = Table(title="results in %")
     table.add_column("set", overflow="fold")
     table.add_column("n", justify="right")
     for metric in metrics:
