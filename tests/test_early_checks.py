@@ -80,14 +80,21 @@ def test_what_is_right_passes() -> None:
     assert check_words(["fit", "--epochs=3", "--help"]) == []
 
 
+OF_FOLDERS = " or ".join(
+    f"imagefolder/{name}" for name in ("ce", "dfr", "group_dro", "jtt", "starft", "starft_kinds", "zeroshot")
+)
+
+
 @pytest.mark.parametrize(
     ("name", "near"),
     [
         ("csv/starf", "Did you mean csv/starft?"),
         ("lightning_configs/csv/starf.yaml", "Did you mean csv/starft?"),
         ("mini/zeroshott", "Did you mean mini/zeroshot?"),
-        ("jtt", "Did you mean mini/jtt or waterbirds/jtt?"),
-        ("imagefolder", "Did you mean imagefolder/ce or imagefolder/starft or imagefolder/zeroshot?"),
+        ("jtt", "Did you mean csv/jtt or imagefolder/jtt or mini/jtt or waterbirds/jtt?"),
+        ("csv/dfrr", "Did you mean csv/dfr?"),
+        ("csv/l2_sp", "csv has ce, dfr, flyp, group_dro, jtt, starft, starft_ce, starft_kinds, zeroshot."),
+        ("imagefolder", f"Did you mean {OF_FOLDERS}?"),
         ("my/own", ""),
     ],
 )

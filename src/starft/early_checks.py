@@ -172,5 +172,10 @@ def near_shipped(path: Path) -> str:
     folder = shipped("lightning_configs")
     names = sorted(one.relative_to(folder).with_suffix("").as_posix() for one in folder.rglob("*.yaml"))
     given = path.with_suffix("").as_posix().removeprefix(f"{folder.name}/")
+    beside, last = given.rpartition("/")[0], given.rpartition("/")[2]
+    of_folder = [name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == beside and beside]
+    if of_folder:  # what lies there comes first, whatever there is elsewhere
+        near = did_you_mean(last, of_folder, limit=1, likeness=0.6)
+        return near.replace("mean ", f"mean {beside}/") or f" {beside} has {', '.join(of_folder)}."
     parts = [name for name in names if given in name.split("/")]
     return f" Did you mean {' or '.join(parts)}?" if parts else did_you_mean(given, names, limit=1, likeness=0.75)
