@@ -80,6 +80,11 @@ def test_what_is_right_passes() -> None:
     assert check_words(["fit", "--epochs=3", "--help"]) == []
 
 
+OF_FOLDERS = " or ".join(
+    f"imagefolder/{name}" for name in ("ce", "dfr", "group_dro", "jtt", "starft", "starft_kinds", "zeroshot")
+)
+
+
 @pytest.mark.parametrize(
     ("name", "near"),
     [
@@ -87,7 +92,7 @@ def test_what_is_right_passes() -> None:
         ("lightning_configs/csv/starf.yaml", "Did you mean csv/starft?"),
         ("mini/zeroshott", "Did you mean mini/zeroshot?"),
         ("jtt", "Did you mean csv/jtt or imagefolder/jtt or mini/jtt or waterbirds/jtt?"),
-        ("celeba", "Did you mean celeba/flyp or celeba/starft or celeba/zeroshot?"),
+        ("csv/dfrr", "Did you mean csv/dfr?"),
         ("csv/grup_dro", "Did you mean csv/group_dro?"),
         (
             "fmow/dfr",  # a config of the same data first, never only that of another's
@@ -95,6 +100,7 @@ def test_what_is_right_passes() -> None:
             "waterbirds/dfr.",
         ),
         ("fmow/nothing_like_it", "The configs of fmow/ are flyp, starft."),
+        ("imagefolder", f"Did you mean {OF_FOLDERS}?"),
         ("my/own", ""),
     ],
 )

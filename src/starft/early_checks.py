@@ -172,14 +172,14 @@ def near_shipped(path: Path) -> str:
     folder = shipped("lightning_configs")
     names = sorted(one.relative_to(folder).with_suffix("").as_posix() for one in folder.rglob("*.yaml"))
     given = path.with_suffix("").as_posix().removeprefix(f"{folder.name}/")
+    section, _, method = given.rpartition("/")
+    beside = [name for name in names if section and name.startswith(f"{section}/")]
+    if beside:  # what lies there comes first, whatever there is elsewhere
+        near = did_you_mean(given, beside, limit=1, likeness=0.75)
+        elsewhere = [name for name in names if name.endswith(f"/{method}")]
+        there = f", and {method} is for other data: {', '.join(elsewhere)}" if elsewhere else ""
+        return near or f" The configs of {section}/ are {', '.join(name.rpartition('/')[2] for name in beside)}{there}."
     parts = [name for name in names if given in name.split("/")]
     if parts:
         return f" Did you mean {' or '.join(parts)}?"
-    section, _, method = given.rpartition("/")
-    beside = [name for name in names if section and name.startswith(f"{section}/")]
-    if not beside:
-        return did_you_mean(given, names, limit=1, likeness=0.75)
-    near = did_you_mean(given, beside, limit=1, likeness=0.75)
-    elsewhere = [name for name in names if name.endswith(f"/{method}")]
-    there = f", and {method} is for other data: {', '.join(elsewhere)}" if elsewhere else ""
-    return near or f" The configs of {section}/ are {', '.join(name.rpartition('/')[2] for name in beside)}{there}."
+    return did_you_mean(given, names, limit=1, likeness=0.75)
