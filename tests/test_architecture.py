@@ -14,7 +14,8 @@ SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
-    "errors types files safe_text resources english launch noise shards",
+    "safe_text",
+    "errors types files resources english launch noise shards",
     "terminal yaml_files class_paths digests run_lock",
     "early_checks config_parser results_reading text_pools",
     "parser_errors words options resuming limits foreign_callbacks",

@@ -15,7 +15,7 @@ from starft.data import ImageFolder
 from starft.data.datasets.new_images import NewImages
 from starft.data.paths import path_problems
 from starft.data.table import ImageTable
-from starft.files import not_text, printable
+from starft.files import not_text
 
 BAD = os.fsdecode(b"caf\xe9")
 """As Windows and old archives write it."""
@@ -29,11 +29,6 @@ def photos(tmp_path: Path) -> Path:
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
     return folder
-
-
-def test_printable() -> None:
-    assert not_text(["a", "ü", f"{BAD}.jpg", "\ud800"]) == ["caf\\xe9.jpg", "\\ud800"]
-    assert printable("ü\udce9") == "ü\\xe9"
 
 
 @pytest.mark.parametrize("part", ["file", "class"])

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from starft.safe_text import visible
+
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.tmp")
 """What `replace_file` calls a file until it is whole."""
 OLD = 600.0
@@ -35,29 +37,13 @@ def is_text(name: str) -> bool:
     return "\0" not in name
 
 
-def printable(name: str) -> str:
-    r"""Return a name with what isn't UTF-8 written as ``\xe9``.
-
-    Args:
-        name: Of a file or folder.
-
-    Example:
-        >>> print(printable("caf\udce9"), printable("\ud800"))
-        caf\xe9 \ud800
-    """
-    try:
-        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half of a pair that no file system gave
-        return name.encode("utf-8", "backslashreplace").decode()
-
-
 def not_text(names: Iterable[str]) -> list[str]:
     """Return the names that aren't UTF-8, in a form that can be printed.
 
     Args:
         names: Of files or folders.
     """
-    return [printable(name) for name in names if not is_text(name)]
+    return [visible(name) for name in names if not is_text(name)]
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:

@@ -15,8 +15,7 @@ from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
 from starft.english import doubled_articles
 from starft.errors import ConfigError, DataError, DataProblems, ended
-from starft.files import printable
-from starft.safe_text import say
+from starft.safe_text import say, visible
 from starft.types import EvalSet
 
 LIKE = 0.8
@@ -87,7 +86,7 @@ def check_split(
         return found
     found.table = table
     found.images = len(table)
-    found.example = printable(str(table.root / table.paths[0])) if len(table) else None
+    found.example = visible(str(table.root / table.paths[0])) if len(table) else None
     expected = source.published(split) if split in source.splits else None
     found.published = expected.images if expected is not None else None
     found.as_published = any(source.published(one) is not None for one in source.splits)

@@ -7,7 +7,7 @@ from functools import cache
 from PIL import Image
 
 from starft.data.problems import some, told_of
-from starft.files import printable
+from starft.safe_text import visible
 
 NO_DECODER = frozenset({"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "IPTC"})
 """Formats that Pillow names but decodes with a plugin or another program alone."""
@@ -116,7 +116,7 @@ def by_ending(paths: Iterable[str]) -> str:
         paths: Of the files.
     """
     counts = Counter(
-        "hidden" if path.rpartition("/")[2].startswith(".") else printable(ending_of(path)) or "without an ending"
+        "hidden" if path.rpartition("/")[2].startswith(".") else visible(ending_of(path)) or "without an ending"
         for path in paths
     ).most_common()
     told = [f"{count:,} {ending}" for ending, count in counts[:SHOWN]]

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starft.errors import shortened
-from starft.files import not_text, printable
+from starft.files import not_text
+from starft.safe_text import visible
 
 SHOWN = 5
 """How many paths or names a problem lists."""
@@ -59,6 +60,6 @@ def some(names: Sequence[str], most: int = SHOWN) -> str:
         names: All of them.
         most: How many to list.
     """
-    shown = [shortened(printable(name)) for name in names[:most]]
+    shown = [shortened(visible(name)) for name in names[:most]]
     between = "; " if any("," in name for name in shown) else ", "
     return between.join(shown) + (f"{between}... ({len(names)})" if len(names) > most else "")

@@ -180,4 +180,4 @@ def _print_trials(trials: Sequence[Trial]) -> None:
         said = visible(said if len(said) <= 60 else f"{said[:57]}...")
         seconds = f"{trial.seconds:.2f}"
         table.add_row(trial.form, trial.verdict, *counts[:3], seconds, counts[3], Text(said))
-    Console(width=None if Console().is_terminal else 160).say(table)
+    Console(width=None if Console().is_terminal else 160).print(table)
