@@ -31,6 +31,10 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def test_names_that_are_not_utf8_are_shown_so_that_they_can_be_printed() -> None:
+    assert not_text(["a", "ü", f"{BAD}.jpg", "\ud800"]) == ["caf\\xe9.jpg", "\\ud800"]
+
+
 @pytest.mark.parametrize("part", ["file", "class"])
 def test_folders_are_refused_before_a_run(part: str, photos: Path) -> None:
     if part == "class":
