@@ -32,6 +32,7 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
             heard.append(line)
     told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
     told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
+    told = re.split(_OTHER_FORMS, told)[0]
     told = re.sub(r"Expected a path but .* either not accessible or invalid +(?=\S)", "", told)
     if (match := _NO_CLASS.fullmatch(told)) and match["key"] in (classes or {}):
         below = classes_below((classes or {})[match["key"]])
@@ -45,6 +46,12 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
 
 
 _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
+
+
+_OTHER_FORMS = (
+    r" Not a valid subclass of \w+ Subclass types expect| Problem with given class_path 'lightning.Callback':"
+)
+"""What a parser adds to the heart of the matter: how else a class could be given, and that its base takes no options."""
 
 
 _NO_CLASS = re.compile(
@@ -131,6 +138,7 @@ MISTAKES = (
     "`val_check_interval`",  # longer than an epoch
     "Found more than one stateful callback",
     "conditioned on metric",  # of early stopping, that isn't logged
+    "Training spike detected",
     "pip install",  # a callback's or a logger's package that isn't there
 )
 """What Lightning tells of a person's mistake with an error that bugs have too."""
