@@ -33,6 +33,7 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
             heard.append(line)
     told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
     told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
+    told = re.split(_OTHER_FORMS, told)[0]
     told = re.sub(r"Expected a path but .* either not accessible or invalid +(?=\S)", "", told)
     if match := re.search(r"Importing '([^']+)' is not allowed", told):
         return f"{told.partition(':')[0]}: {RULE}; got {match[1]}."
@@ -58,6 +59,12 @@ _QUOTES = " Put it in quotes, if it is meant as a text."
 
 
 _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
+
+
+_OTHER_FORMS = (
+    r" Not a valid subclass of \w+ Subclass types expect| Problem with given class_path 'lightning.Callback':"
+)
+"""What a parser adds to the heart of the matter: how else a class could be given, and that its base takes no options."""
 
 
 _NO_CLASS = re.compile(
@@ -144,6 +151,7 @@ MISTAKES = (
     "`val_check_interval`",  # longer than an epoch
     "Found more than one stateful callback",
     "conditioned on metric",  # of early stopping, that isn't logged
+    "Training spike detected",
     "pip install",  # a callback's or a logger's package that isn't there
 )
 """What Lightning tells of a person's mistake with an error that bugs have too."""

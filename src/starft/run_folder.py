@@ -347,6 +347,16 @@ class StopSafely(Callback):
             elif isinstance(callback, EarlyStopping) and callback.state_key in states:
                 states[callback.state_key]["patience"] = callback.patience
 
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look for the metric that early stopping waits for among those of the trial validation."""
+        known = sorted(trainer.callback_metrics)
+        for one in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(one, EarlyStopping) and one.monitor.startswith("val/") and one.monitor not in known:
+                raise ConfigError(
+                    f"EarlyStopping in trainer.callbacks monitors {one.monitor!r}, but validation logs "
+                    f"{', '.join(known)}; give one of these.{did_you_mean(one.monitor, known)}"
+                )
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over the clock: Lightning's would end the epoch as if it were whole."""
         for timer in _timers(trainer):
