@@ -31,6 +31,7 @@ from starft.digests import (
 )
 from starft.errors import RunFolderError
 from starft.files import replace_file
+from starft.launch import is_first_process
 from starft.pools import Pool, pool_text
 from starft.run_folder import CHECKPOINTS, CONFIG, POOL, ROWS
 
@@ -102,8 +103,9 @@ class Manifest(Callback):
         checkpoint: That training goes on from, or that is scored; null for the pre-trained model.
     """
 
-    def __init__(self, folder: Path, checkpoint: Path | None) -> None:
-        self.folder, self.checkpoint = folder, checkpoint
+    def __init__(self, folder: Path, checkpoint: str | Path | None) -> None:
+        self.folder, self.checkpoint = folder, Path(checkpoint) if checkpoint is not None else None
+        self._done = False
         self._sets: dict[str, TableFacts] = {}
         self._basis: dict[str, Any] = {}
 
@@ -115,6 +117,9 @@ class Manifest(Callback):
         """
         data = trainer.datamodule  # type: ignore[attr-defined]
         stage = str(getattr(stage, "value", stage))
+        if self._done:  # the same model and data are scored with other weights
+            return
+        self._done = True
         before = self._before(trainer) if self.checkpoint is not None else {}
         if not isinstance(data, BaseDataModule) or (stage != "fit" and not before.get("versions")):
             return
@@ -205,7 +210,7 @@ def check_run_files(checkpoint: Path, fits: bool) -> None:
             f"{_some(problems)}; what the run had can't be compared with what it would go on with. Bring the file back "
             "as it was, or start a new run in another folder, without --ckpt_path."
         )
-    if problems:
+    if problems and is_first_process():
         print(f"Note: {_some(problems)}.", file=sys.stderr)
 
 

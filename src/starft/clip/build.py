@@ -17,6 +17,7 @@ from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_name
 from starft.clip.names import MINI_FOLDER, MINI_MODEL, SCHEMAS, near_paths, register_model
 from starft.clip.preprocessing import shared_preprocessing
 from starft.clip.rebuild import folder_config, unfit
+from starft.digests import check_weights_file
 from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
 
 __all__ = ["MINI_FOLDER", "MINI_MODEL", "MINI_TAG", "build_clip", "checked_mini_weights", "load_tokenizer"]
@@ -102,6 +103,7 @@ def _local_weights(name: str, pretrained: str) -> Path | None:
     if name == MINI_MODEL and pretrained == MINI_TAG:
         return checked_mini_weights()
     if Path(pretrained).is_file():
+        check_weights_file(Path(pretrained))
         return Path(pretrained)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if open_clip.get_pretrained_cfg(name, pretrained):

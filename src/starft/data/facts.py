@@ -81,8 +81,8 @@ def facts_of(table: ImageTable) -> TableFacts:
     return TableFacts(
         root=root,
         paths=tuple(table.paths),
-        labels=np.asarray(table.labels, dtype=np.int64),
-        groups=np.asarray(table.groups if table.groups is not None else [], dtype=np.int64),
+        labels=np.array(table.labels, dtype=np.int64),
+        groups=np.array(table.groups if table.groups is not None else [], dtype=np.int64),
         files=files,
         sizes=known[:, 0],
         times=known[:, 1],
@@ -200,7 +200,9 @@ def changes(before: Mapping[str, TableFacts], now: Mapping[str, TableFacts]) -> 
     pairs = {name: (before[name], now[name]) for name in both}
     moved, gone, new = _moves(before, now, both)
     whole = len(both) == len(before)
-    other = ["rows were reordered, or the splits drawn otherwise"] if whole and len(moved) > 1 and not gone + new else []
+    other = (
+        ["rows were reordered, or the splits drawn otherwise"] if whole and len(moved) > 1 and not gone + new else []
+    )
     other += moved
     for what, paths in (("gone", gone), ("new", new)):
         if paths:
