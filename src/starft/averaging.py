@@ -12,9 +12,11 @@ from torch import Tensor
 
 from starft.checkpoints import KEY, TEACHERS, CheckpointFacts, check_checkpoint, fingerprint
 from starft.clip import build_clip
+from starft.digests import replace_listed_file, run_folder_of
 from starft.errors import ConfigError, WeightsError
 from starft.files import replace_file
 from starft.finite import first_not_finite
+from starft.run_lock import locked_if_free
 from starft.teachers import Teacher
 from starft.weights import State
 
@@ -160,7 +162,8 @@ def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, 
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, buffer.getvalue())
+    with locked_if_free(run_folder_of(path)) as free:  # else the manifest is somebody else's to write
+        (replace_listed_file if free else replace_file)(path, buffer.getbuffer())
 
 
 def next_command(path: Path, members: Sequence[Member]) -> str:

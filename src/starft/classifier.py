@@ -20,6 +20,7 @@ from starft.clip import CaptionRuler, ClipEncoder, image_preprocessing, rebuild_
 from starft.clip.names import FOLDER_CONFIG
 from starft.data.images import prepared, rgb
 from starft.data.transforms import eval_transform
+from starft.digests import SUMS, check_export
 from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.files import load_json
 from starft.finite import first_not_finite
@@ -280,12 +281,13 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Classifi
 
     Raises:
         ConfigError: There is no such device, or the model needs an extra that isn't installed.
-        WeightsError: There is no such file, or it can't be used.
+        RunFolderError: The manifest of the checkpoint's run is damaged.
+        WeightsError: There is no such file, it isn't as it was written, or it can't be used.
     """
     if not isinstance(path, str | os.PathLike):
         raise ConfigError(f"`load` takes the path of a checkpoint or of an export; got {_kind(path)}.")
     path = Path(path)
-    if not (path / ABOUT).is_file():
+    if not (path / ABOUT).is_file() and not (path / SUMS).is_file():
         refuse_run_folder(path)
     place = _device(device)
     model = _from_export(path) if path.is_dir() else _from_checkpoint(path)
@@ -307,6 +309,7 @@ def _from_checkpoint(path: Path) -> Classifier:
 
 
 def _from_export(folder: Path) -> Classifier:
+    check_export(folder)
     about, config = (_read_json(folder / name, folder) for name in (ABOUT, FOLDER_CONFIG))
     try:
         state = load_file(folder / WEIGHTS)

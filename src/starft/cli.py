@@ -2,9 +2,8 @@
 
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +52,6 @@ from starft.run_folder import (
     lock_folder,
     save_config,
 )
-from starft.run_lock import RunLock
 from starft.safe_text import say
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
@@ -73,20 +71,14 @@ class StarftCLI(LightningCLI):
     _traces: Traces | None = None
     """What this run has left so far."""
 
-    _lock: RunLock | None = None
-    """Held while the run works in its folder."""
-
     _facts: CheckpointFacts | None = None
     """What the checkpoint that was given says of itself."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._words = kwargs["args"]
         self._verb = self._words[0]
-        try:
+        with ExitStack() as self._at_end:
             super().__init__(*args, **kwargs)
-        finally:
-            if self._lock is not None:
-                self._lock.release()
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static in Lightning
         """Return the verb that was given: the parsers of all four take a second to build."""
@@ -171,7 +163,7 @@ class StarftCLI(LightningCLI):
             return
         check_format(self._get(self.config, "save_samples"))
         traces = Traces(self.folder)
-        self._lock = lock_folder(self.folder)
+        self._at_end.enter_context(lock_folder(self.folder))
         if fits:
             claim(self.folder, checkpoint, self.resolved_config())
         else:
@@ -251,9 +243,7 @@ class StarftCLI(LightningCLI):
             )
             extra += [*checkpoint_callbacks(self.folder, monitor, mode, every), StopSafely(self.folder)]
             extra += [] if self._is_trial else [MarkUnfinished(self.folder)]
-        if not self._is_trial:
-            given = self._get(self.config, "ckpt_path")
-            extra += [Manifest(self.folder, Path(given) if given is not None else None)]
+        extra += [] if self._is_trial else [Manifest(self.folder, self._get(self.config, "ckpt_path"))]
         if self.subcommand == "predict" and not self._is_trial:
             extra += [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")
@@ -286,9 +276,7 @@ class StarftCLI(LightningCLI):
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""
         config = self.config.get(str(self.subcommand), self.config)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "(?s).*skip_none", DeprecationWarning)  # its new name isn't in older ones
-            return str(self._parser(self.subcommand).dump(config, skip_none=False, skip_link_targets=False))
+        return str(self._parser(self.subcommand).dump(config, skip_none=False, skip_link_targets=False))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Leave the table of a test to us: Lightning's would say the same without groups."""

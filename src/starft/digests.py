@@ -214,9 +214,9 @@ def check_weights_file(path: Path) -> None:
 
 def _broken_part(path: Path) -> str | None:
     """Return the first part of a zip file, as torch writes them, that is damaged; null where none is."""
-    if not zipfile.is_zipfile(path):
-        return None
     try:
+        if not zipfile.is_zipfile(path):
+            return None
         with zipfile.ZipFile(path) as archive:
             return archive.testzip()
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError, zlib.error):

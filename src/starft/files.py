@@ -65,7 +65,7 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         if error.filename is None and error.errno is not None:  # a write tells no name
             raise OSError(error.errno, error.strerror, str(path)) from error
@@ -90,14 +90,14 @@ def load_json(text: str | bytes, **options: Any) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def sync_folder(folder: Path) -> None:
-    """Let the names in a folder reach the disk, so that a renamed file is still there after a power cut.
+def sync(path: Path) -> None:
+    """Let a file's content, or the names in a folder, reach the disk, so that they are there after a power cut.
 
     Args:
-        folder: Where a file was renamed.
+        path: A file that was written, or a folder where one was renamed.
     """
     with suppress(OSError):  # some systems open no folders, some file systems sync none
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 
 from starft import __version__
 from starft.data.datamodules import BaseDataModule
@@ -103,8 +104,9 @@ class Manifest(Callback):
         checkpoint: That training goes on from, or that is scored; null for the pre-trained model.
     """
 
-    def __init__(self, folder: Path, checkpoint: Path | None) -> None:
-        self.folder, self.checkpoint = folder, checkpoint
+    def __init__(self, folder: Path, checkpoint: str | Path | None) -> None:
+        self.folder, self.checkpoint = folder, Path(checkpoint) if checkpoint is not None else None
+        self._done = False
         self._sets: dict[str, TableFacts] = {}
         self._basis: dict[str, Any] = {}
 
@@ -116,6 +118,9 @@ class Manifest(Callback):
         """
         data = trainer.datamodule  # type: ignore[attr-defined]
         stage = str(getattr(stage, "value", stage))
+        if self._done:  # the same model and data are scored with other weights
+            return
+        self._done = True
         before = self._before(trainer) if self.checkpoint is not None else {}
         if not isinstance(data, BaseDataModule) or (stage != "fit" and not before.get("versions")):
             return
@@ -206,7 +211,7 @@ def check_run_files(checkpoint: Path, fits: bool) -> None:
             f"{_some(problems)}; what the run had can't be compared with what it would go on with. Bring the file back "
             "as it was, or start a new run in another folder, without --ckpt_path."
         )
-    if problems:
+    if problems and getattr(rank_zero_only, "rank", 0) == 0:
         say(f"Note: {_some(problems)}.", file=sys.stderr)
 
 

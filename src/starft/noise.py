@@ -30,6 +30,8 @@ WARNINGS = (
     "Using `DistributedSampler` with the dataloaders",
     # MLflow's own use of what SQLAlchemy 2.1 deprecates.
     "The ``noload`` loader strategy is deprecated",
+    # jsonargparse 4.49's new name of it isn't in older versions.
+    r"(?s)\s*skip_none parameter was deprecated",
     # Lightning suspects a mistake where words are handed over in a process that has words of its own.
     "LightningCLI's args parameter is intended",
 )

@@ -64,7 +64,7 @@ _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
 _OTHER_FORMS = (
     r" Not a valid subclass of \w+ Subclass types expect| Problem with given class_path 'lightning.Callback':"
 )
-"""What a parser adds to the heart of the matter: how else a class could be given, and that its base takes no options."""
+"""What a parser adds to the heart of the matter: other ways to give a class, and that its base takes no options."""
 
 
 _NO_CLASS = re.compile(

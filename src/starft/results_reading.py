@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starft.digests import file_problem
 from starft.files import load_json
 
 RESULTS = "results.json"
@@ -150,8 +151,11 @@ def read_results(path: Path) -> Results:
 
     Raises:
         OSError: It can't be read.
-        ValueError: It is damaged; the sentence, without its period, says how.
+        ValueError: It is damaged or was edited; the sentence, without its period, says how.
     """
+    problem = file_problem(path)
+    if problem:
+        raise ValueError(problem)
     try:
         held = load_json(path.read_text(encoding="utf-8"))
         sets = {str(name): _scores(one) for name, one in held["eval_sets"].items()}

@@ -5,7 +5,8 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,7 +15,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 from torch import Tensor
 
-from starft.digests import MANIFEST
+from starft.digests import MANIFEST, read_manifest
 from starft.distributed import highest
 from starft.english import count_of
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
@@ -41,20 +42,25 @@ BEGUN = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", MANIFEST, ROW
 """What a run writes before its first checkpoint, beside its logs."""
 
 
-def lock_folder(folder: Path) -> RunLock:
-    """Make a run folder if need be, and let no other process work in it until the lock is given back.
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Make a run folder if need be, and let no other process work in it during a block.
 
     Args:
         folder: Where the run will write.
 
     Raises:
-        RunFolderError: It isn't a folder, can't be written to, or another process works in it.
+        RunFolderError: It isn't a folder, can't be written to, its manifest is damaged, or another process is at it.
     """
     _refuse_file(folder)
     check_writable(folder)
+    read_manifest(folder)
     lock = RunLock(folder)
     lock.acquire()
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _refuse_file(folder: Path) -> None:

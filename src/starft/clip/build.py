@@ -17,6 +17,7 @@ from starft.clip.names import MINI_FOLDER, MINI_MODEL, NOTES, SCHEMAS, near_path
 from starft.clip.preprocessing import shared_preprocessing
 from starft.clip.rebuild import folder_config
 from starft.clip.towers import check_blocks
+from starft.digests import check_weights_file
 from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
 from starft.finite import first_not_finite
 
@@ -126,6 +127,7 @@ def _local_weights(name: str, pretrained: str) -> Path | None:
     if name == MINI_MODEL and pretrained == MINI_TAG:
         return checked_mini_weights()
     if Path(pretrained).is_file():
+        check_weights_file(Path(pretrained))
         return Path(pretrained)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if open_clip.get_pretrained_cfg(name, pretrained):

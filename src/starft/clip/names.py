@@ -8,6 +8,7 @@ from typing import Any
 import open_clip
 
 from starft.clip.hub import HUB, LOCAL
+from starft.digests import check_export
 from starft.errors import ConfigError, WeightsError, did_you_mean
 from starft.files import load_json
 from starft.resources import PACKAGE
@@ -131,6 +132,7 @@ def _why(error: OSError | ValueError) -> str:
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise WeightsError(f"The model folder {folder} doesn't exist; check its path.{near_paths(folder)}")
+    check_export(folder)
     path = folder / FOLDER_CONFIG
     try:
         config = load_json(path.read_text(encoding="utf-8"))

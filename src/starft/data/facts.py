@@ -81,8 +81,8 @@ def facts_of(table: ImageTable) -> TableFacts:
     return TableFacts(
         root=root,
         paths=tuple(table.paths),
-        labels=np.asarray(table.labels, dtype=np.int64),
-        groups=np.asarray(table.groups if table.groups is not None else [], dtype=np.int64),
+        labels=np.array(table.labels, dtype=np.int64),
+        groups=np.array(table.groups if table.groups is not None else [], dtype=np.int64),
         files=files,
         sizes=known[:, 0],
         times=known[:, 1],

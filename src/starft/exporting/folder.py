@@ -1,14 +1,22 @@
 """The folder of an export: made whole beside its place, then moved there; what lies there already stays."""
 
+import glob
 import json
+import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
+from starft.digests import write_sums
 from starft.errors import RunFolderError
+from starft.files import OLD, sync
 
 
 def check_free(folder: Path) -> None:
@@ -48,7 +56,14 @@ def whole(folder: Path) -> Iterator[Path]:
         try:
             yield temporary
         except SafetensorError as error:  # it has no number of the system's error
-            raise OSError(_number(error), f"{error}".partition(": ")[2] or str(error), str(folder)) from error
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
+        except OSError as error:
+            if error.filename is not None or error.errno is None:
+                raise
+            raise OSError(error.errno, error.strerror, str(folder)) from error
         write_sums(temporary)
         _open_to_all(temporary)
         for path in temporary.rglob("*"):
@@ -59,6 +74,10 @@ def whole(folder: Path) -> Iterator[Path]:
         sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
 
 
 def _open_to_all(folder: Path) -> None:

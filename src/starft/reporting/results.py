@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from starft import __version__
+from starft.digests import content_digest, list_digest
 from starft.files import replace_file
 from starft.reporting.intervals import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
 from starft.results_reading import RESULTS, SCHEMA_VERSION
@@ -110,7 +111,9 @@ def write_results(
         },
     }
     path = folder / RESULTS
-    replace_file(path, (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    content = (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    list_digest(folder, path, content_digest(content))
+    replace_file(path, content)
     return path
 
 

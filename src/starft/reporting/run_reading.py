@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from starft.digests import folder_problems
 from starft.errors import ConfigError
 from starft.files import load_json, not_text
-from starft.reporting.samples import read_samples
+from starft.reporting.samples import STEM, read_samples
 from starft.results_reading import RESULTS, Scores, read_results
 from starft.yaml_files import read_yaml
 
@@ -158,11 +159,18 @@ def _read(folder: Path, name: str) -> Run:
         ("samples", _read_samples),
     ):
         try:
+            if what != RESULTS:  # its reader looks itself
+                run.problems += _file_problems(folder, what)
             read(run)
         except Exception as error:  # of a damaged file the libraries raise whatever they stumble over
             why = error.strerror if isinstance(error, OSError) else type(error).__name__
             run.problems.append(f"{what} is damaged ({why})")
     return run
+
+
+def _file_problems(folder: Path, what: str) -> list[str]:
+    names = {CONFIG: (CONFIG,), POOL: (POOL,), "samples": (f"{STEM}.npz", f"{STEM}.parquet")}.get(what, ())
+    return folder_problems(folder, [name for name in names if (folder / name).is_file()])
 
 
 def _read_results(run: Run) -> None:
@@ -244,4 +252,6 @@ def _read_sweep(run: Run) -> None:
 
 
 def _read_samples(run: Run) -> None:
+    if _file_problems(run.folder, "samples"):
+        return
     run.samples = read_samples(run.folder)

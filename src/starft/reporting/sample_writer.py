@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from starft.digests import content_digest, list_digest
 from starft.errors import ConfigError, StarftError
 from starft.files import replace_file
 from starft.reporting.samples import COLUMNS, PICTURES, SIDE, STEM, TEXTS, picture_path, worst_mistakes
@@ -107,7 +108,9 @@ def write_samples(
     else:
         columns = {name: table[name].to_numpy(dtype=np.str_ if name in TEXTS else None) for name in COLUMNS}
         np.savez_compressed(buffer, allow_pickle=False, **columns)
-    replace_file(folder / f"{STEM}.{kind}", buffer.getvalue())
+    path = folder / f"{STEM}.{kind}"
+    list_digest(folder, path, content_digest(buffer.getbuffer()))
+    replace_file(path, buffer.getbuffer())
     return table
 
 
