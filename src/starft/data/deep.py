@@ -1,5 +1,6 @@
 """Decoding every image of a config's data: which can't be read, and which are the same picture."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -73,7 +74,7 @@ def decode(
 
 def files(table: ImageTable) -> list[str]:
     """Return where the images of a table are."""
-    return [f"{table.root}/{path}" for path in table.paths]
+    return [os.path.join(table.root, path) for path in table.paths]  # noqa: PTH118  # many of them
 
 
 def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dict[str, Decoded]) -> None:

@@ -17,7 +17,8 @@ class CSV(ImageDataModule):
 
     Args:
         file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file.
+        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
+            all paths are absolute, their common parent.
         path_column: Column of the image paths.
         label_column: Column of the labels: class names, or numbers.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.

@@ -55,7 +55,8 @@ class CSVSource(DrawnSource):
 
     Args:
         file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file.
+        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
+            all paths are absolute, their common parent.
         path_column: Column of the image paths.
         label_column: Column of the labels: class names, or numbers.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
@@ -90,6 +91,7 @@ class CSVSource(DrawnSource):
         val_fraction: float | None = None,
         split_seed: int = 0,
     ) -> None:
+        self._root_of_file = root is None
         folder = Path(root) if root is not None else Path(file).parent
         super().__init__(folder, test_fraction, val_fraction, split_seed)
         self.file = Path(file)
@@ -183,6 +185,7 @@ class CSVSource(DrawnSource):
             )
         if problems:
             raise DataProblems([f"{self.file}: {problems[0]}", *problems[1:]])
+        self.root = (self._root_of_file and file.common_root(frame[self.path_column])) or self.root
         paths = file.paths(frame[self.path_column], self.root)
         notes = tuple(
             f"the column {named[kind]!r} says {value} ({rows}), which often means that nothing is known; "
