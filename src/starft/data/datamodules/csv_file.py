@@ -31,6 +31,10 @@ class CSV(ImageDataModule):
         test_fraction: Share of the images that is drawn for the test where there is no split column.
         val_fraction: Share that is drawn for validation, or held out of ``train`` where the column has no ``val``.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        splits: What the split column has for each split, one value or several: ``{train: 0, val: 1, test: 2}``; null
+            takes the names above, and 0, 1 and 2 where it has just these.
+        label_map: The class of each label, where many labels make few classes: ``{label: class}``, or a table (CSV) of
+            two columns, label and class. ``class_names`` then says how the classes are called.
         name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
             ``checkpoint.monitor`` has it too.
         ood: Whether its own test set counts in ``ood_acc``; its validation set doesn't.
@@ -65,6 +69,8 @@ class CSV(ImageDataModule):
         test_fraction: float = 0.2,
         val_fraction: float = 0.1,
         split_seed: int = 0,
+        splits: dict[str, str | int | float | bool | list[str | int | float | bool]] | None = None,
+        label_map: dict[str, str] | str | None = None,
         name: str = "id",
         ood: bool = False,
         evals: list[EvalOn] | None = None,
@@ -94,6 +100,8 @@ class CSV(ImageDataModule):
                 test_fraction,
                 val_fraction,
                 split_seed,
+                splits,
+                label_map,
             ),
             name=name,
             ood=ood,
