@@ -1,5 +1,6 @@
 """A table of images as a data set that loads them, and what becomes of those that can't be read."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -72,7 +73,7 @@ class ImageSet(Dataset[Batch]):
 
     def path(self, index: int) -> str:
         """Return where an image is."""
-        return f"{self.table.root}/{self.table.paths[index]}"
+        return os.path.join(self.table.root, self.table.paths[index])  # noqa: PTH118  # once an image
 
 
 class Loaded(NamedTuple):

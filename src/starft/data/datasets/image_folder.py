@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from starft.data.datasets.drawn import DrawnSource
+from starft.data.datasets.label_map import Given, map_labels
 from starft.data.datasets.names import class_list, texts
 from starft.data.listing import list_files
 from starft.data.picture_files import left_out, lost_classes
 from starft.data.problems import name_problem, some
+from starft.data.split_names import SPLITS
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataError, DataProblems
-
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Folder name, in lower case -> split."""
 
 ORDER: tuple[str, ...] = ("train", "val", "test")
 
@@ -38,6 +37,8 @@ class ImageFolderSource(DrawnSource):
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
         equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
             each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
+        label_map: The class of each class folder, where many make few classes: ``{folder: class}``, or a table (CSV) of
+            two columns, folder and class. ``class_names`` then says how the classes are called.
     """
 
     title = "ImageFolder"
@@ -53,9 +54,11 @@ class ImageFolderSource(DrawnSource):
         val_fraction: float | None = None,
         split_seed: int = 0,
         equal_groups: bool | None = None,
+        label_map: Given | None = None,
     ) -> None:
         super().__init__(Path(root), test_fraction, val_fraction, split_seed, equal_groups)
         self.attribute_level, self.given_names, self.given_templates = attribute_level, class_names, templates
+        self.label_map = label_map
         self._lost = ""  # of its classes, as a sentence, once the folders are read
 
     @property
@@ -160,10 +163,14 @@ class ImageFolderSource(DrawnSource):
             raise DataProblems(problems)
         folders = sorted({part[depth] for part in parts})
         self._lost = lost_classes(others, depth, folders)
-        names, meant = class_list(self._given(folders), folders, "class folders")
+        if self.label_map is None:
+            names, meant = class_list(self._given(folders), folders, "class folders")
+        else:
+            names, meant, _ = map_labels(self.label_map, folders, self.given_names, "class folders")
         unknown = [folder for folder in folders if folder not in meant]
         if unknown:
-            problems.append(f"{self.root} has class folders that class_names doesn't list: {some(unknown)}")
+            which = "class_names" if self.label_map is None else "label_map"
+            problems.append(f"{self.root} has class folders that {which} doesn't list: {some(unknown)}")
         if len(names) < 2:
             problems.append(f"{self.root} has one class only, {some(names)}; there must be at least two{self._but()}")
         if problems:

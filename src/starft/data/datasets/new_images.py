@@ -60,7 +60,9 @@ class NewImages(Source):
         left_out: tuple[str, ...] = ()
         if is_table(self.path):
             file = TableFile(self.path)
-            paths = file.paths(file.read({"data.init_args.path_column": self.column})[self.column], self.root)
+            cells = file.read({"data.init_args.path_column": self.column})[self.column]
+            self.root = file.common_root(cells) or self.root
+            paths = file.paths(cells, self.root)
         elif self.path.is_dir():
             paths, left_out = list_files(self.path)
         else:

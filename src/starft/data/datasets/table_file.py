@@ -266,9 +266,22 @@ class TableFile:
         if empty:
             rows = "1 row" if len(empty) == 1 else f"{len(empty)} rows"
             raise DataError(f"{self.path} has {rows} without a path, {self.where(empty)}; fill them, or take them out.")
-        absolute = f"{root.resolve().as_posix()}/"
-        given = f"{root.as_posix()}/"
+        absolute, given = (f"{one.as_posix().rstrip('/')}/" for one in (root.resolve(), root))
         return tuple(_plain(str(path).strip(), absolute, given) for path in column.tolist())
+
+    def common_root(self, column: "pd.Series[str]") -> Path | None:
+        """Return the folder that holds all images where every path is absolute and one lies elsewhere than the file.
+
+        Args:
+            column: Paths as written.
+        """
+        there = [str(path).strip() for path in column.dropna().tolist()]
+        if not there or not all(path.startswith("/") for path in there):
+            return None
+        if not any(path.startswith("/") for path in self.paths(pd.Series(there), self.path.parent)):
+            return None
+        folders = {posixpath.dirname(posixpath.normpath(path)) for path in there}
+        return Path(posixpath.commonpath(folders))
 
 
 def _plain(path: str, absolute: str, given: str) -> str:
