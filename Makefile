@@ -8,7 +8,7 @@ EDITABLE := --config-settings editable_mode=compat
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs test test-fast check lint format type mini-pretrain clean
+.PHONY: help install demo docs test test-fast test-servers check lint format type mini-pretrain clean
 
 help:  ## list what make can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,19 @@ test: $(VENV)/.dev  ## run every test, with coverage
 test-fast: $(VENV)/.dev  ## run the tests that take no training runs
 	$(PYTEST) -m 'not slow'
 
+# Real servers live in an environment of their own that takes torch from the tests'; what can't be installed is skipped.
+SERVERS := .venv-servers
+$(SERVERS)/.run: Makefile | $(VENV)/.dev
+	$(PYTHON) -m venv $(SERVERS)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$($(SERVERS)/bin/python -c \
+		"import sysconfig; print(sysconfig.get_path('purelib'))")/tests.pth
+	-$(SERVERS)/bin/pip install --quiet xllamacpp gguf
+	-$(SERVERS)/bin/pip install --quiet 'transformers[serving]'
+	@touch $@
+
+test-servers: $(SERVERS)/.run  ## try the prompt stage on real servers of language models (minutes)
+	STARFT_SERVERS=$(CURDIR)/$(SERVERS)/bin/python $(BIN)/python -m pytest -v -rs tests/campaigns/test_servers.py
+
 check: lint type test-fast  ## what a contributor runs before a commit
 
 lint: $(VENV)/.dev  ## check style and formatting
@@ -58,4 +71,4 @@ mini-pretrain: $(VENV)/.run  ## pre-train the embedded world's CLIP anew (about 
 	$(BIN)/python -m starft.mini.weights runs/mini/pretrain/checkpoints/last.ckpt
 
 clean:  ## remove the virtual environment, build output and caches (runs/ stays)
-	rm -rf $(VENV) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf $(VENV) $(SERVERS) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
