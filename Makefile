@@ -46,6 +46,19 @@ test-faults: $(VENV)/.dev  ## damage files, kill commands and mutate configs by 
 test-models: $(VENV)/.dev  ## hold every model of open_clip, made small, against open_clip's own code (minutes)
 	$(PYTEST) tests/campaigns/test_models.py
 
+# Real servers live in an environment of their own that takes torch from the tests'; what can't be installed is skipped.
+SERVERS := .venv-servers
+$(SERVERS)/.run: Makefile | $(VENV)/.dev
+	$(PYTHON) -m venv $(SERVERS)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$($(SERVERS)/bin/python -c \
+		"import sysconfig; print(sysconfig.get_path('purelib'))")/tests.pth
+	-$(SERVERS)/bin/pip install --quiet xllamacpp gguf
+	-$(SERVERS)/bin/pip install --quiet 'transformers[serving]'
+	@touch $@
+
+test-servers: $(SERVERS)/.run  ## try the prompt stage on real servers of language models (minutes)
+	STARFT_SERVERS=$(CURDIR)/$(SERVERS)/bin/python $(BIN)/python -m pytest -v -rs tests/campaigns/test_servers.py
+
 check: lint type test-fast  ## what a contributor runs before a commit
 
 lint: $(VENV)/.dev  ## check style and formatting
@@ -64,4 +77,4 @@ mini-pretrain: $(VENV)/.run  ## pre-train the embedded world's CLIP anew (about 
 	$(BIN)/python -m starft.mini.weights runs/mini/pretrain/checkpoints/last.ckpt
 
 clean:  ## remove the virtual environment, build output and caches (runs/ stays)
-	rm -rf $(VENV) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf $(VENV) $(SERVERS) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -151,7 +151,7 @@ def summary(trials: Sequence[Trial], model: str) -> str:
         advice = "No form binds the model, so answers are read as they come: look at the pool with care"
     else:
         advice = f"Its answers can be relied on to have the form {best}"
-    ask = f"--form {best}" if best not in (None, "json_schema") else "--form auto, which is the default"
+    ask = "--form auto, which is the default" if best == "json_schema" else f"--form {best or 'text'}"
     return f"{advice}; ask with {ask}. The server {usage} the tokens that are used.{named}"
 
 
@@ -171,7 +171,7 @@ def _print_trials(trials: Sequence[Trial]) -> None:
     for trial in trials:
         answer = trial.answer
         counts = ("", "", "", "")
-        said = trial.why
+        said = trial.why.partition(": ")[2] or trial.why
         if answer is not None:
             out = answer.completion_tokens
             speed = f"{out / trial.seconds:.0f}" if out and trial.seconds > 0 else "?"
