@@ -243,7 +243,7 @@ def test_no_other_verb_replaces_what_it_did_not_write(tmp_path: Path) -> None:
     assert main(["prompts", "generate", "backgrounds", "--out", str(pool), "--offline"]) == 2
     assert pool.read_text() == "{}"
     (tmp_path / "interpolation.png").write_bytes(b"a picture of mine")
-    with pytest.raises(RunFolderError, match="interpolation[.]png exists already"):
+    with pytest.raises(RunFolderError, match=r"interpolation\.png exists already"):
         sweep(None, None, [0.0], None, tmp_path)  # type: ignore[arg-type]  # refused before it looks at them
     with pytest.raises(ConfigError, match="isn't a file that can be replaced"):
         check_replaceable(Path("/dev/null"), overwrite=True)
