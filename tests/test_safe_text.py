@@ -13,7 +13,8 @@ from rich.table import Table
 
 from fakes import run_folders as fake
 from starft.__main__ import main
-from starft.errors import ConfigError
+from starft.errors import ConfigError, RunFolderError
+from starft.interpolate import sweep
 from starft.predicting.rows import Output
 from starft.reporting.compare_report import markdown_tables
 from starft.reporting.curve import curve_plot
@@ -241,5 +242,8 @@ def test_no_other_verb_replaces_what_it_did_not_write(tmp_path: Path) -> None:
     pool.write_text("{}")
     assert main(["prompts", "generate", "backgrounds", "--out", str(pool), "--offline"]) == 2
     assert pool.read_text() == "{}"
+    (tmp_path / "interpolation.png").write_bytes(b"a picture of mine")
+    with pytest.raises(RunFolderError, match=r"interpolation\.png exists already"):
+        sweep(None, None, [0.0], None, tmp_path)  # type: ignore[arg-type]  # refused before it looks at them
     with pytest.raises(ConfigError, match="isn't a file that can be replaced"):
         check_replaceable(Path("/dev/null"), overwrite=True)

@@ -1,6 +1,7 @@
 """Run folders of strangers: damaged files end in one sentence, and no picture of the disk gets into the page."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +174,21 @@ def test_columns_of_other_kinds_are_no_samples(damaged: tuple[Path, Callable[[st
         np.savez(run / "samples.npz", **{**good, name: column})
         with pytest.raises(ValueError, match="can't be read"):
             samples.read_samples(run)
+
+
+def test_what_is_no_regular_file_is_not_read(damaged: tuple[Path, Callable[[str], Path]]) -> None:
+    run, path_of = damaged
+    for name in NAMES:
+        path_of(name).unlink()
+        path_of(name).mkdir()
+    found = find_runs([run])[0]
+    assert found.problems == ["not tested: there is no results.json"]
+    assert not found.curves
+    assert found.samples is None
+    for name in ("samples.npz", "metrics.csv"):
+        path_of(name).rmdir()
+        os.mkfifo(path_of(name))  # would be waited for
+    assert not find_runs([run])[0].curves
 
 
 def test_a_file_that_unpacks_to_more_than_the_bound_is_not_read(

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from starft import __version__
 from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
+from starft.reporting.heat_maps import classes_of, group_maps
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
 from starft.reporting.pictures import thumbnail
 from starft.reporting.repeating import Repeat, repeat_of
@@ -23,7 +24,9 @@ from starft.reporting.samples import worst_mistakes
 from starft.reporting.verdict import Sentence
 from starft.safe_text import visible, visible_lines
 
-GROUPS_SHOWN = 12
+GROUPS_OPEN = 12
+"""The others are folded."""
+MOST_BARS = 6000
 RUNS_WITH_MISTAKES = 12
 BARS_UNFOLDED = 80
 """With more bars than that of one set, those of its worst group are open and the others folded."""
@@ -84,6 +87,7 @@ def html_page(content: Content) -> str:
     environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
     environment.filters |= {"heading": heading, "metric": lambda column: heading(column.rpartition("/")[2])}
     runs = content.runs
+    content_sets = dict.fromkeys(name for some in content.methods.values() for run in some for name in run.sets)
     trained = list(dict.fromkeys(run.method for run in runs if run.curves))
     # those without a test have no place in the table, but curves
     positions = {method: at for at, method in enumerate(dict.fromkeys([*content.methods, *trained]))}
@@ -112,6 +116,7 @@ def html_page(content: Content) -> str:
         short=_short(content),
         sets={name: [one for one in content.columns if one.rpartition("/")[0] == name] for name in _set_names(content)},
         groups=_groups(content, positions),
+        classes={name: told for name in content_sets if (told := classes_of(content.methods, name)) is not None},
         weights={name: one.weights for run in reversed(runs) for name, one in run.sets.items() if one.weights},
         mistakes=[one for run in runs if run.samples is not None for one in _mistakes(run)][:RUNS_WITH_MISTAKES],
         disagreements=_by_pair(compared, runs),
@@ -171,7 +176,7 @@ def _facts(run: Run) -> dict[str, str]:
 
 
 def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return, for each set with groups, its worst groups with a bar a method: the method's run of the first seed."""
+    """Return, for each set with groups, all of them, the worst first, with a bar a method: that of its first run."""
     found = []
     for name in dict.fromkeys(name for run in content.runs for name, one in run.sets.items() if len(one.groups) > 1):
         firsts = {method: runs[0] for method, runs in content.methods.items() if name in runs[0].sets}
@@ -183,9 +188,14 @@ def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, An
                 color = look(positions[method])[0]
                 rows.setdefault(group.name, []).append({"method": method, "group": group, "color": color})
         order = sorted(rows, key=lambda group: min((_acc(bar) for bar in rows[group]), default=2.0))
-        shown = [(group, counts[group], rows[group]) for group in order[:GROUPS_SHOWN]]
-        unfolded = len(shown) if len(shown) * len(firsts) <= BARS_UNFOLDED else 1
-        found.append({"name": name, "rows": shown, "open": unfolded, "left": len(order) - len(shown)})
+        shown = [(group, counts[group], rows[group]) for group in order[: max(1, MOST_BARS // len(firsts))]]
+        unfolded = min(len(shown), GROUPS_OPEN)
+        unfolded = unfolded if unfolded * len(firsts) <= BARS_UNFOLDED else 1
+        maps = group_maps(content.methods, name)
+        found.append(
+            {"name": name, "rows": shown, "open": unfolded, "left": len(order) - len(shown), "maps": maps}
+            | {"marked": any(cell.usual for one in maps for _, cells in one.rows for cell in cells)}
+        )
     return found
 
 
@@ -214,8 +224,8 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
                 }
                 for row in rows.to_dict("records")
             ]
-            best = {"run": run.name, "set": name, "group": str(rows["group_name"].iloc[0]), "samples": samples}
-            best["acc"] = min(accuracies)
+            group = str(rows["group_name"].iloc[0]) if len(one.groups) > 1 else ""
+            best = {"run": run.name, "set": name, "group": group, "samples": samples, "acc": min(accuracies)}
     return [best] if best is not None else []
 
 

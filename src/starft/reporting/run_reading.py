@@ -210,7 +210,8 @@ def _read_pool(run: Run) -> None:
 
 
 def _read_curves(run: Run) -> None:
-    tables = [pd.read_csv(path) for path in sorted((run.folder / LOGS).glob("*/metrics.csv"), key=_version)]
+    paths = [path for path in (run.folder / LOGS).glob("*/metrics.csv") if path.is_file()]
+    tables = [pd.read_csv(path) for path in sorted(paths, key=_version)]
     if not tables:
         return
     table = pd.concat(tables, ignore_index=True)
