@@ -52,7 +52,15 @@ autodoc_default_options = {"members": True, "imported-members": True, "show-inhe
 
 PAGES = {
     "Start": ["docs/quickstart", "docs/data", "docs/recipes", "docs/using", "docs/report"],
-    "Methods": ["docs/method", "docs/rivals", "lightning_configs/README", "docs/mini", "docs/weights", "docs/prompts"],
+    "Methods": [
+        "docs/method",
+        "docs/rivals",
+        "lightning_configs/README",
+        "docs/mini",
+        "docs/weights",
+        "docs/prompts",
+        "docs/extending",
+    ],
     "Data and machines": ["docs/datasets", "docs/models", "docs/devices", "docs/loggers", "docs/benchmarks"],
     "Reference": ["docs/cli", "docs/api", "CHANGELOG", "CONTRIBUTING"],
 }

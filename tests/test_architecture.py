@@ -15,7 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
     "errors types files resources english launch noise shards",
-    "yaml_files results_reading class_paths",
+    "yaml_files results_reading class_paths own_images",
     "early_checks config_parser",
     "parser_errors words options",
     "pools functional distributed",
@@ -34,7 +34,7 @@ ORDER = [
     "reporting run_folder training_cost loggers",
     "callbacks continuing untuned",
     "sharding",
-    "cli prompts_cli predict_cli export_cli report_cli",
+    "cli prompts_cli predict_cli export_cli report_cli init_cli",
     "averaging",
     "runs comparison_folder data_cli weight_scoring",
     "compare interpolate soup",

@@ -140,6 +140,11 @@ class StarftCLI(LightningCLI):
         max_epochs, fits = self._get(self.config, "trainer.max_epochs"), self.subcommand == "fit"
         if fits and max_epochs == 0:
             raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
+        if fits and max_epochs == -1 and self._get(self.config, "trainer.max_steps") == -1:
+            raise ConfigError(
+                "trainer.max_epochs is -1, so the run has no end, and the learning rate none to fall to; give a number "
+                "of epochs, or trainer.max_steps."
+            )
         if checkpoint is not None:
             self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
             match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
