@@ -17,7 +17,7 @@ ORDER = [
     "errors types files resources english launch noise shards",
     "yaml_files results_reading class_paths own_images",
     "early_checks config_parser",
-    "parser_errors words options",
+    "parser_errors words options option_checks",
     "pools functional distributed",
     "clip",
     "teachers captions",
@@ -49,7 +49,7 @@ To extend it: write the new file or package of ``src/starft`` on the lowest line
 ONLY = {
     "errors": set(),
     "functional": set(),
-    "data": {"errors", "types", "files", "english", "parser_errors", "config_parser", "class_paths"},
+    "data": {"errors", "types", "files", "english", "parser_errors", "config_parser", "class_paths", "option_checks"},
     "reporting": {"errors", "types", "files", "resources", "distributed", "results_reading", "yaml_files"},
 }
 """Those that may know less than their line allows."""

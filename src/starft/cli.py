@@ -30,6 +30,7 @@ from starft.launch import is_first_process, keep_memory
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
 from starft.noise import without_noise
+from starft.option_checks import check_options
 from starft.parser_errors import keys_of_parser, one_sentence, refusal
 from starft.pools import pool_text
 from starft.predicting.run_writer import PredictionWriter
@@ -134,17 +135,11 @@ class StarftCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check checkpoint, data file and run folder before anything is built."""
+        check_options(str(self.subcommand), self.config[str(self.subcommand)].as_dict(), FinetuneModule)
         check_strategy(self._get(self.config, "trainer.strategy"))
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
         max_epochs, fits = self._get(self.config, "trainer.max_epochs"), self.subcommand == "fit"
-        if fits and max_epochs == 0:
-            raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
-        if fits and max_epochs == -1 and self._get(self.config, "trainer.max_steps") == -1:
-            raise ConfigError(
-                "trainer.max_epochs is -1, so the run has no end, and the learning rate none to fall to; give a number "
-                "of epochs, or trainer.max_steps."
-            )
         if checkpoint is not None:
             self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
             match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))

@@ -13,7 +13,7 @@ from starft.yaml_files import dump_yaml, load_yaml
 Place = tuple[str | int, ...]
 
 HUGE = 10**18
-FOREVER = {"max_epochs", "max_steps", "devices"}
+FOREVER = {"max_steps", "devices", "num_sanity_val_steps"}
 """What -1 may be said of."""
 AT_LEAST_ONE = {
     "batch_size",
