@@ -54,7 +54,7 @@ PAGES = {
     "Start": ["docs/quickstart", "docs/data", "docs/recipes", "docs/using", "docs/report"],
     "Methods": ["docs/method", "docs/rivals", "lightning_configs/README", "docs/mini", "docs/weights", "docs/prompts"],
     "Data and machines": ["docs/datasets", "docs/models", "docs/devices", "docs/loggers", "docs/benchmarks"],
-    "Reference": ["docs/cli", "docs/api", "CHANGELOG", "CONTRIBUTING"],
+    "Reference": ["docs/extending", "docs/cli", "docs/api", "CHANGELOG", "CONTRIBUTING"],
 }
 """What stands in the site's menu, beside README, which is its first page."""
 

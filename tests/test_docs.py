@@ -16,8 +16,9 @@ from starft.errors import ConfigError
 from starft.resources import with_shipped_configs
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = {"prompts.md", "datasets.md", "devices.md", "using.md"}
-"""Pages with needs of their own: test_prompts_page.py, test_datasets_page.py, test_devices.py, test_using_page.py."""
+ELSEWHERE = {"prompts.md", "datasets.md", "devices.md", "using.md", "extending.md"}
+"""Pages with needs of their own: test_prompts_page.py, test_datasets_page.py, test_devices.py, test_using_page.py,
+test_extending_page.py."""
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in ELSEWHERE)]
 OWN = [
     "--model.model_name=starft-mini",

@@ -164,7 +164,8 @@ def test_skip_goes_on_and_counts(words: Words, tmp_path: Path, capsys: pytest.Ca
         assert main(words("fit", skip, workers=1, config="flyp")) == 0
     assert steps == [7, 7, 7, 7]
     fitted = capsys.readouterr().err
-    assert main(words("test", skip, workers=1, config="flyp")) == 0
+    last = f"--ckpt_path={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
+    assert main(words("test", skip, last, workers=1, config="flyp")) == 0
     tested = capsys.readouterr().err
     counted = sum(int(line.split()[0]) for line in (fitted + tested).splitlines() if " skipped, as on_bad" in line)
     assert counted == 4, "each bad image is in one split, and told once"

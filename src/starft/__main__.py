@@ -26,6 +26,7 @@ VERBS = {
     "interpolate": ("starft.interpolate", "mix a tuned model with where it came from (WiSE-FT): an alpha or a sweep"),
     "soup": ("starft.soup", "average the weights of several checkpoints, all or greedily on validation"),
     "report": ("starft.report_cli", "tell what runs found: one HTML page, a table or a picture"),
+    "init": ("starft.init_cli", "write a config for your own images: a table of them, or a folder of folders"),
     "demo": ("starft.demo", "fine-tune on the embedded world and compare the methods"),
 }
 """Verb -> the module that does it, imported only then, and what it does."""

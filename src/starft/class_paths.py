@@ -37,7 +37,7 @@ def check_class_paths(config: Any, where: str) -> None:
     Raises:
         ConfigError: The first such place.
     """
-    for key, section in _sections(config, ""):
+    for key, section in class_sections(config):
         at = f" at {key}" if key else ""
         path = section["class_path"]
         if not isinstance(path, str) or not path.strip():
@@ -57,16 +57,21 @@ def _is_trusted(path: str) -> bool:
     return path.split(".", maxsplit=1)[0] in TRUSTED and not inside
 
 
-def _sections(value: Any, key: str) -> Iterator[tuple[str, dict[Any, Any]]]:
-    """Yield each mapping that names a class, with where it stands."""
+def class_sections(value: Any, key: str = "") -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Yield each mapping that names a class, with where it stands.
+
+    Args:
+        value: A config, or a part of one.
+        key: Where that stands.
+    """
     if isinstance(value, dict):
         if "class_path" in value:
             yield key, value
         for name, inner in value.items():
-            yield from _sections(inner, f"{key}.{name}" if key else str(name))
+            yield from class_sections(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for number, inner in enumerate(value, 1):
-            yield from _sections(inner, f"{key}, item {number}".removeprefix(", "))
+            yield from class_sections(inner, f"{key}, item {number}".removeprefix(", "))
 
 
 def make_importable(configs: Iterable[Path]) -> None:

@@ -33,6 +33,7 @@ from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
 from starft.manifest import Manifest, check_run_files
 from starft.noise import without_noise
+from starft.option_checks import check_options
 from starft.parser_errors import is_mistake, keys_of_parser, one_sentence, refusal
 from starft.pools import pool_text
 from starft.predicting.run_writer import PredictionWriter
@@ -137,6 +138,7 @@ class StarftCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check checkpoint, data file and run folder before anything is built."""
+        check_options(str(self.subcommand), self.config[str(self.subcommand)].as_dict(), FinetuneModule)
         check_strategy(self._get(self.config, "trainer.strategy"))
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None

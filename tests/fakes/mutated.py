@@ -13,7 +13,7 @@ from starft.yaml_files import dump_yaml, load_yaml
 Place = tuple[str | int, ...]
 
 HUGE = 10**18
-FOREVER = {"max_epochs", "max_steps", "devices"}
+FOREVER = {"max_steps", "devices", "num_sanity_val_steps"}
 """What -1 may be said of."""
 AT_LEAST_ONE = {
     "batch_size",
@@ -137,19 +137,7 @@ def mutated(config: dict[str, Any], draw: random.Random, kind: str) -> tuple[str
         places = [(p, v) for p, v in places if isinstance(p[-1], str) and len(p) > 1]
     place, before = draw.choice(places)
     holder, key = _at(changed, place[:-1]), place[-1]
-    after: Any = {
-        "mistyped": "many",
-        "negative": -1 if isinstance(before, int) and draw.random() < 0.5 else -(abs(before or 1)) * 3,
-        "zero": 0 * (before or 0),
-        "huge": HUGE if isinstance(before, int) else 1e30,
-        "nan": math.nan,
-        "inf": math.inf,
-        "null": None,
-        "list": [before, before],
-        "empty": "",
-        "fraction": 0.5,
-        "truth": True,
-    }.get(kind)
+    after = _other(kind, before, draw)
     if kind == "deleted":
         del holder[key]
     elif kind == "unknown":
@@ -169,6 +157,16 @@ def mutated(config: dict[str, Any], draw: random.Random, kind: str) -> tuple[str
     else:
         assert str(load_yaml(text)) == str(changed)
     return text, Mutation(kind, place, before, after)
+
+
+def _other(kind: str, before: Any, draw: random.Random) -> Any:
+    """Return what is put in the place of a value."""
+    if kind == "negative":
+        return -1 if isinstance(before, int) and draw.random() < 0.5 else -3 * abs(before or 1)
+    if kind == "huge":
+        return HUGE if isinstance(before, int) else 1e30
+    others = {"mistyped": "many", "nan": math.nan, "inf": math.inf, "empty": "", "fraction": 0.5, "truth": True}
+    return {"list": [before, before], "zero": 0, **others}.get(kind)
 
 
 def _with_key_twice(text: str, key: str, draw: random.Random) -> str:

@@ -114,7 +114,7 @@ def test_every_problem_is_told_in_one_sentence(
     [
         (["backgronds"], "There is no query 'backgronds'; give backgrounds, .* Did you mean backgrounds"),
         (["nowhere.yaml"], "The query file nowhere.yaml can't be read: No such file or directory"),
-        (["broken.yaml"], "The query file broken.yaml is not YAML in UTF-8"),
+        (["broken.yaml"], "The query file broken.yaml isn't valid YAML"),
         (["per_class"], r"'per_class' asks about each class; give --data .*class_names: \[duck, owl\]\."),
         (["per_class", "--data", "empty.yaml"], "empty.yaml has no class names: it needs a 'data' section"),
         (["per_class", "--data", "none.yaml"], "'class_names' of none.yaml must be a list of texts that isn't empty"),

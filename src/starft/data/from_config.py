@@ -14,6 +14,7 @@ from starft.data.datasets.csv_file import CSVSource
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.image_folder import ImageFolderSource
 from starft.errors import ConfigError, StarftError
+from starft.option_checks import check_nulls
 from starft.parser_errors import classes_below, refusal
 
 OWN: dict[str, type[DrawnSource]] = {"CSV": CSVSource, "ImageFolder": ImageFolderSource}
@@ -76,6 +77,7 @@ def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) ->
             raise ConfigError(f"{where} has no data section; give one, as for `starft fit`.")
         if "seed" in parsed.data.get("init_args", {}):
             parsed.data.init_args.seed = seed
+        check_nulls({"data": parsed.data.as_dict()})
         # jsonargparse renamed the method; we take whichever it has
         instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
         data = instantiate(parsed).data
