@@ -30,7 +30,7 @@ TERM = {"class_path": "starft.regularizers.KD", "init_args": {"weight": 1.0}}
         ({"trainer": {"default_root_dir": ""}}, "trainer.default_root_dir is empty"),
         ({"trainer": {"max_epochs": 0}}, "trainer.max_epochs is 0, so there is nothing to train"),
         ({"trainer": {"max_steps": 0}}, "trainer.max_steps is 0, so there is nothing to train"),
-        ({"trainer": {"max_epochs": -1, "max_steps": -1}}, "so the run has no end"),
+        ({"trainer": {"max_epochs": -1, "max_steps": -1}}, "The run has no end"),
         ({"trainer": {"check_val_every_n_epoch": 0}}, "trainer.check_val_every_n_epoch must be a finite number, at l"),
         ({"trainer": {"gradient_clip_val": float("inf")}}, "trainer.gradient_clip_val must be a finite number, at lea"),
         ({"trainer": {"gradient_clip_val": -0.5}}, "trainer.gradient_clip_val must be a finite number, at least 0; g"),

@@ -28,7 +28,7 @@ from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
 from starft.fit_end import notes_of_training, tell_end
 from starft.launch import keep_memory
-from starft.limits import check_limits, limits
+from starft.limits import limits
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
 from starft.manifest import Manifest, check_run_files
@@ -143,7 +143,6 @@ class StarftCLI(LightningCLI):
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
         fits, trainer = self.subcommand == "fit", vars(self._get(self.config, "trainer"))
-        check_limits(trainer, str(self.subcommand))
         notes = [] if self._is_trial else limits(trainer, str(self.subcommand))
         first = is_first_process(trainer)
         if checkpoint is not None and checkpoint.is_file() and (fits or first):

@@ -12,6 +12,7 @@ from starft.files import replace_file
 from starft.options import OptionParser
 from starft.own_images import TABLES, Own, look_at_folder, look_at_table
 from starft.resources import shipped
+from starft.safe_text import say
 from starft.yaml_files import dump_yaml
 
 FEW_CLASSES = 3
@@ -60,10 +61,10 @@ def run(words: Sequence[str]) -> int:
         replace_file(out, text.encode())
     except OSError as error:
         raise ConfigError(f"{out} can't be written: {error.strerror}; give another --out.") from error
-    print(f"Wrote {out}: {_in_words(own)}. Read it, and change what isn't so.")
+    say(f"Wrote {out}: {_in_words(own)}. Read it, and change what isn't so.")
     given = shlex.quote(os.fspath(out))
-    print(f"Next: starft data check --config {given}")
-    print(f"Then: starft fit --config {given}")
+    say(f"Next: starft data check --config {given}")
+    say(f"Then: starft fit --config {given}")
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from starft.class_paths import class_sections
 from starft.errors import ConfigError
+from starft.limits import check_limits
 
 NAMES = (
     "trainer.default_root_dir",
@@ -54,26 +55,13 @@ def check_options(verb: str, config: Mapping[str, Any], model: type) -> None:
         if isinstance(value, float) and math.isnan(value):
             raise ConfigError(f"{key} is not a number (NaN); give a number.")
     trainer = config.get("trainer") or {}
-    if verb == "fit":
-        _check_length(trainer)
+    check_limits(trainer, verb)
     for name, least in LEAST.items():
         value = trainer.get(name)
         if isinstance(value, int | float) and not (math.isfinite(value) and value >= least):
             raise ConfigError(f"trainer.{name} must be a finite number, at least {least}; got {value}.")
     _check_nulls("model", config.get("model") or {}, model)
     check_nulls(config)
-
-
-def _check_length(trainer: Mapping[str, Any]) -> None:
-    """Refuse a training that has no step, or no end."""
-    for name in ("max_epochs", "max_steps"):
-        if trainer.get(name) == 0:
-            raise ConfigError(f"trainer.{name} is 0, so there is nothing to train; run `starft test`.")
-    if trainer.get("max_epochs") == -1 and trainer.get("max_steps") == -1:
-        raise ConfigError(
-            "trainer.max_epochs is -1, so the run has no end, and the learning rate none to fall to; give a number of "
-            "epochs, or trainer.max_steps."
-        )
 
 
 def check_nulls(config: Any) -> None:
