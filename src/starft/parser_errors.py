@@ -62,9 +62,10 @@ _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
 
 
 _OTHER_FORMS = (
-    r" Not a valid subclass of \w+ Subclass types expect| Problem with given class_path 'lightning.Callback':"
+    r" Not a valid subclass of \w+ Subclass types expect"  # how else a class could be given
+    r"| Problem with given class_path 'lightning.Callback':"  # its base takes no options
 )
-"""What a parser adds to the heart of the matter: other ways to give a class, and that its base takes no options."""
+"""What a parser adds to the heart of the matter."""
 
 
 _NO_CLASS = re.compile(
