@@ -255,7 +255,7 @@ class Scored(Case):
             shutil.copy(world / "run" / name, self.run / name)
 
 
-class Test(Scored):
+class Score(Scored):
     def words(self) -> list[str]:
         return command("test", self.run, f"--ckpt_path={last(self.run)}", "--save_samples=npz")
 
@@ -353,7 +353,7 @@ class Prompts(Case):
         return json.loads((self.folder / "out.json").read_bytes())["templates"]
 
 
-SHARES: dict[type[Case], int] = {Fit: 9, Test: 5, Predict: 4, Export: 4, Report: 3, Compare: 3, Prompts: 2}
+SHARES: dict[type[Case], int] = {Fit: 9, Score: 5, Predict: 4, Export: 4, Report: 3, Compare: 3, Prompts: 2}
 """Kills of each, of 30."""
 
 
@@ -379,7 +379,7 @@ def each() -> Iterator[tuple[type[Case], int]]:
             yield kind, number
 
 
-@pytest.mark.parametrize(("kind", "number"), each(), ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize(("kind", "number"), tuple(each()), ids=lambda value: getattr(value, "__name__", str(value)))
 def test_kills(
     kind: type[Case],
     number: int,
