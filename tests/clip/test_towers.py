@@ -1,11 +1,12 @@
 """What is frozen stays as it is and out of the optimizer; recomputing and compiling change nothing but time."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from architectures import KINDS, write
+from architectures import KINDS, TEXT, timm, write
 from architectures import weights as weights_of
 from test_kinds import ROWS, starft, step
 from torch import Tensor, nn
@@ -248,3 +249,18 @@ def test_a_compiled_model_trains_the_same_and_its_checkpoints_load_both_ways(
         loaded = FinetuneModule.load_from_checkpoint(tmp_path / f"{name}.ckpt", map_location="cpu", compile=other)
         state = torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["state_dict"]
         assert all(torch.equal(loaded.state_dict()[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize(("pool", "last"), [("map", "attn_pool"), ("token", "head")])
+def test_what_timm_counts_beside_blocks_is_called_so(pool: str, last: str, tmp_path: Path) -> None:
+    keys = {
+        "embed_dim": 64 if pool == "map" else 8,
+        "vision_cfg": timm("test_vit", pool, "none" if pool == "map" else ""),
+        "text_cfg": TEXT,
+        "custom_text": True,
+    }
+    path = tmp_path / f"beside-{pool}.json"
+    path.write_text(json.dumps(keys), encoding="utf-8")
+    model = build_clip(str(path), None).model
+    with pytest.raises(ConfigError, match=rf"in 0\.\.7, .*; got 8\. The last of these is no block but {last}\.$"):
+        freeze(model, image_blocks=8)

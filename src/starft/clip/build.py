@@ -13,10 +13,20 @@ from torch import nn
 from starft.clip.encoder import ClipEncoder
 from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_names, needs_hub, why
 from starft.clip.loading import load_weights, loading_as_here, tell
-from starft.clip.names import MINI_FOLDER, MINI_MODEL, NOTES, SCHEMAS, near_paths, register_model, siglip_vocabulary
+from starft.clip.names import (
+    MINI_FOLDER,
+    MINI_MODEL,
+    NOTES,
+    SCHEMAS,
+    is_path,
+    near_paths,
+    register_model,
+    siglip_vocabulary,
+)
 from starft.clip.preprocessing import shared_preprocessing
 from starft.clip.rebuild import folder_config
 from starft.clip.towers import check_blocks
+from starft.clip.trial import check_features
 from starft.digests import check_weights_file
 from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
 from starft.finite import first_not_finite
@@ -62,6 +72,8 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
     if weights is not None or options["require_pretrained"]:
         check_finite(model, pretrained if weights is not None or not own else name)
     model.eval()
+    if own or is_path(model_name):  # those that open_clip lists are in order
+        notes += check_features(model_name, model, tokenize)
     tell(notes)
     described = folder_config(name, config, model, quick_gelu=options["force_quick_gelu"])
     if notes:
@@ -115,11 +127,19 @@ def _told(name: str, what: str, tag: str | None) -> Iterator[dict[str, Any]]:
             except StarftError:
                 raise
             except Exception as error:  # the network, a hub's files and a person's model config share no base
+                hint = OFFLINE if _asks_for_network(name, tag, config, error) else "Mend its model config."
                 raise WeightsError(
-                    f"The model {name}{what} can't be loaded: {why(error)}.{near_hub_names(name)} {OFFLINE}"
+                    f"The model {name}{what} can't be loaded: {why(error)}.{near_hub_names(name)} {hint}"
                 ) from error
     finally:
         root.setLevel(level)
+
+
+def _asks_for_network(name: str, tag: str | None, config: dict[str, Any], error: Exception) -> bool:
+    """Return whether a model fails for want of a file of the hub, and not for what its own config says."""
+    if name.startswith(HUB) or tag is not None:
+        return True
+    return needs_hub(name, tag, config) and isinstance(error, OSError | RuntimeError)
 
 
 def _local_weights(name: str, pretrained: str) -> Path | None:
@@ -132,6 +152,8 @@ def _local_weights(name: str, pretrained: str) -> Path | None:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if open_clip.get_pretrained_cfg(name, pretrained):
         return None
+    if Path(pretrained).is_dir():
+        return Path(pretrained)
     known = [MINI_TAG] if name == MINI_MODEL else tags
     near = did_you_mean(pretrained, known) or near_paths(Path(pretrained))
     raise ConfigError(

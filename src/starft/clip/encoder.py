@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from starft.clip.last_block import class_token_features, pools_class_token
 from starft.clip.packing import Packed, pack
+from starft.errors import ConfigError
 
 Tokenize = Callable[[list[str]], Tensor]
 
@@ -110,7 +111,9 @@ class ClipEncoder(nn.Module):
     def _tokenized(self, captions: list[str]) -> Tensor:
         unknown = [caption for caption in captions if caption not in self._tokens]
         if unknown:
-            self._tokens.update(zip(unknown, self.tokenize(unknown), strict=True))
+            tokens = self.tokenize(unknown)
+            check_vocabulary("this model", self.model, tokens)
+            self._tokens.update(zip(unknown, tokens, strict=True))
         return torch.stack([self._tokens[caption] for caption in captions])
 
 
@@ -161,6 +164,33 @@ def text_tower_of(model: Any) -> Any:
         model: Any open_clip model.
     """
     return model.text if hasattr(model, "text") else model
+
+
+def check_vocabulary(name: str, model: Any, tokens: Tensor) -> None:
+    """Refuse token ids that a model has no embedding for.
+
+    Args:
+        name: What messages call it.
+        model: Any open_clip model.
+        tokens: Of captions.
+
+    Raises:
+        ConfigError: Its vocabulary is smaller than its tokenizer's.
+    """
+    size, largest = _vocabulary(model), int(tokens.max())
+    if size is not None and largest >= size:
+        raise ConfigError(
+            f"The vocabulary of {name} has {size} tokens and its tokenizer gives the id {largest}: it is smaller than "
+            "the tokenizer's; set text_cfg.vocab_size to that, or text_cfg.hf_tokenizer_name to the model's tokenizer."
+        )
+
+
+def _vocabulary(model: Any) -> int | None:
+    tower = text_tower_of(model)
+    embedding = getattr(tower, "token_embedding", None)
+    if embedding is None and hasattr(tower, "transformer"):  # of transformers
+        embedding = tower.transformer.get_input_embeddings()
+    return embedding.num_embeddings if isinstance(embedding, nn.Embedding) else None
 
 
 def _is_causal(tower: Any) -> bool:

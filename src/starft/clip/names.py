@@ -134,6 +134,11 @@ def _check_folder(folder: Path) -> None:
         raise WeightsError(f"The model folder {folder} doesn't exist; check its path.{near_paths(folder)}")
     check_export(folder)
     path = folder / FOLDER_CONFIG
+    if not path.exists() and (folder / "config.json").exists():
+        raise WeightsError(
+            f"The model folder {folder} is one of transformers and has no {FOLDER_CONFIG}; give the open_clip "
+            f"architecture of its CLIP as model_name, such as ViT-B-16-quickgelu, and pretrained {folder}."
+        )
     try:
         config = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

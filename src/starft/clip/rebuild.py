@@ -80,7 +80,8 @@ def rebuild_clip(config: Mapping[str, Any], state: Mapping[str, Tensor], tokens:
     except StarftError:
         raise
     except Exception as error:  # as in `build_clip`: the hub's files, configs and weights share no base
-        raise WeightsError(f"The model can't be built from its own description: {why(error)}. {OFFLINE}") from error
+        hint = f" {OFFLINE}" if tokens is None and needs_hub("", None, model_cfg) else ""
+        raise WeightsError(f"The model can't be built from its own description: {why(error)}.{hint}") from error
     finally:
         root.setLevel(level)
     try:

@@ -1,5 +1,6 @@
 """The parts of a model's two towers: freezing some of them, encoding a few rows at a time, compiling."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,8 @@ def freeze(
     if text_blocks:
         _freeze_first("freeze_text_blocks", "text tower", _text_parts(text), text_blocks)
     if image_blocks:
-        _freeze_first("freeze_image_blocks", "image tower", _image_parts(model.visual), image_blocks)
+        parts, beside = _image_parts(model.visual), _beside_blocks(model.visual)
+        _freeze_first("freeze_image_blocks", "image tower", parts, image_blocks, beside)
 
 
 def encode_in_chunks(encoders: Sequence[ClipEncoder], size: int | None) -> None:
@@ -128,10 +130,15 @@ def _freeze(parts: Sequence[Part | None]) -> None:
             part.requires_grad_(False)
 
 
-def _freeze_first(argument: str, tower: str, parts: Sequence[Sequence[Part]], count: int) -> None:
+def _freeze_first(
+    argument: str, tower: str, parts: Sequence[Sequence[Part]], count: int, beside: Sequence[str] = ()
+) -> None:
     blocks = len(parts) - STEM
     if not 0 < count <= blocks:
-        raise ConfigError(f"{argument} must lie in 0..{blocks}, the blocks of this {tower}; got {count}.")
+        last = f" The last of these {'is' if len(beside) == 1 else 'are'} no block but {', '.join(beside)}."
+        raise ConfigError(
+            f"{argument} must lie in 0..{blocks}, the blocks of this {tower}; got {count}.{last if beside else ''}"
+        )
     for part in parts[: STEM + count]:
         _freeze(part)
 
@@ -149,6 +156,20 @@ def _image_parts(visual: Any) -> list[list[Part]]:
         raise ConfigError(f"Blocks of {type(visual).__name__} aren't known; set freeze_image_blocks to 0.")
     layers = group_parameters(visual.trunk, visual.trunk.group_matcher())
     return [[visual.trunk.get_parameter(name) for name in layers[layer]] for layer in sorted(layers)]
+
+
+def _beside_blocks(visual: Any) -> list[str]:
+    """Return what timm lists behind an image tower's blocks, such as its pooling, norm or head; empty for others."""
+    if not isinstance(visual, TimmModel):
+        return []
+    layers = group_parameters(visual.trunk, visual.trunk.group_matcher())
+    behind = [layers[layer] for layer in sorted(layers)[STEM:]]
+    numbered = [any(re.match(r"\w+\.\d+\.", name) for name in names) for names in behind]
+    return [
+        "/".join(dict.fromkeys(name.partition(".")[0] for name in names))
+        for names, is_block in zip(behind, numbered, strict=True)
+        if not is_block
+    ]
 
 
 def _text_parts(text: Any) -> list[list[Part]]:
