@@ -85,7 +85,8 @@ def shift_positions(patch: Patch) -> None:
 
     def shifted(*given: Any) -> Any:
         packed = pack(*given)
-        return packing.Packed(packed.tokens, packed.positions + 1, packed.visible, packed.rows, packed.columns)
+        later = (packed.positions + 1).clamp(max=int(packed.positions.max()))
+        return packing.Packed(packed.tokens, later, packed.visible, packed.rows, packed.columns)
 
     patch.setattr(encoder, "pack", shifted)
 
@@ -148,7 +149,7 @@ def write_weights_in_half(patch: Patch) -> None:
 
 PLANTED: list[tuple[Callable[[Patch], None], str]] = [
     (pool_the_token_before, "ViT-B-32"),
-    (pool_the_token_before, "xlm-roberta-base-ViT-B-32"),
+    (pool_the_token_before, "MobileCLIP-S2"),
     (shift_positions, "convnext_base"),
     (share_a_token_too_many, "ViT-B-16"),
     (cut_the_last_patch, "ViT-B-32"),
