@@ -122,8 +122,7 @@ def update_statistics_twice(patch: Patch) -> None:
 
 
 def freeze_a_block_too_few(patch: Patch) -> None:
-    first = towers._freeze_first
-    patch.setattr(towers, "_freeze_first", lambda name, tower, parts, count: first(name, tower, parts[:-1], count - 1))
+    patch.setattr(towers, "STEM", 0)
 
 
 def leave_a_micro_batch_out(patch: Patch) -> None:
@@ -155,7 +154,7 @@ PLANTED: list[tuple[Callable[[Patch], None], str]] = [
     (cut_the_last_patch, "ViT-B-32"),
     (drop_a_bias, "ViT-L-14"),
     (update_statistics_twice, "MobileCLIP-S1"),
-    (update_statistics_twice, "MobileCLIP-B"),
+    (update_statistics_twice, "MobileCLIP2-S2"),
     (freeze_a_block_too_few, "ViT-B-16-SigLIP"),
     (leave_a_micro_batch_out, "EVA02-B-16"),
     (write_another_activation, "ViT-B-32-quickgelu"),
