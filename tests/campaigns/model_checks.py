@@ -132,7 +132,7 @@ def _by_block(names: list[str]) -> dict[tuple[int, ...], list[str]]:
     """Return names of weights by the numbers of their block, of the list of blocks that comes last in a tower."""
     blocks: dict[tuple[int, ...], list[str]] = {}
     for name in names:
-        if "text_decoder" in name or "attn_pool" in name:
+        if any(part in name for part in ("text_decoder", "attn_pool", "patch_embed")):
             continue
         if match := re.search(r"(?:resblocks|blocks|layers?|block|stages)\.(\d+)(?:\.blocks\.(\d+))?\.", name):
             blocks.setdefault(tuple(int(number) for number in match.groups() if number), []).append(name)

@@ -85,7 +85,8 @@ def shift_positions(patch: Patch) -> None:
 
     def shifted(*given: Any) -> Any:
         packed = pack(*given)
-        return packing.Packed(packed.tokens, packed.positions + 1, packed.visible, packed.rows, packed.columns)
+        later = (packed.positions + 1).clamp(max=int(packed.positions.max()))
+        return packing.Packed(packed.tokens, later, packed.visible, packed.rows, packed.columns)
 
     patch.setattr(encoder, "pack", shifted)
 
@@ -121,8 +122,7 @@ def update_statistics_twice(patch: Patch) -> None:
 
 
 def freeze_a_block_too_few(patch: Patch) -> None:
-    first = towers._freeze_first
-    patch.setattr(towers, "_freeze_first", lambda name, tower, parts, count: first(name, tower, parts[:-1], count - 1))
+    patch.setattr(towers, "STEM", 0)
 
 
 def leave_a_micro_batch_out(patch: Patch) -> None:
@@ -148,13 +148,13 @@ def write_weights_in_half(patch: Patch) -> None:
 
 PLANTED: list[tuple[Callable[[Patch], None], str]] = [
     (pool_the_token_before, "ViT-B-32"),
-    (pool_the_token_before, "xlm-roberta-base-ViT-B-32"),
+    (pool_the_token_before, "MobileCLIP-S2"),
     (shift_positions, "convnext_base"),
     (share_a_token_too_many, "ViT-B-16"),
     (cut_the_last_patch, "ViT-B-32"),
     (drop_a_bias, "ViT-L-14"),
     (update_statistics_twice, "MobileCLIP-S1"),
-    (update_statistics_twice, "MobileCLIP-B"),
+    (update_statistics_twice, "MobileCLIP2-S2"),
     (freeze_a_block_too_few, "ViT-B-16-SigLIP"),
     (leave_a_micro_batch_out, "EVA02-B-16"),
     (write_another_activation, "ViT-B-32-quickgelu"),
