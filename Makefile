@@ -8,7 +8,7 @@ EDITABLE := --config-settings editable_mode=compat
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs test test-fast test-servers check lint format type mini-pretrain clean
+.PHONY: help install demo docs test test-fast test-faults test-models test-servers check lint format type mini-pretrain clean
 
 help:  ## list what make can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,12 @@ test: $(VENV)/.dev  ## run every test, with coverage
 
 test-fast: $(VENV)/.dev  ## run the tests that take no training runs
 	$(PYTEST) -m 'not slow'
+
+test-faults: $(VENV)/.dev  ## damage files, kill commands and mutate configs by the hundred: half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/campaigns/test_faults.py tests/campaigns/test_mutated_configs.py
+
+test-models: $(VENV)/.dev  ## hold every model of open_clip, made small, against open_clip's own code (minutes)
+	$(PYTEST) tests/campaigns/test_models.py
 
 # Real servers live in an environment of their own that takes torch from the tests'; what can't be installed is skipped.
 SERVERS := .venv-servers

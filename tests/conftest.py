@@ -23,12 +23,13 @@ def _few_threads() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _tiny_tokenizer_made_once() -> Iterator[None]:
-    """It takes a tenth of a second, and the tests would make the tiny CLIP's a thousand times."""
+    """It takes a tenth of a second, and the tests would make the tiny CLIP's and ViT-B-16's a thousand times."""
     make = open_clip.get_tokenizer
     kept = lru_cache(make)
 
     def get_tokenizer(model_name: str = "", **given: Any) -> Any:
-        return kept(model_name) if model_name == "starft-mini" and not given else make(model_name, **given)
+        often = model_name in ("starft-mini", "ViT-B-16") and not given
+        return kept(model_name) if often else make(model_name, **given)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(open_clip, "get_tokenizer", get_tokenizer)

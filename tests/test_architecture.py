@@ -14,24 +14,28 @@ SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
 
 ORDER = [
-    "errors types files resources english launch noise results_reading safe_text shards",
-    "early_checks text_pools",
-    "parser_errors words options",
-    "pools functional distributed",
+    "safe_text",
+    "errors types files resources english launch noise shards",
+    "terminal yaml_files class_paths digests run_lock",
+    "early_checks config_parser results_reading text_pools",
+    "parser_errors words options resuming limits foreign_callbacks",
+    "pools functional distributed processes",
+    "finite",
     "clip",
-    "teachers captions",
+    "teachers captions token_checks",
     "context",
     "losses",
     "regularizers group_dro",
     "metrics",
     "evaluation optim weights probe",
     "checkpoints dfr reading scoring",
+    "guarded",
     "finetune",
     "data",
     "mini classifier",
     "prompting predicting exporting unfinished",
     "reporting run_folder training_cost loggers",
-    "callbacks continuing",
+    "callbacks continuing untuned fit_end manifest",
     "sharding",
     "cli prompts_cli predict_cli export_cli report_cli",
     "averaging",
@@ -48,8 +52,11 @@ To extend it: write the new file or package of ``src/starft`` on the lowest line
 ONLY = {
     "errors": set(),
     "functional": set(),
-    "data": {"errors", "types", "files", "english", "parser_errors"},
-    "reporting": {"errors", "types", "files", "resources", "distributed", "results_reading"},
+    "data": {"errors", "types", "files", "safe_text", "english", "parser_errors", "config_parser", "class_paths"},
+    "reporting": {
+        *("errors", "types", "files", "safe_text", "terminal", "resources", "distributed", "results_reading"),
+        *("yaml_files", "digests"),
+    },
 }
 """Those that may know less than their line allows."""
 

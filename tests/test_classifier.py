@@ -156,7 +156,7 @@ def test_mistakes_are_told_in_one_sentence(model: Any, tmp_path: Path, checkpoin
         model.predict(tmp_path / "nope.png")
     for names, told in (
         ("a,b", "must be a list"),
-        ([], "one at least"),
+        ([], "two at least"),
         (["a", " "], "none empty"),
         (["a", "a"], "'a' is there twice"),
     ):
@@ -164,7 +164,7 @@ def test_mistakes_are_told_in_one_sentence(model: Any, tmp_path: Path, checkpoin
             model.with_classes(names)
     for templates in ("a {}", [], ["a photo"], ["{} {}"]):
         with pytest.raises(ConfigError, match="Templates must be a list of texts"):
-            model.with_classes(["a"], templates)
+            model.with_classes(["a", "b"], templates)
     with pytest.raises(ConfigError, match="The device 'gpu' can't be used here"):
         load(checkpoint, device="gpu")
     with pytest.raises(WeightsError, match=r"nope.ckpt doesn't exist"):

@@ -71,9 +71,11 @@ def smallest(config: Path, root: Path) -> list[str]:
     if folder == "imagenet":
         return imagenet_folders(root)
     if folder == "csv":
-        return [f"file={own_images.write_table(root)}", *OWN]
+        return [f"file={own_images.write_table(root)}", "val_fraction=0.25", *OWN]
     if folder == "imagefolder":
-        return [f"root={own_images.write_folders(root, {'train': 4, 'val': 1, 'test': 2})}", *OWN]
+        groups = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"]["attribute_level"]
+        counts = {"train": 4, "val": 2, "test": 2}
+        return [f"root={own_images.write_folders(root, counts, attribute=groups)}", *OWN]
     write = WRITE.get(folder) or WRITE[f"{folder}/{config.stem}"]
     batch = ["batch_size=2"] if folder == "transfer" else []
     return [f"root={write(root)}", *FAKE, *batch]
@@ -85,7 +87,7 @@ ONE_STEP = [
     "--trainer.num_sanity_val_steps=0",
     "--trainer.log_every_n_steps=1",
 ]
-EPOCHS = {"jtt": 3}
+EPOCHS = {"mini-jtt": 3, "waterbirds-jtt": 3, "csv-jtt": 5, "imagefolder-jtt": 5}
 """Config -> fewest epochs it can run, a step each; one elsewhere."""
 
 SMALL_GROUPS = {"dfr": 2}
@@ -157,7 +159,7 @@ def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.
     data = [f"--data.init_args.{argument}" for argument in smallest(config, tmp_path / "data")]
     model = TINY if config.parent.name != "mini" else []
     words = [f"--config={config}", *data, *model, *ON_CPU, *ONE_STEP, *QUIET, *where]
-    epochs = EPOCHS.get(config.stem, 1)
+    epochs = EPOCHS.get(name_of(config), 1)
     words += [f"--trainer.max_epochs={epochs}"]
     given = yaml.safe_load(config.read_text(encoding="utf-8"))
     if config.stem in SMALL_GROUPS:
@@ -168,6 +170,10 @@ def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.
         (term,) = given["model"]["regularizers"]
         assert term["init_args"]["contexts"] is None
         term["init_args"]["contexts"] = ["a {}.", "a sketch of a {}."]
+        words += [f"--model.regularizers={json.dumps([term])}"]
+    if config.stem == "starft_kinds" and config.parent.name in ("csv", "imagefolder"):  # a person writes their own
+        (term,) = given["model"]["regularizers"]
+        term["init_args"]["kinds"] = {name: [f"old {name}", f"new {name}"] for name in own_images.CLASSES}
         words += [f"--model.regularizers={json.dumps([term])}"]
     cli = main([verb, *words])
     assert (cli.model.seed, cli.datamodule.seed) == (7, 7), "a link was lost"

@@ -69,6 +69,30 @@ def test_a_shortcut_and_a_small_group_are_told(tmp_path: Path, capsys: pytest.Ca
     assert "shortcut: " not in capsys.readouterr().out
 
 
+def test_small_groups_get_as_many_test_images_as_the_data_allow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 36 boots 4 are on sand, of 36 sandals 4 on grass: equal shares leave one of each for the test."""
+    table = write_table(tmp_path, images=72)
+    header, *rows = (line.rpartition(",")[0] for line in table.read_text().splitlines())
+    usual = ("grass", "sand")
+    places = [usual[(number % 2) ^ (number < 8)] for number in range(72)]
+    lines = [f"{row},{place}" for row, place in zip(rows, places, strict=True)]
+    table.write_text("\n".join([f"{header},attribute", *lines]))
+
+    def counts(*options: str) -> tuple[list[str], str]:
+        assert main(check(table, *options)) == 0
+        out = capsys.readouterr().out
+        return re.findall(r"boot, sand\W+(\d+)\W+(\d+)\W+(\d+)", out)[0], out
+
+    assert counts("--data.init_args.equal_groups=false")[0] == ("3", "0", "1")
+    split, out = counts()
+    assert split == ("2", "1", "1")
+    assert "are drawn in numbers of each group as equal as the data allow" in out
+    assert "note: CSV, test: the smallest group, 'boot, sand', has 1 image" in out
+    assert "look at test/id/atypical_acc too" in out
+
+
 def test_a_wrong_column_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Class names and a caption are shown, with a note where they look like names of images, or like numbers."""
     table = write_table(tmp_path)

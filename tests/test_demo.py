@@ -93,9 +93,10 @@ def test_results_table_and_plot(cli: FakeCli, tmp_path: Path, capsys: pytest.Cap
     for number, (method, values) in enumerate(found["methods"].items(), 1):
         assert list(values) == METRICS, method
         for metric, more in zip(METRICS, (0, 0, 0, 0.2, 0.1), strict=True):
-            assert values[metric] == pytest.approx([number / 10 + more, number / 10 + 0.03 + more])
+            later = 0.03 if method != "zeroshot" else 0.0  # it is the same for every seed, so it is run once
+            assert values[metric] == pytest.approx([number / 10 + more, number / 10 + later + more])
     printed = capsys.readouterr().out
-    for expected in ("10/10  StarFT (contrastive), seed 3", "mean ± standard deviation over 2 seeds", "OOD style"):
+    for expected in ("9/9  StarFT (contrastive), seed 3", "mean ± standard deviation over 2 seeds", "OOD style"):
         assert expected in printed
     assert "StarFT (CE) - CE" in printed
     assert "+20.0 (2/2)" in printed, "0.4 - 0.2 in both seeds"
@@ -110,13 +111,13 @@ def test_what_the_tables_say_in_words(tmp_path: Path) -> None:
     methods = dict.fromkeys(METHODS, values) | {
         "ce": {"id_acc": [0.8, 0.8], "ood_acc": [0.3, 0.3], "worst_group_acc": [0.2, 0.4]}
     }
-    assert demo.in_words(methods, tmp_path) == [
+    assert demo.in_words(methods, (0, 1), tmp_path) == [
         "Against the model as it was, in points:",
         "  CE: ID +10.0, OOD -10.0, worst group -20.0",
         "  StarFT (CE): ID +0.0, OOD +0.0, worst group +0.0",
         "  FLYP: ID +0.0, OOD +0.0, worst group +0.0",
         "  StarFT (contrastive): ID +0.0, OOD +0.0, worst group +0.0",
-        f"All of it on a page: starft report {tmp_path}/*/seed-0 --out {tmp_path / 'report.html'}",
+        f"All of it on a page: starft report {tmp_path} --out {tmp_path / 'report.html'}",
     ]
 
 
@@ -135,7 +136,7 @@ def test_every_method_is_trained_and_tested_once(
     assert cli.calls == expected, "what was done is done"
     assert results(out)["methods"] == before["methods"]
     assert main(["demo", "--out", str(out), "--seeds", "0,1"]) == 0
-    assert [call[1:3] for call in cli.calls[len(expected) :] if call[0] == "test"] == [(m, 1) for m in METHODS]
+    assert [call[1:3] for call in cli.calls[len(expected) :] if call[0] == "test"] == [(m, 1) for m in METHODS[1:]]
     assert results(out)["seconds"] >= before["seconds"]
 
 

@@ -80,14 +80,27 @@ def test_what_is_right_passes() -> None:
     assert check_words(["fit", "--epochs=3", "--help"]) == []
 
 
+OF_FOLDERS = " or ".join(
+    f"imagefolder/{name}" for name in ("ce", "dfr", "group_dro", "jtt", "starft", "starft_kinds", "zeroshot")
+)
+
+
 @pytest.mark.parametrize(
     ("name", "near"),
     [
         ("csv/starf", "Did you mean csv/starft?"),
         ("lightning_configs/csv/starf.yaml", "Did you mean csv/starft?"),
         ("mini/zeroshott", "Did you mean mini/zeroshot?"),
-        ("jtt", "Did you mean mini/jtt or waterbirds/jtt?"),
-        ("imagefolder", "Did you mean imagefolder/ce or imagefolder/starft or imagefolder/zeroshot?"),
+        ("jtt", "Did you mean csv/jtt or imagefolder/jtt or mini/jtt or waterbirds/jtt?"),
+        ("csv/dfrr", "Did you mean csv/dfr?"),
+        ("csv/grup_dro", "Did you mean csv/group_dro?"),
+        (
+            "fmow/dfr",  # a config of the same data first, never only that of another's
+            "The configs of fmow/ are flyp, starft, and dfr is for other data: csv/dfr, imagefolder/dfr, mini/dfr, "
+            "waterbirds/dfr.",
+        ),
+        ("fmow/nothing_like_it", "The configs of fmow/ are flyp, starft."),
+        ("imagefolder", f"Did you mean {OF_FOLDERS}?"),
         ("my/own", ""),
     ],
 )

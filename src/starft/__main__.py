@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from starft import __version__
+from starft.class_paths import SAFE
 from starft.early_checks import check_words
 from starft.errors import StarftError, Stopped, did_you_mean
-from starft.launch import is_first_process, share_cores
+from starft.files import not_text
+from starft.launch import share_cores
 from starft.resources import with_shipped_configs
+from starft.safe_text import say
 
 VERBS = {
     "fit": ("starft.cli", "train a model from a config"),
@@ -27,6 +30,8 @@ VERBS = {
 }
 """Verb -> the module that does it, imported only then, and what it does."""
 
+SAFE_OPTION = "--safe"
+
 USAGE = """usage: starft VERB [options]
 
 Fine-tune CLIP without teaching it shortcuts.
@@ -35,6 +40,8 @@ verbs:
 {verbs}
 
 `starft VERB --help` tells a verb's options. STARFT_DEBUG=1 shows the traceback of an error.
+A config is code: it names classes, whose modules are imported. With --safe, or STARFT_SAFE=1, any verb takes classes of
+starft, lightning and torch alone.
 """
 
 
@@ -58,12 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
+    if SAFE_OPTION in words:
+        return _safely([word for word in words if word != SAFE_OPTION])
     if words and words[0] in ("--version", "-V"):
-        print(f"starft {__version__}")
+        say(f"starft {__version__}")
         return 0
+    if wrong := not_text(words):
+        return _complain(f"{wrong[0]} isn't UTF-8; rename the file or folder that is called so.", 2)
     if not words or words[0] in ("--help", "-h"):
         width = max(map(len, VERBS))
-        print(USAGE.format(verbs="\n".join(f"  {verb:<{width}}  {told}" for verb, (_, told) in VERBS.items())), end="")
+        verbs = "\n".join(f"  {verb:<{width}}  {does}" for verb, (_, does) in VERBS.items())
+        say(USAGE.format(verbs=verbs).rstrip(), lines=True)
         return 0
     if words[0] not in VERBS:
         return _complain(
@@ -71,6 +83,17 @@ def _main(words: list[str]) -> int:
         )
     words = with_shipped_configs(words)
     return _work(words) if os.environ.get("STARFT_DEBUG") == "1" else _guarded(words)
+
+
+def _safely(words: list[str]) -> int:
+    """Carry out a command that takes classes of few modules alone, in this process and in those that it starts."""
+    before = os.environ.get(SAFE)
+    os.environ[SAFE] = "1"
+    try:
+        return _main(words)
+    finally:
+        os.environ.pop(SAFE)
+        os.environ.update({SAFE: before} if before is not None else {})
 
 
 def _work(words: list[str]) -> int:
@@ -93,7 +116,7 @@ def _guarded(words: list[str]) -> int:
     try:
         return _work(words)
     except Stopped as stop:
-        return _complain(str(stop), stop.status) if is_first_process() else 0
+        return _complain(str(stop), stop.status) if stop.first else 0
     except StarftError as error:
         return _complain(str(error), 2)
     except BrokenPipeError:
@@ -108,7 +131,7 @@ def _guarded(words: list[str]) -> int:
 
 
 def _complain(sentence: str, status: int) -> int:
-    print(f"starft: {sentence}", file=sys.stderr)
+    say("\n  ".join(f"starft: {sentence}".split("\n")), file=sys.stderr, lines=True)  # no line of a name begins as ours
     return status
 
 

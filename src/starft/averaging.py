@@ -12,8 +12,11 @@ from torch import Tensor
 
 from starft.checkpoints import KEY, TEACHERS, CheckpointFacts, check_checkpoint, fingerprint
 from starft.clip import build_clip
+from starft.digests import replace_listed_file, run_folder_of
 from starft.errors import ConfigError, WeightsError
 from starft.files import replace_file
+from starft.finite import first_not_finite
+from starft.run_lock import locked_if_free
 from starft.teachers import Teacher
 from starft.weights import State
 
@@ -143,7 +146,13 @@ def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, 
         member: Gives what isn't averaged: hyper-parameters, classes, the state of terms.
         state: Averaged weights.
         made_of: What it was made of, plain values.
+
+    Raises:
+        WeightsError: A weight isn't a finite number.
     """
+    name = first_not_finite(state.items())
+    if name is not None:
+        raise WeightsError(f"{path} isn't written: the mean of {name} holds a NaN or an infinity; average others.")
     whole = _load(member.path)
     if BIAS in state and not state[BIAS].any():  # of heads that DFR never refitted
         state = {key: value for key, value in state.items() if key != BIAS}
@@ -153,11 +162,12 @@ def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, 
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, buffer.getvalue())
+    with locked_if_free(run_folder_of(path)) as free:  # else the manifest is somebody else's to write
+        (replace_listed_file if free else replace_file)(path, buffer.getbuffer())
 
 
 def next_command(path: Path, members: Sequence[Member]) -> str:
-    """Return how an averaged checkpoint is tested, as one more line to print; empty where no member's run is there.
+    """Return how an averaged checkpoint is tested, as a line to print; empty where no member's run is there.
 
     It is tested into a folder of its own: that of a member's run is for the member's results.
 
@@ -171,7 +181,7 @@ def next_command(path: Path, members: Sequence[Member]) -> str:
         return ""
     folder = path.with_suffix("") if path.suffix == ".ckpt" else path.with_name(f"{path.name}-test")
     command = ["starft", "test", "--config", config, "--ckpt_path", path, "--trainer.default_root_dir", folder]
-    return "\nNext: " + shlex.join(map(str, command))
+    return "Next: " + shlex.join(map(str, command))
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,16 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from starft.clip import Twin
-from starft.clip.names import is_path
+from starft.clip.names import VOCABULARY, is_path
+from starft.digests import check_weights_file, replace_listed_file
 from starft.errors import AllTrained, WeightsError
-from starft.files import replace_file
+from starft.finite import first_not_finite, tensors_in
 
 KEY = "starft"
 TWIN = "twin."
 TEACHERS = "teachers."
+RAW = "ema_raw"
+"""Key of a checkpoint for the weights that training goes on with where it holds their average."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class CheckpointFacts:
         class_names: Training classes, in label order.
         templates: Their caption templates.
         config: What builds the model again, as in ``open_clip_config.json``.
+        step: After which it was written.
     """
 
     model_name: str
@@ -40,6 +44,7 @@ class CheckpointFacts:
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
     config: dict[str, Any] = field(default_factory=dict)
+    step: int = field(default=0, compare=False)
 
 
 def strip_twin(checkpoint: dict[str, Any], twin_fingerprint: str, facts: CheckpointFacts) -> None:
@@ -85,6 +90,12 @@ def refill_twin(
         raise WeightsError("The checkpoint wasn't written by starft; give its weights as model.pretrained instead.")
     facts = _facts(held)
     match_model(facts, expected.model_name, expected.head)
+    theirs, ours = (config.get(VOCABULARY, "none") for config in (facts.config, expected.config))
+    if facts.config and theirs != ours:
+        raise WeightsError(
+            f"The checkpoint's captions were read with SigLIP's vocabulary {theirs}, and now with {ours}: a model "
+            "config that names no tokenizer gets it by its file's name; give the file its old name."
+        )
     if held["twin"] != twin_fingerprint:
         raise WeightsError(
             "The checkpoint was trained from other pre-trained weights than this config loads; "
@@ -202,7 +213,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, buffer.getbuffer())  # not copied: a large model's checkpoint is held once
+        replace_listed_file(path, buffer.getbuffer())  # not copied: a large model's checkpoint is held once
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
@@ -211,30 +222,37 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
-def check_checkpoint(path: Path, continues: bool = False, max_epochs: int | None = None) -> CheckpointFacts:
+def check_checkpoint(
+    path: Path, continues: bool = False, max_epochs: int | None = None, max_steps: int | None = None
+) -> CheckpointFacts:
     """Read a checkpoint through, without running code from it, before long work starts.
 
     Args:
         path: The file.
         continues: Whether training goes on from it.
         max_epochs: Until so many epochs; null or -1 for no limit.
+        max_steps: Until so many steps; null or -1 for no limit.
 
     Returns:
         What it says of itself.
 
     Raises:
-        AllTrained: It has all these epochs.
+        AllTrained: It has all these epochs, or steps.
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours; or training can't go on from it.
     """
     checkpoint = _read(path)
+    if continues:
+        _check_finite(path, {key: checkpoint.get(key) for key in ("optimizer_states", RAW)})
     if continues and "optimizer_states" not in checkpoint:
         raise WeightsError(f"{path} holds weights without an optimizer's state; test it, or continue another one.")
-    if continues and max_epochs is not None and 0 <= max_epochs <= (done := _epochs(checkpoint)):
-        raise AllTrained(
-            f"{path} has {done} of {max_epochs} epochs already, so there is nothing to train; "
-            "raise trainer.max_epochs to go on, or test it with `starft test`."
-        )
-    return _facts(checkpoint[KEY])
+    facts = replace(_facts(checkpoint[KEY]), step=int(checkpoint.get("global_step") or 0))
+    for what, done, most in (("epoch", _epochs(checkpoint), max_epochs), ("step", facts.step, max_steps)):
+        if continues and most is not None and 0 <= most <= done:
+            raise AllTrained(
+                f"{path} has {done} of {most} {what}s already, so there is nothing to train; "
+                f"raise trainer.max_{what}s to go on, or test it with `starft test`."
+            )
+    return facts
 
 
 def _epochs(checkpoint: Mapping[str, Any]) -> int:
@@ -278,6 +296,7 @@ def _read(path: Path) -> dict[str, Any]:
         beside = sorted(one.name for one in path.parent.glob("*.ckpt"))[:5]
         there = f"its folder holds {', '.join(beside)}" if beside else "check its path"
         raise WeightsError(f"The checkpoint {path} doesn't exist; {there}.")
+    check_weights_file(path)
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
@@ -289,8 +308,18 @@ def _read(path: Path) -> dict[str, Any]:
     ours = isinstance(held, dict) and {"model_name", "head", "class_names", "templates"} <= held.keys()
     if not ours or not isinstance(checkpoint.get("state_dict"), dict):
         raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")
+    _check_finite(path, checkpoint["state_dict"])
     whole: dict[str, Any] = checkpoint
     return whole
+
+
+def _check_finite(path: Path, held: Mapping[str, Any]) -> None:
+    name = first_not_finite(tensors_in(held))
+    if name is not None:
+        raise WeightsError(
+            f"{path} can't be used: {name} in it holds a NaN or an infinity, so its training had broken down; take an "
+            "earlier checkpoint, or train again with a lower model.lr."
+        )
 
 
 def _facts(held: Mapping[str, Any]) -> CheckpointFacts:

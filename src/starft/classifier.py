@@ -1,11 +1,14 @@
 """A trained model, ready for use: ``from starft import load``."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -13,11 +16,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from starft.checkpoints import read_checkpoint, refuse_run_folder
-from starft.clip import ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
+from starft.clip import CaptionRuler, ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
 from starft.clip.names import FOLDER_CONFIG
-from starft.data.images import read_image, rgb
+from starft.data.images import prepared, rgb
 from starft.data.transforms import eval_transform
-from starft.errors import ConfigError, WeightsError
+from starft.digests import SUMS, check_export
+from starft.errors import ConfigError, NotFiniteError, WeightsError
+from starft.files import load_json
+from starft.finite import first_not_finite
+from starft.token_checks import check_captions
 
 STUDENT = "clip.model."
 """Where a checkpoint's weights hold the tuned model."""
@@ -69,6 +76,10 @@ class Classifier:
     ) -> None:
         self.clip = clip
         self.class_names, self.templates = _checked_names(class_names), _checked_templates(templates)
+        if linear_head is not None and tuple(getattr(linear_head, "shape", ()))[:1] != (len(self.class_names),):
+            raise ConfigError(
+                f"The linear head must be (C, D) for {len(self.class_names)} classes; got {_kind(linear_head)}."
+            )
         self.linear_head = linear_head
         self.preprocessing = image_preprocessing(clip.model)
         self.transform = eval_transform(self.preprocessing)
@@ -92,7 +103,10 @@ class Classifier:
                 text = self.linear_head is None
                 rows = self._text_head() if text else self.linear_head
                 assert rows is not None
-                self._head = rows.float().to(self.device)
+                rows = rows.float().to(self.device)
+                if not rows.isfinite().all():
+                    raise NotFiniteError("The head that this model's weights make isn't finite; take other weights.")
+                self._head = rows
         return self._head
 
     def _text_head(self) -> Tensor:
@@ -112,7 +126,9 @@ class Classifier:
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ConfigError(f"The class name {twice[0]!r} is there twice; name each class once.")
-        return Classifier(self.clip, names, self.templates if templates is None else templates)
+        templates = self.templates if templates is None else _checked_templates(templates)
+        check_captions(CaptionRuler("the model", self.clip.tokenize), [(names, templates)], None, notes=True)
+        return Classifier(self.clip, names, templates)
 
     def preprocess(self, image: AnyImage) -> Tensor:
         """Return one image as the model takes it, float (3, H, W) on the host.
@@ -131,12 +147,16 @@ class Classifier:
                     f"An image given as a tensor must be float {size}, as `preprocess` returns it; got "
                     f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}. Give a path or a PIL image."
                 )
+            if not image.isfinite().all():
+                raise ConfigError("An image given as a tensor holds a NaN or an infinity; give finite pixels.")
             return image
+        if isinstance(image, str | Path):
+            return prepared(os.fspath(image), self.transform)
         if not isinstance(image, Image.Image):
-            return self.transform(read_image(image))
+            raise _no_image(image)
         try:
             return self.transform(rgb(image))
-        except ValueError as error:
+        except (ValueError, OSError, SyntaxError) as error:  # the last two of files that are read only now
             raise ConfigError(f"The picture {image} can't be used: {error}.") from error
 
     @torch.no_grad()
@@ -157,7 +177,8 @@ class Classifier:
         Args:
             texts: One caption or several.
         """
-        return self.clip.encode_text([texts] if isinstance(texts, str) else list(texts)).float().cpu()
+        captions = _texts("Captions", "['a photo of a duck.']", [texts] if isinstance(texts, str) else texts)
+        return self.clip.encode_text(captions).float().cpu() if captions else torch.empty(0, self.head.shape[1])
 
     @torch.no_grad()
     def predict(
@@ -177,7 +198,7 @@ class Classifier:
         most = self.checked_top_k(top_k)
         found: list[Prediction] = []
         for batch in self._batches(images, batch_size):
-            values, places = self.logits(batch).softmax(dim=-1).topk(most)
+            values, places = self.ranked(batch, most)
             for row in zip(values.tolist(), places.tolist(), strict=True):
                 top = tuple((self.class_names[place], value) for value, place in zip(*row, strict=True))
                 found.append(Prediction(top[0][0], top[0][1], top))
@@ -185,11 +206,29 @@ class Classifier:
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W) that are prepared already, on the model's device."""
+        size = (3, *self.preprocessing.size)
+        if not isinstance(pixels, Tensor) or tuple(pixels.shape[1:]) != size or not pixels.is_floating_point():
+            raise ConfigError(
+                f"Pixels must be a float tensor {('B', *size)}, stacked from `preprocess`; got {_kind(pixels)}."
+            )
         return self.clip.encode_image(pixels.to(self.device, non_blocking=True)).float()
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (B, C) of images (B, 3, H, W) that are prepared already, on the model's device."""
         return self.features(pixels) @ self.head.T
+
+    @torch.no_grad()
+    def ranked(self, pixels: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+        """Return the highest probabilities (B, K) and their classes (B, K) of images (B, 3, H, W), on the host.
+
+        Raises:
+            NotFiniteError: The model gives no finite number for an image.
+        """
+        values, places = self.logits(pixels).softmax(dim=-1).topk(top_k)
+        values, places = values.cpu(), places.cpu()
+        if not values.isfinite().all():
+            raise NotFiniteError("The model's probabilities of an image aren't finite; check its pixels and weights.")
+        return values, places
 
     def checked_top_k(self, top_k: int | None) -> int:
         """Return how many classes to list.
@@ -202,15 +241,18 @@ class Classifier:
         """
         if top_k is None:
             return min(5, len(self.class_names))
+        top_k = _whole("top_k", top_k, least=-sys.maxsize)
         if not 1 <= top_k <= len(self.class_names):
             known = len(self.class_names)
             raise ConfigError(f"There are {known} classes, so 1 to {known} can be listed; top_k (--top-k) is {top_k}.")
         return top_k
 
     def _batches(self, images: AnyImage | Iterable[AnyImage], size: int) -> Iterator[Tensor]:
-        if size < 1:
-            raise ConfigError(f"batch_size must be at least 1; got {size}.")
-        alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim == 3)
+        size = _whole("batch_size", size)
+        alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim != 4)
+        # what iterates over something else than images: rows of pixels, bytes, names
+        if isinstance(images, np.ndarray | bytes | bytearray | Mapping) or not (alone or isinstance(images, Iterable)):
+            raise _no_image(images)
         held: list[Tensor] = []
         several: Iterable[Any] = [images] if alone else images  # type: ignore[assignment]
         for image in several:
@@ -222,6 +264,14 @@ class Classifier:
             yield torch.stack(held)
 
 
+def _no_image(image: Any) -> ConfigError:
+    hint = " Give Image.fromarray(array) of PIL for pixels of 0 to 255." if isinstance(image, np.ndarray) else ""
+    return ConfigError(
+        "Images are paths, PIL images, or float tensors as `preprocess` returns them, one or a list of them; got "
+        f"{_kind(image)}.{hint}"
+    )
+
+
 def load(path: str | Path, device: str | torch.device | None = None) -> Classifier:
     """Return a trained model, ready for use, from its checkpoint or from an export of the format open_clip.
 
@@ -231,10 +281,13 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Classifi
 
     Raises:
         ConfigError: There is no such device, or the model needs an extra that isn't installed.
-        WeightsError: There is no such file, or it can't be used.
+        RunFolderError: The manifest of the checkpoint's run is damaged.
+        WeightsError: There is no such file, it isn't as it was written, or it can't be used.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"`load` takes the path of a checkpoint or of an export; got {_kind(path)}.")
     path = Path(path)
-    if not (path / ABOUT).is_file():
+    if not (path / ABOUT).is_file() and not (path / SUMS).is_file():
         refuse_run_folder(path)
     place = _device(device)
     model = _from_export(path) if path.is_dir() else _from_checkpoint(path)
@@ -256,6 +309,7 @@ def _from_checkpoint(path: Path) -> Classifier:
 
 
 def _from_export(folder: Path) -> Classifier:
+    check_export(folder)
     about, config = (_read_json(folder / name, folder) for name in (ABOUT, FOLDER_CONFIG))
     try:
         state = load_file(folder / WEIGHTS)
@@ -263,12 +317,15 @@ def _from_export(folder: Path) -> Classifier:
         names, templates = tuple(about["class_names"]), tuple(about["templates"])
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise WeightsError(f"The export {folder} is damaged ({error}); write it again with `starft export`.") from error
+    bad = first_not_finite((*state.items(), *([("head", head)] if head is not None else [])))
+    if bad is not None:
+        raise WeightsError(f"The export {folder} can't be used: {bad} in it holds a NaN or an infinity.")
     return Classifier(rebuild_clip(config, state, tokens=folder), names, templates, head)
 
 
 def _read_json(path: Path, folder: Path) -> dict[str, Any]:
     try:
-        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        held: dict[str, Any] = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{folder} isn't an export that can be loaded, {path.name} is missing or damaged; "
@@ -283,22 +340,52 @@ def _device(device: str | torch.device | None) -> torch.device:
     try:
         place = torch.device(device)
         torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:  # torch without CUDA asserts
         raise ConfigError(f"The device {str(device)!r} can't be used here; give cpu, or cuda with a GPU.") from error
     return place
 
 
 def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise ConfigError(f"Class names must be a list, such as ['duck', 'gull']; got the text {names!r}.")
-    held = tuple(names)
-    empty = [name for name in held if not isinstance(name, str) or not name.strip()]
-    if not held or empty:
-        raise ConfigError(f"Class names must be texts, one at least and none empty; got {list(held)}.")
+    held = _texts("Class names", "['duck', 'gull']", names)
+    if not held or any(not name.strip() for name in held):
+        raise ConfigError(f"Class names must be texts, two at least and none empty; got {list(held)}.")
+    if len(held) == 1:
+        raise ConfigError(
+            f"There is one class, {held[0]!r}, so that every image is of it; give two class names at least."
+        )
     return held
 
 
 def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(templates, str) or not templates or any(template.count("{}") != 1 for template in templates):
-        raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {templates!r}.")
-    return tuple(templates)
+    held = _texts("Templates", "['a photo of a {}.']", templates)
+    if not held or any(template.count("{}") != 1 for template in held):
+        raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {list(held)}.")
+    return held
+
+
+def _texts(what: str, example: str, texts: Any) -> tuple[str, ...]:
+    """Return a list of texts as it is meant; anything else is refused."""
+    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        raise ConfigError(f"{what} must be a list of texts, such as {example}; got {_kind(texts)}.")
+    held = tuple(texts)
+    if other := [text for text in held if not isinstance(text, str)]:
+        raise ConfigError(f"{what} must be texts, such as {example}; got {_kind(other[0])}.")
+    return held
+
+
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigError(f"{name} must be a whole number; got {_kind(value)}.")
+    number = int(value)
+    if number < least:
+        raise ConfigError(f"{name} must be at least {least}; got {number}.")
+    return number
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is, in a few words."""
+    if isinstance(value, str | int | float | None):
+        return f"{value!r}"
+    shape = getattr(value, "shape", None)
+    name = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+    return f"a {name}" + (f" {tuple(shape)}" if shape is not None else "")

@@ -3,12 +3,11 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import yaml
 from jsonargparse import ArgumentError, Namespace
 from jsonargparse.typing import PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -19,40 +18,46 @@ import starft.group_dro
 import starft.mini
 import starft.regularizers  # noqa: F401  # configs may name its classes without their module
 from starft.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
-from starft.continuing import check_same
+from starft.class_paths import import_prefix, make_importable
+from starft.config_parser import prepare_parser
+from starft.continuing import check_going_on
 from starft.data.datamodules import BaseDataModule
 from starft.data.from_config import check_there, keys_of
-from starft.early_checks import check_words
+from starft.early_checks import check_words, config_paths
 from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.finetune import FinetuneModule
-from starft.launch import is_first_process, keep_memory
+from starft.fit_end import notes_of_training, tell_end
+from starft.launch import keep_memory
+from starft.limits import check_limits, limits
 from starft.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.losses import Term
+from starft.manifest import Manifest, check_run_files
 from starft.noise import without_noise
-from starft.parser_errors import keys_of_parser, one_sentence, refusal
+from starft.parser_errors import is_mistake, keys_of_parser, one_sentence, refusal
 from starft.pools import pool_text
 from starft.predicting.run_writer import PredictionWriter
+from starft.processes import is_first_process
 from starft.reporting.results import write_results
 from starft.reporting.sample_writer import check_format, keep_samples
 from starft.reporting.summary import print_results
 from starft.results_reading import RESULTS
 from starft.run_folder import (
-    CHECKPOINTS,
-    CONFIG,
-    LAST,
     LOGS,
     POOL,
-    BestCheckpoint,
     StopSafely,
     Traces,
     check_writable,
     checkpoint_callbacks,
     claim,
+    lock_folder,
     save_config,
 )
+from starft.safe_text import say
 from starft.sharding import check_strategy
 from starft.training_cost import TrainingCost, peak_memory_bytes
-from starft.unfinished import MarkUnfinished, unfinished_note
+from starft.unfinished import SAMPLES, MarkUnfinished, set_aside
+from starft.untuned import check_checkpoint_given
+from starft.yaml_files import load_yaml
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -70,8 +75,10 @@ class StarftCLI(LightningCLI):
     """What the checkpoint that was given says of itself."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._verb = kwargs["args"][0]
-        super().__init__(*args, **kwargs)
+        self._words = kwargs["args"]
+        self._verb = self._words[0]
+        with ExitStack() as self._at_end:
+            super().__init__(*args, **kwargs)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static in Lightning
         """Return the verb that was given: the parsers of all four take a second to build."""
@@ -96,10 +103,10 @@ class StarftCLI(LightningCLI):
         )
         parser.add_argument(
             "--save_samples",
-            type=Literal["npz", "parquet"] | None,
-            default=None,
-            help="Let `starft test` keep what became of each sample in this format, and pictures of the worst "
-            "mistakes: a report compares runs sample by sample then.",
+            type=Literal["auto", "npz", "parquet"] | None,
+            default="auto",
+            help="How `starft test` keeps what became of each sample, with pictures of the worst mistakes: a report "
+            "compares runs sample by sample then. auto is npz for up to 250,000 samples; null keeps nothing.",
         )
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
@@ -133,22 +140,32 @@ class StarftCLI(LightningCLI):
         check_strategy(self._get(self.config, "trainer.strategy"))
         given = self._get(self.config, "ckpt_path")
         checkpoint = Path(given) if given is not None else None
-        max_epochs, fits = self._get(self.config, "trainer.max_epochs"), self.subcommand == "fit"
-        if fits and max_epochs == 0:
-            raise ConfigError("trainer.max_epochs is 0, so there is nothing to train; run `starft test`.")
-        if checkpoint is not None:
-            self._facts = check_checkpoint(checkpoint, fits, None if self._is_trial else max_epochs)
+        fits, trainer = self.subcommand == "fit", vars(self._get(self.config, "trainer"))
+        check_limits(trainer, str(self.subcommand))
+        notes = [] if self._is_trial else limits(trainer, str(self.subcommand))
+        first = is_first_process(trainer)
+        if checkpoint is not None and checkpoint.is_file() and (fits or first):
+            check_run_files(checkpoint, fits)
+        if checkpoint is not None and fits:
+            self._facts, changes = check_going_on(checkpoint, load_yaml(self.resolved_config()), self._is_trial)
+            notes += changes
+        elif checkpoint is not None:
+            self._facts = check_checkpoint(checkpoint)
+        elif not fits and not self._is_trial:
+            check_checkpoint_given(self._words, self.folder)
+        if self._facts is not None:
             match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
-            if fits:
-                check_same(checkpoint, yaml.safe_load(self.resolved_config()))
         if self.subcommand != "predict":  # new images need no training data
             check_there(self._get(self.config, "data"))
-        if self._is_trial or not is_first_process():
+        for note in notes if first else ():
+            say(f"Note: {note}", file=sys.stderr)
+        if self._is_trial or not first:
             return
         check_format(self._get(self.config, "save_samples"))
         traces = Traces(self.folder)
+        self._at_end.enter_context(lock_folder(self.folder))
         if fits:
-            claim(self.folder, checkpoint)
+            claim(self.folder, checkpoint, self.resolved_config())
         else:
             output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
             if output is not None and (self.folder / output).exists():
@@ -177,7 +194,7 @@ class StarftCLI(LightningCLI):
         if not any(isinstance(one, CSVLogger) for one in self.trainer.loggers):
             self.trainer.loggers = [CSVLogger(self.folder, name=LOGS), *self.trainer.loggers]
         self.model._log_hyperparams = False
-        config = yaml.safe_load(self.resolved_config())
+        config = load_yaml(self.resolved_config())
         self.trainer.callbacks.append(TellLoggers(self.folder, config, read_ids(self.folder)))  # type: ignore[attr-defined]
 
     def _set_seed(self) -> None:
@@ -189,7 +206,7 @@ class StarftCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand != "fit" and self._get(self.config, "ckpt_path") is None and self.trainer.is_global_zero:
             doing = "predicts" if subcommand == "predict" else "is scored"
-            print(f"Note: No --ckpt_path is given: the pre-trained model {doing}.", file=sys.stderr)
+            say(f"Note: No --ckpt_path is given: the pre-trained model {doing}.", file=sys.stderr)
         try:
             with self._leaving_no_trace():
                 super()._run_subcommand(subcommand)
@@ -203,8 +220,8 @@ class StarftCLI(LightningCLI):
         try:
             yield
         except Exception as error:
-            if not isinstance(error, expected) and "`val_check_interval`" not in str(error):
-                raise  # a bug; but Lightning tells so of an interval longer than an epoch
+            if not isinstance(error, expected) and not is_mistake(error):
+                raise  # a bug
             trainer = getattr(self, "trainer", None)
             if self._traces is not None:
                 self._traces.remove(logs=trainer is not None and trainer.global_step > 0)
@@ -226,6 +243,7 @@ class StarftCLI(LightningCLI):
             )
             extra += [*checkpoint_callbacks(self.folder, monitor, mode, every), StopSafely(self.folder)]
             extra += [] if self._is_trial else [MarkUnfinished(self.folder)]
+        extra += [] if self._is_trial else [Manifest(self.folder, self._get(self.config, "ckpt_path"))]
         if self.subcommand == "predict" and not self._is_trial:
             extra += [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")
@@ -244,13 +262,16 @@ class StarftCLI(LightningCLI):
 
     def before_test(self) -> None:
         """Tell of a checkpoint of a run that hasn't ended, or that is tested on other classes than its own."""
-        given = self._get(self.config, "ckpt_path")
-        if given is not None and self.trainer.is_global_zero and (note := unfinished_note(Path(given))):
-            print(f"Note: {note}", file=sys.stderr)
+        for note in self._notes_of_training() if self.trainer.is_global_zero else ():
+            say(f"Note: {note}", file=sys.stderr)
         with suppress(StarftError):  # what is wrong with the data is told by their check, with all else
             note = unlike_classes(self._facts, self.datamodule.class_names) if self._facts is not None else ""
             if note and self.trainer.is_global_zero:
-                print(f"Note: {note}", file=sys.stderr)
+                say(f"Note: {note}", file=sys.stderr)
+
+    def _notes_of_training(self) -> list[str]:
+        given = self._get(self.config, "ckpt_path")
+        return notes_of_training(Path(given)) if given is not None else []
 
     def resolved_config(self) -> str:
         """Return the whole config of this run as YAML, defaults included."""
@@ -266,14 +287,7 @@ class StarftCLI(LightningCLI):
         """Tell the best validation value, where its checkpoint is, and how to test it."""
         if self._is_trial or not self.trainer.is_global_zero:
             return
-        checkpoint = self.folder / CHECKPOINTS / LAST
-        for callback in self.trainer.checkpoint_callbacks:
-            if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
-                checkpoint = self.folder / CHECKPOINTS / "best.ckpt"
-                print(f"Best {callback.monitor}: {float(callback.best_model_score):.4f} ({checkpoint})")
-            elif isinstance(callback, BestCheckpoint):
-                print(f"Note: {callback.why_none(self.trainer)}", file=sys.stderr)
-        print(f"Next: starft test --config {self.folder / CONFIG} --ckpt_path {checkpoint}")
+        tell_end(self.trainer, self.folder, import_prefix(config_paths(self._words)))
 
     def after_predict(self) -> None:
         """Tell where the predictions are."""
@@ -286,13 +300,15 @@ class StarftCLI(LightningCLI):
         evaluator = self.model.evaluator
         groups, samples = evaluator.groups(), evaluator.samples()  # of all processes, so all take part
         if self.trainer.is_global_zero and not self._is_trial:
-            config = yaml.safe_load(self.resolved_config())
+            config = load_yaml(self.resolved_config())
             metrics, sets = self.trainer.callback_metrics, evaluator.eval_sets
             kind = self._get(self.config, "save_samples")
             if kind is not None:
+                set_aside(self.folder, SAMPLES)
                 keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
-            path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples)
+            notes = limits(config["trainer"], "test") + self._notes_of_training()
+            path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples, notes)
             print_results(path, sets if self._get(self.config, "ckpt_path") is None else ())
 
 
@@ -374,6 +390,8 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
     Raises:
         ConfigError: Options or config can't be used.
     """
+    prepare_parser()
+    make_importable(config_paths(words))
     with without_noise():
         return kind(
             FinetuneModule,

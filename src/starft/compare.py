@@ -1,16 +1,14 @@
 """``starft compare``: several configs, several seeds, every run made once, one table."""
 
 import json
-import sys
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from rich.console import Console
 
 from starft.cli import check_command
 from starft.comparison_folder import claim_runs, open_comparison, save_seconds
@@ -23,8 +21,11 @@ from starft.parser_errors import keys_of_parser, one_sentence
 from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
 from starft.resources import with_shipped_configs
 from starft.results_reading import RESULTS, read_results
-from starft.runs import Run, finish_apart, trains
+from starft.runs import Run, finish_apart, run_for_each_seed, trains
+from starft.safe_text import say, visible
+from starft.terminal import Console
 from starft.words import split_words
+from starft.yaml_files import read_yaml
 
 STATE = "compare.json"
 TABLE = "table.md"
@@ -124,11 +125,10 @@ def compare(
         ConfigError: A config or a metric can't be used.
         RunFolderError: The folder holds something else, or runs made in another way.
     """
-    runs = [
-        Run(method.name, method.path, seed, out / method.name / f"seed-{seed}", trains(method.content), tuple(options))
-        for seed in seeds
-        for method in methods
-    ]
+    of_method = {
+        one.name: run_for_each_seed(one.name, one.path, one.content, out / one.name, seeds, options) for one in methods
+    }
+    runs = in_turn(of_method)
     for method in methods:
         missing = [one for one in runs if one.title == method.name and not one.done]
         if missing:
@@ -139,7 +139,7 @@ def compare(
     for method in methods:
         claim_runs(out / method.name, method.content, options)
     seconds = run_all(runs, finish_apart, spent, lambda total: save_seconds(out / STATE, total))
-    found = {method.name: [read_run(out / method.name / f"seed-{seed}") for seed in seeds] for method in methods}
+    found = {name: [read_run(run.folder) for run in of_it] for name, of_it in of_method.items()}
     columns = _columns(found, metrics)
     results = {
         "schema_version": SCHEMA_VERSION,
@@ -155,11 +155,28 @@ def compare(
     }
     replace_file(out / RESULTS, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
     replace_file(out / TABLE, markdown_tables(results, columns).encode())
-    console = _console()
-    print_tables(console, results, columns)
-    told = f"{results['seconds']} s in all calls"
-    console.print(f"{told}; numbers in {out / RESULTS}, table in {out / TABLE}", soft_wrap=True)
+    print_tables(Console(160), results, columns)
+    say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, table in {out / TABLE}")
+    say(f"All of it on a page: {report_command(out)}")
     return results
+
+
+def in_turn(of_method: Mapping[str, Sequence[Run]]) -> list[Run]:
+    """Return the runs of all methods seed by seed, each once.
+
+    Args:
+        of_method: Method -> a run a seed.
+    """
+    return list(dict.fromkeys(run for of_seed in zip(*of_method.values(), strict=True) for run in of_seed))
+
+
+def report_command(out: Path) -> str:
+    """Return the command that tells of all runs in a folder.
+
+    Args:
+        out: Of a comparison.
+    """
+    return shlex.join(["starft", "report", str(out), "--out", str(out / "report.html")])
 
 
 def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, note: Callable[[float], None]) -> float:
@@ -174,9 +191,10 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
     Raises:
         Stopped: A run was asked to stop.
     """
-    console, start = _console(), time.monotonic()
+    console, start = Console(160), time.monotonic()
     for number, one in enumerate(runs, 1):
-        console.print(f"[bold]{number}/{len(runs)}  {one.title}, seed {one.seed}[/bold]" + (" (done)" * one.done))
+        title = f"{number}/{len(runs)}  {visible(one.title)}, seed {one.seed}"
+        console.print(title + " (done)" * one.done, style="bold")
         if one.done:
             continue
         try:
@@ -252,7 +270,7 @@ def read_methods(text: str) -> list[Method]:
                 raise ConfigError(f"The config {path} is given twice; give each once.")
             if other.name == name:
                 raise ConfigError(f"{other.path} and {path} are both called {name}; name one anew: NAME={path}.")
-        methods.append(Method(name, path, yaml.safe_load(path.read_text(encoding="utf-8"))))
+        methods.append(Method(name, path, read_yaml(path)))
     return methods
 
 
@@ -297,7 +315,3 @@ def _columns(found: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence
     if common and {metric.split("/")[0] for metric in common} - {"ood_acc"} == {"id", "ood", "style", "groups"}:
         return MINI_COLUMNS
     return {metric: heading(metric) for metric in common if not metric.endswith("/text_head_acc")}
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)

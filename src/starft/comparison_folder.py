@@ -7,7 +7,7 @@ from typing import Any
 
 from starft import __version__
 from starft.errors import RunFolderError
-from starft.files import replace_file
+from starft.files import load_json, replace_file
 from starft.run_folder import check_writable
 
 METHOD = "method.json"
@@ -30,7 +30,7 @@ def open_comparison(out: Path, state: str, what: str, may_hold: Sequence[str] = 
     path = out / state
     if path.is_file():
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = load_json(path.read_text(encoding="utf-8"))
             _, seconds = held["version"], float(held["seconds"])
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {out} away.") from error
@@ -71,7 +71,7 @@ def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str])
     now = json.loads(json.dumps({"version": __version__, "config": content, "options": sorted(options)}, default=str))
     if path.is_file():
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            held = load_json(path.read_text(encoding="utf-8"))
             before = {key: held[key] for key in now}
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {folder} away.") from error

@@ -1,69 +1,201 @@
-"""A run that goes on does so with the options that it had."""
+"""A run that goes on does so with the options that it had: which of them may change, and which may not."""
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from starft.errors import ConfigError
+from starft.checkpoints import CheckpointFacts, check_checkpoint
+from starft.errors import AllTrained, ConfigError
 from starft.run_folder import CHECKPOINTS, CONFIG
+from starft.unfinished import read_early_stopping
+from starft.yaml_files import read_yaml
 
-FREE = {"pretrained", "probe_strengths", "trim", "micro_batch_size", "gradient_checkpointing", "compile"}
-"""What a run may go on without in ``model``: how it computes, and what its checkpoint tells or has behind it."""
-DATA = ("sampling", "shots", "augmentation", "split_seed", "val_fraction", "test_fraction", "train_size")
-"""What it may not in ``data``; where the images lie and how they are loaded may change."""
+
+class May(Enum):
+    """What becomes of an option that is another one than the run had."""
+
+    CHANGE = "nothing of the training hangs on it"
+    CHANGE_TOLD = "it changes what is still to come, as its user means it to, and is told"
+    CHANGE_WITH_DEVICES = "it counts for one device, so other devices want another value; else it may not"
+    NOT_CHANGE = "the rest of the run would be another one's"
+
+
+def _options(**lists: str) -> dict[str, May]:
+    return {name: May[kind.upper()] for kind, names in lists.items() for name in names.split()}
+
+
+OPTIONS: dict[str, dict[str, May]] = {
+    "": _options(
+        not_change="seed_everything",
+        change="config ckpt_path save_samples",
+    ),
+    "checkpoint": _options(
+        not_change="monitor mode",
+        change="every_n_train_steps",
+    ),
+    "model": _options(
+        not_change="objective model_name head head_start lr weight_decay decay_one_dimensional betas warmup_steps "
+        "regularizers pool templates freeze_text_tower freeze_image_tower freeze_text_blocks freeze_image_blocks seed",
+        change="pretrained probe_strengths trim micro_batch_size gradient_checkpointing compile",
+    ),
+    "data": _options(
+        not_change="sampling shots augmentation split_seed val_fraction test_fraction equal_groups splits label_map "
+        "train_size val_size seed task dataset templates class_names label_column attribute_column attribute_level "
+        "group_column split_column on_bad_image allow_partial",
+        change_with_devices="batch_size",
+        change="root file train path_column separator name ood evals predict eval_batch_size num_workers test_size "
+        "a celeba objectnet r sketch v2 vid_robust waterbirds",
+    ),
+    "trainer": _options(
+        not_change="precision callbacks plugins limit_train_batches limit_val_batches overfit_batches "
+        "gradient_clip_val gradient_clip_algorithm use_distributed_sampler reload_dataloaders_every_n_epochs",
+        change_with_devices="accumulate_grad_batches sync_batchnorm",
+        change_told="max_epochs max_steps min_epochs min_steps val_check_interval check_val_every_n_epoch",
+        change="accelerator strategy devices num_nodes logger default_root_dir max_time fast_dev_run "
+        "limit_test_batches limit_predict_batches num_sanity_val_steps log_every_n_steps enable_checkpointing "
+        "enable_progress_bar enable_model_summary deterministic benchmark inference_mode profiler detect_anomaly "
+        "barebones enable_autolog_hparams model_registry",
+    ),
+}
+"""Section -> option -> what a run that goes on may do with it; an option that isn't here may not change.
+
+Checkpoints refuse other weights than ``pretrained`` was; where data lie and how they are loaded may change.
+"""
+
+CALLBACKS = _options(
+    change="DeviceStatsMonitor LearningRateMonitor ModelCheckpoint ModelSummary OnExceptionCheckpoint RichModelSummary "
+    "RichProgressBar TQDMProgressBar ThroughputMonitor",
+    change_told="EarlyStopping Timer",
+)
+"""The same for callbacks, by the names of their classes: those that only look on, and those that end a run."""
+
 DEVICES = ("devices", "num_nodes")
+LINKED = {"data.init_args.seed", "model.seed"}
+"""What `seed_everything` sets, and is told by its name."""
 
 
-def check_same(checkpoint: Path, config: Mapping[str, Any]) -> None:
+def check_going_on(checkpoint: Path, config: Mapping[str, Any], trial: bool) -> tuple[CheckpointFacts, list[str]]:
+    """Refuse to go on with a training that has come to its end, or with other options than it had.
+
+    Args:
+        checkpoint: Where training goes on from.
+        config: The resolved one of the command.
+        trial: Whether this is only a trial of a few batches, which may come after the end.
+
+    Returns:
+        What the checkpoint says of itself, and notes on options that changed, a sentence each.
+
+    Raises:
+        AllTrained: There is nothing left to train.
+        ConfigError: Options differ.
+        WeightsError: The checkpoint can't be used.
+    """
+    end = {} if trial else {key: config["trainer"].get(key) for key in ("max_epochs", "max_steps")}
+    facts = check_checkpoint(checkpoint, continues=True, **end)
+    notes = check_same(checkpoint, config)
+    step, message = read_early_stopping(checkpoint)
+    if message and step == facts.step and not trial and not any("EarlyStopping" in note for note in notes):
+        raise AllTrained(
+            f"{message} So there is nothing to train; give EarlyStopping in trainer.callbacks more patience to go on, "
+            "or test it with `starft test`."
+        )
+    return facts, notes
+
+
+def check_same(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
     """Refuse to go on with other options than the run had: most would be ignored in silence, others change it midway.
 
     Args:
         checkpoint: Where training goes on from; of a run folder, or nothing is known of its options.
         config: The resolved one of the command.
 
+    Returns:
+        A sentence for each option that may change and has an effect.
+
     Raises:
-        ConfigError: They differ.
+        ConfigError: Others differ.
     """
     path = checkpoint.parent.parent / CONFIG
     had = _read(path) if checkpoint.parent.name == CHECKPOINTS else {}
-    other = [f"{key} {_told(theirs)} (given is {_told(ours)})" for key, theirs, ours in _differences(had, config)]
+    found = [*_differences(had, config)] if had else []
+    other = [f"{key} {_shown(theirs)} (given is {_shown(ours)})" for may, key, theirs, ours in found if _refused(may)]
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
         raise ConfigError(
             f"A run goes on with the options that it had: {', '.join(other[:3])}{more}. Leave them as {path} has them, "
             "or start a new run in another folder, without --ckpt_path."
         )
+    return [
+        f"The run goes on with {key} {_shown(ours)}; it was {_shown(theirs)}."
+        for may, key, theirs, ours in found
+        if may is May.CHANGE_TOLD
+    ]
+
+
+def _refused(may: May) -> bool:
+    return may in (May.NOT_CHANGE, May.CHANGE_WITH_DEVICES)
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Return the options that a run had; none where its file is gone, or somebody has made something else of it."""
     try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        held = read_yaml(path)
+    except (OSError, ConfigError):
         return {}
     whole = isinstance(held, dict) and all(isinstance(held.get(key), dict) for key in ("model", "data", "trainer"))
     return held if whole else {}
 
 
-def _differences(had: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    if not had:
-        return
-    theirs, ours = had["model"], given["model"]
-    for key in sorted((theirs.keys() & ours.keys()) - FREE):
-        if theirs[key] != ours[key]:
-            yield f"model.{key}", theirs[key], ours[key]
-    was, now = had["trainer"], given["trainer"]
-    same_devices = all(was.get(key) == now.get(key) for key in DEVICES)
-    theirs, ours = (one["data"].get("init_args") or {} for one in (had, given))
-    for key in (*DATA, *(("batch_size",) if same_devices else ())):  # of one device; the whole is what counts
-        if key in theirs and key in ours and theirs[key] != ours[key]:
-            yield f"data.init_args.{key}", theirs[key], ours[key]
-    key = "accumulate_grad_batches"
-    if same_devices and was.get(key) != now.get(key):
-        yield f"trainer.{key}", was.get(key), now.get(key)
+def _differences(had: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[May, str, Any, Any]]:
+    """Yield what may be done, key, value that the run had, value given, for each option that differs."""
+    devices = any(had["trainer"].get(key) != given["trainer"].get(key) for key in DEVICES)
+    linked = had.get("seed_everything") != given.get("seed_everything")
+    for section, options in OPTIONS.items():
+        (prefix, theirs), (_, ours) = (_section(config, section) for config in (had, given))
+        both = theirs.keys() & ours.keys()
+        for key in [*(key for key in options if key in both), *sorted(both - options.keys())]:
+            name, may = f"{prefix}{key}", options.get(key, May.NOT_CHANGE)
+            if theirs[key] == ours[key] or may is May.CHANGE or (linked and name in LINKED):
+                continue
+            if name == "trainer.callbacks":
+                yield from _callbacks(theirs[key], ours[key])
+            elif not (devices and may is May.CHANGE_WITH_DEVICES):
+                yield may, name, theirs[key], ours[key]
+    if had["data"].get("class_path") != given["data"].get("class_path"):
+        yield May.NOT_CHANGE, "data.class_path", had["data"].get("class_path"), given["data"].get("class_path")
 
 
-def _told(value: Any) -> str:
+def _section(config: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, Any]]:
+    """Return what the keys of a section begin with, and its options."""
+    if name == "data":
+        return "data.init_args.", config["data"].get("init_args") or {}
+    if name:
+        return f"{name}.", config.get(name) or {}
+    return "", {key: config[key] for key in OPTIONS[""] if key in config}
+
+
+def _callbacks(had: Any, given: Any) -> Iterator[tuple[May, str, Any, Any]]:
+    """Yield the callbacks that are only in one of two lists, or have other arguments."""
+    theirs, ours = (
+        {str(one.get("class_path")).rpartition(".")[2]: one.get("init_args") for one in some or () if one}
+        for some in (had, given)
+    )
+    for name in sorted(theirs.keys() | ours.keys()):
+        may = CALLBACKS.get(name, May.NOT_CHANGE)
+        was, now = theirs.get(name, "absent"), ours.get(name, "absent")
+        if was == now or may is May.CHANGE:
+            continue
+        if not (isinstance(was, dict) and isinstance(now, dict)):
+            yield may, f"trainer.callbacks' {name}", _presence(was), _presence(now)
+            continue
+        for key in sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
+            yield may, f"{key} of trainer.callbacks' {name}", was.get(key), now.get(key)
+
+
+def _presence(arguments: Any) -> str:
+    return "absent" if arguments == "absent" else "present"
+
+
+def _shown(value: Any) -> str:
     return str(value) if len(str(value)) <= 40 else f"{str(value)[:40]}..."

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 import starft.mini  # noqa: F401  # configs may name its classes without their module
+from starft.class_paths import make_importable
+from starft.clip import CaptionRuler
 from starft.data.check import Checked, told_once
 from starft.data.datamodules import ImageDataModule
 from starft.data.deep import decode, files, look_deep
@@ -18,20 +19,27 @@ from starft.data.from_config import data_of, keys_of
 from starft.data.problems import Problem
 from starft.early_checks import check_config_files
 from starft.english import doubled_articles
-from starft.errors import ConfigError, did_you_mean, ended
+from starft.errors import ConfigError, StarftError, did_you_mean, ended
 from starft.parser_errors import one_sentence
 from starft.reporting.data_notes import shortcut, small_group
 from starft.reporting.data_report import data_tables
+from starft.safe_text import say, visible
+from starft.terminal import Console
+from starft.token_checks import TokenProblem, class_problems
+from starft.yaml_files import read_yaml, seed_of
 
 USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
 
 Look at the data of a config without building its model: counts, paths, labels, groups, class names, images in both
-train and test. Exit status 2 if a run would be refused, else 0. Options of a run (--model..., --trainer...) do nothing.
+train and test. Exit status 2 if a run would be refused, else 0. Of the options of a run, --model.model_name tells whose
+tokenizer reads the captions; the others (--model..., --trainer...) do nothing.
 
   --config CONFIG   a config, as for `starft fit`; several are laid over each other
   --deep            decode every image too, and compare pictures
   --workers N       processes that decode; one for each CPU unless given
 """
+DEFAULT_MODEL = "ViT-B-16"
+"""What a run takes where neither its config nor an option names a model."""
 OF_A_RUN = ("--model", "--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
 """Options of a run that have nothing to do with its data."""
 
@@ -47,7 +55,7 @@ def run(words: Sequence[str]) -> int:
     """
     verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
     if verb in ("--help", "-h") or (verb == "check" and {"--help", "-h"} & {*rest}):
-        print(USAGE, end="")
+        say(USAGE.rstrip(), lines=True)
         return 0
     if verb != "check":
         raise ConfigError(f"`starft data` has no verb {verb!r}; its verb is check.{did_you_mean(verb, ['check'])}")
@@ -64,23 +72,30 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(f"{one_sentence(error, keys)} See `starft data check --help`.") from error
     if options.workers is not None and options.workers < 0:
         raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
+    make_importable(map(Path, options.config or ()))
     held: dict[str, Any] = {}
     for path in options.config or ():
-        held = _laid_over(held, yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        held = _laid_over(held, read_yaml(Path(path)))
     if not held:
         raise ConfigError(
             "`starft data check` needs --config FILE, as for `starft fit`, such as lightning_configs/csv/starft.yaml; "
             "--data... options only change what is in it."
         )
-    seed = held.get("seed_everything")
-    data = data_of(held.get("data"), seed if type(seed) is int else 0, options.config[-1], of_data)
+    data = data_of(held.get("data"), seed_of(held), options.config[-1], of_data)
     if not isinstance(data, ImageDataModule):
-        print(f"{type(data).__name__} reads no images from disk: nothing to check.")
+        say(f"{type(data).__name__} reads no images from disk: nothing to check.")
         return 0
-    return check(data, options.deep, options.workers, _templates(held.get("model")))
+    model = held.get("model")
+    return check(data, options.deep, options.workers, _templates(model), _model_name(rest, model))
 
 
-def check(data: ImageDataModule, deep: bool = False, workers: int | None = None, templates: Sequence[str] = ()) -> int:
+def check(
+    data: ImageDataModule,
+    deep: bool = False,
+    workers: int | None = None,
+    templates: Sequence[str] = (),
+    model_name: str | None = None,
+) -> int:
     """Print what the data hold and what is wrong with them; return 2 if a run would be refused, else 0.
 
     Args:
@@ -88,35 +103,38 @@ def check(data: ImageDataModule, deep: bool = False, workers: int | None = None,
         deep: Decode every image.
         workers: Processes that decode; null takes one for each CPU.
         templates: Of the training captions, where the model's section gives some.
+        model_name: Whose tokenizer reads the captions; null compares them as text alone.
     """
     stages = ["fit", "test", *(["predict"] if data.new_images is not None else [])]
     checked = data.check(*stages)
     looked = "no image decoded; --deep decodes them all"
     if deep:
         looked = _look_deep(data, checked, workers)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(140)
     for table in data_tables(checked, templates):
         console.print(table)
     _look_at_groups(checked, console)
     _look_at_captions(checked, templates)
+    if model_name is not None:
+        _look_at_tokens(checked, templates, model_name)
     problems = told_once(checked)
     for problem in problems:
-        console.print("[bold red]problem[/]: " if problem.stops else "[yellow]note[/]: ", end="")
-        console.print(ended(problem.text), soft_wrap=True, markup=False, highlight=False)
+        kind = ("problem", "bold red") if problem.stops else ("note", "yellow")
+        console.print(Text.assemble(kind, f": {visible(ended(problem.text))}"), soft_wrap=True)
     stops = sum(problem.stops for problem in problems)
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0
 
 
 def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
-    """Print how far the attribute goes with the label in train; note a validation group that is too small."""
+    """Print how far the attribute goes with the label in train; note groups too small to choose or judge a model by."""
     for one in checked:
         counts = [(group, images) for group, images, _ in one.groups]
         if one.split == "train" and counts and one.attributes:
             for line in shortcut([images for _, images in counts], one.class_names, one.attributes):
-                console.print(f"shortcut: {line}", soft_wrap=True, markup=False, highlight=False)
-        if one.split == "val" and not one.extra and not one.as_published:
-            note = small_group(one.name, counts)
+                console.print(f"shortcut: {visible(line)}", soft_wrap=True, highlight=False)
+        if one.split in ("val", "test") and not one.extra and not one.as_published:
+            note = small_group(one.name, counts, one.split, bool(one.attributes))
             one.problems += [Problem(note, stops=False)] if note else []
 
 
@@ -125,6 +143,26 @@ def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> N
     for one in checked:
         note = doubled_articles(one.class_names, templates) if one.split == "train" else ""
         one.problems += [Problem(note, stops=False)] if note else []
+
+
+def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_name: str) -> None:
+    """Compare the captions of each split as the model gets them."""
+    try:
+        ruler = CaptionRuler(model_name)
+    except StarftError as error:
+        why = str(error).rstrip(".")
+        checked[0].problems.append(Problem(f"captions can't be read as the model reads them: {why}", stops=False))
+        return
+    done: dict[tuple[Sequence[str], Sequence[str]], list[TokenProblem]] = {}
+    for one in checked:
+        captions = one.class_names, (templates if one.split == "train" and templates else one.templates)
+        if captions not in done:
+            done[captions] = class_problems(ruler, *captions)
+        one.problems += [
+            Problem(problem.text, stops=problem.stops and not one.as_published)
+            for problem in done[captions]
+            if problem.differs_as_text
+        ]
 
 
 def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> str:
@@ -149,6 +187,17 @@ def _templates(model: object) -> tuple[str, ...]:
     """Return the caption templates that a config's model section puts in the place of those of the data."""
     given = model.get("templates") if isinstance(model, dict) else None
     return tuple(map(str, given)) if isinstance(given, list) else ()
+
+
+def _model_name(words: Sequence[str], model: object) -> str:
+    """Return the model that a command names, or else its configs, or else the one that a run takes."""
+    given = [
+        word.partition("=")[2] if "=" in word else "".join(words[at + 1 : at + 2])
+        for at, word in enumerate(words)
+        if word.partition("=")[0] == "--model.model_name"
+    ]
+    named = given[-1] if given else model.get("model_name") if isinstance(model, dict) else None
+    return named if isinstance(named, str) else DEFAULT_MODEL
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

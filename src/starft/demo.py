@@ -1,17 +1,15 @@
 """``starft demo``: every method on the embedded world, from its shipped config, and what came of it."""
 
 import json
-import sys
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from rich.console import Console
 
-from starft.compare import MINI_COLUMNS, read_run, read_seeds, run_all
+from starft.compare import MINI_COLUMNS, in_turn, read_run, read_seeds, report_command, run_all
 from starft.comparison_folder import claim_runs, open_comparison, save_seconds
 from starft.errors import ConfigError
 from starft.files import replace_file
@@ -21,7 +19,10 @@ from starft.reporting.comparison import comparison_plot, comparison_table, gains
 from starft.resources import shipped
 from starft.results_reading import RESULTS
 from starft.run_folder import check_writable
-from starft.runs import Run, finish, trains
+from starft.runs import finish, run_for_each_seed
+from starft.safe_text import say
+from starft.terminal import Console
+from starft.yaml_files import read_yaml
 
 METHODS = {
     "zeroshot": "zero-shot",
@@ -78,7 +79,7 @@ def run(words: Sequence[str]) -> int:
     if options.show:
         check_writable(options.out)
         contact_sheet(options.out / "world.png")
-        print(f"wrote {options.out / 'world.png'}")
+        say(f"wrote {options.out / 'world.png'}")
         return 0
     demo(seeds, options.out)
     return 0
@@ -98,16 +99,15 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
         RunFolderError: The folder holds something else.
     """
     spent = open_comparison(out, STATE, "demo", ("world.png",))
-    contents = {method: yaml.safe_load(_config(method).read_text(encoding="utf-8")) for method in METHODS}
+    contents = {method: read_yaml(_config(method)) for method in METHODS}
     for method, content in contents.items():
         claim_runs(out / method, content, ())
-    runs = [
-        Run(METHODS[method], _config(method), seed, out / method / f"seed-{seed}", trains(content))
-        for seed in seeds
+    of_method = {
+        method: run_for_each_seed(METHODS[method], _config(method), content, out / method, seeds)
         for method, content in contents.items()
-    ]
-    seconds = run_all(runs, finish, spent, lambda total: save_seconds(out / STATE, total))
-    found = {method: [read_run(out / method / f"seed-{seed}")["metrics"] for seed in seeds] for method in METHODS}
+    }
+    seconds = run_all(in_turn(of_method), finish, spent, lambda total: save_seconds(out / STATE, total))
+    found = {method: [read_run(run.folder)["metrics"] for run in runs] for method, runs in of_method.items()}
     methods = {
         method: {metric: [one[source] for one in runs_of] for metric, source in SOURCES.items()}
         for method, runs_of in found.items()
@@ -120,20 +120,21 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     }
     replace_file(out / RESULTS, (json.dumps(results, indent=2) + "\n").encode())
     comparison_plot(methods, COLUMNS, METHODS, out / "comparison.png")
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console()
     console.print(comparison_table(methods, COLUMNS, METHODS))
     console.print(gains_table(methods, COLUMNS, METHODS, BASELINES))
-    for line in in_words(methods, out):
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
+    say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
+    for line in in_words(methods, seeds, out):
+        say(line)
     return results
 
 
-def in_words(methods: Mapping[str, Mapping[str, Sequence[float]]], out: Path) -> list[str]:
+def in_words(methods: Mapping[str, Mapping[str, Sequence[float]]], seeds: Sequence[int], out: Path) -> list[str]:
     """Return what the tables say, in lines: what each method gained and lost against the model as it was.
 
     Args:
         methods: Method -> metric -> one number in [0, 1] a seed.
+        seeds: Those seeds.
         out: The demo's folder.
     """
     before = methods["zeroshot"]
@@ -142,9 +143,12 @@ def in_words(methods: Mapping[str, Mapping[str, Sequence[float]]], out: Path) ->
         for one in (baseline, method):
             gains = {told: 100 * (fmean(methods[one][metric]) - fmean(before[metric])) for metric, told in TOLD.items()}
             lines.append(f"  {METHODS[one]}: " + ", ".join(f"{told} {gain:+z.1f}" for told, gain in gains.items()))
-    if len(before["id_acc"]) == 1:
-        lines.append("One seed: differences of a few points may be luck; more seeds tell: starft demo --seeds 0,1,2")
-    lines.append(f"All of it on a page: starft report {out}/*/seed-0 --out {out / 'report.html'}")
+    if len(seeds) == 1:
+        more = shlex.join(
+            ["starft", "demo", "--seeds", ",".join(str(seeds[0] + at) for at in range(3)), "--out", str(out)]
+        )
+        lines.append(f"One seed: differences of a few points may be luck; more seeds tell: {more}")
+    lines.append(f"All of it on a page: {report_command(out)}")
     return lines
 
 

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from yaml import YAMLError
 
+from starft.class_paths import check_class_paths
 from starft.errors import ConfigError, did_you_mean
 from starft.resources import shipped
+from starft.yaml_files import LISTS, NotTaken, load_yaml, read_yaml
 
 ELSEWHERE = {
     "model.lr": "lr learning_rate",
@@ -72,6 +74,33 @@ def check_words(words: Sequence[str]) -> list[dict[str, Any]]:
     return configs
 
 
+def check_values(words: Sequence[str]) -> None:
+    """Refuse values of options, and files that they name, whose YAML isn't taken; the parser would read on.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: A value is nested too deeply, say, or has a key twice.
+    """
+    configs = set(map(str, config_paths(words)))
+    for word in words:
+        option, given, value = word.partition("=")
+        value = value if given and option.startswith("--") else word
+        if str(Path(value)) in configs:
+            continue
+        if value.endswith((".yaml", ".yml")) and Path(value).is_file():
+            check_class_paths(read_yaml(Path(value), "file"), f"The file {value}")
+        elif value[:1] in LISTS:
+            try:
+                held = load_yaml(value)
+            except NotTaken as problem:
+                raise ConfigError(f"The value of {option if given else 'an option'} {problem}.") from problem
+            except YAMLError:  # a text, or told by the parser
+                continue
+            check_class_paths(held, f"The value of {option if given else 'an option'}")
+
+
 def _check_names(words: Sequence[str]) -> None:
     """Refuse options of other tools; all at once, as they come together."""
     found: dict[str, str] = {}
@@ -96,32 +125,41 @@ def check_config_files(words: Sequence[str]) -> list[dict[str, Any]]:
         What they hold, in their order.
 
     Raises:
-        ConfigError: A file is missing, can't be read, or isn't a YAML mapping.
+        ConfigError: A file is missing, can't be read, or isn't a YAML mapping, or an option's value isn't taken.
     """
-    configs = []
+    check_values(words)
+    return [_read(path) for path in config_paths(words)]
+
+
+def config_paths(words: Sequence[str]) -> list[Path]:
+    """Return the config files that a command names.
+
+    Args:
+        words: The verb and its options.
+
+    Example:
+        >>> [path.name for path in config_paths(["fit", "-c", "a.yaml", "--config=b.yaml"])]
+        ['a.yaml', 'b.yaml']
+    """
+    paths = []
     for at, word in enumerate(words):
         option, given, value = word.partition("=")
         if option in ("-c", "--config"):
-            configs.append(_read(Path(value if given else "".join(words[at + 1 : at + 2]))))
-    return configs
+            paths.append(Path(value if given else "".join(words[at + 1 : at + 2])))
+    return paths
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
     except FileNotFoundError:
         near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.yaml"))) or near_shipped(path)
         raise ConfigError(f"The config {path} doesn't exist; check its path.{near}") from None
-    except OSError as error:
-        raise ConfigError(f"The config {path} can't be read: {error.strerror}; give a YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise ConfigError(f"The config {path} isn't valid YAML{where}; mend that place.") from error
     if not isinstance(config, dict):
         raise ConfigError(
             f"The config {path} must hold keys such as model, data and trainer; got {type(config).__name__}."
         )
+    check_class_paths(config, f"The config {path}")
     return config
 
 
@@ -134,5 +172,14 @@ def near_shipped(path: Path) -> str:
     folder = shipped("lightning_configs")
     names = sorted(one.relative_to(folder).with_suffix("").as_posix() for one in folder.rglob("*.yaml"))
     given = path.with_suffix("").as_posix().removeprefix(f"{folder.name}/")
+    section, _, method = given.rpartition("/")
+    beside = [name for name in names if section and name.startswith(f"{section}/")]
+    if beside:  # what lies there comes first, whatever there is elsewhere
+        near = did_you_mean(given, beside, limit=1, likeness=0.75)
+        elsewhere = [name for name in names if name.endswith(f"/{method}")]
+        there = f", and {method} is for other data: {', '.join(elsewhere)}" if elsewhere else ""
+        return near or f" The configs of {section}/ are {', '.join(name.rpartition('/')[2] for name in beside)}{there}."
     parts = [name for name in names if given in name.split("/")]
-    return f" Did you mean {' or '.join(parts)}?" if parts else did_you_mean(given, names, limit=1, likeness=0.75)
+    if parts:
+        return f" Did you mean {' or '.join(parts)}?"
+    return did_you_mean(given, names, limit=1, likeness=0.75)

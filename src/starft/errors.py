@@ -7,6 +7,9 @@ The command line prints that sentence and exits with status 2.
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+LONGEST = 8000
+"""Characters of a message; what quotes a value bounds it by itself, with `shortened`."""
+
 
 def ended(sentence: str) -> str:
     """Return a sentence with its period, unless it ends in a mark of its own or in a drawn folder tree.
@@ -18,8 +21,28 @@ def ended(sentence: str) -> str:
     return sentence if sentence.endswith((".", "?", "!")) or "\n" in sentence else f"{sentence}."
 
 
+def shortened(text: str, most: int = 200) -> str:
+    """Return a text as a message quotes it: a long one without its middle, and with its length.
+
+    Args:
+        text: Such as a value, a name or a path.
+        most: How many of its characters to show.
+
+    Example:
+        >>> shortened("cat"), shortened("a" * 3000, 6)
+        ('cat', 'aaa...aaa (3,000 characters)')
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[: most - most // 2]}...{text[-(most // 2) :]} ({len(text):,} characters)"
+
+
 class StarftError(Exception):
-    """A person's mistake, told in one sentence."""
+    """A person's mistake, told in one sentence of `LONGEST` characters at most."""
+
+    def __str__(self) -> str:
+        """Return the sentence; whatever it quotes, a terminal can show it."""
+        return shortened(super().__str__(), LONGEST)
 
 
 class ConfigError(StarftError, ValueError):
@@ -58,6 +81,10 @@ class AllTrained(WeightsError):  # noqa: N818  # the run is whole
     """A checkpoint to continue that has all epochs of its run already."""
 
 
+class NotFiniteError(StarftError):
+    """A loss, weights or predictions that hold a NaN or an infinity."""
+
+
 class RunFolderError(StarftError):
     """A run folder that can't be written to, or that holds another run."""
 
@@ -82,8 +109,9 @@ class Stopped(StarftError):  # noqa: N818  # nothing went wrong
     Args:
         message: What to do to continue.
         status: Exit status of the command.
+        first: Whether this is the process that tells of the run; the others end in silence, with status 0.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, first: bool = True) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.first = status, first

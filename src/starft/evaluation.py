@@ -10,7 +10,8 @@ from torchmetrics import MetricCollection
 
 from starft.clip import ClipEncoder, zero_shot_head
 from starft.distributed import owned, world_size
-from starft.errors import ConfigError
+from starft.errors import ConfigError, NotFiniteError
+from starft.finite import agree
 from starft.functional import class_logits
 from starft.metrics import SampleRecord, Samples, accept, eval_metrics, group_counts, sample_scores, samples_of
 from starft.types import Batch, EvalSet, FinetuneData
@@ -54,6 +55,7 @@ class Evaluator(nn.Module):
         self._heads: list[Tensor] = []
         self._text_heads: list[Tensor | None] = []
         self._biases: list[Tensor | None] = []
+        self._finite: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def prepare(
@@ -72,6 +74,7 @@ class Evaluator(nn.Module):
             head_bias: What is added to the trained head's logits (C,), or null.
         """
         self._heads, self._text_heads, self._biases = [], [], []
+        self._finite = {}
         made: dict[tuple[tuple[str, ...], tuple[str, ...]], Tensor] = {}
         for eval_set in self.eval_sets:
             words = (eval_set.class_names, eval_set.templates)
@@ -115,6 +118,8 @@ class Evaluator(nn.Module):
         elif eval_set.frame_sets:
             group = batch["index"]
         logits = self.logits(which, image_features)
+        finite = logits.isfinite().all()
+        self._finite[eval_set.name] = finite & self._finite.get(eval_set.name, finite)
         preds = self._predictions(which, logits, labels)
         _collection(self.metrics[which]).update(preds, labels, group)
         if self.keep_samples:
@@ -125,7 +130,17 @@ class Evaluator(nn.Module):
             _collection(self.text_metrics[which]).update(preds, labels, group)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return every number, ``{eval set}/{metric}`` and ``ood_acc``; sums run over all processes."""
+        """Return every number, ``{eval set}/{metric}`` and ``ood_acc``; sums run over all processes.
+
+        Raises:
+            NotFiniteError: The model gave a NaN or an infinity for an image.
+        """
+        bad = agree(next((name for name, finite in self._finite.items() if not finite), ""))
+        if bad:
+            raise NotFiniteError(
+                f"The model's logits on the eval set {bad} aren't finite, so it can't be scored; check its weights, "
+                "and set trainer.precision to bf16-mixed or 32-true."
+            )
         numbers: dict[str, Tensor] = {}
         for which, eval_set in enumerate(self.eval_sets):
             for name, value in _collection(self.metrics[which]).compute().items():
@@ -180,6 +195,18 @@ def described(data: Any) -> FinetuneData:
         )
     described: FinetuneData = data
     return described
+
+
+def evaluated(data: FinetuneData, stage: str) -> tuple[EvalSet, ...]:
+    """Return what a stage scores; it alone is asked for: to predict new images, the others needn't be there.
+
+    Args:
+        data: The trainer's DataModule.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+    """
+    if stage in ("fit", "validate"):
+        return data.val_sets
+    return data.test_sets if stage == "test" else data.predict_sets
 
 
 def merge_logits(logits: Tensor, merge: Sequence[Sequence[int]]) -> Tensor:

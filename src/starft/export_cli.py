@@ -12,6 +12,7 @@ from starft.exporting.formats import FORMATS, write_about
 from starft.exporting.hub import check_name, push
 from starft.exporting.origin import origin_of
 from starft.options import OptionParser
+from starft.safe_text import say
 
 ABOUT = """Write the model of a checkpoint for other programs, with a README.md that tells its run's results.
 
@@ -66,9 +67,9 @@ def run(words: Sequence[str]) -> int:
         origin = origin_of(options.checkpoint)
         text = card(model, options.format, name, origin, on_hub)
         (folder / "README.md").write_text(text, encoding="utf-8")
-    print(f"{options.format}: {options.to}")
+    say(f"{options.format}: {options.to}")
     if origin.problem is not None:
-        print(f"Note: The model card tells no results. {origin.problem}.", file=sys.stderr)
+        say(f"Note: The model card tells no results. {origin.problem}.", file=sys.stderr)
     if options.push_to_hub is not None:
-        print(f"Sent to {push(options.to, options.push_to_hub, options.private)}")
+        say(f"Sent to {push(options.to, options.push_to_hub, options.private)}")
     return 0

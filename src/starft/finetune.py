@@ -7,7 +7,6 @@ from typing import Any, Literal, cast
 import torch
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from starft.captions import CaptionSampler, check_templates
 from starft.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
 from starft.clip import (
+    CaptionRuler,
     ClipEncoder,
     build_clip,
     checkpoint_activations,
@@ -23,24 +23,36 @@ from starft.clip import (
     encode_in_chunks,
     freeze,
     image_preprocessing,
+    update_statistics_once,
 )
 from starft.context import Progress, StepContext
 from starft.distributed import of_first
 from starft.english import doubled_articles
 from starft.errors import ConfigError
-from starft.evaluation import Evaluator, described
+from starft.evaluation import Evaluator, described, evaluated
+from starft.guarded import GuardedModule
 from starft.losses import Contrastive, Term, by_name
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
-from starft.reading import check_accumulation, check_terms, freeze_what_nothing_reads, nothing_of, reads_logits, resting
-from starft.scoring import ScoringModule
+from starft.reading import (
+    accumulation,
+    check_accumulation,
+    check_rows,
+    check_terms,
+    freeze_what_nothing_reads,
+    nothing_of,
+    reads_logits,
+    resting,
+)
+from starft.safe_text import say
 from starft.shards import clip_norm, is_sharded
 from starft.teachers import MOST_REMEMBERED, Teacher
+from starft.token_checks import check_captions
 from starft.types import Batch, GroupedData, ImagePreprocessing
 
 
-class FinetuneModule(ScoringModule):
+class FinetuneModule(GuardedModule):
     """Fine-tune CLIP with one objective and any number of regularizers.
 
     Args:
@@ -162,23 +174,25 @@ class FinetuneModule(ScoringModule):
         strategy = self.trainer.strategy
         if type(strategy) in (SingleDeviceStrategy, DDPStrategy):  # they move the whole model right after this
             self.to(strategy.root_device)  # a head of 1000 classes x 80 templates takes minutes on a CPU
+        sets = evaluated(data, stage)
+        names, templates = self.class_names or data.class_names, self.templates or data.templates
+        captions = [(names, templates), *((one.class_names, one.templates) for one in sets)]
+        ruler = CaptionRuler(self.model_name, self.clip.tokenize)
+        check_captions(ruler, captions, self.pool if stage == "fit" else None, self.trainer.is_global_zero)
         if not self.class_names:
-            self.describe(data.class_names, self.templates or data.templates)
+            self.describe(names, templates)
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
         if stage == "fit":
             check_terms(self._terms(), self.pool, self.class_names)
             note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
             if note and self.trainer.is_global_zero:  # of the data's templates their check tells
-                print(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
-            check_accumulation(self._terms(), self.trainer.accumulate_grad_batches)
+                say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
+            check_accumulation(self._terms(), *accumulation(self.trainer))
+            check_rows(self._terms(), getattr(data, "batch_size", None), self.trainer.world_size)
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
                 term.start(counts)
-        if stage in ("fit", "validate"):
-            self.evaluator = Evaluator(data.val_sets)
-        else:  # one alone is asked for: to predict new images, the others needn't be there
-            testing = stage == "test"
-            self.evaluator = Evaluator(data.test_sets if testing else data.predict_sets, keep_samples=testing)
+        self.evaluator = Evaluator(sets, keep_samples=stage == "test")
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
         """Set the training classes and, for the linear head, start it from the zero-shot head.
@@ -197,6 +211,8 @@ class FinetuneModule(ScoringModule):
 
     def on_fit_start(self) -> None:
         """Start the linear head from a probe where that is asked for; a run that is continued has its head already."""
+        if self.hparams["gradient_checkpointing"]:  # the strategy may have put other norms in
+            update_statistics_once(self.clip.model)
         if self.head_start == "probe" and self.trainer.ckpt_path is None:
             self._start_from_probe()
 
@@ -216,10 +232,10 @@ class FinetuneModule(ScoringModule):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
-        for note in plan_notes(self.warmup_steps, int(trainer.estimated_stepping_batches), size, batch):
-            print(f"Note: {note}", file=sys.stderr)
+        for note in plan_notes(self.warmup_steps, self.total_steps, size, batch):
+            say(f"Note: {note}", file=sys.stderr)
         for note in filter(None, (term.advice(self.class_names) for term in self._terms())):
-            print(f"Note: {note}.", file=sys.stderr)
+            say(f"Note: {note}.", file=sys.stderr)
 
     def _start_from_probe(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -285,10 +301,18 @@ class FinetuneModule(ScoringModule):
         if len(ctx.sizes) > 1:
             self._resting = resting(self.clip, self.linear_head, self._terms(), progress)
             total = nothing_of(self._resting, total)
+        parts = {name: value for name, value in logs.items() if isinstance(value, Tensor)}
+        self._losses.note(progress.step + 1, parts | {"train/loss": total.detach()})
         size = len(ctx.labels)
+        if batch_idx == 0:
+            check_rows(self._terms(), size)
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
         self.log_dict(logs, batch_size=size)
         return total
+
+    def on_train_epoch_start(self) -> None:
+        """Refuse, at the first epoch that would have it, that gradients of batches are added up where they mustn't."""
+        check_accumulation(self._terms(), *accumulation(self.trainer))
 
     def on_after_backward(self) -> None:
         """Let rest what rests, as a process alone does: it got gradients of 0 for DDP, which waits for some."""
@@ -335,7 +359,7 @@ class FinetuneModule(ScoringModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""
         super().optimizer_step(*args, **kwargs)
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.total_steps
         for teacher in self._followers():
             teacher.follow(self.clip, self.linear_head, self.global_step + 1, total)
 
@@ -343,7 +367,7 @@ class FinetuneModule(ScoringModule):
         epochs = self.trainer.max_epochs
         return Progress(
             step=self.global_step,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_steps=self.total_steps,
             epoch=self.current_epoch,
             total_epochs=epochs if epochs is not None and epochs > 0 else None,
         )
@@ -353,7 +377,7 @@ class FinetuneModule(ScoringModule):
         groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional)
         clips = bool(self.trainer.gradient_clip_val) and isinstance(self.trainer.precision_plugin, MixedPrecision)
         optimizer = adamw(groups, self.lr, self.betas, clips_mixed=clips)
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.total_steps
         restart = total * self.restart_epoch // (self.trainer.max_epochs or 1) if self.restart_epoch else 0
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total, restart))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -362,6 +386,7 @@ class FinetuneModule(ScoringModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the twin out: it is what ``pretrained`` names, and is refilled on load."""
+        super().on_save_checkpoint(checkpoint)
         strip_twin(checkpoint, self._twin_fingerprint, self._facts())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -376,9 +401,6 @@ class FinetuneModule(ScoringModule):
         bias = checkpoint["state_dict"].get("head_bias")
         self.head_bias = None if bias is None else torch.zeros_like(bias, device=self.device)
         match_teachers(checkpoint, self.teachers, self._is_fitting())
-
-    def _is_fitting(self) -> bool:
-        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
     def _facts(self) -> CheckpointFacts:
         return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)

@@ -2,13 +2,11 @@
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
-from rich.console import Console
 
 from starft.averaging import (
     Member,
@@ -26,6 +24,8 @@ from starft.files import replace_file
 from starft.parser_errors import keys_of_parser, one_sentence
 from starft.reporting.curve import curve_axes, curve_plot, curve_table
 from starft.run_folder import check_writable
+from starft.safe_text import say
+from starft.terminal import Console
 from starft.weight_scoring import Scorer
 from starft.weights import State, interpolate
 from starft.words import split_words
@@ -106,7 +106,9 @@ def write_point(start: Member | None, end: Member, alpha: float, path: Path) -> 
     first, last = _ends(start, end)
     made_of = {"start": str(start.path) if start is not None else "pre-trained", "end": str(end.path), "alpha": alpha}
     write_averaged(path, end, interpolate(first, last, alpha), made_of)
-    print(f"Alpha {alpha:g}: {path}{next_command(path, [end])}")
+    say(f"Alpha {alpha:g}: {path}")
+    if command := next_command(path, [end]):
+        say(command)
 
 
 def sweep(
@@ -128,8 +130,9 @@ def sweep(
         RunFolderError: The folder holds a sweep already.
         WeightsError: The two don't fit.
     """
-    if (folder / CURVE).exists():
-        raise RunFolderError(f"{folder / CURVE} exists already; give another --out, or move it away.")
+    for path in (folder / CURVE, folder / PLOT):
+        if path.exists():
+            raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
     check_writable(folder)
     first, last = _ends(start, end)
     rows = [{"alpha": alpha, "metrics": scorer(interpolate(first, last, alpha))} for alpha in alphas]
@@ -143,13 +146,13 @@ def sweep(
         "rows": rows,
     }
     replace_file(folder / CURVE, (json.dumps(held, indent=2) + "\n").encode())
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(160)
     console.print(curve_table(rows))
     told = f"Numbers: {folder / CURVE}"
     if axes is not None:
         curve_plot(rows, axes, folder / PLOT)
         told += f", curve: {folder / PLOT}"
-    print(told)
+    say(told)
     return rows
 
 

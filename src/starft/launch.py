@@ -1,17 +1,8 @@
-"""What a process is told before its work: which of a run's it is, how its threads wait, how it keeps memory."""
+"""What a process is told before its work: how its threads wait, how it keeps memory."""
 
 import ctypes
 import os
 import platform
-
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-"""What torchrun, Lightning and SLURM tell each process; all are 0 or absent in the first one."""
-
-
-def is_first_process() -> bool:
-    """Return whether this is the process that owns the run folder and tells what happens."""
-    return all(os.environ.get(name, "0") == "0" for name in RANKS)
-
 
 SPINS = "10000"
 """How often a thread looks whether the others are done before it sleeps; GNU's OpenMP, torch's, says 300,000."""

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from starft.errors import ConfigError
-from starft.files import replace_file
+from starft.files import load_json, replace_file
 
 IDS = "loggers.json"
 """Which runs of Weights & Biases and MLflow a run folder belongs to, so that a test goes on with the training's."""
@@ -37,7 +37,7 @@ def read_ids(folder: Path) -> dict[str, str]:
         ConfigError: The file is damaged.
     """
     try:
-        return {str(name): str(one) for name, one in json.loads((folder / IDS).read_text(encoding="utf-8")).items()}
+        return {str(name): str(one) for name, one in load_json((folder / IDS).read_text(encoding="utf-8")).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError) as error:

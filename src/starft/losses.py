@@ -43,6 +43,8 @@ class Term(nn.Module):
 
     across_batch: bool = True
     """Whether the loss compares the rows of a batch with each other, so that it isn't the mean of its parts' losses."""
+    learns_from_one_row: bool = True
+    """Whether a batch of one row teaches anything; not where the loss is about a row among the others."""
     draws_from_pool = False
     """Whether the term can't do without a pool of spurious templates."""
 
@@ -138,6 +140,7 @@ class Contrastive(Term):
     """
 
     reads = frozenset({"text_tower", "logit_scale"})
+    learns_from_one_row = False
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__(weight)

@@ -30,6 +30,8 @@ WARNINGS = (
     "Using `DistributedSampler` with the dataloaders",
     # MLflow's own use of what SQLAlchemy 2.1 deprecates.
     "The ``noload`` loader strategy is deprecated",
+    # jsonargparse 4.49's new name of it isn't in older versions.
+    r"(?s)\s*skip_none parameter was deprecated",
     # Lightning suspects a mistake where words are handed over in a process that has words of its own.
     "LightningCLI's args parameter is intended",
 )
@@ -67,3 +69,17 @@ def without_noise() -> Iterator[None]:
         finally:
             for log in logs:
                 log.removeFilter(wanted)
+
+
+@contextmanager
+def without_info() -> Iterator[None]:
+    """Leave out what libraries say beside errors while something runs inside that only looks."""
+    log = logging.getLogger(LOGS[0])
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

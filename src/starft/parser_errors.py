@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from inspect import isabstract, signature
 from typing import Any
 
+from starft.class_paths import RULE, how_to_import
 from starft.early_checks import ours
 from starft.errors import ConfigError, StarftError, did_you_mean, ended
 
@@ -32,7 +33,12 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
             heard.append(line)
     told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
     told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
+    told = re.split(_OTHER_FORMS, told)[0]
     told = re.sub(r"Expected a path but .* either not accessible or invalid +(?=\S)", "", told)
+    if match := re.search(r"Importing '([^']+)' is not allowed", told):
+        return f"{told.partition(':')[0]}: {RULE}; got {match[1]}."
+    if match := re.search(r".*No module named '([\w.]+)'", told):
+        return f"{match[0]}. {how_to_import(match[1])}"
     if (match := _NO_CLASS.fullmatch(told)) and match["key"] in (classes or {}):
         below = classes_below((classes or {})[match["key"]])
         names = [name for name, one in below.items() if one.__module__.startswith("starft.") and not isabstract(one)]
@@ -40,11 +46,25 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
     if match := re.search(r"nrecognized arguments: (--[\w.-]+)", told):
         return f"There is no option {match[1]}.{near_key(match[1].removeprefix('--'), keys, '--')}"
     if told.endswith(":"):  # nothing but types that it isn't of
-        told += f" expected {' or '.join(wanted)}. Got value: {given}"
-    return ended(told) + _near(told, keys)
+        told += f" expected {' or '.join(dict.fromkeys(wanted))}. Got value: {given}"
+    if len(told) > LONGEST:
+        told = f"{told[:LONGEST]} ..."
+    return ended(told) + (_QUOTES if _MEANT_AS_TEXT.search(told) else _near(told, keys))
+
+
+LONGEST = 800
+"""Characters of what the parser says; a value may be as long as a file."""
+_MEANT_AS_TEXT = re.compile(r"expected (?:\w+ or )*str(?: or \w+)*\. Got value: [-+.\w]+$")
+_QUOTES = " Put it in quotes, if it is meant as a text."
 
 
 _TYPE = r"<class '[^']+'>|typing\.Literal\[[^]]+\]"
+
+
+_OTHER_FORMS = (
+    r" Not a valid subclass of \w+ Subclass types expect| Problem with given class_path 'lightning.Callback':"
+)
+"""What a parser adds to the heart of the matter: other ways to give a class, and that its base takes no options."""
 
 
 _NO_CLASS = re.compile(
@@ -125,6 +145,25 @@ def keys_of_parser(parser: Any) -> list[str]:
         parser: Of argparse or jsonargparse.
     """
     return [action.dest for action in parser._actions]
+
+
+MISTAKES = (
+    "`val_check_interval`",  # longer than an epoch
+    "Found more than one stateful callback",
+    "conditioned on metric",  # of early stopping, that isn't logged
+    "Training spike detected",
+    "pip install",  # a callback's or a logger's package that isn't there
+)
+"""What Lightning tells of a person's mistake with an error that bugs have too."""
+
+
+def is_mistake(error: Exception) -> bool:
+    """Return whether an error of Lightning's tells of a person's mistake, though its class doesn't say so.
+
+    Args:
+        error: Any.
+    """
+    return any(words in str(error) for words in MISTAKES)
 
 
 def refusal(error: Exception) -> StarftError:

@@ -16,7 +16,7 @@ from typing import Any
 
 from starft.english import a_or_an, is_modifier
 from starft.errors import PoolError, did_you_mean
-from starft.files import replace_file
+from starft.files import load_json, replace_file
 from starft.resources import shipped
 from starft.safe_text import visible
 from starft.text_pools import SUFFIX as TEXT
@@ -359,7 +359,7 @@ def read_json(path: Path) -> Any:
         text = path.read_bytes().decode("utf-8-sig")  # editors on Windows put a byte order mark in front
         if path.suffix == TEXT:
             return read_text_pool(text, path)
-        return json.loads(text, object_pairs_hook=refuse_repeats)
+        return load_json(text, object_pairs_hook=refuse_repeats)
     except FileNotFoundError:
         near = did_you_mean(path.name, (file.name for file in path.parent.glob(f"*{path.suffix}")), 3, _NEAR)
         raise PoolError(f"The pool file {path} does not exist; check its path.{near}") from None
@@ -374,3 +374,7 @@ def read_json(path: Path) -> Any:
         raise PoolError(
             f"{path} is not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); mend that place."
         ) from error
+    except PoolError:
+        raise
+    except ValueError as error:
+        raise PoolError(f"{path} can't be read: {error}; mend it.") from error

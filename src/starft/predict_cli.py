@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starft.classifier import Classifier, load
@@ -21,6 +20,8 @@ from starft.options import OptionParser
 from starft.predicting.inputs import Inputs, find
 from starft.predicting.rows import FORMATS, Output, checked_format, columns
 from starft.predicting.stream import batches
+from starft.safe_text import say, visible
+from starft.terminal import Console
 
 ABOUT = """Write label and probability of images, in their order, as the model of a checkpoint sees them.
 
@@ -84,6 +85,8 @@ def run(words: Sequence[str]) -> int:
             [name.strip() for name in next(csv.reader([options.classes], skipinitialspace=True), [])]
         )
     top_k = model.checked_top_k(options.top_k)
+    for note in found.notes:
+        say(f"Note: {note}.", file=sys.stderr)
     workers = _workers() if options.workers is None else options.workers
     with Output(options.out, options.format, columns(top_k)) as output, _sigterm_as_ctrl_c():
         predict(model, found, output, top_k, options.batch_size, workers, str(options.out or "standard output"))
@@ -120,10 +123,10 @@ def predict(
             task = bar.add_task("", total=found.total)
             for batch in batches(found.items, model.transform, batch_size, workers, model.device):
                 for name, why in batch.bad[: max(0, SHOWN - bad)]:
-                    console.print(f"skipped {name}: {why}", soft_wrap=True, markup=False, highlight=False)
+                    console.print(visible(f"skipped {name}: {why}"), soft_wrap=True, highlight=False)
                 bad += len(batch.bad)
                 if batch.pixels is not None:
-                    values, places = model.logits(batch.pixels).softmax(dim=-1).topk(top_k)
+                    values, places = model.ranked(batch.pixels, top_k)
                     rows = zip(batch.names, values.tolist(), places.tolist(), strict=True)
                     output.write([dict(zip(names, _cells(model, *row), strict=True)) for row in rows])
                 bar.update(task, completed=output.count + bad)
@@ -136,7 +139,7 @@ def predict(
     if not done:
         raise DataError(f"None of the {count_of(bad, 'image')} can be read; check the paths.")
     skipped = f", {bad:,} skipped" if bad else ""
-    print(f"{where}: {done:,} images{skipped}, {seconds:.1f} s, {done / seconds:,.0f} images/s", file=sys.stderr)
+    say(f"{where}: {done:,} images{skipped}, {seconds:.1f} s, {done / seconds:,.0f} images/s", file=sys.stderr)
 
 
 def _cells(model: Classifier, name: str, values: list[float], places: list[int]) -> Iterator[str | float]:

@@ -9,6 +9,7 @@ from docstring_parser import parse
 from jsonargparse import ArgumentError, ArgumentParser
 
 from starft.errors import ConfigError, did_you_mean
+from starft.safe_text import say
 from starft.words import split_words
 
 VERBS = {
@@ -50,7 +51,7 @@ def run(words: Sequence[str]) -> int:
     verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
     if verb in ("--help", "-h"):
         told = "\n".join(f"  {name:<9} {does}" for name, (_, _, does) in VERBS.items())
-        print(USAGE.format(verbs=told), end="")
+        say(USAGE.format(verbs=told).rstrip(), lines=True)
         return 0
     if verb not in VERBS:
         known = ", ".join(VERBS)

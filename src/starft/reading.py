@@ -5,7 +5,9 @@ DDP waits for a gradient of every trained weight at every step, and stops where 
 
 from collections.abc import Iterable, Sequence
 
+import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -68,22 +70,56 @@ def nothing_of(parameters: Iterable[nn.Parameter], total: Tensor) -> Tensor:
     return total + torch.stack(zeros).sum() if zeros else total
 
 
-def check_accumulation(terms: Iterable[Term], batches: int) -> None:
+def accumulation(trainer: L.Trainer) -> tuple[int, str]:
+    """Return of how many batches at most a trainer adds up the gradients, and the callback that makes it so.
+
+    Args:
+        trainer: Of the run; its option is told without a callback's name.
+    """
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    planned = [one for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
+    plans = [(max(one.scheduling.values()), type(one).__name__) for one in planned]
+    return max([(trainer.accumulate_grad_batches, ""), *plans], key=lambda plan: plan[0])
+
+
+def check_accumulation(terms: Iterable[Term], batches: int, callback: str = "") -> None:
     """Refuse to add up gradients of several batches where a loss compares the rows of a batch.
 
     Args:
         terms: Of the run.
         batches: ``trainer.accumulate_grad_batches``.
+        callback: What sets it to that; "" for the option.
 
     Raises:
         ConfigError: The sum wouldn't be the gradient of the whole batch.
     """
     across = [type(term).__name__ for term in terms if term.across_batch and term.weight > 0]
     if batches > 1 and across:
+        by = f" by {callback} in trainer.callbacks" if callback else ""
         raise ConfigError(
-            f"trainer.accumulate_grad_batches is {batches}, but {across[0]} compares the images of a batch with each "
-            "other, so small batches don't add up to a large one; set it to 1, data.init_args.batch_size to the whole "
-            "batch, and model.micro_batch_size to what fits in memory."
+            f"trainer.accumulate_grad_batches is {batches}{by}, but {across[0]} compares the images of a batch with "
+            "each other, so small batches don't add up to a large one; set it to 1, data.init_args.batch_size to the "
+            "whole batch, and model.micro_batch_size to what fits in memory."
+        )
+
+
+def check_rows(terms: Iterable[Term], rows: int | None, processes: int = 1) -> None:
+    """Refuse to train on batches of one row where a loss is about a row among the others: it would be 0 all along.
+
+    Args:
+        terms: Of the run.
+        rows: Of a batch; null where that isn't known.
+        processes: How many of these batches make a step.
+
+    Raises:
+        ConfigError: A step has one row.
+    """
+    idle = [type(term).__name__ for term in terms if not term.learns_from_one_row and term.weight > 0]
+    if rows == 1 and processes == 1 and idle:
+        raise ConfigError(
+            f"Batches of 1 image teach nothing with {idle[0]}, which compares the images of a batch with each other: "
+            "its loss is 0 all along; set data.init_args.batch_size to at least 2, better to 128 or more with "
+            "model.micro_batch_size at what fits in memory."
         )
 
 

@@ -16,14 +16,18 @@ from starft.reporting.differences import table_of
 from starft.reporting.figures import as_png, overview, style
 from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of
 from starft.reporting.page import Content, Told, html_page
+from starft.reporting.report_file import MARKDOWN_MARK, check_replaceable
 from starft.reporting.report_tables import comma_separated, latex, markdown, prose
 from starft.reporting.robustness import point_of, robustness_of
 from starft.reporting.run_reading import Run, find_runs
 from starft.reporting.run_verdict import numbers_of, terms, verdict_of
 from starft.results_reading import legend
+from starft.safe_text import say
 
 SUFFIXES = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "png": ".png"}
 STDOUT = Path("-")
+PROBLEMS = 3
+"""Runs whose problems an error names."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -54,15 +58,22 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument(
         "--baseline", type=Path, nargs="*", default=[], help="Runs that the line of effective robustness is fitted to."
     )
+    parser.add_argument("--overwrite", action="store_true", help="Replace --out even if it isn't a report.")
     try:
         options = parser.parse_args(list(words[1:]))
     except ArgumentError as error:
         raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
     kind, out = _target(options.format, options.out)
+    if out != STDOUT:
+        check_replaceable(out, options.overwrite)
     baselines = [] if not options.baseline else find_runs(options.baseline)
     content = gather(find_runs(options.runs), baselines)
     if kind != "html" and not content.table:
-        raise ConfigError("None of the runs was tested; run starft test first, or write --format html.")
+        why = "; ".join(f"{one.name}: {', '.join(one.problems)}" for one in content.runs[:PROBLEMS])
+        raise ConfigError(
+            f"None of the runs was tested, or their results can't be read ({why}); run starft test first, or write "
+            "--format html."
+        )
     made = _made(content, kind)
     if out == STDOUT:
         sys.stdout.buffer.write(made)
@@ -71,12 +82,12 @@ def run(words: Sequence[str]) -> int:
         replace_file(out, made)
     for one in content.runs:
         if one.problems:
-            print(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
+            say(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
     for note in dict.fromkeys(one.note for one in content.runs if one.note is not None):
         names = [one.name for one in content.runs if one.note == note]
-        print(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
+        say(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
     if out != STDOUT:
-        print(f"Report of {count_of(len(content.runs), 'run')}: {out}")
+        say(f"Report of {count_of(len(content.runs), 'run')}: {out}")
     return 0
 
 
@@ -138,6 +149,6 @@ def _made(content: Content, kind: str) -> bytes:
         above = prose([(one.text, one.command) for one in told.verdict], [told.terms])
         below = prose([], [told.legend])
         table = markdown(content.table, content.columns, counts, content.baselines)
-        return (above + table + (f"\n{below.rstrip()}\n" if told.legend else "")).encode()
+        return (MARKDOWN_MARK + above + table + (f"\n{below.rstrip()}\n" if told.legend else "")).encode()
     made = {"csv": comma_separated, "latex": latex}[kind]
     return made(content.table, content.columns, counts).encode()

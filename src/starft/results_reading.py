@@ -1,16 +1,24 @@
 """What a run's results.json says, of this schema or an earlier one; read without torch by all who tell of it."""
 
-import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starft.digests import file_problem
+from starft.files import load_json
+
 RESULTS = "results.json"
 SCHEMA_VERSION = 2
 """Of the file that `starft test` writes."""
 
+FEW_IMAGES = 25
+"""A group of fewer images says too little to choose or judge a model by."""
+
 LEGEND = {
+    "typical_acc": "typical: accuracy of the images that show their label's usual attribute of the training set",
+    "atypical_acc": "atypical: accuracy of the images that show another attribute than their label's usual one",
     "group_mean_acc": "group mean: unweighted mean of the groups' accuracies",
     "adjusted_acc": "adjusted: the groups' accuracies weighted by their shares of the training set",
     "ece": "ECE: expected calibration error, lower is better",
@@ -22,6 +30,10 @@ LEGEND = {
 """Metric -> what its heading in tables means, where the heading doesn't say it."""
 
 Interval = tuple[float, float]
+
+ROUNDING = 1e-6
+"""How far from [0, 1] a share of float32 may come."""
+MOST_SAMPLES = 10**12
 
 
 def legend(metrics: Iterable[str]) -> str:
@@ -44,12 +56,14 @@ class Group:
         n: Samples.
         acc: Accuracy; null where there are none.
         ci95: Its interval.
+        typical: Whether it pairs a label with its usual attribute; null where that can't be said.
     """
 
     name: str
     n: int
     acc: float | None
     ci95: Interval | None
+    typical: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,7 @@ class Results:
         facts: ``seed``, ``git_commit``, ``seconds``, ``versions``, ``hardware``.
         training: ``seconds``, ``peak_memory_bytes`` and more of the training; empty where nothing was trained.
         peak_memory_bytes: Of the test.
+        notes: What makes these numbers those of a part of a run or of its data, a sentence each.
     """
 
     schema_version: int
@@ -104,6 +119,7 @@ class Results:
     facts: dict[str, Any]
     training: dict[str, Any]
     peak_memory_bytes: int | None
+    notes: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -118,12 +134,13 @@ class Results:
 
     @property
     def note(self) -> str | None:
-        """What a reader should know of the file's version; null where it is this starft's."""
-        if self.schema_version == SCHEMA_VERSION:
-            return None
+        """What a reader should know of the file's version and of what was scored; null for nothing."""
+        version, notes = f"schema {self.schema_version}", [note.removesuffix(".") for note in self.notes]
         if self.schema_version < SCHEMA_VERSION:
-            return f"results.json is of an earlier starft (schema {self.schema_version}), which told fewer numbers"
-        return f"results.json is of a newer starft (schema {self.schema_version}), whose news aren't shown"
+            notes.insert(0, f"results.json is of an earlier starft ({version}), which told fewer numbers")
+        elif self.schema_version > SCHEMA_VERSION:
+            notes.insert(0, f"results.json is of a newer starft ({version}), whose news aren't shown")
+        return "; ".join(notes) or None
 
 
 def read_results(path: Path) -> Results:
@@ -134,50 +151,73 @@ def read_results(path: Path) -> Results:
 
     Raises:
         OSError: It can't be read.
-        ValueError: It is damaged; the sentence, without its period, says how.
+        ValueError: It is damaged or was edited; the sentence, without its period, says how.
     """
+    problem = file_problem(path)
+    if problem:
+        raise ValueError(problem)
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = load_json(path.read_text(encoding="utf-8"))
         sets = {str(name): _scores(one) for name, one in held["eval_sets"].items()}
         return Results(
             schema_version=int(held.get("schema_version", 1)),
             sets=sets,
-            ood_acc=_number(held.get("ood_acc")),
+            ood_acc=_share(held.get("ood_acc")),
             config=dict(held.get("config") or {}),
             facts={key: held.get(key) for key in ("seed", "git_commit", "seconds")}
             | {key: {str(k): v for k, v in (held.get(key) or {}).items()} for key in ("versions", "hardware")},
             training=dict(held.get("training") or {}),
             peak_memory_bytes=held.get("peak_memory_bytes"),
+            notes=tuple(str(note) for note in held.get("notes") or ()),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(f"{RESULTS} is damaged ({type(error).__name__})") from error
+    except OSError:
+        raise
+    except Exception as error:  # RecursionError and what else nested or mistyped values make
+        raise ValueError(f"{RESULTS} is damaged ({_why(error)})") from error
+
+
+class _OutOfRangeError(ValueError):
+    """A number that no test can give."""
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, _OutOfRangeError) else type(error).__name__
 
 
 def _scores(held: Mapping[str, Any]) -> Scores:
     groups = tuple(
-        Group(str(one["name"]), int(one["n"]), _number(one["acc"]), _interval(one["ci95"])) for one in held["groups"]
+        Group(str(one["name"]), _count(one["n"]), _share(one["acc"]), _interval(one["ci95"]), one.get("typical"))
+        for one in held["groups"]
     )
     weights = held.get("adjusted_weights") or {"shares": {}}
     intervals = {str(name): _interval(ends) for name, ends in held.get("ci95", {}).items()}
     return Scores(
         ood=bool(held["ood"]),
         n=sum(group.n for group in groups),
-        metrics={str(name): _number(value) for name, value in held["metrics"].items()},
+        metrics={str(name): _share(value) for name, value in held["metrics"].items()},
         ci95={name: ends for name, ends in intervals.items() if ends is not None},
         groups=groups,
-        weights={str(name): float(share) for name, share in weights["shares"].items()},
+        weights={str(name): _share(share) or 0.0 for name, share in weights["shares"].items()},
     )
 
 
-def _number(value: Any) -> float | None:
-    if value is None:
+def _share(value: Any) -> float | None:
+    """Return a number in [0, 1]; files of the first schema hold NaN for null."""
+    if value is None or math.isnan(value):
         return None
-    number = float(value)
-    return number if number == number else None  # noqa: PLR0124  # files of the first schema hold NaN
+    if not -ROUNDING <= value <= 1 + ROUNDING:
+        raise _OutOfRangeError(f"{value} isn't in [0, 1]")
+    return min(max(float(value), 0.0), 1.0)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < MOST_SAMPLES:
+        raise _OutOfRangeError(f"{value!r} is no number of samples")
+    return value
 
 
 def _interval(ends: Any) -> Interval | None:
     if ends is None:
         return None
-    low, high = ends
-    return float(low), float(high)
+    low, high = (_share(end) for end in ends)
+    return None if low is None or high is None else (low, high)

@@ -1,43 +1,91 @@
 """One run, one folder: checked before the run, never overwritten, safe to stop and to continue."""
 
+import math
 import re
 import signal
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from torch import Tensor
 
+from starft.digests import MANIFEST, read_manifest
 from starft.distributed import highest
 from starft.english import count_of
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
-from starft.files import replace_file
+from starft.files import TEMPORARY, remove_temporary_files, replace_file
+from starft.run_lock import LOCK, RunLock
+from starft.safe_text import say
 from starft.unfinished import UNFINISHED
 
 CONFIG = "config.yaml"
 POOL = "pool.json"
 CHECKPOINTS = "checkpoints"
-LAST = "last.ckpt"
+LAST, BEST = "last.ckpt", "best.ckpt"
 LOGS = "logs"
+OUT_OF_TIME = 1000
+"""Stands for the end of ``max_time`` where signals are numbers."""
+TIMED_OUT = 124
+"""Exit status of a run that ``max_time`` ended before its plan did, as that of timeout(1)."""
+LOG_FILES = re.compile(r"hparams\.yaml|metrics(-\d+)?\.csv")
+ROWS = "manifest.npz"
+"""Beside the manifest: paths, labels, groups, sizes and times of the images."""
 
 
-def claim(folder: Path, resumed_from: Path | None) -> None:
-    """Make the folder of a training run, or refuse it.
+BEGUN = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", MANIFEST, ROWS, UNFINISHED, LOCK)
+"""What a run writes before its first checkpoint, beside its logs."""
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Make a run folder if need be, and let no other process work in it during a block.
+
+    Args:
+        folder: Where the run will write.
+
+    Raises:
+        RunFolderError: It isn't a folder, can't be written to, its manifest is damaged, or another process is at it.
+    """
+    _refuse_file(folder)
+    check_writable(folder)
+    read_manifest(folder)
+    lock = RunLock(folder)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"The run folder {folder} is a file; give another --trainer.default_root_dir.")
+
+
+def claim(folder: Path, resumed_from: Path | None, config: str = "") -> None:
+    """Make the folder of a training run, or refuse it; the caller has its lock.
+
+    A run that was killed before its first checkpoint just runs again; its log is kept under another name.
 
     Args:
         folder: Where the run will write.
         resumed_from: The checkpoint that is continued, or null for a new run.
+        config: The resolved config.
 
     Raises:
         RunFolderError: The folder holds another run, isn't a folder, or can't be written to.
     """
     own = resumed_from is not None and resumed_from.resolve().parent == (folder / CHECKPOINTS).resolve()
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"The run folder {folder} is a file; give another --trainer.default_root_dir.")
-    empty = not folder.is_dir() or not any(folder.iterdir())
-    if not own and not empty:
+    _refuse_file(folder)
+    empty = not folder.is_dir() or not any(path.name != LOCK for path in folder.iterdir())
+    again = not empty and not own and resumed_from is None and _never_saved(folder, config)
+    if not own and not empty and not again:
         last = folder / CHECKPOINTS / LAST
         go_on = f", or continue it with --ckpt_path {last}" if last.is_file() else ""
         raise RunFolderError(
@@ -45,6 +93,31 @@ def claim(folder: Path, resumed_from: Path | None) -> None:
             + (f"move it away{go_on}." if go_on else "or move it away.")
         )
     check_writable(folder)
+    remove_temporary_files(folder, (CONFIG, POOL, MANIFEST, ROWS, UNFINISHED))
+    remove_temporary_files(folder / CHECKPOINTS, (LAST, BEST))
+    if again:
+        _keep_logs_apart(folder)
+
+
+def _never_saved(folder: Path, config: str) -> bool:
+    """Return whether a folder holds nothing but what this very run wrote before it was killed without a checkpoint."""
+    logs = {path for path in folder.glob(f"{LOGS}/**/*") if path.is_dir() or LOG_FILES.fullmatch(path.name)}
+    parts = [path for path in folder.glob(f"{CHECKPOINTS}/*") if TEMPORARY.fullmatch(path.name)]
+    own = {path for pattern in BEGUN for path in folder.glob(pattern)}
+    own |= {folder / LOGS, folder / CHECKPOINTS, *logs, *parts}
+    own |= {path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)}
+    saved = folder / CONFIG
+    same = not saved.exists() or (saved.is_file() and saved.read_bytes() == config.encode())
+    return same and (saved.exists() or (folder / MANIFEST).exists()) and own >= {*folder.rglob("*")}
+
+
+def _keep_logs_apart(folder: Path) -> None:
+    """Rename the logs of a run that begins anew, so that nobody joins two beginnings to one curve."""
+    for path in folder.glob(f"{LOGS}/*/metrics.csv"):
+        number = 1
+        while (aside := path.with_stem(f"{path.stem}-{number}")).exists():
+            number += 1
+        path.rename(aside)
 
 
 class Traces:
@@ -62,8 +135,7 @@ class Traces:
         self._before = {path for path in (*self._files(), *self._folders()) if path.exists()}
 
     def _files(self) -> list[Path]:
-        patterns = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", f"{LOGS}/*/hparams.yaml", UNFINISHED)
-        return [path for pattern in patterns for path in self.folder.glob(pattern)]
+        return [path for pattern in (*BEGUN, f"{LOGS}/*/hparams.yaml") for path in self.folder.glob(pattern)]
 
     def _folders(self) -> list[Path]:
         return [*self.folder.glob(f"{LOGS}/*"), self.folder / LOGS, self.folder / CHECKPOINTS]
@@ -187,6 +259,17 @@ class BestCheckpoint(ModelCheckpoint):
                 f"give one of these, or null.{did_you_mean(self.monitor, known)}"
             )
 
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """Return whether a value is the best so far; one that isn't a finite number chooses nothing."""
+        if current is None or math.isfinite(float(current)):
+            return bool(super().check_monitor_top_k(trainer, current))
+        if trainer.is_global_zero:
+            say(
+                f"Note: {self.monitor} is {float(current)} after step {trainer.global_step}: no checkpoint is chosen.",
+                file=sys.stderr,
+            )
+        return False
+
     def why_none(self, trainer: L.Trainer) -> str:
         """Return a sentence on a run that ended without ``best.ckpt``: why, and what to set.
 
@@ -213,6 +296,10 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
 
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the latest checkpoint; of its own class, so that a config may have checkpoints of Lightning's beside it."""
+
+
 def checkpoint_callbacks(
     folder: Path, monitor: str | None, mode: str, every_n_train_steps: int | None
 ) -> list[ModelCheckpoint]:
@@ -228,19 +315,22 @@ def checkpoint_callbacks(
     callbacks: list[ModelCheckpoint] = []
     if monitor is not None:  # first: last.ckpt must know which one is the best by now
         callbacks.append(BestCheckpoint(filename="best", monitor=monitor, mode=mode, **where))
-    callbacks.append(ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where))
+    callbacks.append(LastCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **where))
     if every_n_train_steps is not None:
-        callbacks.append(ModelCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
+        callbacks.append(LastCheckpoint(filename="last", every_n_train_steps=every_n_train_steps, **where))
     return callbacks
 
 
 class StopSafely(Callback):
-    """On Ctrl-C or SIGTERM, finish the step, write ``last.ckpt`` and stop; a second Ctrl-C stops at once.
+    """On Ctrl-C, SIGTERM or the end of ``max_time``, finish the step, write ``last.ckpt`` and stop.
 
-    A second SIGTERM changes nothing: schedulers and launchers send it twice to the same process.
+    A second Ctrl-C stops at once; a second SIGTERM changes nothing: schedulers and launchers send it twice to the same
+    process. Where gradients of several batches are added up, the step is finished with all of them.
 
     Where the step ends an epoch, its validation and checkpoints come first, so that ``best.ckpt`` misses none. Several
-    processes stop at the same step, whichever of them heard the signal.
+    processes stop at the same step, whichever of them heard the signal, or has run out of time.
+
+    A run that goes on has ``max_time`` anew: it bounds a process, as a scheduler's limit does.
 
     Args:
         folder: The run folder.
@@ -250,10 +340,39 @@ class StopSafely(Callback):
         self.folder = folder
         self.received: int | None = None
         self._saved = False
+        self._step = 0
+        self._limit = self._deadline = math.inf
         self._before: dict[int, Any] = {}
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let no timer go on from the time of an earlier process, and early stopping have the patience it is given."""
+        states = checkpoint.get("callbacks", {})
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer):
+                states.pop(callback.state_key, None)
+            elif isinstance(callback, EarlyStopping) and callback.state_key in states:
+                states[callback.state_key]["patience"] = callback.patience
+
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look for the metric that early stopping waits for among those of the trial validation."""
+        known = sorted(trainer.callback_metrics)
+        for one in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(one, EarlyStopping) and one.monitor.startswith("val/") and one.monitor not in known:
+                raise ConfigError(
+                    f"EarlyStopping in trainer.callbacks monitors {one.monitor!r}, but validation logs "
+                    f"{', '.join(known)}; give one of these.{did_you_mean(one.monitor, known)}"
+                )
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over the clock: Lightning's would end the epoch as if it were whole."""
+        for timer in _timers(trainer):
+            if timer._interval == "step" and timer._duration is not None:
+                self._limit = min(self._limit, timer._duration)
+                timer._duration = None
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen."""
+        """Listen, and start the clock."""
+        self._deadline = time.monotonic() + self._limit
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._note)
 
@@ -265,7 +384,10 @@ class StopSafely(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save here, where the state is whole; the step's numbers are logged after this."""
-        self.received = highest(self.received or 0) or None
+        if trainer.global_step == self._step:
+            return  # gradients wait for more batches, and no checkpoint holds them
+        heard = self.received or (OUT_OF_TIME if time.monotonic() >= self._deadline else 0)
+        self.received = highest(heard) or None
         if self.received is not None:
             trainer.save_checkpoint(self._last)
             self._saved = True
@@ -276,6 +398,7 @@ class StopSafely(Callback):
         """Stop before the next step."""
         if self._saved:
             raise self._stopped(trainer)
+        self._step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop between two epochs: the first one has been validated, and its checkpoints are written."""
@@ -284,7 +407,7 @@ class StopSafely(Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tell of a signal that came in the last epoch, too late to stop it."""
-        if self.received is not None:
+        if self.received not in (None, OUT_OF_TIME):
             raise self._stopped(trainer)
 
     @property
@@ -292,9 +415,13 @@ class StopSafely(Callback):
         return self.folder / CHECKPOINTS / LAST
 
     def _stopped(self, trainer: L.Trainer) -> Stopped:
+        late = self.received == OUT_OF_TIME
+        why = f" of {trainer.estimated_stepping_batches}, as trainer.max_time is over" if late else ""
         return Stopped(
-            f"Stopped after step {trainer.global_step}; continue with the same command and --ckpt_path {self._last}.",
-            128 + (self.received or 0),
+            f"Stopped after step {trainer.global_step}{why}; continue with the same command and "
+            f"--ckpt_path {self._last}.",
+            TIMED_OUT if late else 128 + (self.received or 0),
+            trainer.is_global_zero,
         )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -309,3 +436,7 @@ class StopSafely(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+
+def _timers(trainer: L.Trainer) -> list[Timer]:
+    return [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]

@@ -1,10 +1,9 @@
 """Runs of one config with one seed, each made once: started, taken up where it was stopped, or left alone when done."""
 
 import os
-import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -61,6 +60,41 @@ class Run:
         return (*own, *QUIET, *self.options)
 
 
+def run_for_each_seed(
+    title: str,
+    config: Path,
+    content: Mapping[str, Any],
+    folder: Path,
+    seeds: Sequence[int],
+    options: Sequence[str] = (),
+) -> list[Run]:
+    """Return the run of each seed; where no seed changes anything, one run stands for all.
+
+    Args:
+        title: What messages call the config.
+        config: Its file.
+        content: What the file holds.
+        folder: Of its runs.
+        seeds: At least one.
+        options: Of the command line.
+    """
+    own, alike = list(seeds), not trains(content) and _starts_from_weights(content, options)
+    if alike:
+        done = sorted(
+            int(path.parent.name[5:]) for path in folder.glob(f"seed-*/{RESULTS}") if path.parent.name[5:].isdigit()
+        )
+        own = [*(seed for seed in seeds if seed in done), *done, *seeds][:1] * len(seeds)
+    return [Run(title, config, seed, folder / f"seed-{seed}", trains(content), tuple(options)) for seed in own]
+
+
+def _starts_from_weights(content: Mapping[str, Any], options: Sequence[str]) -> bool:
+    """Return whether the model isn't drawn at random, by the seed."""
+    model = content.get("model") or {}
+    given = [option.partition("=")[2] for option in options if option.startswith("--model.pretrained=")]
+    pretrained = given[-1] if given else model.get("pretrained", "")
+    return pretrained not in (None, "null") and model.get("head_start") != "probe"
+
+
 def trains(config: Mapping[str, Any]) -> bool:
     """Return whether a config asks for training; with ``max_epochs`` or ``max_steps`` 0 it is only tested.
 
@@ -92,9 +126,7 @@ def finish(run: Run) -> None:
             with suppress(AllTrained):  # stopped before its test
                 _command(["fit", *run.words, f"--ckpt_path={last}"])
         else:
-            if run.folder.exists():  # stopped before its first checkpoint: nothing in it is worth keeping
-                shutil.rmtree(run.folder)
-            _command(["fit", *run.words])
+            _command(["fit", *run.words])  # one that was killed before its first checkpoint begins anew there
         _command(["test", *run.words, f"--ckpt_path={last}"])
 
 

@@ -25,13 +25,9 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    "[": "{[}",
-    "]": "{]}",
-    "*": "{*}",
     "`": "{}`{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
-"""Brackets and stars in braces: right behind the end of a row they would be its options."""
 _LIGATURE = re.compile(r"([-',])(?=\1)")
 
 
@@ -130,4 +126,5 @@ def latex_text(text: str) -> str:
         text: Any.
     """
     text = "".join(_LATEX.get(sign, sign) for sign in visible(" ".join(text.split())))
-    return _LIGATURE.sub(r"\1{}", text)
+    option = "{}" if text.startswith(("[", "*")) else ""  # right behind the end of a row it would be an option of it
+    return option + _LIGATURE.sub(r"\1{}", text)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 from starft.averaging import (
@@ -23,6 +22,8 @@ from starft.errors import ConfigError, RunFolderError, did_you_mean
 from starft.files import replace_file
 from starft.parser_errors import keys_of_parser, one_sentence
 from starft.run_folder import check_writable
+from starft.safe_text import say
+from starft.terminal import Console
 from starft.weight_scoring import Scorer
 from starft.weights import State, add_to_mean
 from starft.words import split_words
@@ -79,10 +80,12 @@ def run(words: Sequence[str]) -> int:
         check_config_files(["validate", f"--config={options.config}"])
         scorer = Scorer(options.config, members[0], "validate", passed)
         state, told = greedy(members, scorer, options.metric)
-        Console(soft_wrap=True).print(_table(told))
+        Console(160).print(_table(told))
     write_averaged(options.out, members[0], state, told)
     replace_file(options.out.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
-    print(f"A soup of {len(told['kept'])} of {len(members)}: {options.out}{next_command(options.out, members)}")
+    say(f"A soup of {len(told['kept'])} of {len(members)}: {options.out}")
+    if command := next_command(options.out, members):
+        say(command)
     return 0
 
 

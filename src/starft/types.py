@@ -39,6 +39,8 @@ class EvalSet:
             label itself is right.
         metrics: Names of what is computed beside ``acc``, of ``starft.metrics``; empty takes the group metrics where
             there are groups.
+        num_attributes: How many values the spurious attribute has where group ids are label * their number + attribute;
+            0 where groups are something else.
         frame_sets: Sets of neighbouring frames, each the positions (``index`` of a batch) of an anchor and, behind it,
             its neighbours; ``pm0`` and ``pm10`` are computed of them. Empty elsewhere, and never together with groups.
     """
@@ -52,6 +54,7 @@ class EvalSet:
     merge: tuple[tuple[int, ...], ...] = ()
     accepted: tuple[tuple[int, ...], ...] = ()
     metrics: tuple[str, ...] = ()
+    num_attributes: int = 0
     frame_sets: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -65,6 +68,22 @@ class EvalSet:
         if not self.merge:
             return self.class_names
         return tuple(" or ".join(self.class_names[position] for position in positions) for positions in self.merge)
+
+    @property
+    def typical_groups(self) -> tuple[bool | None, ...]:
+        """For each group whether it pairs a label with its usual attribute, the most frequent one in training.
+
+        None for the groups of a label without a usual attribute: no training image has it, or two attributes tie.
+        Empty where groups aren't pairs of label and attribute, or the training set's shares aren't known.
+        """
+        if self.num_attributes < 2 or not self.group_weights:
+            return ()
+        flags: list[bool | None] = []
+        for start in range(0, len(self.group_weights), self.num_attributes):
+            shares = self.group_weights[start : start + self.num_attributes]
+            usual = shares.count(max(shares)) == 1
+            flags += [share == max(shares) if usual else None for share in shares]
+        return tuple(flags) if True in flags else ()
 
 
 @dataclass(frozen=True)

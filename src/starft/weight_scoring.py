@@ -10,6 +10,7 @@ from torch import Tensor
 from starft.averaging import BIAS, Member
 from starft.cli import build
 from starft.errors import ConfigError
+from starft.manifest import Manifest
 from starft.types import EvalSet
 
 Stage = Literal["test", "validate"]
@@ -41,6 +42,9 @@ class Scorer:
                 f"head {facts.head}, or of other pre-trained weights; give its own config."
             )
         module.describe(facts.class_names, facts.templates)
+        for callback in self.cli.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Manifest):
+                callback.checkpoint = member.path
 
     @property
     def eval_sets(self) -> tuple[EvalSet, ...]:

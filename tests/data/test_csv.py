@@ -102,11 +102,7 @@ def test_other_kinds_of_file(make: Make, tmp_path: Path) -> None:
 
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pd.DataFrame(FOUR, columns=["path", "label"]).to_parquet(tmp_path / "mine.parquet")
-
-    def gone(*_: Any, **__: Any) -> None:
-        raise ImportError("Unable to find a usable engine")
-
-    monkeypatch.setattr(sys.modules["pandas"], "read_parquet", gone)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"needs pyarrow; install it with `pip install 'starft\[parquet\]'`"):
         _ = CSVSource(tmp_path / "mine.parquet").splits
 

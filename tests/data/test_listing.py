@@ -80,7 +80,7 @@ def test_small_folders_and_unwritable_caches(tree: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("STARFT_CACHE", str(tmp_path / "file" / "below"))
     assert len(list_images(tree)) == 3
     monkeypatch.setenv("STARFT_CACHE", str(tmp_path / "other"))
-    monkeypatch.setattr(listing, "LARGE", 4)
+    monkeypatch.setattr(listing, "LARGE", 5)
     assert len(list_images(tree)) == 3
     assert not (tmp_path / "other").exists()
     assert not list(tree.rglob("*.npz")), "nothing is written among the data"

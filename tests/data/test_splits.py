@@ -65,3 +65,52 @@ def test_few_shots() -> None:
     assert len(draws) > 1
     assert np.array_equal(few(labels, 1, 5), few(labels, 1, 5))
     assert len(few(labels, 99, 0)) == 7
+
+
+def sizes(splits: dict[str, np.ndarray], cells: np.ndarray) -> dict[str, list[int]]:
+    return {split: np.bincount(cells[rows], minlength=int(cells.max()) + 1).tolist() for split, rows in splits.items()}
+
+
+BIASED = np.repeat(np.arange(4), [180, 23, 20, 183])
+"""406 images of a strong shortcut: two large groups and two small ones."""
+
+
+def test_equal_numbers_of_each_group_as_far_as_half_of_it_allows() -> None:
+    splits = draw_splits(BIASED, test=0.2, val=0.1, seed=0, equal=True)
+    # 81 and 41 images are wanted; of 23 and 20 images 11 and 10 may leave training, two in three of them to the test.
+    assert sizes(splits, BIASED) == {"train": [130, 12, 10, 132], "val": [17, 4, 3, 17], "test": [33, 7, 7, 34]}
+    assert sorted(np.concatenate(list(splits.values()))) == list(range(406))
+    assert all((np.diff(rows) > 0).all() for rows in splits.values())
+
+
+def test_small_groups_get_more_images_where_it_is_not_said_how_to_draw() -> None:
+    by_share = sizes(draw_splits(BIASED, 0.2, 0.1, 0), BIASED)
+    unsaid = sizes(draw_splits(BIASED, 0.2, 0.1, 0, equal=None), BIASED)
+    assert (min(by_share["test"]), min(unsaid["test"])) == (4, 7)
+    assert unsaid == sizes(draw_splits(BIASED, 0.2, 0.1, 0, equal=True), BIASED)
+    assert min(sizes({"val": hold_out(BIASED, 0.1, 0, None)[1]}, BIASED)["val"]) == 10
+    assert min(sizes({"val": hold_out(BIASED, 0.1, 0)[1]}, BIASED)["val"]) == 2
+
+
+def test_large_groups_are_drawn_by_share_where_it_is_not_said_how() -> None:
+    large = np.repeat(np.arange(2), [3000, 400])
+    for equal in (False, None):
+        splits = draw_splits(large, 0.2, 0.1, 0, equal)
+        assert sizes(splits, large)["test"] == [600, 80]
+    assert np.array_equal(hold_out(large, 0.1, 3, None)[1], hold_out(large, 0.1, 3)[1])
+
+
+def test_a_group_of_a_few_images_keeps_one_for_training() -> None:
+    cells = np.repeat(np.arange(3), [1, 2, 40])
+    splits = sizes(draw_splits(cells, 0.2, 0.1, 0, equal=True), cells)
+    assert splits["train"][:2] == [1, 1]
+    assert splits["test"][:2] == [0, 1]
+    assert sum(map(sum, splits.values())) == 43
+
+
+def test_equal_draws_follow_the_seed_and_fractions_beyond_a_half() -> None:
+    first, same, other = (draw_splits(BIASED, 0.5, 0.2, seed, True)["test"] for seed in (0, 0, 1))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+    assert np.bincount(BIASED[first]).tolist()[1:3] == [11, 10]  # of 16 and 14 that may leave, five in seven
+    assert draw_splits(BIASED, 0.0, 0.0, 0, True).keys() == {"train"}

@@ -126,7 +126,8 @@ def test_the_first_screen_says_what_it_is_how_good_and_how_to_load_it(checkpoint
     first = body.split("\n\n")[1]
     assert " from ViT-B-16 openai, for 3 class names and images of 64 x 64, scored by the zero-shot head" in first
     assert first.endswith(
-        "It reaches **79.2 % accuracy on “id”, 100.0 % out of distribution, 25.0 % in the worst group of “id”**."
+        "It reaches **79.2 % accuracy on “id”, 100.0 % out of distribution, "
+        "25.0 % in the worst group of “id” (8 images)**."
     )
     titles = [line for line in body.splitlines() if line.startswith("## ")]
     assert titles == ["## Use", "## Results", "## Classes", "## Training data", "## Training settings"]
@@ -201,7 +202,7 @@ def test_each_format_tells_its_loading(
     for part in text.split("```python\n")[1:]:
         compile(part.split("```")[0], "card", "exec")
     assert "trained head" not in text
-    assert ("names[" in text) == (form in ("open_clip", "onnx")), "from an image to the name of its class"
+    assert ("names[" in text) == (form in ("open_clip", "hf", "onnx")), "from an image to the name of its class"
     linear = card(load(linear_checkpoint, "cpu"), form, "me/birds", Origin(), on_hub)
     assert ("The trained head lies beside it" in linear) == (form in ("open_clip", "hf"))
 
@@ -229,3 +230,13 @@ def test_only_the_checkpoint_s_own_results_are_taken(last: Path, checkpoint: Pat
 def test_the_results_config_stands_in_for_a_missing_one(last: Path) -> None:
     (last.parent.parent / "config.yaml").write_text("- torn", encoding="utf-8")
     assert origin_of(last).config == CONFIG
+
+
+def test_a_worst_group_of_a_few_images_has_the_atypical_ones_beside_it(checkpoint: Path, last: Path) -> None:
+    results = json.loads(json.dumps(RESULTS))
+    results["eval_sets"]["id"]["metrics"] |= {"typical_acc": 0.9, "atypical_acc": 0.25}
+    results["eval_sets"]["id"]["groups"][1] |= {"n": 1, "typical": False}
+    (last.parents[1] / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    text = card(load(checkpoint, "cpu"), "hf", "me/birds", origin_of(last))
+    assert "25.0 % in the worst group of “id” (1 image), 25.0 % on its images without the usual attribute**." in text
+    assert "| eval set | images | accuracy | top 5 | worst group | typical | atypical | ECE |" in text

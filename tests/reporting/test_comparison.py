@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
+from starft.terminal import Console
 
 TITLES = {"ce": "CE", "starft": "StarFT"}
 COLUMNS = {"id": "ID", "worst": "worst group"}

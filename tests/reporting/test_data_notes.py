@@ -5,7 +5,9 @@ from math import sqrt
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from starft.reporting.data_notes import ENOUGH, LABELS, shortcut, small_group
+from starft.data import splits
+from starft.reporting.data_notes import LABELS, shortcut, small_group
+from starft.results_reading import FEW_IMAGES
 
 BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
 
@@ -59,6 +61,19 @@ def test_a_validation_group_that_is_too_small() -> None:
         "more than chance; keep val/id/acc, or validate on more images"
     )
     assert "'c', has 1 image: " in small_group("id", [("c", 1)])
-    assert small_group("id", [("a", ENOUGH - 1)])
-    for fine in ([], [("a", 0)], [("a", ENOUGH)]):
+    assert small_group("id", [("a", FEW_IMAGES - 1)])
+    for fine in ([], [("a", 0)], [("a", FEW_IMAGES)]):
         assert small_group("id", fine) == ""
+
+
+def test_a_test_group_that_is_too_small() -> None:
+    note = small_group("id", [("a", 40), ("b", 1)], "test", pairs=True)
+    assert note.startswith("the smallest group, 'b', has 1 image: ")
+    advice = "look at test/id/atypical_acc too, or test on more images"
+    assert note.endswith(f"so test/id/worst_group_acc would say little of a model; {advice}")
+    assert small_group("id", [("b", 1)], "test").endswith("would say little of a model; test on more images")
+    assert "keep val/id/acc, take val/id/atypical_acc, or" in small_group("id", [("b", 1)], "val", pairs=True)
+
+
+def test_groups_are_drawn_equally_where_they_would_be_noted_as_small() -> None:
+    assert splits.ENOUGH == FEW_IMAGES

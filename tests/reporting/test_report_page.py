@@ -144,8 +144,8 @@ def test_all_phrases_of_a_pool_can_be_shown(tmp_path: Path) -> None:
     pool["per_class"] = {"duck": [f"{{}} with {at}" for at in range(9)]}
     told = section(page_of(fake.write_run(tmp_path / "run", sets(), pool=pool)), "pools")
     before, folded = told.split("<details>", 1)
-    assert before.count("<li>") == 60
-    assert '<summary>show all 75 phrases</summary><ol start="61">' in folded
+    assert "<li>" not in before, "folded"
+    assert "<summary>show all 75 phrases</summary><ol>" in folded
     assert all(f"at place {at}<" in told.replace("\n", "") for at in range(75))
     assert "{} with 8" in folded
 

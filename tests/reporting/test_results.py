@@ -58,6 +58,21 @@ def test_nothing_seen_has_no_interval() -> None:
     assert wilson(0, 0) is None
 
 
+def test_images_with_and_without_the_usual_attribute(tmp_path: Path) -> None:
+    names = ("a, lake", "a, forest", "b, lake", "b, forest")
+    pairs = EvalSet("id", ("a", "b"), ("{}",), names, group_weights=(0.4, 0.1, 0.25, 0.25), num_attributes=2)
+    metrics = {"test/id/acc": torch.tensor(0.6), "test/id/typical_acc": torch.tensor(0.8)}
+    metrics |= {"test/id/atypical_acc": torch.tensor(0.0)}
+    counts = [Counted(names[0], 8, 10), Counted(names[1], 0, 10), *(Counted(name, 1, 1) for name in names[2:])]
+    path = write_results(tmp_path, {}, metrics, [pairs], {"id": counts}, COST, {})
+    results = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(results, SCHEMA_HELD)
+    assert [group["typical"] for group in results["eval_sets"]["id"]["groups"]] == [True, False, None, None]
+    intervals = results["eval_sets"]["id"]["ci95"]
+    assert intervals["typical_acc"] == pytest.approx([0.4902, 0.9433], abs=5e-5)
+    assert intervals["atypical_acc"] == pytest.approx([0.0, 0.2775], abs=5e-5)
+
+
 def test_results_by_hand(tmp_path: Path) -> None:
     sets = [
         EvalSet("id", ("a", "b"), ("{}",)),

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from statsmodels.stats.proportion import proportion_confint
 
 from starft.reporting.summary import chance_notes, print_results, results_tables
 from starft.results_reading import legend
+from starft.terminal import Console
 from starft.types import EvalSet
 
 RESULTS: dict[str, Any] = {
@@ -54,6 +54,21 @@ def test_every_number() -> None:
         ["boot, grass", "3", "100.0", "43.9–100.0"],
         ["boot, sand (worst)", "2", "50.0", "9.5–90.5"],
         ["sandal, sand", "0", "–", "–"],
+    ]
+
+
+def test_images_with_and_without_the_usual_attribute_stand_below_the_groups() -> None:
+    results = json.loads(json.dumps(RESULTS))
+    held = results["eval_sets"]["id"]
+    held["metrics"] |= {"typical_acc": 1.0, "atypical_acc": 0.5}
+    held["ci95"] = {"typical_acc": [0.439, 1.0], "atypical_acc": [0.095, 0.905]}
+    for group, typical in zip(held["groups"], (True, False, False), strict=True):
+        group["typical"] = typical
+    out = io.StringIO()
+    Console(file=out, width=120).print(results_tables(results)[1])
+    assert cells(out.getvalue())[-2:] == [
+        ["with the usual attribute", "3", "100.0", "43.9–100.0"],
+        ["without the usual attribute", "2", "50.0", "9.5–90.5"],
     ]
 
 

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from starft.callbacks.dfr import DFR
 from starft.callbacks.jtt import JTT
+from starft.checkpoints import RAW
 from starft.errors import ConfigError
-
-RAW = "ema_raw"
-"""Key of a checkpoint for the weights that training goes on with."""
 
 
 class WeightEMA(Callback):

@@ -21,6 +21,7 @@ from starft.evaluation import Evaluator
 from starft.finetune import FinetuneModule
 from starft.losses import Term
 from starft.run_folder import BestCheckpoint
+from starft.safe_text import say
 from starft.types import EvalSet, UpsamplingData
 
 
@@ -89,7 +90,7 @@ class JTT(Callback):
         self.errors = self._mistakes(trainer, module)
         rank_zero_info(f"JTT: {len(self.errors)} training errors count {self.factor} times from here on.")
         if not self.errors and trainer.is_global_zero:
-            print(
+            say(
                 f"Note: After {count_of(self.epochs, 'epoch')} JTT finds no training error, so the second training "
                 "is a plain one; a lower epochs finds more.",
                 file=sys.stderr,

@@ -5,7 +5,8 @@ from starft.clip.encoder import ClipEncoder, Twin
 from starft.clip.length import CaptionRuler
 from starft.clip.preprocessing import image_preprocessing
 from starft.clip.rebuild import rebuild_clip
-from starft.clip.towers import checkpoint_activations, compile_towers, encode_in_chunks, freeze, freeze_unread
+from starft.clip.recomputing import checkpoint_activations, update_statistics_once
+from starft.clip.towers import compile_towers, encode_in_chunks, freeze, freeze_unread
 from starft.clip.zeroshot import caption, zero_shot_head
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "freeze_unread",
     "image_preprocessing",
     "rebuild_clip",
+    "update_statistics_once",
     "zero_shot_head",
 ]

@@ -2,22 +2,24 @@
 
 import hashlib
 import logging
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import open_clip
-from open_clip.factory import load_checkpoint
 from torch import nn
 
 from starft.clip.encoder import ClipEncoder
 from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_names, needs_hub, why
-from starft.clip.names import MINI_FOLDER, MINI_MODEL, SCHEMAS, near_paths, register_model
+from starft.clip.loading import load_weights, loading_as_here, tell
+from starft.clip.names import MINI_FOLDER, MINI_MODEL, NOTES, SCHEMAS, near_paths, register_model, siglip_vocabulary
 from starft.clip.preprocessing import shared_preprocessing
-from starft.clip.rebuild import folder_config, unfit
+from starft.clip.rebuild import folder_config
+from starft.clip.towers import check_blocks
+from starft.digests import check_weights_file
 from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
+from starft.finite import first_not_finite
 
 __all__ = ["MINI_FOLDER", "MINI_MODEL", "MINI_TAG", "build_clip", "checked_mini_weights", "load_tokenizer"]
 
@@ -49,14 +51,21 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
         "force_preprocess_cfg": None if own or tag is not None else shared_preprocessing(name),
         "pretrained_text": False,  # null asks for random weights, and a weight file holds both towers
     }
-    with _told(name, f" with weights {pretrained!r}", tag) as config:
+    notes: list[str] = []
+    with _told(name, f" with weights {pretrained!r}", tag) as config, loading_as_here(notes):
         check_extra(name, config)
         model: nn.Module = open_clip.create_model(name, **options)
-        tokenize = open_clip.get_tokenizer(name)
+        check_blocks(name, model)
+        tokenize = _tokenizer(name, config)
     if weights is not None:
-        _load(model, weights)
+        notes += load_weights(model, weights)
+    if weights is not None or options["require_pretrained"]:
+        check_finite(model, pretrained if weights is not None or not own else name)
     model.eval()
+    tell(notes)
     described = folder_config(name, config, model, quick_gelu=options["force_quick_gelu"])
+    if notes:
+        described[NOTES] = notes
     return ClipEncoder(model, tokenize, trim, described)
 
 
@@ -73,7 +82,23 @@ def load_tokenizer(model_name: str) -> Any:
     name = register_model(model_name)
     with _told(name, "'s tokenizer", None) as config:
         check_extra(name, config)
+        return _tokenizer(name, config)
+
+
+def _tokenizer(name: str, config: dict[str, Any]) -> Any:
+    """Return a model's tokenizer as open_clip finds it, by the config or else by the name."""
+    vocabulary = siglip_vocabulary(name, config)
+    try:
         return open_clip.get_tokenizer(name)
+    except Exception as error:  # the network and the tokenizers of transformers share no base
+        if vocabulary is None:
+            raise
+        raise WeightsError(
+            f"The model config {name} names no tokenizer, and because of its name open_clip takes SigLIP's "
+            f"({vocabulary}), which can't be had: {why(error)}. Name one as text_cfg.hf_tokenizer_name, such as "
+            'timm/ViT-B-16-SigLIP with tokenizer_kwargs {"clean": "canonicalize"}, or, for CLIP\'s own, give the file '
+            "a name without siglip."
+        ) from error
 
 
 @contextmanager
@@ -102,6 +127,7 @@ def _local_weights(name: str, pretrained: str) -> Path | None:
     if name == MINI_MODEL and pretrained == MINI_TAG:
         return checked_mini_weights()
     if Path(pretrained).is_file():
+        check_weights_file(Path(pretrained))
         return Path(pretrained)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if open_clip.get_pretrained_cfg(name, pretrained):
@@ -137,20 +163,16 @@ def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
     return path
 
 
-def _load(model: nn.Module, path: Path) -> None:
-    if _holds_code(path):
-        raise WeightsError(
-            f"The weights {path} are a TorchScript archive, which holds code, as OpenAI's own downloads do; "
-            "turn it into a plain weight file first, see docs/models.md."
-        )
-    try:
-        load_checkpoint(model, str(path), strict=True, weights_only=True)
-    except Exception as error:  # safetensors, pickle, zip and size errors share no base
-        raise WeightsError(f"The weights {path} don't load into this model: {unfit(error)}.") from error
+def check_finite(model: nn.Module, source: object) -> None:
+    """Refuse pre-trained weights that aren't finite numbers.
 
+    Args:
+        model: With its weights.
+        source: Where they are from.
 
-def _holds_code(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name or name.endswith("constants.pkl") for name in archive.namelist())
+    Raises:
+        WeightsError: One holds a NaN or an infinity.
+    """
+    name = first_not_finite(model.state_dict().items())
+    if name is not None:
+        raise WeightsError(f"The weights {source} can't be used: {name} holds a NaN or an infinity; give others.")

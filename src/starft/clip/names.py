@@ -1,6 +1,6 @@
 """Which names of models there are, and what is wrong with those that aren't."""
 
-import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import open_clip
 
 from starft.clip.hub import HUB, LOCAL
+from starft.digests import check_export
 from starft.errors import ConfigError, WeightsError, did_you_mean
+from starft.files import load_json
 from starft.resources import PACKAGE
 
 MINI_MODEL = "starft-mini"
@@ -20,6 +22,11 @@ FOLDER_CONFIG = "open_clip_config.json"
 SIZES = ("image_size", "patch_size", "width", "layers", "head_width", "context_length", "vocab_size")
 """What must be at least 1 in the two parts."""
 PARTS = ("embed_dim", "vision_cfg", "text_cfg")
+VOCABULARY = "siglip_vocabulary"
+"""Key of a model's description: the vocabulary of SigLIP's that captions are read with because of the model's name."""
+
+NOTES = "notes"
+"""Key of a model's description: what is worth knowing of the weights that it started from."""
 
 
 def register_model(model_name: str) -> str:
@@ -58,6 +65,19 @@ def is_path(model_name: str) -> bool:
     return model_name.startswith(LOCAL) or model_name.endswith(".json")
 
 
+def siglip_vocabulary(name: str, config: Mapping[str, Any]) -> str | None:
+    """Return the vocabulary that open_clip takes because of a model's name alone, or null where the config decides.
+
+    Args:
+        name: As open_clip takes it.
+        config: Its model config.
+    """
+    low = name.lower()
+    if "siglip" not in low or name.startswith(SCHEMAS) or config.get("text_cfg", {}).get("hf_tokenizer_name"):
+        return None
+    return "gemma" if "siglip2" in low else "mc4" if "i18n" in low else "c4-en"
+
+
 def near_paths(path: Path) -> str:
     """Return a suggestion for a path that doesn't exist from what lies beside it.
 
@@ -73,7 +93,7 @@ def near_paths(path: Path) -> str:
 def _register_file(model_name: str) -> str:
     path = Path(model_name)
     try:
-        keys = json.loads(path.read_text(encoding="utf-8"))
+        keys = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"The model config {model_name} can't be read: {_why(error)}.{near_paths(path)}") from error
     held: dict[str, Any] = keys if isinstance(keys, dict) else {}
@@ -112,9 +132,10 @@ def _why(error: OSError | ValueError) -> str:
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise WeightsError(f"The model folder {folder} doesn't exist; check its path.{near_paths(folder)}")
+    check_export(folder)
     path = folder / FOLDER_CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"The model folder {folder} has no readable {FOLDER_CONFIG}: {_why(error)}.") from error
     held = config.get("model_cfg") if isinstance(config, dict) else None

@@ -2,21 +2,20 @@
 
 import json
 import logging
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import open_clip
+import open_clip.factory
 from open_clip.model import get_model_preprocess_cfg
 from open_clip.tokenizer import HFTokenizer
 from torch import Tensor, nn
 
 from starft.clip.encoder import ClipEncoder, Tokenize
 from starft.clip.hub import LOCAL, OFFLINE, asked_once, check_extra, needs_hub, why
-from starft.clip.names import FOLDER_CONFIG
+from starft.clip.loading import tell, unfit
+from starft.clip.names import FOLDER_CONFIG, NOTES, VOCABULARY, siglip_vocabulary
 from starft.errors import StarftError, WeightsError
 
 
@@ -36,6 +35,22 @@ def folder_config(name: str, model_cfg: Mapping[str, Any], model: nn.Module, qui
     text = plain["model_cfg"]["text_cfg"]
     if name.startswith(LOCAL) and text.get("hf_tokenizer_name"):  # open_clip takes the folder's own
         text["hf_tokenizer_name"] = str(Path(name.removeprefix(LOCAL)).resolve())
+    if (vocabulary := siglip_vocabulary(name, model_cfg)) is not None:
+        plain[VOCABULARY] = vocabulary
+    return plain
+
+
+def export_config(config: Mapping[str, Any], tokenizer_files: bool) -> dict[str, Any]:
+    """Return the description of a model for a folder that open_clip reads as ``local-dir:``.
+
+    Args:
+        config: As `folder_config` returns it.
+        tokenizer_files: Whether the files of a tokenizer of transformers lie in the folder.
+    """
+    plain: dict[str, Any] = json.loads(json.dumps(config))
+    if tokenizer_files and plain.pop(VOCABULARY, None) is not None:
+        own = {"hf_tokenizer_name": "timm/ViT-B-16-SigLIP", "tokenizer_kwargs": {"clean": "canonicalize"}}
+        plain["model_cfg"]["text_cfg"] |= own  # open_clip takes the folder's files whatever the name
     return plain
 
 
@@ -61,7 +76,7 @@ def rebuild_clip(config: Mapping[str, Any], state: Mapping[str, Tensor], tokens:
             (Path(folder) / FOLDER_CONFIG).write_text(json.dumps(config), encoding="utf-8")
             name = f"{LOCAL}{folder}"
             model: nn.Module = open_clip.create_model(name, load_weights=False, pretrained_text=False)
-            tokenize = _tokenizer(name, model_cfg["text_cfg"], tokens)
+            tokenize = _tokenizer(name, config, tokens)
     except StarftError:
         raise
     except Exception as error:  # as in `build_clip`: the hub's files, configs and weights share no base
@@ -73,35 +88,23 @@ def rebuild_clip(config: Mapping[str, Any], state: Mapping[str, Tensor], tokens:
     except RuntimeError as error:
         raise WeightsError(f"The weights don't fit their own description: {unfit(error)}") from error
     model.eval()
+    tell(config.get(NOTES, ()))
     return ClipEncoder(model, tokenize, config=config)
 
 
-def _tokenizer(name: str, text: Mapping[str, Any], tokens: Path | None) -> Tokenize:
-    source = text.get("hf_tokenizer_name")
-    if not source:
-        own: Tokenize = open_clip.get_tokenizer(name)
-        return own
-    made: Tokenize = HFTokenizer(
-        str(tokens or source),
-        context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
-        tokenizer_mode=text.get("tokenizer_mode"),
-        **text.get("tokenizer_kwargs", {}),
-    )
+def _tokenizer(name: str, config: Mapping[str, Any], tokens: Path | None) -> Tokenize:
+    text: Mapping[str, Any] = config["model_cfg"]["text_cfg"]
+    context = text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    source, vocabulary = text.get("hf_tokenizer_name"), config.get(VOCABULARY)
+    if source:
+        made: Tokenize = HFTokenizer(
+            str(tokens or source),
+            context_length=context,
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
+    elif vocabulary is not None:
+        made = open_clip.factory.SigLipTokenizer(vocabulary, context_length=context)
+    else:
+        made = open_clip.get_tokenizer(name)
     return made
-
-
-def unfit(error: Exception) -> str:
-    """Return what is wrong with weights: the first key that doesn't fit, or that their file is no such file.
-
-    Args:
-        error: As loading them raised it.
-    """
-    told = str(error)
-    if isinstance(error, pickle.UnpicklingError):
-        return "it isn't a weight file that can be read safely; give safetensors or a state dict"
-    shapes = r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)"
-    if match := re.search(shapes, told):
-        return f"{match[1]} is {match[2]} in the file and {match[3]} in the model; is it another model's?"
-    if match := re.search(r"(Missing|Unexpected) key\(s\) in state_dict: \"([^\"]+)\"", told):
-        return f"{match[1].lower()} key {match[2]}; is it another model's?"
-    return why(error)

@@ -1,4 +1,4 @@
-"""The parts of a model's two towers: freezing some of them, and trading time for memory in the others."""
+"""The parts of a model's two towers: freezing some of them, encoding a few rows at a time, compiling."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,17 +6,34 @@ from typing import Any
 from open_clip.hf_model import HFTextEncoder
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import Attention, VisionTransformer
 from timm.models import group_parameters
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from starft.clip.encoder import ClipEncoder, text_tower_of
+from starft.clip.recomputing import mixes_images
 from starft.errors import ConfigError
 
 Part = nn.Module | nn.Parameter
 STEM = 1
 """How many of a tower's parts come before its blocks."""
+
+
+def check_blocks(name: str, model: nn.Module) -> None:
+    """Refuse a kind of block that open_clip builds and can't compute.
+
+    Args:
+        name: Of the model.
+        model: As it was built.
+
+    Raises:
+        ConfigError: It has scaled cosine attention, which multiplies three-dimensional tensors and is given others.
+    """
+    if any(isinstance(part, Attention) and part.scaled_cosine for part in model.modules()):
+        raise ConfigError(
+            f"The model {name} asks for scaled cosine attention, which open_clip builds and can't compute; "
+            "set scaled_cosine_attn to false in its config, or qk_norm to true instead."
+        )
 
 
 def freeze_unread(model: Any) -> None:
@@ -61,33 +78,6 @@ def freeze(
         _freeze_first("freeze_image_blocks", "image tower", _image_parts(model.visual), image_blocks)
 
 
-def checkpoint_activations(model: Any) -> None:
-    """Keep a block's input only and compute the rest again on the way back: less memory, a third more time.
-
-    Args:
-        model: Any open_clip model.
-
-    Raises:
-        ConfigError: A tower can't.
-    """
-    visual, text = model.visual, text_tower_of(model)
-    if isinstance(visual, ModifiedResNet):
-        raise _no_checkpointing("CLIP's ResNets")
-    if isinstance(visual, TimmModel):
-        try:
-            visual.trunk.set_grad_checkpointing(True)
-        except (AssertionError, AttributeError, TypeError) as error:
-            raise _no_checkpointing(f"timm's {type(visual.trunk).__name__}") from error
-    else:
-        visual.set_grad_checkpointing(True)
-    if isinstance(text, HFTextEncoder):
-        transformer = text.transformer
-        newer = getattr(transformer, "activation_checkpointing_enable", None)  # transformers from 5 on
-        (newer or transformer.gradient_checkpointing_enable)()
-    else:
-        text.transformer.grad_checkpointing = True
-
-
 def encode_in_chunks(encoders: Sequence[ClipEncoder], size: int | None) -> None:
     """Let images and captions go through the towers a few at a time; loss and gradients stay those of the whole batch.
 
@@ -102,18 +92,23 @@ def encode_in_chunks(encoders: Sequence[ClipEncoder], size: int | None) -> None:
         return
     if size < 1:
         raise ConfigError(f"micro_batch_size must be at least 1, or null for the whole batch; got {size}.")
-    mixes = any(
-        isinstance(part, _BatchNorm) and any(parameter.requires_grad for parameter in part.parameters())
-        for encoder in encoders
-        for part in encoder.model.modules()
-    )
-    if mixes:
+    if any(mixes_images(part) for encoder in encoders for part in _trained_parts(encoder)):
         raise ConfigError(
             "micro_batch_size can't give the gradients of the whole batch where batch norms are trained, as in CLIP's "
             "ResNets; set it to null, or freeze_image_tower to true, or give a model_name such as ViT-B-16."
         )
     for encoder in encoders:
         encoder.micro_batch_size = size
+
+
+def _trained_parts(encoder: ClipEncoder) -> list[nn.Module]:
+    """Return the parts that are in training mode while the encoder is trained."""
+    modes = [(part, part.training) for part in encoder.modules()]
+    encoder.train()
+    parts = [part for part, _ in modes if part.training]
+    for part, mode in modes:
+        part.training = mode
+    return parts
 
 
 def compile_towers(model: Any) -> None:
@@ -172,7 +167,3 @@ def _text_parts(text: Any) -> list[list[Part]]:
     if getattr(text, "cls_emb", None) is not None:
         stem.append(text.cls_emb)
     return [stem, *([block] for block in text.transformer.resblocks)]
-
-
-def _no_checkpointing(what: str) -> ConfigError:
-    return ConfigError(f"{what} can't recompute activations; set gradient_checkpointing to false.")

@@ -10,10 +10,12 @@ from difflib import get_close_matches
 import numpy as np
 
 from starft.data.paths import path_problems
+from starft.data.picture_files import left_out
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
 from starft.english import doubled_articles
 from starft.errors import ConfigError, DataError, DataProblems, ended
+from starft.safe_text import say, visible
 from starft.types import EvalSet
 
 LIKE = 0.8
@@ -84,7 +86,7 @@ def check_split(
         return found
     found.table = table
     found.images = len(table)
-    found.example = f"{table.root}/{table.paths[0]}" if len(table) else None
+    found.example = visible(str(table.root / table.paths[0])) if len(table) else None
     expected = source.published(split) if split in source.splits else None
     found.published = expected.images if expected is not None else None
     found.as_published = any(source.published(one) is not None for one in source.splits)
@@ -96,6 +98,8 @@ def check_split(
     else:
         found.problems += _counted(found, allow_partial)
     found.problems += path_problems(table)
+    if table.left_out:
+        found.problems.append(Problem(left_out(table.left_out, table.root), stops=False))
     found.problems += caption_problems(described, stops=not found.as_published)
     if source.labelled and not found.as_published:
         notes = (*source.notes, *_bare_numbers(described), doubled_articles(described.class_names, described.templates))
@@ -199,7 +203,8 @@ def _bare_numbers(described: EvalSet) -> Iterable[str]:
 def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
     """Return what is wrong with templates and class names: nothing to fill in, or two classes with equal captions.
 
-    Captions are compared as CLIP's tokenizer reads them, without case and extra spaces.
+    Captions are compared as text, without case and extra spaces; what a model's tokenizer makes of them is compared by
+    `starft.token_checks`.
 
     Args:
         described: Class names and templates.
@@ -282,7 +287,7 @@ def complain(checked: Sequence[Checked], notes: bool = True) -> None:
     problems = told_once(checked)
     for problem in problems if notes else ():
         if not problem.stops:
-            print(f"Note: {ended(problem.text)}", file=sys.stderr)
+            say(f"Note: {ended(problem.text)}", file=sys.stderr)
     stops = [problem.text for problem in problems if problem.stops]
     if stops:
         more = f" (and {len(stops) - 10} more problems; `starft data check` lists them)" if len(stops) > 10 else ""

@@ -1,5 +1,6 @@
 """Decoding every image of a config's data: which can't be read, and which are the same picture."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -9,13 +10,14 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from starft.data.check import Checked
-from starft.data.images import KNOWN, BadImageError, read_image
+from starft.data.images import KNOWN, SIXTEEN_BIT, BadImageError, Reader, TooLongError, check_length, read_image
 from starft.data.loading import usable_cores
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
+from starft.types import ImagePreprocessing
 
-Reader = Callable[[str], Image.Image]
-
+DARK, DARK_OF_MORE_BITS = 16, 64
+"""A picture whose levels lie all below is nearly black: of 8 bits, and of a file that says to hold more."""
 CHUNK = 32
 """Images that a worker decodes at a time."""
 
@@ -26,10 +28,12 @@ class Decoded(NamedTuple):
     Args:
         why: What is wrong with it; null if nothing.
         digest: Hash of its size and pixels; empty where it can't be read.
+        dark: Whether it is nearly black as 8-bit RGB.
     """
 
     why: str | None
     digest: bytes
+    dark: bool = False
 
 
 class _Files(Dataset[Decoded]):
@@ -42,9 +46,32 @@ class _Files(Dataset[Decoded]):
     def __getitem__(self, index: int) -> Decoded:
         try:
             image = self.readers.get(self.paths[index], read_image)(self.paths[index])
+            check_length(image, ImagePreprocessing().size)
         except BadImageError as error:
             return Decoded(error.why, b"")
-        return Decoded(None, blake2b(image.tobytes(), digest_size=16, salt=repr(image.size).encode()[:16]).digest())
+        except TooLongError as error:
+            return Decoded(str(error), b"")
+        digest = blake2b(image.tobytes(), digest_size=16, salt=repr(image.size).encode()[:16]).digest()
+        return Decoded(None, digest, is_dark(image, self.paths[index]))
+
+
+def is_dark(image: Image.Image, path: str) -> bool:
+    """Return whether a picture comes out nearly black, as one of 16 bits does that uses 12 of them.
+
+    Args:
+        image: As 8-bit RGB.
+        path: Its file.
+    """
+    highest = max(int(high) for _, high in image.getextrema())  # type: ignore[misc]  # one pair a channel
+    if highest < DARK:
+        return True
+    if highest >= DARK_OF_MORE_BITS:
+        return False
+    try:
+        with Image.open(path) as opened:
+            return opened.mode in SIXTEEN_BIT
+    except (OSError, ValueError, SyntaxError):  # not an image file of its own: one in an archive
+        return False
 
 
 def decode(
@@ -72,7 +99,7 @@ def decode(
 
 def files(table: ImageTable) -> list[str]:
     """Return where the images of a table are."""
-    return [f"{table.root}/{path}" for path in table.paths]
+    return [os.path.join(table.root, path) for path in table.paths]  # noqa: PTH118  # many of them
 
 
 def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dict[str, Decoded]) -> None:
@@ -111,6 +138,17 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
                         stops,
                     )
                 )
+        dark = [path for path in paths if decoded[path].dark]
+        if dark:
+            one.problems.append(
+                Problem(
+                    f"{len(dark):,} of {told_of(len(paths), 'picture', 'pictures')} ({len(dark) / len(paths):.0%}) "
+                    f"{'comes' if len(dark) == 1 else 'come'} out nearly black: {some(dark)}",
+                    stops=False,
+                    advice="files of 16 bits that use 12, or of 32 with values to 255, do; save them with 8 bits, or "
+                    "with levels over the whole range",
+                )
+            )
         alike: dict[bytes, list[str]] = defaultdict(list)
         for path in dict.fromkeys(paths):
             if decoded[path].why is None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from starft.class_paths import check_class_paths
+from starft.config_parser import prepare_parser
 from starft.data.datamodules import BaseDataModule
 from starft.data.datasets.csv_file import CSVSource
 from starft.data.datasets.drawn import DrawnSource
@@ -61,9 +63,11 @@ def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) ->
     Raises:
         ConfigError: The section can't be used.
     """
+    prepare_parser()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(BaseDataModule, "data", required=True)
     section = {"class_path": section} if isinstance(section, str) else section
+    check_class_paths({"data": section}, where)
     try:
         parsed = parser.parse_object({"data": section}) if section is not None else None
         if options:

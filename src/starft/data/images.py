@@ -2,10 +2,13 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from warnings import catch_warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from starft.errors import DataError
 
@@ -13,8 +16,21 @@ ORIENTATION = 0x0112
 """EXIF tag of how the camera was held."""
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-"""What counts as an image where a folder is listed."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Value of the tag -> what sets the picture upright, as Pillow's ``exif_transpose`` has it; that one writes the EXIF
+block anew besides, and fails where a tag of it is broken."""
+
+RESIZED_PIXELS = 2**25
+"""The most pixels that a picture may have when its shorter side is resized for a model; 100 MB as RGB."""
 
 KNOWN: dict[type[Exception], str] = {
     FileNotFoundError: "it doesn't exist",
@@ -22,6 +38,13 @@ KNOWN: dict[type[Exception], str] = {
     PermissionError: "permission denied",
 }
 """What errors mean."""
+
+
+Reader = Callable[[str], Image.Image]
+
+
+class TooLongError(ValueError):
+    """A picture of extreme shape; the sentence says what is wrong with it, without a period."""
 
 
 class BadImageError(DataError):
@@ -40,7 +63,7 @@ class BadImageError(DataError):
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """Read an image as 8-bit RGB, turned the way its EXIF tag says.
+    """Read an image as 8-bit RGB, turned the way its EXIF tag says, or its XMP where EXIF says nothing.
 
     Palettes, greyscale and CMYK are converted, alpha is dropped (as open_clip does), of 16 bits the upper 8 are kept,
     of several frames the first.
@@ -54,7 +77,7 @@ def read_image(path: str | Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            if image.mode == "RGB" and image.format == "JPEG" and "exif" not in image.info:
+            if image.mode == "RGB" and image.format == "JPEG" and not {"exif", "xmp"} & image.info.keys():
                 image.load()
                 return image
             return rgb(image)
@@ -64,8 +87,48 @@ def read_image(path: str | Path) -> Image.Image:
         raise BadImageError(os.fspath(path), _why(Path(path), error)) from error
 
 
+def prepared(path: str, transform: Callable[[Image.Image], Tensor], read: Reader = read_image) -> Tensor:
+    """Return an image file as a model takes it.
+
+    Args:
+        path: The file.
+        transform: Makes a tensor of a picture.
+        read: Reads the file.
+
+    Raises:
+        BadImageError: It can't be read, or is too long for the transform.
+    """
+    image = read(path)
+    try:
+        return transform(image)
+    except TooLongError as error:
+        raise BadImageError(path, str(error)) from None
+
+
+def check_length(image: Image.Image, size: tuple[int, int], fit: bool = False) -> None:
+    """Refuse a picture that resizing makes huge, though its file is tiny, or leaves without a pixel.
+
+    Args:
+        image: Any.
+        size: Height and width that it shall cover.
+        fit: Whether it shall fit into them instead.
+
+    Raises:
+        TooLongError: It would have more than `RESIZED_PIXELS`, or a side of 0.
+    """
+    factors = size[0] / image.height, size[1] / image.width
+    factor = min(factors) if fit else max(factors)
+    width, height = round(image.width * factor), round(image.height * factor)
+    if not 0 < width * height <= RESIZED_PIXELS:
+        limit = f", and the limit is {RESIZED_PIXELS:,}" if width * height else ""
+        raise TooLongError(
+            f"its {image.width:,} x {image.height:,} pixels would be {width:,} x {height:,} when its "
+            f"{'longer' if fit else 'shorter'} side is resized for the model{limit}: cut it"
+        )
+
+
 def rgb(image: Image.Image) -> Image.Image:
-    """Return a picture as 8-bit RGB, turned the way its EXIF tag says, as `read_image` does.
+    """Return a picture as 8-bit RGB, turned the way its EXIF tag or XMP says, as `read_image` does.
 
     Args:
         image: Of any mode.
@@ -73,8 +136,7 @@ def rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: It has no known white level.
     """
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode in SIXTEEN_BIT:
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 0xFFFF:
@@ -85,6 +147,21 @@ def rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a picture turned the way its EXIF tag says; a broken EXIF block says nothing.
+
+    Args:
+        image: Of any mode.
+    """
+    image.load()  # Pillow turns a TIFF by itself here, and then says so
+    try:
+        with catch_warnings(action="ignore"):  # of tags that we don't read
+            turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow's reader of EXIF raises whatever it meets: SyntaxError, struct.error, ...
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -1,5 +1,6 @@
 """A table of images as a data set that loads them, and what becomes of those that can't be read."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -9,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
-from starft.data.images import BadImageError, read_image
+from starft.data.images import BadImageError, prepared, read_image
 from starft.data.loading import Turn
 from starft.data.table import ImageTable
 from starft.data.transforms import Transform, drawn_from, seed_of
@@ -58,12 +59,12 @@ class ImageSet(Dataset[Batch]):
             BadImageError: The image can't be read.
         """
         turn, index = (which, which.position) if isinstance(which, Turn) else (None, which)
-        image = (self.table.read or read_image)(self.path(index))
+        path, read = self.path(index), self.table.read or read_image
         if turn is not None and self.varied is not None:
             with drawn_from(self.seed, turn.epoch, index, *([turn.copy] if turn.copy else [])):
-                pixels = self.varied(image)
+                pixels = prepared(path, self.varied, read)
         else:
-            pixels = self.plain(image)
+            pixels = prepared(path, self.plain, read)
         table = self.table
         row = Batch(image=pixels, label=torch.tensor(int(table.labels[index])), index=torch.tensor(index))
         if table.groups is not None:
@@ -72,7 +73,7 @@ class ImageSet(Dataset[Batch]):
 
     def path(self, index: int) -> str:
         """Return where an image is."""
-        return f"{self.table.root}/{self.table.paths[index]}"
+        return os.path.join(self.table.root, self.table.paths[index])  # noqa: PTH118  # once an image
 
 
 class Loaded(NamedTuple):

@@ -8,12 +8,13 @@ system notes it. A file that is overwritten under its own name changes no listin
 import os
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 from platformdirs import user_cache_path
 
-from starft.data.images import EXTENSIONS
+from starft.data.picture_files import ending_of, is_picture, picture_endings
 
 CACHE = "STARFT_CACHE"
 """Environment variable that names another cache folder."""
@@ -28,8 +29,25 @@ def cache_folder() -> Path:
     return Path(given) if given else user_cache_path("starft")
 
 
+class Listing(NamedTuple):
+    """POSIX paths of the files below a folder, sorted.
+
+    Args:
+        images: Those that are pictures.
+        left_out: All others; of hidden files only those that are called like a picture.
+    """
+
+    images: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
 def list_images(folder: Path) -> tuple[str, ...]:
-    """Return the POSIX paths of all images below a folder, sorted.
+    """Return the POSIX paths of all images below a folder, sorted, as `list_files` does."""
+    return list_files(folder).images
+
+
+def list_files(folder: Path) -> Listing:
+    """Return all images below a folder, and the files that are none.
 
     Folders that symbolic links lead to are listed too, each once. Hidden files and folders are left out.
 
@@ -44,15 +62,18 @@ def list_images(folder: Path) -> tuple[str, ...]:
     if kept is not None:
         return kept
     folders: dict[str, int] = {}
-    files: list[str] = []
-    _walk(str(folder), "", folders, files, set())
-    files.sort()
-    if len(files) >= LARGE:
-        _keep(entry, folders, files)
-    return tuple(files)
+    images: list[str] = []
+    others: list[str] = []
+    _walk(str(folder), "", folders, images, others, set())
+    listing = Listing(tuple(sorted(images)), tuple(sorted(others)))
+    if len(images) + len(others) >= LARGE:
+        _keep(entry, folders, listing)
+    return listing
 
 
-def _walk(folder: str, prefix: str, folders: dict[str, int], files: list[str], above: set[str]) -> None:
+def _walk(  # what it fills
+    folder: str, prefix: str, folders: dict[str, int], images: list[str], others: list[str], above: set[str]
+) -> None:
     real = os.path.realpath(folder)
     if real in above:  # a link to a folder that it lies in
         return
@@ -60,17 +81,21 @@ def _walk(folder: str, prefix: str, folders: dict[str, int], files: list[str], a
     below = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                below.append(entry.name)
-            elif entry.name.lower().endswith(EXTENSIONS):
-                files.append(prefix + entry.name)
+            name = entry.name
+            if name.startswith("."):
+                if not name.startswith("._") and ending_of(name) in picture_endings():  # ._ are macOS's own
+                    others.append(prefix + name)
+            elif entry.is_dir():
+                below.append(name)
+            elif is_picture(name, entry.path):
+                images.append(prefix + name)
+            else:
+                others.append(prefix + name)
     for name in below:
-        _walk(f"{folder}/{name}", f"{prefix}{name}/", folders, files, above | {real})
+        _walk(f"{folder}/{name}", f"{prefix}{name}/", folders, images, others, above | {real})
 
 
-def _keep(entry: Path, folders: dict[str, int], files: list[str]) -> None:
+def _keep(entry: Path, folders: dict[str, int], listing: Listing) -> None:
     text = "\0".join
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -80,14 +105,15 @@ def _keep(entry: Path, folders: dict[str, int], files: list[str]) -> None:
                 file,
                 folders=np.frombuffer(os.fsencode(text(folders)), dtype=np.uint8),
                 times=np.array(list(folders.values()), dtype=np.int64),
-                files=np.frombuffer(os.fsencode(text(files)), dtype=np.uint8),
+                images=np.frombuffer(os.fsencode(text(listing.images)), dtype=np.uint8),
+                left_out=np.frombuffer(os.fsencode(text(listing.left_out)), dtype=np.uint8),
             )
         temporary.replace(entry)
     except OSError:
         pass  # a cache that can't be written costs time, nothing else
 
 
-def _kept(entry: Path, folder: Path) -> tuple[str, ...] | None:
+def _kept(entry: Path, folder: Path) -> Listing | None:
     """Return a listing that still holds, or null."""
     try:
         with entry.open("rb") as file, np.load(file, allow_pickle=False) as held:
@@ -95,6 +121,7 @@ def _kept(entry: Path, folder: Path) -> tuple[str, ...] | None:
             for name, time in zip(folders, held["times"].tolist(), strict=True):
                 if os.stat(f"{folder}/{name}").st_mtime_ns != time:  # noqa: PTH116
                     return None
-            return tuple(os.fsdecode(held["files"].tobytes()).split("\0"))
+            files = (os.fsdecode(held[part].tobytes()) for part in Listing._fields)
+            return Listing(*(tuple(text.split("\0")) if text else () for text in files))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None

@@ -2,11 +2,14 @@
 
 import os
 import posixpath
+import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from starft.data.problems import Problem, some, told_of
+from starft.data.problems import Problem, name_problem, some, told_of
 from starft.data.table import ImageTable
+from starft.errors import shortened
 
 
 def path_problems(table: ImageTable) -> list[Problem]:
@@ -15,33 +18,40 @@ def path_problems(table: ImageTable) -> list[Problem]:
     Args:
         table: Paths below a root.
     """
+    names = name_problem([str(table.root), *table.paths])
+    if names:
+        return [Problem(names)]
     missing, outside = _look_up(table)
     problems: list[Problem] = []
+    root = str(table.root) if table.root != Path() else str(Path.cwd())
+    spelt = _spelt_otherwise(Path(table.root), missing)
     if missing and len(missing) == len(table):
         problems.append(
             Problem(
-                f"none of the {len(table)} images is below {table.root}, such as {missing[0]}",
-                advice="give another root",
+                f"none of the {len(table)} images is below {root}, such as {some(missing[:1])}{spelt}",
+                advice="rename them" if spelt else "give another root",
             )
         )
     elif missing:
         problems.append(
             Problem(
                 f"{len(missing)} of {told_of(len(table), 'image', 'images')} {'is' if len(missing) == 1 else 'are'} "
-                f"missing below {table.root} ({some(missing)})",
-                advice="bring them back, or take their rows out",
+                f"missing below {root} ({some(missing)}){spelt}",
+                advice="rename them, or take their rows out" if spelt else "bring them back, or take their rows out",
             )
         )
     absolute = [path for path in outside if path.startswith("/")]
     up = [path for path in outside if not path.startswith("/")]
-    root = table.root
-    for paths, one, more in (
-        (absolute, f"absolute path lies outside of {root}", f"absolute paths lie outside of {root}"),
-        (up, f"path leaves {root}, by .. or a symbolic link", f"paths leave {root}, by .. or a symbolic link"),
+    for paths, one, more, option in (
+        (absolute, "absolute path lies outside of", "absolute paths lie outside of", ", as data.init_args.root"),
+        (up, "path leaves", "paths leave", ""),
     ):
         if paths:
+            how = f"{root}, by .. or a symbolic link" if paths is up else root
             problems.append(
-                Problem(f"{told_of(len(paths), one, more)}: {some(paths)}; give a root that holds all images")
+                Problem(
+                    f"{told_of(len(paths), one, more)} {how}: {some(paths)}; give a root that holds all images{option}"
+                )
             )
     if len(set(table.paths)) < len(table):
         twice = [path for path, count in Counter(table.paths).items() if count > 1]
@@ -75,6 +85,42 @@ def _look_up(table: ImageTable) -> tuple[list[str], list[str]]:
             elif name not in files:
                 missing.append(path)
     return missing, outside
+
+
+def _spelt_otherwise(root: Path, missing: Sequence[str]) -> str:
+    """Return what to say of missing files that are there with another spelling of the same letters."""
+    folders: dict[Path, dict[str, str]] = {}
+    found = {path: _same_letters(root, path, folders) for path in missing}
+    there = {path: name for path, name in found.items() if name is not None}
+    if not there:
+        return ""
+    path, name = next(iter(there.items()))
+    nfc, nfd = (unicodedata.is_normalized(form, name) for form in ("NFC", "NFD"))
+    if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", path):
+        form = "decomposed Unicode (NFD)" if nfd and not nfc else "composed Unicode (NFC)" if nfc else "mixed Unicode"
+        how = f"in {form}, unlike here"
+    else:
+        how = f"as {shortened(name)}"
+    return f", of which {len(there):,} {'is' if len(there) == 1 else 'are'} there, spelt {how}"
+
+
+def _same_letters(root: Path, path: str, folders: dict[Path, dict[str, str]]) -> str | None:
+    """Return the path of a file that differs in Unicode form or case alone, or null."""
+    at = root
+    for part in path.split("/"):
+        if at not in folders:
+            names = os.listdir(at) if at.is_dir() else []  # noqa: PTH208  # names alone
+            folders[at] = {_letters(name): name for name in names}
+        name = part if (at / part).exists() else folders[at].get(_letters(part))
+        if name is None:
+            return None
+        at /= name
+    spelt = at.relative_to(root).as_posix()
+    return spelt if spelt != path and at.is_file() else None
+
+
+def _letters(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _entries(folder: str) -> tuple[set[str], set[str]]:

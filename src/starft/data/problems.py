@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from starft.errors import shortened
+from starft.files import not_text
+from starft.safe_text import visible
+
 SHOWN = 5
 """How many paths or names a problem lists."""
 
@@ -27,6 +31,23 @@ class Problem:
         return f"{self.text}: {self.advice}" if self.advice else self.text
 
 
+RENAME = "rename it, or all with a program such as convmv"
+"""What to do about names that aren't UTF-8."""
+
+
+def name_problem(names: Sequence[str]) -> str:
+    """Return a sentence on names that aren't UTF-8, without its period; "" where all are.
+
+    Args:
+        names: Of files and folders.
+    """
+    wrong = not_text(names)
+    if not wrong:
+        return ""
+    are = told_of(len(wrong), "name of a file or folder isn't UTF-8", "names of files or folders aren't UTF-8")
+    return f"{are}: {some(wrong)}; {RENAME}"
+
+
 def told_of(count: int, one: str, more: str) -> str:
     """Return a count with its words, those for one or those for more."""
     return f"{count} {one if count == 1 else more}"
@@ -39,6 +60,6 @@ def some(names: Sequence[str], most: int = SHOWN) -> str:
         names: All of them.
         most: How many to list.
     """
-    shown = names[:most]
+    shown = [shortened(visible(name)) for name in names[:most]]
     between = "; " if any("," in name for name in shown) else ", "
     return between.join(shown) + (f"{between}... ({len(names)})" if len(names) > most else "")

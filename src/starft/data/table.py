@@ -26,6 +26,7 @@ class ImageTable:
         groups: Group id of each image; null where the set has no groups.
         read: Reads an image, told ``root/path``; null reads an image file as it is.
         packed: Whether paths are ``FILE#N``, image N of a file that holds many, which ``read`` must know.
+        left_out: Paths of files among the images that are no pictures.
     """
 
     root: Path
@@ -34,6 +35,7 @@ class ImageTable:
     groups: NDArray[np.int64] | None = None
     read: Callable[[str], Image.Image] | None = None
     packed: bool = False
+    left_out: Sequence[str] = ()
 
     @property
     def files(self) -> Sequence[str]:
@@ -157,4 +159,5 @@ class Source(ABC):
             split: One of ``splits``.
             ood: Whether the set counts in ``ood_acc``.
         """
-        return EvalSet(name, self.class_names, self.templates, self.group_names, ood=ood)
+        attributes = len(self.attribute_names)
+        return EvalSet(name, self.class_names, self.templates, self.group_names, ood=ood, num_attributes=attributes)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 
 import torch
@@ -12,6 +13,7 @@ from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_
 from PIL import Image
 from torch import Tensor
 
+from starft.data.images import check_length
 from starft.errors import ConfigError
 from starft.types import ImagePreprocessing
 
@@ -71,6 +73,9 @@ def eval_transform(preprocessing: ImagePreprocessing) -> Transform:
 
     Args:
         preprocessing: What the model wants.
+
+    Raises:
+        TooLongError: (The transform) a picture would be huge when its shorter side is resized.
     """
     return _transform(preprocessing, None)
 
@@ -97,7 +102,14 @@ def _transform(preprocessing: ImagePreprocessing, augmentation: Augmentation | N
         # open_clip calls colour jitter unused even where it uses it; what it doesn't use, `Augmentation` refuses
         warnings.filterwarnings("ignore", message="Unused augmentation cfg items")
         made: Transform = image_transform_v2(config, is_train=augmentation is not None, aug_cfg=given)
-    return made
+    if augmentation is not None or preprocessing.resize_mode == "squash":  # crops first, or resizes to a fixed size
+        return made
+    return partial(_of_bounded_length, made, preprocessing.size, preprocessing.resize_mode == "longest")
+
+
+def _of_bounded_length(made: Transform, size: tuple[int, int], fit: bool, image: Image.Image) -> Tensor:
+    check_length(image, size, fit)
+    return made(image)
 
 
 @contextmanager

@@ -1,18 +1,20 @@
 """README.md of an export: what the model is, how it is used, what it was trained on and by, what its run found."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 from starft.classifier import Classifier
 from starft.english import count_of
 from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
-from starft.exporting.snippets import usage
-from starft.results_reading import Group, Interval, Results, Scores, legend
+from starft.exporting.snippets import NEAR, usage
+from starft.results_reading import FEW_IMAGES, Group, Interval, Results, Scores, legend
+from starft.safe_text import markdown_text
 
 METRICS = {
     "acc": "accuracy",
     "top5_acc": "top 5",
     "worst_group_acc": "worst group",
+    "typical_acc": "typical",
+    "atypical_acc": "atypical",
     "group_mean_acc": "group mean",
     "adjusted_acc": "adjusted",
     "macro_f1": "macro F1",
@@ -42,7 +44,7 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
         on_hub: Whether the name is that of a repository of the hub.
     """
     height, width = model.preprocessing.size
-    names = [_plain(one) for one in model.class_names[:100]]
+    names = [markdown_text(one) for one in model.class_names[:100]]
     more = f", and {len(model.class_names) - 100} more" if len(model.class_names) > 100 else ""
     linear = model.linear_head is not None
     head = "a trained linear head" if linear else "the zero-shot head of the tuned text tower"
@@ -50,20 +52,22 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
     task = "zero-shot-image-classification" if zero_shot else "image-classification"
     base = dict(training_facts(origin.config, origin.results)).get("pre-trained model")
     told = "A CLIP model fine-tuned with [starft](https://arxiv.org/abs/2505.13232)"
-    told += f" from {_plain(base)}" if base else ""
+    told += f" from {markdown_text(base)}" if base else ""
     told += (
         f", for {count_of(len(model.class_names), 'class name')} and images of {height} x {width}, scored by {head}."
     )
     parts = [
         FRONT.format(library=LIBRARY[form], task=task),
-        f"# {_plain(name)}",
+        f"# {markdown_text(name)}",
         told + _headline(origin.results),
         f"## Use\n\n```python\n{usage(form, name, on_hub, linear, model.preprocessing)}\n```",
     ]
+    if form == "hf":
+        parts.append(NEAR)
     if zero_shot and linear:
         parts.append(HEAD)
     parts.append(f"## Results\n\n{_results(origin)}")
-    captions = ", ".join(f"“{_plain(one)}”" for one in model.templates)
+    captions = ", ".join(f"“{markdown_text(one)}”" for one in model.templates)
     parts.append(f"## Classes\n\n{', '.join(names)}{more}\n\nCaptions: {captions}")
     for title, facts in (
         ("Training data", list(data_facts(origin.config))),
@@ -81,19 +85,31 @@ def _headline(results: Results | None) -> str:
     told = []
     if usual and usual[0][1].metrics.get("acc") is not None:
         name, scores = usual[0]
-        told.append(f"{_share(scores.metrics['acc'], None)} % accuracy on “{_plain(name)}”")
+        told.append(f"{_share(scores.metrics['acc'], None)} % accuracy on “{markdown_text(name)}”")
     if results.ood_acc is not None:
         told.append(f"{_share(results.ood_acc, None)} % out of distribution")
     for name, scores in results.sets.items():
         if not scores.ood and scores.metrics.get("worst_group_acc") is not None:
-            told.append(f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of “{_plain(name)}”")
+            worst = f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of “{markdown_text(name)}”"
+            told.append(worst + _few_images(scores))
+            if scores.metrics.get("atypical_acc") is not None:
+                told.append(
+                    f"{_share(scores.metrics['atypical_acc'], None)} % on its images without the usual attribute"
+                )
     return f" It reaches **{', '.join(told)}**." if told else ""
+
+
+def _few_images(scores: Scores) -> str:
+    """Return how many images the worst group has where they are too few to say much, else an empty string."""
+    seen = [(group.acc, group.n) for group in scores.groups if group.acc is not None]
+    size = min(seen, default=(0.0, FEW_IMAGES))[1]
+    return f" ({count_of(size, 'image')})" if size < FEW_IMAGES else ""
 
 
 def _results(origin: Origin) -> str:
     results = origin.results
     if origin.problem is not None:
-        return f"{_plain(origin.problem)}."
+        return f"{markdown_text(origin.problem)}."
     if results is None:
         return "The run wasn't tested (`starft test`)."
     shown = [metric for metric in METRICS if any(one.metrics.get(metric) is not None for one in results.sets.values())]
@@ -108,13 +124,13 @@ def _results(origin: Origin) -> str:
     if told := legend(shown):
         parts.append(told)
     if results.ood_acc is not None:
-        counted = ", ".join(_plain(name) for name, one in results.sets.items() if one.ood)
+        counted = ", ".join(markdown_text(name) for name, one in results.sets.items() if one.ood)
         parts.append(f"Mean accuracy out of distribution ({counted}): {100 * results.ood_acc:.1f}.")
     for name, one in results.sets.items():
         if len(one.groups) > 1:
             parts.append(_groups(name, one))
     if results.note is not None:
-        parts.append(f"{_plain(results.note)}.")
+        parts.append(f"{markdown_text(results.note)}.")
     return "\n\n".join([*parts, _provenance(results)])
 
 
@@ -131,9 +147,9 @@ def _groups(name: str, one: Scores) -> str:
     told = ""
     if worst is not None:
         interval = one.interval("worst_group_acc") or worst.ci95
-        told = f"\n\nWorst group: {_plain(worst.name)}, {_share(worst.acc, interval)}."
+        told = f"\n\nWorst group: {markdown_text(worst.name)}, {_share(worst.acc, interval)}."
     table = _table(("group", "images", "accuracy"), rows, numbers=True)
-    return f"### Groups of the set “{_plain(name)}”\n\n{table}{cut}{told}"
+    return f"### Groups of the set “{markdown_text(name)}”\n\n{table}{cut}{told}"
 
 
 def _provenance(results: Results) -> str:
@@ -148,7 +164,7 @@ def _provenance(results: Results) -> str:
         ),
         *(f"{name} {versions[name]}" for name in ("starft", "torch", "open_clip_torch") if name in versions),
     ]
-    return f"Of one run: {_plain(', '.join(told))}."
+    return f"Of one run: {markdown_text(', '.join(told))}."
 
 
 def _share(value: float | None, interval: Interval | None) -> str:
@@ -161,11 +177,5 @@ def _share(value: float | None, interval: Interval | None) -> str:
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
     """Return a table; of numbers all columns but the first stand to the right."""
     lines = [f"| {' | '.join(heads)} |", "|---" + ("|---:" if numbers else "|---") * (len(heads) - 1) + "|"]
-    lines += [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows]
+    lines += [f"| {' | '.join(markdown_text(cell) for cell in row)} |" for row in rows]
     return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown and HTML in it show as it is, on one line."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\|`*_\[\]#~$])", r"\\\1", " ".join(text.split()))

@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from open_clip.tokenizer import HFTokenizer
+from open_clip.tokenizer import HFTokenizer, SigLipTokenizer
 from safetensors.torch import save_file
 from torch import Tensor
 
 from starft.classifier import ABOUT, HEAD, WEIGHTS, Classifier
 from starft.clip.names import FOLDER_CONFIG
+from starft.clip.rebuild import export_config
 from starft.exporting.folder import write_json
 from starft.exporting.hugging_face import check_hugging_face, write_hugging_face
 from starft.exporting.onnx_file import check_onnx, write_onnx
@@ -21,9 +22,11 @@ Write = Callable[[Classifier, Path], None]
 def write_open_clip(model: Classifier, folder: Path) -> None:
     """Write weights and config as open_clip's ``local-dir:`` reads them, and what `starft.load` wants beside them."""
     save_file(_plain(model.clip.model.state_dict()), folder / WEIGHTS)
-    write_json(folder / FOLDER_CONFIG, model.clip.config)
-    if isinstance(model.clip.tokenize, HFTokenizer):
-        model.clip.tokenize.save_pretrained(str(folder))
+    tokenize: Any = model.clip.tokenize
+    of_transformers = isinstance(tokenize, HFTokenizer | SigLipTokenizer)
+    write_json(folder / FOLDER_CONFIG, export_config(model.clip.config, of_transformers))
+    if of_transformers:
+        tokenize.save_pretrained(str(folder))
 
 
 def write_head(model: Classifier, folder: Path) -> None:

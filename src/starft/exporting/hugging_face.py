@@ -8,8 +8,8 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import VisionTransformer
+from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from starft.classifier import Classifier
@@ -19,8 +19,10 @@ END = 49407
 """Id of the end token, the highest of CLIP's vocabulary."""
 NAMED = {END - 1: "<|startoftext|>", END: "<|endoftext|>"}
 """What transformers calls start and end."""
-TOLERANCE = 1e-4
-"""How far unit features may differ before the export is refused; rounding stays far below."""
+TOLERANCE = 1e-8
+"""How far unit features may differ in double precision before the export is refused; rounding stays far below."""
+CLEAN = get_clean_fn("lower")
+"""How the captions of CLIP are cleaned."""
 
 
 def check_hugging_face(model: Classifier) -> None:
@@ -34,7 +36,7 @@ def check_hugging_face(model: Classifier) -> None:
     """
     if find_spec("transformers") is None:
         raise ConfigError("The format hf needs transformers; install it with `pip install 'starft[export]'`.")
-    why = _unlike(model.clip.model, model.clip.tokenize, model.clip.config["model_cfg"])
+    why = _unlike(model.clip.model, model.clip.tokenize)
     if why:
         raise ConfigError(f"transformers has no CLIP with {why}; take the format open_clip or onnx.")
     if model.preprocessing.resize_mode == "longest":
@@ -45,7 +47,7 @@ def write_hugging_face(model: Classifier, folder: Path) -> None:
     """Write config, weights, tokenizer and image processor as transformers reads them.
 
     Args:
-        model: Accepted by `check_hugging_face`.
+        model: Accepted by `check_hugging_face`; on the CPU.
         folder: Where.
 
     Raises:
@@ -54,7 +56,7 @@ def write_hugging_face(model: Classifier, folder: Path) -> None:
     import transformers  # noqa: PLC0415  # an extra
 
     clip: Any = model.clip.model
-    made: Any = transformers.CLIPModel(_config(transformers, clip, model.clip.config["model_cfg"]))
+    made: Any = transformers.CLIPModel(_config(transformers, clip))
     made.load_state_dict(_state(clip))
     made.eval()
     _compare(model, made)
@@ -80,40 +82,64 @@ def _no_bar(logs: Any) -> Iterator[None]:
             logs.enable_progress_bar()
 
 
-def _unlike(clip: Any, tokenize: Any, config: dict[str, Any]) -> str:
+def _unlike(clip: Any, tokenize: Any) -> str:
     """Return what of a model transformers' CLIP lacks; empty if nothing."""
     if not isinstance(clip, open_clip.CLIP):
         return f"the parts of {type(clip).__name__}"
-    return _unlike_image(clip.visual) or _unlike_text(clip, tokenize, config)
+    return _unlike_image(clip.visual) or _unlike_text(clip, tokenize)
 
 
 def _unlike_image(visual: Any) -> str:
     if not isinstance(visual, VisionTransformer):
         return f"an image tower of the kind {type(visual).__name__}"
+    (height, width), patch = visual.image_size, visual.patch_size
+    if height != width or patch[0] != patch[1] or height % patch[0]:
+        return f"images of {height} x {width} in patches of {patch[0]} x {patch[1]}: it wants squares that fit"
     if visual.attn_pool is not None or visual.pool_type != "tok" or not isinstance(visual.ln_pre, nn.LayerNorm):
         return "such pooling or norms in the image tower"
-    if visual.proj is None or any(not isinstance(block.ls_1, nn.Identity) for block in visual.transformer.resblocks):
-        return "layer scale, or without a projection"
-    return ""
+    if visual.proj is None:
+        return "an image tower without a projection"
+    return _unlike_blocks("image", visual.transformer, [visual.ln_pre, visual.ln_post])
 
 
-def _unlike_text(clip: Any, tokenize: Any, config: dict[str, Any]) -> str:
+def _unlike_text(clip: Any, tokenize: Any) -> str:
     if clip.text_pool_type != "argmax" or clip.attn_mask is None or not isinstance(clip.text_projection, nn.Parameter):
         return "such a text tower"
     if not isinstance(tokenize, SimpleTokenizer) or clip.vocab_size != END + 1:
         return "another vocabulary than CLIP's"
-    if any(not isinstance(block.ls_1, nn.Identity) for block in clip.transformer.resblocks):
-        return "layer scale"
-    return "a bias of the logits" if clip.logit_bias is not None or config.get("nonscalar_logit_scale") else ""
+    if tokenize.reduction_fn is not None or tokenize.clean_fn is not CLEAN:
+        return "a tokenizer that cleans or shortens captions in another way than CLIP's"
+    if clip.logit_bias is not None:
+        return "a bias of the logits"
+    return _unlike_blocks("text", clip.transformer, [clip.ln_final])
 
 
-def _config(transformers: Any, clip: Any, held: dict[str, Any]) -> Any:
-    act = "quick_gelu" if held.get("quick_gelu") else "gelu"
+def _unlike_blocks(tower: str, transformer: Any, norms: list[Any]) -> str:
+    """Return what transformers' one description for all blocks and norms of a tower doesn't say."""
+    blocks = transformer.resblocks
+    if any(type(block) is not ResidualAttentionBlock for block in blocks):
+        return f"open_clip's custom blocks in the {tower} tower"
+    if any(not isinstance(scale, nn.Identity) for block in blocks for scale in (block.ls_1, block.ls_2)):
+        return f"layer scale in the {tower} tower"
+    if len({norm.eps for norm in norms + [norm for block in blocks for norm in (block.ln_1, block.ln_2)]}) > 1:
+        return f"several values of eps in the norms of the {tower} tower"
+    acts = {_activation(block.mlp.gelu) for block in blocks}
+    return f"such activations in the {tower} tower" if None in acts or len(acts) > 1 else ""
+
+
+def _activation(act: nn.Module) -> str | None:
+    """Return what transformers calls an activation; null for those that it lacks or that are unknown here."""
+    if isinstance(act, QuickGELU):
+        return "quick_gelu"
+    return {"none": "gelu", "tanh": "gelu_pytorch_tanh"}[act.approximate] if type(act) is nn.GELU else None
+
+
+def _config(transformers: Any, clip: Any) -> Any:
     visual = clip.visual
     image = {
         "image_size": visual.image_size[0],
         "patch_size": visual.patch_size[0],
-        **_sizes(visual.transformer, act),
+        **_sizes(visual.transformer),
     }
     text = {
         "vocab_size": clip.vocab_size,
@@ -121,21 +147,21 @@ def _config(transformers: Any, clip: Any, held: dict[str, Any]) -> Any:
         "eos_token_id": END,
         "bos_token_id": END - 1,
         "pad_token_id": END,
-        **_sizes(clip.transformer, act),
+        **_sizes(clip.transformer),
     }
     width = clip.text_projection.shape[1]
     parts = {"vision_config": image | {"projection_dim": width}, "text_config": text | {"projection_dim": width}}
     return transformers.CLIPConfig(**parts, projection_dim=width)
 
 
-def _sizes(tower: Any, act: str) -> dict[str, Any]:
+def _sizes(tower: Any) -> dict[str, Any]:
     first = tower.resblocks[0]
     return {
         "hidden_size": tower.width,
         "num_hidden_layers": len(tower.resblocks),
         "num_attention_heads": first.attn.num_heads,
         "intermediate_size": first.mlp.c_fc.out_features,
-        "hidden_act": act,
+        "hidden_act": _activation(first.mlp.gelu),
         "layer_norm_eps": first.ln_1.eps,
     }
 
@@ -171,21 +197,32 @@ def _state(clip: Any) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
-@torch.no_grad()
 def _compare(model: Classifier, made: Any) -> None:
+    """Refuse an export that isn't the same function: in double precision nothing hides behind rounding."""
     clip: Any = model.clip.model
-    pixels = torch.randn(2, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
-    tokens = model.clip.tokenize(["a photo of a duck.", "a"])
-    said = made(input_ids=tokens, pixel_values=pixels)
-    pairs = (
-        (said.image_embeds, clip.encode_image(pixels.to(model.device), normalize=True)),
-        (said.text_embeds, clip.encode_text(tokens.to(model.device), normalize=True)),
-    )
-    off = max(float((theirs - ours.cpu()).abs().max()) for theirs, ours in pairs)
+    pixels = torch.randn(2, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0)).double()
+    tokens = model.clip.tokenize(["a photo of a duck.", "a", "the lake " * clip.context_length])
+    with _in_double(made):
+        said = made(input_ids=tokens, pixel_values=pixels)
+        theirs = (said.image_embeds, said.text_embeds)
+    with _in_double(clip):
+        ours = (clip.encode_image(pixels, normalize=True), clip.encode_text(tokens, normalize=True))
+    off = max(float((one - other).abs().max()) for one, other in zip(theirs, ours, strict=True))
     if not off <= TOLERANCE:
         raise WeightsError(
             f"transformers' CLIP gives other features than this model (off by {off:.1e}); take open_clip."
         )
+
+
+@contextmanager
+def _in_double(model: nn.Module) -> Iterator[None]:
+    """Compute in double precision, without gradients, with weights that are of single precision before and after."""
+    model.double()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.float()
 
 
 def _processor(transformers: Any, model: Classifier) -> Any:

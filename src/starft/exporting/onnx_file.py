@@ -18,6 +18,9 @@ FILE = "model.onnx"
 TOLERANCE = 1e-4
 """How far unit features may differ before the export is refused; rounding stays far below."""
 
+WHY = 200
+"""Letters of the exporter's own words that are shown."""
+
 
 class ImageClassifier(nn.Module):
     """Prepared images in, unit features and logits out.
@@ -61,17 +64,29 @@ def write_onnx(model: Classifier, folder: Path) -> None:
         folder: Where.
 
     Raises:
-        WeightsError: onnxruntime doesn't get the same features from it.
+        WeightsError: The exporter doesn't know a part of the model, or onnxruntime gets other features from the file.
     """
     import onnxruntime  # noqa: PLC0415  # an extra
 
     graph = ImageClassifier(model).eval()
     pixels = torch.randn(3, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
     with _quiet(), torch.no_grad():
+        with _plain_attention(graph):
+            _export(graph, pixels, folder / FILE)
+        session: Any = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
+        for some in (pixels, pixels[:1]):
+            theirs = torch.from_numpy(session.run(["features"], {"image": some.numpy()})[0])
+            off = float((theirs - graph(some)[0]).abs().max())
+            if not off <= TOLERANCE:
+                raise WeightsError(f"onnxruntime gets other features (off by {off:.1e}); take the format open_clip.")
+
+
+def _export(graph: nn.Module, pixels: Tensor, path: Path) -> None:
+    try:
         torch.onnx.export(
             graph,
             (pixels,),
-            str(folder / FILE),
+            str(path),
             input_names=["image"],
             output_names=["features", "logits"],
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
@@ -79,12 +94,28 @@ def write_onnx(model: Classifier, folder: Path) -> None:
             external_data=False,
             verbose=False,
         )
-        session: Any = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
-        for some in (pixels, pixels[:1]):
-            theirs = torch.from_numpy(session.run(["features"], {"image": some.numpy()})[0])
-            off = float((theirs - graph(some)[0]).abs().max())
-            if not off <= TOLERANCE:
-                raise WeightsError(f"onnxruntime gets other features (off by {off:.1e}); take the format open_clip.")
+    except OSError:
+        raise
+    except Exception as error:  # the exporter's and the tracer's errors share no base
+        while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+            error = error.__cause__  # the innermost says what it is about
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise WeightsError(
+            f"torch's exporter can't write this model as ONNX ({why[:WHY]}); take the format open_clip."
+        ) from error
+
+
+@contextmanager
+def _plain_attention(model: nn.Module) -> Iterator[None]:
+    """Let timm's layers write attention out: the exporter knows the fused one with four dimensions, Hiera has five."""
+    fused: list[Any] = [part for part in model.modules() if getattr(part, "fused_attn", False)]
+    for part in fused:
+        part.fused_attn = False
+    try:
+        yield
+    finally:
+        for part in fused:
+            part.fused_attn = True
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from starft.errors import ConfigError
 from starft.results_reading import RESULTS, Results, read_results
+from starft.yaml_files import read_yaml
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -68,8 +68,8 @@ def tested_checkpoint(results: Results | None) -> str | None:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        held = read_yaml(path)
+    except (OSError, ConfigError):
         return {}
     return held if isinstance(held, dict) else {}
 

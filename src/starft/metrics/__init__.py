@@ -9,6 +9,7 @@ from starft.metrics.groups import (
     GroupAccuracy,
     GroupCounts,
     GroupMeanAccuracy,
+    SomeGroupsAccuracy,
     WorstGroupAccuracy,
 )
 from starft.metrics.samples import SampleRecord, Samples, accept, sample_scores, samples_of
@@ -24,6 +25,7 @@ __all__ = [
     "MacroF1",
     "SampleRecord",
     "Samples",
+    "SomeGroupsAccuracy",
     "WorstGroupAccuracy",
     "accept",
     "eval_metric_names",

@@ -13,6 +13,7 @@ from starft.metrics.groups import (
     AverageAccuracy,
     GroupCounts,
     GroupMeanAccuracy,
+    SomeGroupsAccuracy,
     WorstGroupAccuracy,
 )
 from starft.types import EvalSet
@@ -26,6 +27,8 @@ OTHER_REGION = "Other"
 
 METRICS: dict[str, Callable[[EvalSet, int], Metric]] = {
     "worst_group_acc": lambda eval_set, groups: WorstGroupAccuracy(groups),
+    "typical_acc": lambda eval_set, groups: SomeGroupsAccuracy(groups, groups_with(eval_set, typical=True)),
+    "atypical_acc": lambda eval_set, groups: SomeGroupsAccuracy(groups, groups_with(eval_set, typical=False)),
     "group_mean_acc": lambda eval_set, groups: GroupMeanAccuracy(groups),
     "adjusted_acc": lambda eval_set, groups: AdjustedAccuracy(eval_set.group_weights, groups),
     "worst_region_acc": lambda eval_set, groups: WorstGroupAccuracy(
@@ -38,12 +41,24 @@ METRICS: dict[str, Callable[[EvalSet, int], Metric]] = {
 """What ``EvalSet.metrics`` may name; ``acc`` is always there."""
 
 
+def groups_with(eval_set: EvalSet, typical: bool) -> list[int]:
+    """Return the ids of the groups that pair a label with its usual attribute, or with another one.
+
+    Args:
+        eval_set: What is evaluated.
+        typical: Which of the two.
+    """
+    return [group for group, flag in enumerate(eval_set.typical_groups) if flag is typical]
+
+
 def eval_metrics(eval_set: EvalSet) -> MetricCollection:
     """Return the metrics of one eval set; they share one count of each batch.
 
     ``acc`` always. Beside it those that the set names; where it names none, ``worst_group_acc`` and ``group_mean_acc``
-    if it has groups, and ``adjusted_acc`` if the training set's group shares are known too. Sets of frames have ``pm0``
-    and ``pm10``; there each frame is a group of its own. A set without groups is counted as one group.
+    if it has groups, and ``adjusted_acc`` if the training set's group shares are known too; ``typical_acc`` and
+    ``atypical_acc`` if groups are pairs of label and attribute and labels have a usual attribute in training. Sets of
+    frames have ``pm0`` and ``pm10``; there each frame is a group of its own. A set without groups is counted as one
+    group.
 
     Args:
         eval_set: What is evaluated.
@@ -55,6 +70,7 @@ def eval_metrics(eval_set: EvalSet) -> MetricCollection:
     names = list(eval_set.metrics)
     if not names and eval_set.group_names:
         names = ["worst_group_acc", "group_mean_acc", *(["adjusted_acc"] if eval_set.group_weights else [])]
+        names += ["typical_acc", "atypical_acc"] if eval_set.typical_groups else []
     if eval_set.frame_sets:
         names += ["pm0", "pm10"]
     for name in names:

@@ -133,6 +133,35 @@ class WorstGroupAccuracy(GroupCounts):
         return worst.masked_fill(~seen.any(), math.nan)
 
 
+class SomeGroupsAccuracy(GroupCounts):
+    """Accuracy of all images of some groups taken together, a float scalar; NaN if none of them was seen.
+
+    Where the worst of many small groups is one image, this still says something: the images without their label's
+    usual attribute, all labels together, are many more than those of any one group. Inputs are those of `GroupCounts`.
+
+    Args:
+        num_groups: How many groups there are, whether or not a batch holds them all.
+        keep: Ids of the groups that count.
+        **kwargs: Options of ``torchmetrics.Metric``.
+
+    Example:
+        >>> metric = SomeGroupsAccuracy(num_groups=3, keep=[1, 2])
+        >>> metric.update(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 0]), torch.tensor([0, 0, 2, 2]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    higher_is_better = True
+
+    def __init__(self, num_groups: int, keep: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(num_groups, **kwargs)
+        self.keep = list(keep)
+
+    def compute(self) -> Tensor:
+        """Return the share of correct predictions in these groups."""
+        return self.group_correct[self.keep].sum() / self.group_total[self.keep].sum()
+
+
 class GroupMeanAccuracy(GroupCounts):
     """Unweighted mean of the accuracies of the groups seen, a float scalar; NaN if nothing was seen.
 

@@ -1,7 +1,7 @@
 """DataModules of the embedded world: fine-tuning with a shortcut, and the pre-training behind the tiny CLIP."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from starft.data.datamodules import BaseDataModule
 from starft.data.sampling import Sampling
@@ -22,7 +22,8 @@ from starft.mini.splits import (
     kind_pictures,
     without_groups,
 )
-from starft.types import EvalSet
+from starft.mini.world import IMAGE_SIZE
+from starft.types import EvalSet, PreprocessingModel
 
 TEMPLATE = "a photo of a {}."
 WORLD = 0
@@ -80,6 +81,17 @@ class _MiniBase(BaseDataModule):
         if stage in ("test", "predict"):
             self.test_data = tuple(PictureSet(self._rows(one.name, "test", self.test_size)) for one in self.test_sets)
 
+    def _check_size(self) -> None:
+        """Refuse a model for pictures of another size; those of the world are drawn at one and never resized."""
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        asked = module.preprocessing if isinstance(module, PreprocessingModel) else self.preprocessing
+        if asked is not None and asked.size != (IMAGE_SIZE, IMAGE_SIZE):
+            height, width = asked.size
+            raise ConfigError(
+                f"The embedded world's pictures have {IMAGE_SIZE} x {IMAGE_SIZE} px and the model takes {height} x "
+                f"{width}; give --model.model_name starft-mini --model.pretrained mini, or data of your own."
+            )
+
     def _rows(self, name: str, split: str, size: int) -> tuple[Labelled, ...]:
         if name == "groups":
             return group_pictures(f"{split}-groups", 2 * size, WORLD)
@@ -129,6 +141,11 @@ class MiniWorld(_MiniBase):
         self.task, self.train_size = task, train_size
 
     @property
+    def drawn_by(self) -> dict[str, Any]:
+        """Task, sizes and seed, which tell every picture."""
+        return {"task": self.task, "train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The twelve species, or the two kinds."""
         return NAMES if self.task == "species" else KINDS
@@ -150,6 +167,7 @@ class MiniWorld(_MiniBase):
 
     def setup(self, stage: str) -> None:
         """Draw what the stage needs."""
+        self._check_size()
         if stage == "fit":
             draw = home_pictures if self.task == "species" else kind_pictures
             self.train_set = PictureSet(draw("train", self.train_size, self.seed))
@@ -200,6 +218,11 @@ class MiniPretraining(_MiniBase):
         self.train_size = train_size
 
     @property
+    def drawn_by(self) -> dict[str, Any]:
+        """Sizes and seed, which tell every picture."""
+        return {"train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Every caption of the world."""
         return CAPTIONS
@@ -211,6 +234,7 @@ class MiniPretraining(_MiniBase):
 
     def setup(self, stage: str) -> None:
         """Draw what the stage needs."""
+        self._check_size()
         if stage == "fit":
             self.train_set = PictureSet(captioned_pictures("pretrain", self.train_size, self.seed))
         super().setup(stage)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from starft.errors import RunFolderError
 from starft.files import replace_file
 from starft.mini.birds import SPECIES
 from starft.mini.scenes import SCENES
@@ -19,6 +20,9 @@ def contact_sheet(path: Path) -> None:
 
     Args:
         path: Where the picture goes; its folder must exist.
+
+    Raises:
+        RunFolderError: Another picture lies there.
     """
     columns = [*SCENES, "sketch"]
     size = (MARGIN_LEFT + IMAGE_SIZE * len(columns), MARGIN_TOP + IMAGE_SIZE * len(SPECIES))
@@ -40,4 +44,6 @@ def contact_sheet(path: Path) -> None:
                 pen.rectangle((left, top, left + IMAGE_SIZE - 1, top + IMAGE_SIZE - 1), outline=(220, 30, 30), width=2)
     buffer = BytesIO()
     sheet.save(buffer, format="PNG")
+    if path.exists() and path.read_bytes() != buffer.getvalue():
+        raise RunFolderError(f"{path} exists already and is another picture; give another --out, or move it away.")
     replace_file(path, buffer.getvalue())

@@ -3,16 +3,19 @@
 import glob
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from starft.data.datasets.table_file import TableFile, is_table
-from starft.data.images import EXTENSIONS
-from starft.data.listing import list_images
+from starft.data.listing import list_files
+from starft.data.picture_files import is_picture, left_out
+from starft.data.problems import name_problem, some
 from starft.errors import DataError
 
 STDIN = "-"
+ENDINGS = "images end in .jpg, .png, or whatever else Pillow opens"
 
 
 class Item(NamedTuple):
@@ -33,10 +36,12 @@ class Inputs(NamedTuple):
     Args:
         items: Each image; they are read off once.
         total: How many there are; null where nobody knows yet.
+        notes: On files that are left out as they are no pictures, each a sentence without its period.
     """
 
     items: Iterable[Item]
     total: int | None
+    notes: tuple[str, ...] = ()
 
 
 def find(words: Sequence[str], column: str = "path") -> Inputs:
@@ -50,18 +55,24 @@ def find(words: Sequence[str], column: str = "path") -> Inputs:
     Raises:
         DataError: A word names nothing, or a table can't be used.
     """
-    parts = [_stdin() if word == STDIN else _listed(word, column) for word in words]
+    notes: list[str] = []
+    parts = [_stdin() if word == STDIN else _listed(word, column, notes) for word in words]
     lists = [part for part in parts if isinstance(part, list)]
+    wrong = name_problem([item.shown for part in lists for item in part])
+    if wrong:
+        raise DataError(f"{wrong}.")
     total = sum(map(len, lists)) if len(lists) == len(parts) else None
     if total == 0:
-        raise DataError(f"There is no image in {', '.join(words)}; images end in {', '.join(EXTENSIONS)}.")
-    return Inputs(chain.from_iterable(parts), total)
+        raise DataError("; ".join([f"There is no image in {some(words)}", *(notes or [ENDINGS])]) + ".")
+    return Inputs(chain.from_iterable(parts), total, tuple(notes))
 
 
-def _listed(word: str, column: str) -> list[Item]:
+def _listed(word: str, column: str, notes: list[str]) -> list[Item]:
     path = Path(word)
     if path.is_dir():
-        return [Item(str(path / name), str(path / name)) for name in list_images(path)]
+        images, others = list_files(path)
+        notes += [left_out(others, word)] if others else []
+        return [Item(str(path / name), str(path / name)) for name in images]
     if is_table(path):
         table = TableFile(path)
         names = table.paths(table.read({"--column": column})[column], path.parent)
@@ -70,11 +81,17 @@ def _listed(word: str, column: str) -> list[Item]:
         return [Item(word, word)]
     if glob.has_magic(word):
         found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207  # a path may be absolute
-        return [Item(name, name) for name in found if name.lower().endswith(EXTENSIONS)]
+        files = [name for name in found if Path(name).is_file()]
+        pictures = [name for name in files if is_picture(name, name)]
+        rest = sorted({*files} - {*pictures})
+        notes += [left_out(rest, word)] if rest else []
+        return [Item(name, name) for name in pictures]
     raise DataError(f"There is no image, folder or table at {word}; check the path, or give - to read paths.")
 
 
 def _stdin() -> Iterator[Item]:
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a name of another encoding is told, not raised
     for line in sys.stdin:
         name = line.rstrip("\r\n")
         if name.strip():

@@ -7,13 +7,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from starft.data.datasets.table_file import LINES_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES
 from starft.errors import ConfigError, RunFolderError
+from starft.safe_text import csv_cell, csv_path, visible_lines
 
 Row = Mapping[str, str | float]
 
@@ -56,22 +57,24 @@ class TextWriter:
 
     def __init__(self, path: Path | None, columns: Sequence[str], lines: bool) -> None:
         self.columns, self.lines = columns, lines
-        self._file = sys.stdout.buffer if path is None else path.open("xb", buffering=0)
-        self._is_own = path is not None
+        self._file: Any = sys.stdout.buffer if path is None else path.open("xb", buffering=0)
+        self._path = path
+        self._whole = 0
+        """Bytes of whole batches."""
         if not lines:
             self._put([columns])
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write rows."""
         if not self.lines:
-            self._put([[_cell(row[column]) for column in self.columns] for row in rows])
+            self._put([[_cell(column, row[column]) for column in self.columns] for row in rows])
             return
         text = "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
         self._send(text)
 
     def close(self) -> None:
         """Close the file."""
-        if self._is_own:
+        if self._path is not None:
             self._file.close()
 
     def _put(self, cells: Sequence[Sequence[str]]) -> None:
@@ -80,10 +83,25 @@ class TextWriter:
         self._send(text.getvalue())
 
     def _send(self, text: str) -> None:
-        left = memoryview(text.encode())
-        while left:  # one piece, but for a pipe or a disk that takes less
-            left = left[self._file.write(left) :]
-        self._file.flush()
+        if self._path is None and sys.stdout.isatty():
+            text = visible_lines(text)
+        content = text.encode()
+        left = memoryview(content)
+        try:
+            while left:  # one piece, but for a pipe or a disk that takes less
+                left = left[self._file.write(left) :]
+            self._file.flush()
+        except OSError as error:
+            if self._path is None:
+                raise
+            self._file.truncate(self._whole)  # a full disk takes a part of a row
+            raise _unwritable(error, self._path, "holds whole rows of what came before") from error
+        self._whole += len(content)
+
+
+def _unwritable(error: OSError, path: Path, state: str) -> RunFolderError:
+    why = error.strerror or str(error)
+    return RunFolderError(f"{path} can't be written to: {why}; it {state}. Free the disk or give another place.")
 
 
 class ParquetWriter:
@@ -100,6 +118,7 @@ class ParquetWriter:
 
         kinds = [(name, pa.float64() if name.startswith("probability") else pa.string()) for name in columns]
         self._table: Any = pa.Table
+        self._path = path
         self._schema = pa.schema(kinds)
         self._writer = pq.ParquetWriter(path, self._schema)
         self._held: list[dict[str, str | float]] = []
@@ -112,13 +131,29 @@ class ParquetWriter:
 
     def close(self) -> None:
         """Write the last group and the file's index; without it Parquet can't be read."""
+        if not self._writer.is_open:  # it broke
+            return
         if self._held:
             self._flush()
-        self._writer.close()
+        with self._gone_if_broken():
+            self._writer.close()
 
     def _flush(self) -> None:
-        self._writer.write_table(self._table.from_pylist(self._held, schema=self._schema))
-        self._held = []
+        rows, self._held = self._held, []
+        with self._gone_if_broken():
+            self._writer.write_table(self._table.from_pylist(rows, schema=self._schema))
+
+    @contextmanager
+    def _gone_if_broken(self) -> Iterator[None]:
+        """Remove a file that a full disk leaves without its index: nobody can read it."""
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError):
+                self._writer.close()
+            self._writer.is_open = False
+            self._path.unlink(missing_ok=True)
+            raise _unwritable(error, self._path, "is gone, as Parquet can't be read in part") from error
 
 
 class Output:
@@ -193,8 +228,10 @@ def checked_format(path: Path | None, form: str | None) -> str:
     return str(form)
 
 
-def _cell(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.6f}"
+def _cell(column: str, value: str | float) -> str:
+    if isinstance(value, str):
+        return csv_path(value) if column == "path" else csv_cell(value)
+    return f"{value:.6f}"
 
 
 @contextmanager

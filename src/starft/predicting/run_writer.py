@@ -1,5 +1,6 @@
 """predictions.csv of a run: one row an image, in the order of the data."""
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from starft.distributed import gather_objects, world_size
+from starft.errors import NotFiniteError
 from starft.predicting.rows import Output, columns
+from starft.safe_text import say
 
 Row = tuple[int, int, int, float]
 """Position of the set, position of the image in it, predicted label, its probability."""
@@ -68,7 +71,7 @@ class PredictionWriter(BasePredictionWriter):
     def tell(self) -> None:
         """Print where the predictions are, in the process that wrote them."""
         if self._output is not None:
-            print(f"Predictions: {self.path} ({self._output.count:,} images)")
+            say(f"Predictions: {self.path} ({self._output.count:,} images)")
 
     def _close(self) -> None:
         if self._output is not None:
@@ -91,4 +94,9 @@ def _rows(which: int, prediction: dict[str, Tensor]) -> Iterator[Row]:
     values = (prediction[key].tolist() for key in ("index", "label", "probability"))
     for index, label, probability in zip(*values, strict=True):
         if index >= 0:  # else it stands for no image
+            if not math.isfinite(probability):
+                raise NotFiniteError(
+                    f"The probability of image {index} of the eval set at position {which} isn't finite; check the "
+                    "weights, and set trainer.precision to bf16-mixed or 32-true."
+                )
             yield which, index, label, probability

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.images import BadImageError, read_image
+from starft.data.images import BadImageError, prepared
 from starft.data.loading import deaf_to_stops
 from starft.data.transforms import Transform
+from starft.files import is_text
 from starft.predicting.inputs import Item
+from starft.safe_text import visible
 
 
 class Opened(NamedTuple):
@@ -41,8 +43,10 @@ class Pictures(Dataset[Opened]):
 
     def __getitem__(self, item: Item) -> Opened:
         """Return one image, or why it can't be read."""
+        if not is_text(item.shown):
+            return Opened((), None, ((visible(item.shown), "its name isn't UTF-8, rename it"),))
         try:
-            return Opened((item.shown,), self.transform(read_image(item.path)), ())
+            return Opened((item.shown,), prepared(item.path, self.transform), ())
         except BadImageError as error:
             return Opened((), None, ((item.shown, error.why),))
 

@@ -11,8 +11,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from starft.errors import PromptError
-from starft.files import replace_file
+from starft.files import load_json, replace_file
 from starft.prompting.query import Question
+from starft.safe_text import say
 
 SCHEMA_VERSION = 1
 LOCK = ".lock"
@@ -66,7 +67,7 @@ class AnswerCache:
             question: Must have been put with the same model, messages, parameters and schema.
         """
         try:
-            held = json.loads(self._path(question).read_bytes())
+            held = load_json(self._path(question).read_bytes())
             if held["schema_version"] != SCHEMA_VERSION or held["question"] != question.content():
                 return None
             answer = Answer(**held["answer"])
@@ -136,7 +137,7 @@ class AnswerCache:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                print(f"Another run asks into {self.folder}; waiting for it.", file=sys.stderr)
+                say(f"Another run asks into {self.folder}; waiting for it.", file=sys.stderr)
                 lock.acquire()
         except OSError as error:
             raise self._unwritable(error) from error

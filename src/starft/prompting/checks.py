@@ -12,6 +12,7 @@ from starft.pools import check_pool, find_pool, inject, read_json
 from starft.prompting.assemble import NamedClass
 from starft.prompting.config_files import read_config_or_none
 from starft.prompting.phrases import fold
+from starft.safe_text import say
 
 if TYPE_CHECKING:
     from starft.prompting.lengths import LengthLimit
@@ -35,22 +36,27 @@ def check(pool: str, data: str | None = None, model: str | None = None, override
     path = find_pool(pool)
     held = read_json(path)
     config = read_config_or_none(data, overrides)
-    print(f"Checking {path} ...", file=sys.stderr)
+    say(f"Checking {path} ...", file=sys.stderr)
     names = config.class_names() if config is not None else ()
     found = list(_templates(held))
     problems = check_pool(held)
     problems += _repeats(found)
     problems += _english(held, found)
     problems += _classes(held, found, names)
-    problems += _lengths(found, import_module("starft.prompting.lengths").LengthLimit(model, config))
+    limit = import_module("starft.prompting.lengths").LengthLimit(model, config)
+    problems += [*_lengths(found, limit), *_same_tokens(found, limit)]
     for problem in _in_order(problems, held):
-        print(problem)
+        say(problem)
+    if config is not None:
+        of_classes = import_module("starft.token_checks").class_problems(limit.ruler, names, config.templates())
+        for problem in of_classes:
+            say(f"Note: in {data}, {problem.text}.", file=sys.stderr)
     if problems:
         raise PoolError(
             f"{path} has {count_of(len(problems), 'problem')}, told above; mend the file or generate it again."
         )
     against = f" It suits the {len(names)} class{'es' if len(names) != 1 else ''} of {data}." if names else ""
-    print(f"{path} is in order: {count_of(len(found), 'template')}.{against}")
+    say(f"{path} is in order: {count_of(len(found), 'template')}.{against}")
     return 0
 
 
@@ -142,4 +148,16 @@ def _lengths(found: Sequence[tuple[str, str | None, str]], limit: "LengthLimit")
             yield (
                 f"{where} is too long for the {limit.context} tokens of {limit.model_name} with the class "
                 f"{limit.class_name!r}; shorten it."
+            )
+
+
+def _same_tokens(found: Sequence[tuple[str, str | None, str]], limit: "LengthLimit") -> Iterator[str]:
+    """Yield templates that differ only in what the model's tokenizer drops; those that are cut are told already."""
+    fits = [not long for long in limit.too_long([template for _, _, template in found])]
+    whole = [one for one, is_whole in zip(found, fits, strict=True) if is_whole]
+    folded = [fold(template) for _, _, template in whole]
+    for at, first in enumerate(limit.same_tokens([template for _, _, template in whole])):
+        if first is not None and folded[first] != folded[at] and whole[first][1] in (None, whole[at][1]):
+            yield (
+                f"{whole[at][0]} is the same tokens to {limit.model_name} as {whole[first][0]}; take one of them out."
             )

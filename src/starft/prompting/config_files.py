@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from starft.class_paths import make_importable
 from starft.errors import ConfigError
+from starft.yaml_files import read_yaml, seed_of
 
 if TYPE_CHECKING:
     from starft.data.datamodules import BaseDataModule
@@ -50,6 +50,7 @@ class RunConfig:
         """
         if self.section is None:
             return None
+        make_importable([self.path])
         import_module("starft.mini")  # configs may name its classes without their module
         data_of = import_module("starft.data.from_config").data_of
         data: BaseDataModule = data_of(self.section, self.seed, str(self.path), self.options)
@@ -103,11 +104,9 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     """
     file = Path(path)
     try:
-        held = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
+        held = read_yaml(file)
+    except FileNotFoundError as error:
         raise ConfigError(f"The config {file} can't be read: {error.strerror}; check its path.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"The config {file} is not YAML in UTF-8 ({' '.join(str(error).split())}).") from error
     held = held if isinstance(held, dict) else {}
     listed = held.get("class_names")
     if "data" not in held and listed is None:
@@ -122,13 +121,11 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     section = held.get("model")
     model: dict[str, Any] = section if isinstance(section, dict) else {}
     model = {**model, **_model_options(overrides)}
-    seed = held.get("seed_everything")
-    seed = seed if type(seed) is int else 0
     return RunConfig(
         path=file,
         model_name=str(model.get("model_name", MODEL)),
         pretrained=model.get("pretrained", PRETRAINED),
-        seed=seed,
+        seed=seed_of(held),
         section=(held["data"] or {}) if "data" in held else None,
         listed=tuple(listed or ()),
         options=tuple(option for option in overrides if option.startswith("--data.")),

@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from starft.english import count_of
@@ -26,6 +25,7 @@ from starft.prompting.origin import count_served, notes_on_answers
 from starft.prompting.query import Query, Question, check_parameters, load_query
 from starft.prompting.targets import check_target
 from starft.safe_text import say, visible
+from starft.terminal import Console
 
 if TYPE_CHECKING:
     from starft.prompting.lengths import LengthLimit
@@ -110,7 +110,7 @@ def generate(
     check_target(target, ".json", "out", overwrite)
     if not offline and (refresh or not _all_answered(asked, config, model, parameters, address, answers)):
         import_module("starft.prompting.client").check_access(base_url)
-    print("Loading the data and the tokenizer ..." if data else "Loading the tokenizer ...", file=sys.stderr)
+    say("Loading the data and the tokenizer ..." if data else "Loading the tokenizer ...", file=sys.stderr)
     names = _names(config)
     questions = asked.questions(model, names, parameters, address)
     limit = import_module("starft.prompting.lengths").LengthLimit(clip_model, config)
@@ -178,12 +178,12 @@ def _print_result(pool: Pool, target: Path, came: int, asked_for: int) -> None:
     dropped = pool.provenance["dropped"]
     where = ", listed in its provenance" if dropped else ""
     templates = count_of(len(pool.templates), "template")
-    print(f"Wrote {target}: {templates}{classes} from {of}; {count_drops(dropped)}{where}.")
+    say(f"Wrote {target}: {templates}{classes} from {of}; {count_drops(dropped)}{where}.")
     shipped = {path.stem: path for path in list_pools()}.get(target.stem)
     if shipped is not None and target.resolve() != shipped.resolve():
         here = target.parent.resolve() == LOCAL_POOLS.resolve()
         means = f"{target}, not the shipped pool" if here else f"the shipped pool; for this one give {target}"
-        print(f"Run from here, model.pool: {target.stem} means {means}.")
+        say(f"Run from here, model.pool: {target.stem} means {means}.")
 
 
 def default_model(address: str) -> str:
@@ -218,11 +218,11 @@ def _check_seconds(**options: float) -> None:
 def _print_questions(questions: Sequence[Question], answers: AnswerCache) -> None:
     for number, question in enumerate(questions, 1):
         about = "" if question.class_name is None else f" about {question.class_name!r}"
-        print(f"--- request {number} of {len(questions)}{about}: {question.model} {question.parameters}")
+        say(f"--- request {number} of {len(questions)}{about}: {question.model} {question.parameters}")
         for message in question.messages:
-            print(f"{message['role']}:\n{message['content']}\n")
+            say(f"{message['role']}:\n{message['content']}\n", lines=True)
     cached = sum(_usable(answers.get(question)) for question in questions)
-    print(f"{count_of(len(questions), 'request')}; {count_of(cached, 'answer')} in {answers.folder} already.")
+    say(f"{count_of(len(questions), 'request')}; {count_of(cached, 'answer')} in {answers.folder} already.")
 
 
 def _usable(answer: Answer | None) -> bool:
@@ -238,7 +238,7 @@ def _reading(answer: Answer | None) -> Reading | None:
 
 async def _ask(questions: Sequence[Question], client: Any, answers: AnswerCache, concurrency: int) -> Outcome:
     told = f"{count_of(len(questions), 'question')} of {questions[0].model} at {client.url}"
-    print(f"Asking {told} ...", file=sys.stderr)
+    say(f"Asking {told} ...", file=sys.stderr)
     console = Console(stderr=True)
     columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with client:
@@ -251,7 +251,7 @@ def _print_usage(outcome: Outcome, total: int, answers: AnswerCache) -> None:
     if not outcome.answered and not outcome.prompt_tokens + outcome.completion_tokens:
         return
     kept = total - outcome.asked
-    print(
+    say(
         f"{outcome.answered} of {count_of(outcome.asked, 'question')} answered: "
         f"{count_of(outcome.prompt_tokens, 'token')} in, {count_of(outcome.completion_tokens, 'token')} out"
         + (f", {outcome.thought_tokens} of them on thought" if outcome.thought_tokens else "")

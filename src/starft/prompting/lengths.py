@@ -22,10 +22,10 @@ class LengthLimit:
 
     def __init__(self, model_name: str | None, config: RunConfig | None) -> None:
         self.model_name = model_name or (config.model_name if config is not None else MODEL)
-        self._ruler = CaptionRuler(self.model_name)
+        self.ruler = CaptionRuler(self.model_name)
         class_names = config.class_names() if config is not None else ()
         templates = config.templates() if config is not None else (TEMPLATE,)
-        self.context = self._ruler.context
+        self.context = self.ruler.context
         names = [*dict.fromkeys(class_names)] or [SOME_NAME]
         self.class_name = self._longest(names, [caption(templates[0], name) for name in names])
         captions = [caption(template, self.class_name) for template in templates]
@@ -37,9 +37,18 @@ class LengthLimit:
         Args:
             templates: With ``{}`` once each.
         """
-        counts = self._ruler.tokens([inject(self._caption, template) for template in templates])
-        return [count > self.context for count in counts]
+        return self.ruler.too_long([inject(self._caption, template) for template in templates])
+
+    def same_tokens(self, templates: Sequence[str]) -> list[int | None]:
+        """Return for each template the first one before it that makes the same tokens of the longest caption, or null.
+
+        Args:
+            templates: With ``{}`` once each.
+        """
+        rows = self.ruler.rows([inject(self._caption, template) for template in templates])
+        first: dict[bytes, int] = {}
+        return [at if (at := first.setdefault(row, index)) != index else None for index, row in enumerate(rows)]
 
     def _longest(self, names: Sequence[str], captions: Sequence[str]) -> str:
-        counts = self._ruler.tokens(captions)
+        counts = self.ruler.tokens(captions)
         return names[max(range(len(names)), key=lambda index: counts[index])]

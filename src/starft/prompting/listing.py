@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from starft.errors import PoolError
 from starft.pools import LOCAL_POOLS, list_pools, load_pool
 from starft.prompting.query import list_queries, load_query
-from starft.safe_text import visible
+from starft.safe_text import say, visible
+from starft.terminal import Console
 
 
 def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:
@@ -19,7 +19,7 @@ def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:
     """
     own = [path for kind in ("*.json", "*.txt") for path in Path(folder).glob(kind)]
     files = {path.resolve(): path for path in (*sorted(own), *list_pools())}
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console(160)
     table = Table("pool", "templates", "classes", "source", "model", "query", "created", "file", box=None)
     broken = []
     for path in sorted(files.values(), key=lambda path: (path.stem, str(path))):
@@ -40,7 +40,7 @@ def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:
         )
     console.print(table)
     for problem in broken:
-        print(f"Not usable: {problem}")
+        say(f"Not usable: {problem}")
     queries = Table("query", "kind", "phrases", "about", box=None)
     for path in list_queries():
         query = load_query(path.stem)

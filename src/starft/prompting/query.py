@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from starft.errors import PromptError, did_you_mean
 from starft.prompting.address import OPENAI
 from starft.prompting.placing import ADJECTIVE, BARE, PHRASE
 from starft.resources import shipped
+from starft.yaml_files import parse_yaml, read_bytes
 
 REQUIRED = ("name", "description", "kind", "count", "messages")
 OPTIONAL = ("bare", "uncounted", "adjective", "fallback", "parameters")
@@ -150,13 +149,10 @@ def load_query(name_or_path: str) -> Query:
     """
     path = _find(name_or_path)
     try:
-        content = path.read_bytes()
-        data = yaml.safe_load(content.decode("utf-8-sig"))
-    except OSError as error:
+        content = read_bytes(path, "query file", PromptError)
+    except FileNotFoundError as error:
         raise PromptError(f"The query file {path} can't be read: {error.strerror}; check its path.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise PromptError(f"The query file {path} is not YAML in UTF-8 ({why}); mend that place.") from error
+    data = parse_yaml(content, f"The query file {path}", PromptError)
     if problems := check_query(data):
         raise PromptError(f"The query file {path} can't be used: {'; '.join(problems)}.")
     mine = path.parent == shipped("prompts") / "queries"

@@ -9,6 +9,7 @@ from starft.errors import PromptError
 from starft.pools import LOCAL_POOLS, load_pool, save_pool
 from starft.prompting.config_files import read_config
 from starft.prompting.targets import check_target
+from starft.safe_text import say
 
 
 def rank(
@@ -53,10 +54,10 @@ def rank(
     run = read_config(config, overrides)
     if run.section is None:
         raise PromptError(f"The config {config} has no 'data' section; rank needs images, as `starft fit` does.")
-    print(f"Ranking the phrases of {given.name} on the training images of {config} ...", file=sys.stderr)
+    say(f"Ranking the phrases of {given.name} on the training images of {config} ...", file=sys.stderr)
     kept = import_module("starft.prompting.rank_work").rank_on(run, given, top, images, permutations, picture)
     save_pool(kept, target, overwrite)
     ranked = len(kept.provenance["ranked"]["bits"])
     best = f"{min(top, ranked)} of {count_of(ranked, 'phrase')}, the first"
-    print(f"Wrote {target} with {best}, and {picture}; train with --model.pool {target}.")
+    say(f"Wrote {target} with {best}, and {picture}; train with --model.pool {target}.")
     return 0

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -21,6 +20,8 @@ from starft.pools import Pool
 from starft.prompting.conclusion import conclude, label_bits
 from starft.prompting.config_files import RunConfig
 from starft.prompting.ranking import Ranked, presence, rank_phrases
+from starft.safe_text import say
+from starft.terminal import Console
 
 SIGNIFICANT = 0.05
 
@@ -51,7 +52,7 @@ def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: in
     scores = presence(clip, features, phrases, names, run.templates()[0])
     ranked = rank_phrases(phrases, scores, labels, names, permutations, run.seed)
     _print_table(ranked, len(labels))
-    print(conclude(ranked, label_bits(labels), len(labels)))
+    say(conclude(ranked, label_bits(labels), len(labels)))
     _plot(ranked, given.name, picture)
     return _top(given, ranked, top, run.path, len(labels), permutations)
 
@@ -84,8 +85,8 @@ def _print_table(ranked: Sequence[Ranked], images: int) -> None:
         classes = ", ".join(one.classes[:4]) + (", ..." if len(one.classes) > 4 else "")
         numbers = (f"{one.bits:.3f}", f"{one.chance:.3f}", f"{one.p_value:.3f}", f"{one.share:.3f}")
         table.add_row(str(place), one.template, *numbers, classes if one.p_value <= SIGNIFICANT else "")
-    Console(width=None if Console().is_terminal else 140).print(table)
-    print(f"bits: mutual information with the label beyond chance, on {images} training images.")
+    Console(140).print(table)
+    say(f"bits: mutual information with the label beyond chance, on {images} training images.")
 
 
 def _plot(ranked: Sequence[Ranked], name: str, path: Path) -> None:
@@ -95,7 +96,8 @@ def _plot(ranked: Sequence[Ranked], name: str, path: Path) -> None:
     axes.barh([one.template for one in ranked], [one.bits for one in ranked], color=colors)
     axes.invert_yaxis()
     axes.set_xlabel(f"bits about the label beyond chance (red: p at most {SIGNIFICANT})")
-    axes.set_title(f"What the phrases of {name} say about the label")
+    for text in (axes.set_title(f"What the phrases of {name} say about the label"), *axes.get_yticklabels()):
+        text.set_parse_math(False)  # phrases and names may hold dollar signs
     temporary = path.with_name(f".{path.name}.tmp.png")
     try:
         figure.savefig(temporary, dpi=120)

@@ -51,6 +51,7 @@ class Carot(Term):
                 raise ConfigError(f"{name} of Carot must be a finite number, at least 0; got {value}.")
         self.distillation, self.orthogonality, self.cross = distillation, orthogonality, cross
         self.teacher = teacher_rule(teacher) if distillation > 0 else None
+        self.learns_from_one_row = distillation == 0
 
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the weighted sum of the three parts."""

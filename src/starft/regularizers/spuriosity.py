@@ -31,6 +31,7 @@ class SpuriosityAlignment(Term):
     """
 
     reads = frozenset({"text_tower"})
+    learns_from_one_row = False
     draws_from_pool = reads_spurious = True
 
     def __init__(

@@ -26,6 +26,7 @@ class Tracer(Term):
     """
 
     reads = frozenset({"text_tower", "logit_scale"})
+    learns_from_one_row = False
 
     def __init__(self, weight: float = 1.0, teacher: TeacherRule | TeacherName = "weighted") -> None:
         super().__init__(weight)

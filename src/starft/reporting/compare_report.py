@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from starft.reporting.paired import paired_difference
 from starft.reporting.summary import HEADINGS
+from starft.safe_text import markdown_code, markdown_text
+from starft.terminal import Console
 
 Rows = list[list[str]]
 
@@ -82,10 +83,11 @@ def markdown_tables(results: Mapping[str, Any], columns: Mapping[str, str]) -> s
     """
     parts = []
     for title, headings, rows in _tables(results, columns):
-        lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-        cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-        parts.append(f"{title[0].upper()}{title[1:]}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in cells))
-    options = f" Options: `{' '.join(results['options'])}`." if results["options"] else ""
+        head, *below = ([markdown_text(cell) for cell in line] for line in (headings, *rows))
+        lines = [head, ["---", *["---:"] * (len(headings) - 1)], *below]
+        above = markdown_text(f"{title[0].upper()}{title[1:]}:")
+        parts.append(f"{above}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    options = f" Options: {markdown_code(' '.join(results['options']))}." if results["options"] else ""
     seeds = ", ".join(map(str, results["seeds"]))
     parts.append(f"Seeds: {seeds}.{options} Seconds are those of training, a run's mean; memory is the highest peak.")
     return "\n\n".join(parts) + "\n"
@@ -100,7 +102,8 @@ def _tables(results: Mapping[str, Any], columns: Mapping[str, str]) -> list[tupl
         [name, *(_value(one["metrics"][metric]) for metric in columns), *_costs(one, on_gpu)]
         for name, one in configs.items()
     ]
-    tables = [(f"accuracy in %{spread}", ["config", *columns.values(), *costs], rows)]
+    what = "accuracy" if all(metric.endswith("acc") for metric in columns) else "results"
+    tables = [(f"{what} in %{spread}", ["config", *columns.values(), *costs], rows)]
     others = [(name, one) for name, one in configs.items() if name != results["baseline"]]
     if others:
         sure = f"mean over {count} seeds (95 % interval)" if count > 1 else "one seed, so no interval"

@@ -68,6 +68,8 @@ def curve_plot(rows: Rows, axes: Sequence[str], path: Path) -> None:
         plot.annotate(f"{row['alpha']:g}", (x, y), textcoords="offset points", xytext=(4, 4), fontsize=8)
     plot.set_xlabel(f"{heading(axes[0])} accuracy, %")
     plot.set_ylabel(f"{heading(axes[1])} accuracy, %")
+    for axis in (plot.xaxis, plot.yaxis):
+        axis.label.set_parse_math(False)  # names of sets may hold dollar signs
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     replace_file(path, buffer.getvalue())

@@ -6,9 +6,8 @@ import numpy as np
 from scipy.stats.contingency import association
 
 from starft.reporting.intervals import wilson
+from starft.results_reading import FEW_IMAGES
 
-ENOUGH = 25
-"""A group of fewer images says too little to choose a checkpoint by."""
 WEAK, STRONG = 0.1, 0.3
 """Cramér's V below which an attribute tells little of the label, and from which on it can replace it (CelebA: 0.31)."""
 LABELS = 6
@@ -45,22 +44,30 @@ def shortcut(counts: Sequence[int], labels: Sequence[str], attributes: Sequence[
     return lines
 
 
-def small_group(name: str, groups: Sequence[tuple[str, int]]) -> str:
-    """Return what to know before a checkpoint is chosen by the worst validation group, without its period, or "".
+def small_group(name: str, groups: Sequence[tuple[str, int]], split: str = "val", pairs: bool = False) -> str:
+    """Return what to know before a model is chosen or judged by its worst group, without its period, or "".
 
     Args:
-        name: Of the validation set.
+        name: Of the set.
         groups: Name and images of each group; those without images are left out of the worst.
+        split: ``val``, which chooses a checkpoint, or ``test``, which judges it.
+        pairs: Whether groups are pairs of label and attribute, so that images with and without their label's usual
+            attribute are counted too.
     """
     group, images = min(
         ((group, images) for group, images in groups if images), key=lambda one: one[1], default=("", 0)
     )
     interval = wilson(images // 2, images)
-    if interval is None or images >= ENOUGH:
+    if interval is None or images >= FEW_IMAGES:
         return ""
     half = 100 * (interval[1] - interval[0]) / 2
+    atypical = f"{split}/{name}/atypical_acc" if pairs else ""
+    if split == "val":
+        instead = f"keep val/{name}/acc{f', take {atypical}' if pairs else ''}"
+        advice = f"choose a checkpoint by little more than chance; {instead}, or validate on more images"
+    else:
+        advice = f"say little of a model; {f'look at {atypical} too, or ' if pairs else ''}test on more images"
     return (
         f"the smallest group, {group!r}, has {images} image{'' if images == 1 else 's'}: the 95 % interval of its "
-        f"accuracy reaches up to {half:.0f} points to each side, so val/{name}/worst_group_acc would choose a "
-        f"checkpoint by little more than chance; keep val/{name}/acc, or validate on more images"
+        f"accuracy reaches up to {half:.0f} points to each side, so {split}/{name}/worst_group_acc would {advice}"
     )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from rich.markup import escape
 from rich.table import Table
 
 SHOWN = 20
@@ -82,7 +81,7 @@ def data_tables(found: Sequence[Found], train_templates: Sequence[str] = ()) -> 
         seen, known = one.classes
         classes = f"{seen:,} of {known:,}" if known else "–"
         numbers = [_number(one.images), *([_number(one.published)] if published else []), classes]
-        table.add_row(one.name, one.title, one.split, *numbers, escape(one.example or "–"))
+        table.add_row(one.name, one.title, one.split, *numbers, one.example or "–")
     named = [one for one in found if one.class_names]
     grouped = [one for one in found if one.groups]
     return [table, *([_captions(named, train_templates)] if named else []), *([_groups(grouped)] if grouped else [])]
@@ -101,7 +100,7 @@ def _captions(named: Sequence[Found], train_templates: Sequence[str]) -> Table:
         more = f", ... ({len(names):,})" if len(names) > NAMES else ""
         of_many = f" (one of {len(templates):,} templates)" if len(templates) > 1 else ""
         caption = templates[0].replace("{}", names[0]) + of_many if templates else "–"
-        table.add_row(*map(escape, (", ".join(of_them), ", ".join(names[:NAMES]) + more, caption)))
+        table.add_row(", ".join(of_them), ", ".join(names[:NAMES]) + more, caption)
     return table
 
 
@@ -114,7 +113,7 @@ def _groups(grouped: Sequence[Found]) -> Table:
         table.add_column(_label(one), justify="right")
     cells = [{name: _count(count, expected) for name, count, expected in one.groups} for one in grouped]
     for name in names[:SHOWN]:
-        table.add_row(escape(name), *(column.get(name, "–") for column in cells))
+        table.add_row(name, *(column.get(name, "–") for column in cells))
     if len(names) > SHOWN:
         table.add_row(f"... and {len(names) - SHOWN} more", *("" for _ in cells))
     return table

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 
 from starft.reporting.intervals import LEVEL, Interval, paired_difference, wilson
-from starft.reporting.methods import OOD, ROBUSTNESS, Cell, cell_of
+from starft.reporting.methods import OOD, ROBUSTNESS, Cell, cell_of, over_seeds, pooled, value_of
 from starft.reporting.roles import RANK, role_of
 from starft.reporting.run_reading import Run
+
+Number = tuple[float, Interval]
+"""With its interval."""
 
 NO_INTERVAL = {"ece"}
 """Metrics without one, of which no value is the best."""
@@ -103,8 +106,9 @@ def difference_of(
 ) -> Difference | None:
     """Return the number of the first method less that of the second; null where they can't be compared.
 
-    Where each has one run and both kept what became of each sample, the interval of accuracies and group means is that
-    of the paired bootstrap. Elsewhere it is made of the two intervals by the square-and-add rule (Newcombe, 1998,
+    Where all their runs kept what became of each sample, the interval of accuracies and group means is that of the
+    paired bootstrap, of several runs on the share of them that was right; what other seeds would give is added in
+    squares. Elsewhere it is made of the two intervals by the square-and-add rule (Newcombe, 1998,
     method 10), which takes the two for independent: of the same test images it is rather too wide.
 
     Args:
@@ -142,30 +146,48 @@ def most_lost(first: Sequence[Run], second: Sequence[Run], eval_set: str) -> tup
     """Return the group in which the first method certainly loses most to the second; null for none.
 
     The intervals are made of Wilson's by the square-and-add rule, at a level for all groups together (Bonferroni): the
-    more groups there are, the more likely one falls by chance.
+    more groups there are, the more likely one falls by chance. Of several runs see `_over_runs`.
 
     Args:
-        first: Runs of a method; of several seeds nothing is told.
+        first: Runs of a method.
         second: Runs of another.
         eval_set: Whose groups.
     """
-    if len(first) != 1 or len(second) != 1 or not all(eval_set in runs[0].sets for runs in (first, second)):
+    if not all(eval_set in run.sets for run in (*first, *second)):
         return None
-    ones, twos = ([one for one in runs[0].sets[eval_set].groups if one.n] for runs in (first, second))
-    if [(one.name, one.n) for one in ones] != [(two.name, two.n) for two in twos]:
+    groups = [[one for one in run.sets[eval_set].groups if one.n] for run in (*first, *second)]
+    if any([(one.name, one.n) for one in some] != [(one.name, one.n) for one in groups[0]] for some in groups):
         return None
-    level = 1 - (1 - LEVEL) / max(1, len(ones))
-    found = []
-    for pair in zip(ones, twos, strict=True):
-        cells = [
-            (group.acc, wilson(round(group.acc * group.n), group.n, level)) for group in pair if group.acc is not None
+    level = 1 - (1 - LEVEL) / max(1, len(groups[0]))
+    lost = []
+    for of_runs in zip(*groups, strict=True):
+        numbers = [
+            (one.acc, ends)
+            for one in of_runs
+            if one.acc is not None and (ends := wilson(round(one.acc * one.n), one.n, level)) is not None
         ]
-        if len(cells) == 2:
-            (one, one_ends), (two, two_ends) = cells
-            if one_ends is not None and two_ends is not None:
-                found.append((pair[0].name, square_and_add((one, one_ends), (two, two_ends))))
-    lost = [one for one in found if one[1].sign < 0]
+        if len(numbers) == len(of_runs):
+            gain = _over_runs(numbers[: len(first)], numbers[len(first) :], level)
+            lost += [(of_runs[0].name, gain)] if gain.sign < 0 else []
     return min(lost, key=lambda one: one[1].value) if lost else None
+
+
+def _over_runs(first: Sequence[Number], second: Sequence[Number], level: float) -> Difference:
+    """Return the difference of two methods of several runs, in a number that has an interval in each.
+
+    Where each run of the first lies below (or above) each of the second beyond its interval, more seeds don't take that
+    back: the interval reaches over all those pairs. Elsewhere the spread over the seeds is in it, see `pooled`.
+    """
+    pairs = [square_and_add(one, two) for one in first for two in second]
+    if len({pair.sign for pair in pairs}) == 1 and pairs[0].sign:
+        lows, highs = zip(*(pair.interval for pair in pairs), strict=True)
+        return Difference(float(np.mean([pair.value for pair in pairs])), (min(lows), max(highs)))
+    one, two = pooled(first, level=level), pooled(second, level=level)
+    assert one is not None
+    assert two is not None
+    assert one.interval is not None
+    assert two.interval is not None
+    return square_and_add((one.value, one.interval), (two.value, two.interval))
 
 
 def _same_sets(first: Run, second: Run, column: str) -> bool:
@@ -180,22 +202,32 @@ def _same_sets(first: Run, second: Run, column: str) -> bool:
 def _paired(first: Sequence[Run], second: Sequence[Run], column: str) -> Difference | None:
     """Return the difference sample by sample; null where that can't be told."""
     name, _, metric = column.rpartition("/")
-    if len(first) != 1 or len(second) != 1 or (column != OOD and metric not in ("acc", "group_mean_acc")):
+    if column != OOD and metric not in ("acc", "group_mean_acc"):
         return None
     names = [name] if column != OOD else [name for name, held in first[0].sets.items() if held.ood and held.n]
-    pairs = [_matched(first[0], second[0], name) for name in names]
-    found = [pair for pair in pairs if pair is not None]
-    if not found or len(found) < len(pairs):
+    right_a, right_b, parts = [], [], []
+    for at, eval_set in enumerate(names):
+        pairs = [[_matched(one, two, eval_set) for two in second] for one in first]
+        if any(pair is None for row in pairs for pair in row):
+            return None
+        right_a.append(np.mean([row[0]["right_a"].to_numpy(dtype=bool) for row in pairs], axis=0))  # type: ignore[index]
+        right_b.append(np.mean([pair["right_b"].to_numpy(dtype=bool) for pair in pairs[0]], axis=0))  # type: ignore[index]
+        group = pairs[0][0]["group"].to_numpy() if metric == "group_mean_acc" else 0  # type: ignore[index]
+        # of several sets each counts equally, as in their mean; so does each group
+        parts.append(np.full(len(right_a[-1]), at) + group)
+    if not names:
         return None
-    right_a, right_b = (
-        np.concatenate([pair[key].to_numpy(dtype=bool) for pair in found]) for key in ("right_a", "right_b")
-    )
-    part = None  # of several sets each counts equally, as in their mean; so does each group
-    if column == OOD:
-        part = np.repeat(np.arange(len(found)), [len(pair) for pair in found])
-    elif metric == "group_mean_acc":
-        part = found[0]["group"].to_numpy()
-    return Difference(*paired_difference(right_a, right_b, part))
+    value, (low, high) = paired_difference(np.concatenate(right_a), np.concatenate(right_b), np.concatenate(parts))
+    seeds = _seeds_apart(first, second, column)
+    return Difference(value, (value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds)))
+
+
+def _seeds_apart(first: Sequence[Run], second: Sequence[Run], column: str) -> float:
+    """Return the half-width that other seeds add to a difference: seed by seed where both have the same ones."""
+    ones, twos = ([value_of(run, column) or 0.0 for run in runs] for runs in (first, second))
+    if len(first) > 1 and [run.facts.get("seed") for run in first] == [run.facts.get("seed") for run in second]:
+        return over_seeds([one - two for one, two in zip(ones, twos, strict=True)])
+    return math.hypot(over_seeds(ones), over_seeds(twos))
 
 
 def _matched(first: Run, second: Run, eval_set: str) -> pd.DataFrame | None:

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from starft.reporting.methods import ROBUSTNESS, Cell, heading
+from starft.reporting.report_file import PNG_MARK
 from starft.reporting.robustness import Line
 from starft.reporting.run_reading import Run
+from starft.safe_text import visible_lines
 
 COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66a8c8", "#aa3377", "#997700", "#ee8866", "#44bb99", "#888888")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
@@ -63,7 +65,7 @@ def inline(figure: Figure) -> str:
     """
     text = StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
+    svg = visible_lines(text.getvalue())
     if len(svg) <= LARGEST_SVG:
         return svg[svg.index("<svg") :].replace(INK, "currentColor")
     return f'<img class="plot" alt="plot" src="data:image/png;base64,{b64encode(as_png(figure)).decode()}">'
@@ -77,7 +79,7 @@ def as_png(figure: Figure, dpi: int = 110) -> bytes:
         dpi: Dots an inch.
     """
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata=PNG_MARK)
     return buffer.getvalue()
 
 

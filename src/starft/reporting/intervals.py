@@ -5,6 +5,7 @@ what another training seed would give is not in them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +126,7 @@ def macro_f1(labels: NDArray[np.int64], predictions: NDArray[np.int64], seed: in
 
 
 def paired_difference(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], group: NDArray[np.int64] | None = None, seed: int = SEED
+    first: NDArray[Any], second: NDArray[Any], group: NDArray[np.int64] | None = None, seed: int = SEED
 ) -> tuple[float, Interval]:
     """Return accuracy of the first model less that of the second on the same samples, with its bootstrap interval.
 
@@ -134,19 +135,20 @@ def paired_difference(
     these four (Agresti and Min, 2005), so that models without a disagreement in a few samples aren't taken for equal.
 
     Args:
-        first: Whether the first model was right, (n,), one sample at least.
-        second: Whether the second was, on the same samples in the same order.
+        first: Whether the first model was right, (n,), one sample at least; of several runs the share that was.
+        second: The same of the second, on the same samples in the same order.
         group: Group ids (n,): the difference of group means; null for that of accuracies.
         seed: Of the draws.
     """
     generator = np.random.default_rng(seed)
-    step = first.astype(np.int64) - second.astype(np.int64)
+    step = np.round(first.astype(np.float64) - second.astype(np.float64), 9)
     parts = [step] if group is None else [step[group == one] for one in np.unique(group)]
+    added = {1.0: 0.5, -1.0: 0.5, 0.0: 1.0}
+    steps = np.array([*added, *(one for one in np.unique(step).tolist() if one not in added)])
     draws = np.zeros(DRAWS)
     for part in parts:
-        counts = np.array([(part == value).sum() + added for value, added in ((1, 0.5), (-1, 0.5), (0, 1.0))])
-        won, lost, _ = generator.multinomial(len(part), counts / counts.sum(), DRAWS).T
-        draws += (won - lost) / len(part) / len(parts)
+        counts = np.array([(part == one).sum() + added.get(one, 0.0) for one in steps.tolist()])
+        draws += generator.multinomial(len(part), counts / counts.sum(), DRAWS) @ steps / len(part) / len(parts)
     return float(np.mean([part.mean() for part in parts])), _percentiles(draws)
 
 

@@ -133,7 +133,18 @@ def cell_of(runs: Sequence[Run], column: str) -> Cell | None:
     return pooled([(value, interval_of(run, column)) for run in runs if (value := value_of(run, column)) is not None])
 
 
-def pooled(held: Sequence[tuple[float, Interval | None]], lowest: float = 0.0) -> Cell | None:
+def over_seeds(values: Sequence[float], level: float = LEVEL) -> float:
+    """Return Student's half-width of a mean over runs; 0 for one run, of whose spread nothing is known.
+
+    Args:
+        values: One a run.
+        level: Of the interval.
+    """
+    n = len(values)
+    return float(student.ppf((1 + level) / 2, n - 1)) * stdev(values) / math.sqrt(n) if n > 1 else 0.0
+
+
+def pooled(held: Sequence[tuple[float, Interval | None]], lowest: float = 0.0, level: float = LEVEL) -> Cell | None:
     """Return the mean over runs; null without any.
 
     The interval of several runs takes in both what other test samples and what other seeds would give: the runs' mean
@@ -142,6 +153,7 @@ def pooled(held: Sequence[tuple[float, Interval | None]], lowest: float = 0.0) -
     Args:
         held: Number and interval of each run of one method.
         lowest: What the number can't be below; it can't be above 1.
+        level: Of the runs' intervals, and of the pooled one.
     """
     if not held:
         return None
@@ -151,8 +163,6 @@ def pooled(held: Sequence[tuple[float, Interval | None]], lowest: float = 0.0) -
     ends = [(value - interval[0], interval[1] - value) for value, interval in held if interval is not None]
     if len(ends) < len(held):
         return Cell(mean, None, spread)
-    seeds = (
-        student.ppf((1 + LEVEL) / 2, len(values) - 1) * spread / math.sqrt(len(values)) if spread is not None else 0.0
-    )
+    seeds = over_seeds(values, level)
     below, above = (math.hypot(fmean(side), seeds) for side in zip(*ends, strict=True))
     return Cell(mean, (max(lowest, mean - below), min(1.0, mean + above)), spread)

@@ -1,30 +1,32 @@
 """The report as one HTML file: everything in it, nothing from elsewhere, every name shown as text."""
 
 import warnings
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
-from PIL import Image
 
 from starft import __version__
 from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
+from starft.reporting.heat_maps import classes_of, group_maps
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
+from starft.reporting.pictures import thumbnail
 from starft.reporting.repeating import Repeat, repeat_of
 from starft.reporting.report_tables import between, percent, points, shown
 from starft.reporting.robustness import Line
 from starft.reporting.roles import role_of
 from starft.reporting.run_reading import Run, shortened
-from starft.reporting.samples import SIDE, picture_path, worst_mistakes
+from starft.reporting.samples import worst_mistakes
 from starft.reporting.verdict import Sentence
+from starft.safe_text import visible, visible_lines
 
-GROUPS_SHOWN = 12
+GROUPS_OPEN = 12
+"""The others are folded."""
+MOST_BARS = 6000
 RUNS_WITH_MISTAKES = 12
 BARS_UNFOLDED = 80
 """With more bars than that of one set, those of its worst group are open and the others folded."""
@@ -77,13 +79,15 @@ def html_page(content: Content) -> str:
         content: What it tells.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        finalize=lambda part: visible_lines(part) if isinstance(part, str) and not isinstance(part, Markup) else part,
+    )  # fmt: skip
     environment.filters |= {"percent": percent, "points": points, "shown": shown, "between": between}
     environment.filters |= {"breakable": _breakable, "shortened": lambda path: shortened(Path(path))}
     environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
     environment.filters |= {"heading": heading, "metric": lambda column: heading(column.rpartition("/")[2])}
     runs = content.runs
+    content_sets = dict.fromkeys(name for some in content.methods.values() for run in some for name in run.sets)
     trained = list(dict.fromkeys(run.method for run in runs if run.curves))
     # those without a test have no place in the table, but curves
     positions = {method: at for at, method in enumerate(dict.fromkeys([*content.methods, *trained]))}
@@ -112,6 +116,7 @@ def html_page(content: Content) -> str:
         short=_short(content),
         sets={name: [one for one in content.columns if one.rpartition("/")[0] == name] for name in _set_names(content)},
         groups=_groups(content, positions),
+        classes={name: told for name in content_sets if (told := classes_of(content.methods, name)) is not None},
         weights={name: one.weights for run in reversed(runs) for name, one in run.sets.items() if one.weights},
         mistakes=[one for run in runs if run.samples is not None for one in _mistakes(run)][:RUNS_WITH_MISTAKES],
         disagreements=_by_pair(compared, runs),
@@ -123,7 +128,7 @@ def html_page(content: Content) -> str:
 
 def _breakable(name: str) -> Markup:
     """Return a name that may go on in a new line after its underscores and slashes."""
-    return escape(name).replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
+    return escape(visible(name)).replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
 
 
 def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:
@@ -171,7 +176,7 @@ def _facts(run: Run) -> dict[str, str]:
 
 
 def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return, for each set with groups, its worst groups with a bar a method: the method's run of the first seed."""
+    """Return, for each set with groups, all of them, the worst first, with a bar a method: that of its first run."""
     found = []
     for name in dict.fromkeys(name for run in content.runs for name, one in run.sets.items() if len(one.groups) > 1):
         firsts = {method: runs[0] for method, runs in content.methods.items() if name in runs[0].sets}
@@ -183,9 +188,14 @@ def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, An
                 color = look(positions[method])[0]
                 rows.setdefault(group.name, []).append({"method": method, "group": group, "color": color})
         order = sorted(rows, key=lambda group: min((_acc(bar) for bar in rows[group]), default=2.0))
-        shown = [(group, counts[group], rows[group]) for group in order[:GROUPS_SHOWN]]
-        unfolded = len(shown) if len(shown) * len(firsts) <= BARS_UNFOLDED else 1
-        found.append({"name": name, "rows": shown, "open": unfolded, "left": len(order) - len(shown)})
+        shown = [(group, counts[group], rows[group]) for group in order[: max(1, MOST_BARS // len(firsts))]]
+        unfolded = min(len(shown), GROUPS_OPEN)
+        unfolded = unfolded if unfolded * len(firsts) <= BARS_UNFOLDED else 1
+        maps = group_maps(content.methods, name)
+        found.append(
+            {"name": name, "rows": shown, "open": unfolded, "left": len(order) - len(shown), "maps": maps}
+            | {"marked": any(cell.usual for one in maps for _, cells in one.rows for cell in cells)}
+        )
     return found
 
 
@@ -206,7 +216,7 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
         if best is None or len(one.groups) > 1:
             samples = [
                 {
-                    "picture": _thumbnail(run, at, int(row["index"]), str(row["path"])),
+                    "picture": thumbnail(run, at, int(row["index"]), str(row["path"])),
                     "label": str(row["label_name"]),
                     "prediction": str(row["prediction_name"]),
                     "confidence": float(row["confidence"]),
@@ -214,8 +224,8 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
                 }
                 for row in rows.to_dict("records")
             ]
-            best = {"run": run.name, "set": name, "group": str(rows["group_name"].iloc[0]), "samples": samples}
-            best["acc"] = min(accuracies)
+            group = str(rows["group_name"].iloc[0]) if len(one.groups) > 1 else ""
+            best = {"run": run.name, "set": name, "group": group, "samples": samples, "acc": min(accuracies)}
     return [best] if best is not None else []
 
 
@@ -241,7 +251,7 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
         path = str(first.at[index, "path"])
         told.append(
             {
-                "picture": _thumbnail(one, at, index, path) or _thumbnail(two, at, index, path),
+                "picture": thumbnail(one, at, index, path) or thumbnail(two, at, index, path),
                 "path": path or f"image {index} of “{pair.eval_set}”",
                 "label": str(first.at[index, "label_name"]),
                 "first": str(first.at[index, "prediction_name"]),
@@ -249,25 +259,6 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
             }
         )
     return told
-
-
-def _thumbnail(run: Run, set_at: int, index: int, path: str) -> str | None:
-    """Return a small picture as a data address: the one that the test kept, or else of the file; null without."""
-    kept = picture_path(run.folder, set_at, index)
-    if kept.is_file():
-        return "data:image/jpeg;base64," + b64encode(kept.read_bytes()).decode()
-    if not path:
-        return None
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (SIDE, SIDE))
-            small = image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-    small.thumbnail((SIDE, SIDE))
-    buffer = BytesIO()
-    small.save(buffer, "jpeg", quality=80)
-    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()
 
 
 def _pools(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -4,9 +4,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from starft.reporting.run_reading import CONFIG, Run, shortened
+from starft.yaml_files import dump_yaml
 
 
 @dataclass(frozen=True)
@@ -42,4 +41,4 @@ def repeat_of(run: Run) -> Repeat:
         lines.append(f"starft test --config {config} --ckpt_path {shlex.quote(tested)} {new}")
         return Repeat(tuple(lines))
     lines.append(f"starft test --config {CONFIG} {new}")
-    return Repeat(tuple(lines), yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=120))
+    return Repeat(tuple(lines), dump_yaml(run.config, width=120))

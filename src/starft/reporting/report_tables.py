@@ -1,22 +1,16 @@
 """The table of methods as Markdown, CSV and LaTeX."""
 
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
 
 from starft.reporting.intervals import Interval
 from starft.reporting.methods import ROBUSTNESS, Cell, heading
+from starft.reporting.report_file import CSV_HEAD, LATEX_MARK
+from starft.safe_text import csv_cell, latex_text, markdown_code, markdown_text, visible
 
 Table = Mapping[str, Mapping[str, Cell | None]]
 """Method -> column -> cell."""
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{one: f"\\{one}" for one in "&%$#_{}"},
-}
 
 
 def percent(share: float | None) -> str:
@@ -65,12 +59,8 @@ def prose(sentences: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> st
         sentences: Text and the command that it ends in, or "".
         notes: Paragraphs of plain text; empty ones are left out.
     """
-    items = [f"- {_plain(text)}{f' {_code(command)}' if command else ''}" for text, command in sentences]
-    return "\n\n".join(part for part in ("\n".join(items), *map(_plain, notes)) if part) + "\n\n"
-
-
-def _code(command: str) -> str:
-    return f"`` {command} ``" if "`" in command else f"`{command}`"
+    items = [f"- {markdown_text(text)}{f' {markdown_code(command)}' if command else ''}" for text, command in sentences]
+    return "\n\n".join(part for part in ("\n".join(items), *map(markdown_text, notes)) if part) + "\n\n"
 
 
 def markdown(table: Table, columns: Sequence[str], runs: Mapping[str, int], baselines: Sequence[str] = ()) -> str:
@@ -82,22 +72,16 @@ def markdown(table: Table, columns: Sequence[str], runs: Mapping[str, int], base
         runs: Method -> number of its runs.
         baselines: Names of the runs that effective robustness is measured from.
     """
-    lines = ["| method | runs | " + " | ".join(_plain(heading(column)) for column in columns) + " |"]
+    lines = ["| method | runs | " + " | ".join(markdown_text(heading(column)) for column in columns) + " |"]
     lines.append("|---|---" + "|---" * len(columns) + "|")
     for method, row in table.items():
         cells = [_text(row[column], column, "**{}**") for column in columns]
-        lines.append(f"| {_plain(method)} | {runs[method]} | " + " | ".join(cells) + " |")
-    told = "Accuracies in %, with 95 % intervals; bold is better than each other beyond doubt."
+        lines.append(f"| {markdown_text(method)} | {runs[method]} | " + " | ".join(cells) + " |")
+    told = "Numbers in %, with 95 % intervals; bold is better than each other beyond doubt."
     if baselines:
         told += " Effective robustness: points of OOD accuracy above the line fitted to "
-        told += ", ".join(map(_plain, baselines)) + "."
+        told += ", ".join(map(markdown_text, baselines)) + "."
     return "\n".join(lines) + f"\n\n{told}\n"
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown and HTML in it show as it is."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\|`*_\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def latex(table: Table, columns: Sequence[str], runs: Mapping[str, int]) -> str:
@@ -109,16 +93,12 @@ def latex(table: Table, columns: Sequence[str], runs: Mapping[str, int]) -> str:
         runs: Method -> number of its runs.
     """
     lines = [rf"\begin{{tabular}}{{lr{'r' * len(columns)}}}", r"\hline"]
-    lines.append(" & ".join(["method", "runs", *(_tex(heading(column)) for column in columns)]) + r" \\ \hline")
+    lines.append(" & ".join(["method", "runs", *(latex_text(heading(column)) for column in columns)]) + r" \\ \hline")
     for method, row in table.items():
         cells = [_text(row[column], column, r"\textbf{{{}}}") for column in columns]
         cells = [cell.replace("-", "$-$").replace("–", "--") for cell in cells]
-        lines.append(" & ".join([_tex(method), str(runs[method]), *cells]) + r" \\")
-    return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
-
-
-def _tex(text: str) -> str:
-    return "".join(_LATEX.get(one, one) for one in " ".join(text.split()))
+        lines.append(" & ".join([latex_text(method), str(runs[method]), *cells]) + r" \\")
+    return LATEX_MARK + "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
 
 
 def comma_separated(table: Table, columns: Sequence[str], runs: Mapping[str, int]) -> str:
@@ -131,14 +111,17 @@ def comma_separated(table: Table, columns: Sequence[str], runs: Mapping[str, int
     """
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["method", "runs", "metric", "value", "ci95_low", "ci95_high", "std", "best"])
+    writer.writerow(CSV_HEAD)
     for method, row in table.items():
+        name = csv_cell(visible(method))
         for column in columns:
             cell = row[column]
             if cell is not None:
                 low, high = cell.interval if cell.interval is not None else ("", "")
                 spread = "" if cell.spread is None else cell.spread
-                writer.writerow([method, runs[method], column, cell.value, low, high, spread, int(cell.best)])
+                writer.writerow(
+                    [name, runs[method], csv_cell(visible(column)), cell.value, low, high, spread, int(cell.best)]
+                )
     return out.getvalue()
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from starft import __version__
+from starft.digests import content_digest, list_digest
 from starft.files import replace_file
 from starft.reporting.intervals import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
 from starft.results_reading import RESULTS, SCHEMA_VERSION
@@ -74,6 +75,7 @@ def write_results(
     cost: Mapping[str, Any],
     training: Mapping[str, Any] | None,
     samples: Mapping[str, Rows] | None = None,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write results.json and return its path.
 
@@ -86,6 +88,7 @@ def write_results(
         cost: ``seconds`` and ``peak_memory_bytes`` of the test.
         training: What training took, up to the checkpoint that was tested; null where nothing was trained.
         samples: What became of each sample, by eval set; intervals that need it are left out elsewhere.
+        notes: What makes these numbers those of a part of a run or of its data, a sentence each.
     """
     results = {
         "schema_version": SCHEMA_VERSION,
@@ -100,6 +103,7 @@ def write_results(
         "hardware": hardware(),
         **cost,
         "training": training,
+        **({"notes": list(notes)} if notes else {}),
         "intervals": {"level": LEVEL, "seed": SEED},
         "ood_acc": _number(metrics.get("test/ood_acc")),
         "eval_sets": {
@@ -107,7 +111,9 @@ def write_results(
         },
     }
     path = folder / RESULTS
-    replace_file(path, (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    content = (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    list_digest(folder, path, content_digest(content))
+    replace_file(path, content)
     return path
 
 
@@ -134,7 +140,10 @@ def _eval_set(
         }
         if weights and "adjusted_acc" in numbers
         else None,
-        "groups": [_group(counts) for counts in groups],
+        "groups": [
+            _group(counts) | ({"typical": eval_set.typical_groups[group]} if eval_set.typical_groups else {})
+            for group, counts in enumerate(groups)
+        ],
     }
 
 
@@ -149,6 +158,9 @@ def _intervals(eval_set: EvalSet, groups: Sequence[Counts], samples: Rows | None
             "worst_region_acc": worst_group([correct[at] for at in kept], [total[at] for at in kept]),
             "group_mean_acc": group_mean(correct, total),
         }
+        for name, typical in (("typical_acc", True), ("atypical_acc", False)):
+            ids = [group for group, flag in enumerate(eval_set.typical_groups) if flag is typical]
+            found[name] = wilson(sum(correct[group] for group in ids), sum(total[group] for group in ids))
         if eval_set.group_weights:
             found["adjusted_acc"] = group_mean(correct, total, eval_set.group_weights)
     if samples is not None and len(samples.label):

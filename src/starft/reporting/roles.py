@@ -31,7 +31,7 @@ def role_of(config: Mapping[str, Any]) -> Role:
     plain = {"starft.losses.CrossEntropy": "CE", "starft.losses.Contrastive": "FLYP"}.get(path)
     callbacks = trainer.get("callbacks") or ()
     extra = [
-        *(model.get("regularizers") or ()),
+        *_listed(model.get("regularizers") or ()),
         *(one for one in _listed(callbacks) if _class_path(one).startswith("starft.")),
         *(name for name, value in model.items() if name.startswith("freeze_") and value),
         *([probe] if probe else ()),

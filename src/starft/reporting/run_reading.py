@@ -1,6 +1,5 @@
 """What run folders hold, read without torch; what is missing or damaged in one is told, and never stops a report."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from starft.digests import folder_problems
 from starft.errors import ConfigError
-from starft.reporting.samples import read_samples
+from starft.files import load_json, not_text
+from starft.reporting.samples import STEM, read_samples
 from starft.results_reading import RESULTS, Scores, read_results
+from starft.yaml_files import read_yaml
 
 CONFIG, POOL, LOGS, SWEEP = "config.yaml", "pool.json", "logs", "interpolation.json"
 UNFINISHED = "unfinished.json"
@@ -119,7 +120,10 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     root = roots[0] if len(roots) == 1 and resolved != roots else _above(resolved)
     if any(_SEED.fullmatch(one.relative_to(root).as_posix()) for one in resolved):
         root = root.parent  # the runs of one method: its name tells more than their seeds
-    return [_read(one, one.resolve().relative_to(root).as_posix()) for one in folders]
+    names = [one.relative_to(root).as_posix() for one in resolved]
+    for wrong in not_text(names):
+        raise ConfigError(f"The run folder {wrong} has a name that isn't UTF-8; rename it.")
+    return [_read(one, name) for one, name in zip(folders, names, strict=True)]
 
 
 def shortened(path: Path) -> str:
@@ -155,11 +159,18 @@ def _read(folder: Path, name: str) -> Run:
         ("samples", _read_samples),
     ):
         try:
+            if what != RESULTS:  # its reader looks itself
+                run.problems += _file_problems(folder, what)
             read(run)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, yaml.YAMLError) as error:
+        except Exception as error:  # of a damaged file the libraries raise whatever they stumble over
             why = error.strerror if isinstance(error, OSError) else type(error).__name__
             run.problems.append(f"{what} is damaged ({why})")
     return run
+
+
+def _file_problems(folder: Path, what: str) -> list[str]:
+    names = {CONFIG: (CONFIG,), POOL: (POOL,), "samples": (f"{STEM}.npz", f"{STEM}.parquet")}.get(what, ())
+    return folder_problems(folder, [name for name in names if (folder / name).is_file()])
 
 
 def _read_results(run: Run) -> None:
@@ -179,13 +190,13 @@ def _read_results(run: Run) -> None:
 def _read_config(run: Run) -> None:
     path = run.folder / CONFIG
     if path.is_file() and not run.config:
-        run.config = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        run.config = dict(read_yaml(path))
 
 
 def _read_pool(run: Run) -> None:
     path = run.folder / POOL
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = load_json(path.read_text(encoding="utf-8"))
         run.pool = {
             "name": str(held["name"]),
             "templates": [str(one) for one in held["templates"]],
@@ -199,7 +210,8 @@ def _read_pool(run: Run) -> None:
 
 
 def _read_curves(run: Run) -> None:
-    tables = [pd.read_csv(path) for path in sorted((run.folder / LOGS).glob("*/metrics.csv"), key=_version)]
+    paths = [path for path in (run.folder / LOGS).glob("*/metrics.csv") if path.is_file()]
+    tables = [pd.read_csv(path) for path in sorted(paths, key=_version)]
     if not tables:
         return
     table = pd.concat(tables, ignore_index=True)
@@ -220,14 +232,14 @@ def _version(path: Path) -> tuple[int, str]:
 def _read_unfinished(run: Run) -> None:
     path = run.folder / UNFINISHED
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = load_json(path.read_text(encoding="utf-8"))
         of = f" of {int(held['steps'])}" if held["steps"] is not None else ""
         run.unfinished = f"stopped after step {int(held['step'])}{of}" if held["step"] is not None else "not ended"
 
 
 def _read_sweep(run: Run) -> None:
     for path in sorted(run.folder.glob(f"interpolation*/{SWEEP}")):
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = load_json(path.read_text(encoding="utf-8"))
         if held["axes"] is None:
             continue
         across, up = (str(axis) for axis in held["axes"])
@@ -241,4 +253,6 @@ def _read_sweep(run: Run) -> None:
 
 
 def _read_samples(run: Run) -> None:
+    if _file_problems(run.folder, "samples"):
+        return
     run.samples = read_samples(run.folder)

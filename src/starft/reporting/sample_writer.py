@@ -1,5 +1,6 @@
 """Writing what became of each test sample, and small pictures of the worst mistakes."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from io import BytesIO
@@ -11,10 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from starft.errors import ConfigError
+from starft.digests import content_digest, list_digest
+from starft.errors import ConfigError, StarftError
 from starft.files import replace_file
-from starft.reporting.samples import COLUMNS, PICTURES, SIDE, STEM, picture_path, worst_mistakes
+from starft.reporting.samples import COLUMNS, PICTURES, SIDE, STEM, TEXTS, picture_path, worst_mistakes
+from starft.safe_text import say
 from starft.types import EvalSet, ImagePreprocessing
+
+MOST = 250_000
+"""Samples that are kept without being asked for."""
 
 
 class Rows(Protocol):
@@ -40,7 +46,7 @@ def check_format(kind: str | None) -> None:
     """Refuse a format that can't be written here, before the test runs.
 
     Args:
-        kind: ``npz``, ``parquet`` or null.
+        kind: ``auto``, ``npz``, ``parquet`` or null.
 
     Raises:
         ConfigError: Parquet needs a package that isn't installed.
@@ -61,12 +67,18 @@ def keep_samples(
 
     Args:
         folder: The run folder.
-        kind: ``npz`` or ``parquet``.
+        kind: ``npz``, ``parquet``, or ``auto``: npz unless there are more than `MOST` samples.
         eval_sets: What was tested.
         samples: By eval set.
         data: Where the images are from.
         preprocessing: How they were normalised.
     """
+    if kind == "auto":
+        count = sum(len(samples[one.name]._asdict()["label"]) for one in eval_sets)
+        if count > MOST:
+            say(f"Note: Of {count:,} samples none is kept one by one; --save_samples npz keeps them.", file=sys.stderr)
+            return
+        kind = "npz"
     table = write_samples(folder, kind, eval_sets, samples, data.predict_path)
     write_pictures(
         folder, eval_sets, table, lambda at, index: data.test_data[at][index]["image"].numpy(), preprocessing
@@ -94,10 +106,11 @@ def write_samples(
     if kind == "parquet":
         table.to_parquet(buffer, index=False)
     else:
-        text = {"set", "path", "label_name", "prediction_name", "group_name"}
-        columns = {name: table[name].to_numpy(dtype=np.str_ if name in text else None) for name in COLUMNS}
+        columns = {name: table[name].to_numpy(dtype=np.str_ if name in TEXTS else None) for name in COLUMNS}
         np.savez_compressed(buffer, allow_pickle=False, **columns)
-    replace_file(folder / f"{STEM}.{kind}", buffer.getvalue())
+    path = folder / f"{STEM}.{kind}"
+    list_digest(folder, path, content_digest(buffer.getbuffer()))
+    replace_file(path, buffer.getbuffer())
     return table
 
 
@@ -143,7 +156,11 @@ def write_pictures(
     mean, std = (np.array(part, dtype=np.float32)[:, None, None] for part in (preprocessing.mean, preprocessing.std))
     for at, one in enumerate(eval_sets):
         for index in worst_mistakes(table, one.name)["index"].tolist():
-            pixels = np.clip(255 * (image_of(at, index) * std + mean) + 0.5, 0, 255).astype(np.uint8)
+            try:
+                image = image_of(at, index)
+            except (OSError, StarftError):  # it was tested, and is gone
+                continue
+            pixels = np.clip(255 * (image * std + mean) + 0.5, 0, 255).astype(np.uint8)
             picture = Image.fromarray(pixels.transpose(1, 2, 0))
             picture.thumbnail((SIDE, SIDE))
             buffer = BytesIO()

@@ -19,6 +19,11 @@ SHOWN = 12
 """Mistakes of each set that get a picture."""
 
 SIDE = 96
+LARGEST = 4 << 30
+"""Bytes of the unpacked arrays: a million samples take less than a quarter."""
+
+TEXTS = ("set", "path", "label_name", "prediction_name", "group_name")
+FLAGS = ("right", "in_top5")
 COLUMNS = (
     "set",
     "index",
@@ -47,11 +52,44 @@ def read_samples(folder: Path) -> pd.DataFrame | None:
     npz, parquet = folder / f"{STEM}.npz", folder / f"{STEM}.parquet"
     try:
         if npz.is_file():
-            with npz.open("rb") as file, np.load(file, allow_pickle=False) as held:
-                return pd.DataFrame({name: held[name] for name in COLUMNS})
-        return pd.read_parquet(parquet)[list(COLUMNS)] if parquet.is_file() else None
-    except (OSError, KeyError, ValueError, ImportError, EOFError, zipfile.BadZipFile) as error:
+            table = _read_npz(npz)
+        elif parquet.is_file():
+            table = pd.read_parquet(parquet)[list(COLUMNS)]
+        else:
+            return None
+        return _checked(table)
+    except Exception as error:  # of a damaged file the libraries raise whatever they stumble over
         raise ValueError(f"its per-sample predictions can't be read ({type(error).__name__})") from error
+
+
+def _read_npz(path: Path) -> pd.DataFrame:
+    with zipfile.ZipFile(path) as packed:
+        size = sum(one.file_size for one in packed.infolist())
+    if size > LARGEST:
+        raise ValueError(f"{size} bytes unpacked")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+        return pd.DataFrame({name: held[name] for name in COLUMNS})
+
+
+def _checked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the kinds of values that it was written with.
+
+    Raises:
+        ValueError: A column holds something else.
+    """
+    for name in COLUMNS:
+        column = table[name]
+        if name in TEXTS:
+            table[name] = column.astype(str)
+        elif name in FLAGS:
+            if column.dtype != bool:
+                raise ValueError(f"{name} is no column of booleans")
+        elif name == "confidence":
+            if not column.between(0, 1.001).all():
+                raise ValueError(f"{name} isn't in [0, 1]")
+        elif not pd.api.types.is_integer_dtype(column):
+            raise ValueError(f"{name} is no column of whole numbers")
+    return table
 
 
 def worst_mistakes(table: pd.DataFrame, eval_set: str) -> pd.DataFrame:

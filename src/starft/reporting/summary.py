@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from starft.results_reading import legend
+from starft.safe_text import say, visible
+from starft.terminal import Console
 
 HEADINGS = {
     "acc": "accuracy",
     "worst_group_acc": "worst group",
+    "typical_acc": "typical",
+    "atypical_acc": "atypical",
     "group_mean_acc": "group mean",
     "adjusted_acc": "adjusted",
     "top5_acc": "top 5",
@@ -52,15 +54,15 @@ def print_results(path: Path, zero_shot: Sequence[Scored] = ()) -> None:
         zero_shot: The eval sets, where the pre-trained model was scored: it is noted if it isn't better than chance.
     """
     results = json.loads(path.read_text(encoding="utf-8"))
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console()
     for table in results_tables(results):
         console.print(table)
     told = legend(metric for one in results["eval_sets"].values() for metric in one["metrics"])
     if told:
         console.print(told)
-    console.print(f"Numbers: {path}", soft_wrap=True)
+    console.print(f"Numbers: {visible(str(path))}", soft_wrap=True)
     for note in chance_notes(results, zero_shot):
-        print(f"Note: {note}", file=sys.stderr)
+        say(f"Note: {note}", file=sys.stderr)
 
 
 def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[Scored]) -> list[str]:
@@ -93,7 +95,7 @@ def results_tables(results: Mapping[str, Any]) -> list[Table]:
     sets = results["eval_sets"]
     metrics = list(dict.fromkeys([*HEADINGS, *(metric for one in sets.values() for metric in one["metrics"])]))
     metrics = [metric for metric in metrics if any(metric in one["metrics"] for one in sets.values())]
-    table = Table(title="accuracy in %")
+    table = Table(title="results in %")
     table.add_column("set", overflow="fold")
     table.add_column("n", justify="right")
     for metric in metrics:
@@ -113,10 +115,19 @@ def _groups(name: str, one: Mapping[str, Any]) -> Table:
     for heading in ("n", "accuracy", "95 % interval"):
         table.add_column(heading, justify="right")
     for group in one["groups"]:
-        interval = "–".join(_percent(end) for end in group["ci95"]) if group["ci95"] else "–"
+        interval = _interval(group["ci95"])
         worst = f" ({told})" if group["n"] and group["acc"] == min(seen) else ""
-        table.add_row(escape(group["name"]) + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
+        table.add_row(group["name"] + worst, f"{group['n']:,}", _percent(group["acc"]), interval)
+    for metric, title in (("typical_acc", "with the usual attribute"), ("atypical_acc", "without the usual attribute")):
+        if metric in one["metrics"]:
+            images = sum(group["n"] for group in one["groups"] if group["typical"] is (metric == "typical_acc"))
+            interval = _interval(one["ci95"].get(metric))
+            table.add_row(title, f"{images:,}", _percent(one["metrics"][metric]), interval, style="bold")
     return table
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "–".join(map(_percent, ends)) if ends else "–"
 
 
 def _percent(share: float | None) -> str:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from starft.data.loading import ResumableLoader, ShuffledSampler, deaf_to_stops, usable_cores
 from starft.data.problems import told_of
 from starft.data.sampling import Draw, Sampling, draw_for, everything, upsampled
+from starft.data.table import ImageTable
 from starft.errors import ConfigError
 from starft.types import EvalSet, ImagePreprocessing
 
@@ -102,6 +103,19 @@ class BaseDataModule(L.LightningDataModule, ABC):
         return tuple(
             _group_counts(images, one.group_names) for images, one in zip(self.val_data, self.val_sets, strict=True)
         )
+
+    def tables(self, stage: str) -> dict[str, ImageTable]:
+        """Return the images on disk that a stage reads, by what messages call them; none where they are drawn.
+
+        Args:
+            stage: ``fit``, which includes the test sets where they are known, ``validate``, ``test`` or ``predict``.
+        """
+        return {}
+
+    @property
+    def drawn_by(self) -> dict[str, Any]:
+        """What the training images are drawn by, where they aren't on disk: plain values by name."""
+        return {}
 
     def take_classes(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
         """Hear what a checkpoint was trained on, for predictions where the training data are gone.

@@ -17,7 +17,8 @@ class CSV(ImageDataModule):
 
     Args:
         file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file.
+        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
+            all paths are absolute, their common parent.
         path_column: Column of the image paths.
         label_column: Column of the labels: class names, or numbers.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
@@ -30,6 +31,12 @@ class CSV(ImageDataModule):
         test_fraction: Share of the images that is drawn for the test where there is no split column.
         val_fraction: Share that is drawn for validation, or held out of ``train`` where the column has no ``val``.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
+        splits: What the split column has for each split, one value or several: ``{train: 0, val: 1, test: 2}``; null
+            takes the names above, and 0, 1 and 2 where it has just these.
+        label_map: The class of each label, where many labels make few classes: ``{label: class}``, or a table (CSV) of
+            two columns, label and class. ``class_names`` then says how the classes are called.
         name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
             ``checkpoint.monitor`` has it too.
         ood: Whether its own test set counts in ``ood_acc``; its validation set doesn't.
@@ -64,6 +71,9 @@ class CSV(ImageDataModule):
         test_fraction: float = 0.2,
         val_fraction: float = 0.1,
         split_seed: int = 0,
+        equal_groups: bool | None = None,
+        splits: dict[str, str | int | float | bool | list[str | int | float | bool]] | None = None,
+        label_map: dict[str, str] | str | None = None,
         name: str = "id",
         ood: bool = False,
         evals: list[EvalOn] | None = None,
@@ -93,6 +103,9 @@ class CSV(ImageDataModule):
                 test_fraction,
                 val_fraction,
                 split_seed,
+                equal_groups,
+                splits,
+                label_map,
             ),
             name=name,
             ood=ood,
@@ -100,6 +113,7 @@ class CSV(ImageDataModule):
             predict=predict,
             val_fraction=val_fraction,
             split_seed=split_seed,
+            equal_groups=equal_groups,
             shots=shots,
             augmentation=augmentation,
             on_bad_image=on_bad_image,

@@ -24,6 +24,10 @@ class ImageFolder(ImageDataModule):
         test_fraction: Share of the images that is drawn for the test where there are no split folders.
         val_fraction: Share that is drawn for validation, or held out of ``train`` where there is no ``val`` folder.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
+        label_map: The class of each class folder, where many make few classes: ``{folder: class}``, or a table (CSV) of
+            two columns, folder and class. ``class_names`` then says how the classes are called.
         name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
             ``checkpoint.monitor`` has it too.
         ood: Whether its own test set counts in ``ood_acc``; its validation set doesn't.
@@ -52,6 +56,8 @@ class ImageFolder(ImageDataModule):
         test_fraction: float = 0.2,
         val_fraction: float = 0.1,
         split_seed: int = 0,
+        equal_groups: bool | None = None,
+        label_map: dict[str, str] | str | None = None,
         name: str = "id",
         ood: bool = False,
         evals: list[EvalOn] | None = None,
@@ -67,13 +73,24 @@ class ImageFolder(ImageDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            ImageFolderSource(root, attribute_level, class_names, templates, test_fraction, val_fraction, split_seed),
+            ImageFolderSource(
+                root,
+                attribute_level,
+                class_names,
+                templates,
+                test_fraction,
+                val_fraction,
+                split_seed,
+                equal_groups,
+                label_map,
+            ),
             name=name,
             ood=ood,
             evals=evals,
             predict=predict,
             val_fraction=val_fraction,
             split_seed=split_seed,
+            equal_groups=equal_groups,
             shots=shots,
             augmentation=augmentation,
             on_bad_image=on_bad_image,

@@ -25,6 +25,7 @@ from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
 from starft.data.transforms import Augmentation, eval_transform, train_transform
 from starft.errors import ConfigError, DataError
+from starft.safe_text import say
 from starft.types import EvalSet, ImagePreprocessing, PreprocessingModel
 
 
@@ -60,6 +61,8 @@ class ImageDataModule(BaseDataModule):
         predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
         val_fraction: Share of ``train`` held out where there is no ``val`` split; 0 goes without validation.
         split_seed: Draws what is held out; not the run's seed, so that runs of all seeds validate on the same images.
+        equal_groups: Whether equal numbers of every group are held out, as far as half of each group allows, instead of
+            equal shares; null does so where a group would get fewer than 25 images.
         ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
         shots: Train on so many images a class, drawn by ``seed``; null takes all.
         augmentation: How training images are varied.
@@ -93,6 +96,7 @@ class ImageDataModule(BaseDataModule):
         eval_batch_size: int = 256,
         num_workers: int = 4,
         seed: int = 0,
+        equal_groups: bool | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
         self.source, self.own_name, self.own_ood = train, name, ood
@@ -113,6 +117,7 @@ class ImageDataModule(BaseDataModule):
                         f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}."
                     )
         self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
+        self.equal_groups = equal_groups
         self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
         self.test_data: Sequence[ImageSet] = ()
         self._tables: dict[tuple[int, str], ImageTable] = {}
@@ -216,16 +221,24 @@ class ImageDataModule(BaseDataModule):
     def _halves(self) -> tuple[ImageTable, ImageTable]:
         """Return the training images and the validation images of a source without a ``val`` split."""
         whole = self.table(self.source, "train")
-        kept, held = hold_out(
-            whole.labels if whole.groups is None else whole.groups, self.val_fraction, self.split_seed
-        )
-        return whole.take(kept), whole.take(held)
+        cells, equal = (whole.labels, False) if whole.groups is None else (whole.groups, self.equal_groups)
+        kept, held_out = hold_out(cells, self.val_fraction, self.split_seed, equal)
+        return whole.take(kept), whole.take(held_out)
 
     def training_table(self) -> ImageTable:
         """Return the images that are trained on: of ``train``, less what is held out, the few shots."""
         held_out = "val" not in self.source.splits and self.val_fraction > 0
         table = self._halves()[0] if held_out else self.table(self.source, "train")
         return table if self.shots is None else table.take(few(table.labels, self.shots, self.seed))
+
+    def tables(self, stage: str) -> dict[str, ImageTable]:
+        """Return the images that a stage reads: ``train``, ``val/NAME``, ``test/NAME``; no new images."""
+        tables = {"train": self.training_table()} if stage == "fit" else {}
+        for one in self._validated() if stage in ("fit", "validate") else ():
+            tables[f"val/{one.name}"] = self.table(one.source, one.split)
+        for one in self._tested() if stage in ("fit", "test", "predict") and self.new_images is None else ():
+            tables[f"test/{one.name}"] = self.table(one.source, one.split)
+        return tables
 
     # --- a run --------------------------------------------------------------------------------------------------------
 
@@ -345,7 +358,7 @@ class ImageDataModule(BaseDataModule):
             shown = "; ".join(f"{path} ({why})" for path, why in sorted(bad.items())[:5])
             more = "; ..." if len(bad) > 5 else ""
             were = "1 image was" if len(bad) == 1 else f"{len(bad)} images were"
-            print(f"{were} skipped, as on_bad_image is skip: {shown}{more}", file=sys.stderr)
+            say(f"{were} skipped, as on_bad_image is skip: {shown}{more}", file=sys.stderr)
 
     def on_exception(self, exception: BaseException) -> None:
         """Tell it at a run that was stopped, too."""

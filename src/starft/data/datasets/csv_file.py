@@ -10,24 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from starft.data.datasets.cells import canonical
 from starft.data.datasets.drawn import DrawnSource
+from starft.data.datasets.label_map import Given as GivenMap
+from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list, texts
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
 from starft.data.problems import some
+from starft.data.split_names import NUMBERED, SPLITS, splits_of
+from starft.data.split_names import Given as GivenSplits
 from starft.data.table import ImageTable
-from starft.errors import ConfigError, DataProblems, did_you_mean
-
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""What may stand in a split column, whatever its case."""
+from starft.errors import ConfigError, DataProblems, did_you_mean, shortened
 
 Ints = NDArray[np.int64]
 
@@ -54,7 +47,8 @@ class CSVSource(DrawnSource):
 
     Args:
         file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file.
+        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
+            all paths are absolute, their common parent.
         path_column: Column of the image paths.
         label_column: Column of the labels: class names, or numbers.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
@@ -68,6 +62,12 @@ class CSVSource(DrawnSource):
             or all images of an eval set.
         val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
+        splits: What the split column has for each split, one value or several: ``{train: 0, val: 1, test: 2}``; null
+            takes the names above, and 0, 1 and 2 where it has just these.
+        label_map: The class of each label, where many labels make few classes: ``{label: class}``, or a table (CSV) of
+            two columns, label and class. ``class_names`` then says how the classes are called.
     """
 
     title = "CSV"
@@ -88,14 +88,20 @@ class CSVSource(DrawnSource):
         test_fraction: float | None = None,
         val_fraction: float | None = None,
         split_seed: int = 0,
+        equal_groups: bool | None = None,
+        splits: GivenSplits | None = None,
+        label_map: GivenMap | None = None,
     ) -> None:
+        self._root_of_file = root is None
         folder = Path(root) if root is not None else Path(file).parent
-        super().__init__(folder, test_fraction, val_fraction, split_seed)
+        super().__init__(folder, test_fraction, val_fraction, split_seed, equal_groups)
         self.file = Path(file)
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
         self._one_column_each()
+        splits_of((), splits)
         self.given_names, self.given_templates = class_names, templates
+        self.given_splits, self.label_map = splits, label_map
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -128,8 +134,8 @@ class CSVSource(DrawnSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Attributes and groups that may be missing ones."""
-        return self._read.notes
+        """Attributes and groups that may be missing ones, and how splits were drawn."""
+        return (*self._read.notes, *self.draw_notes())
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -174,14 +180,15 @@ class CSVSource(DrawnSource):
                 problems.append(f"the column {name!r} is empty (or NaN) in {told}, {file.where(rows)}")
         labels, class_names = self._labels(frame[self.label_column], file, problems)
         groups, group_names, attributes = self._groups(labels, class_names, column)
-        splits = self._splits(labels if groups is None else groups, column.get("split"), file, problems)
+        splits = self._splits(labels, groups, column.get("split"), file, problems)
         if len(class_names) < 2 and not problems:
             problems.append(
-                f"the column {self.label_column!r} holds one class only, {', '.join(class_names)}; "
+                f"the column {self.label_column!r} holds one class only, {some(class_names)}; "
                 "there must be at least two"
             )
         if problems:
             raise DataProblems([f"{self.file}: {problems[0]}", *problems[1:]])
+        self.root = (self._root_of_file and file.common_root(frame[self.path_column])) or self.root
         paths = file.paths(frame[self.path_column], self.root)
         notes = tuple(
             f"the column {named[kind]!r} says {value} ({rows}), which often means that nothing is known; "
@@ -189,28 +196,41 @@ class CSVSource(DrawnSource):
             for kind in ("attribute", "group")
             for value, rows in (_doubtful(column[kind], file) if kind in column else {}).items()
         )
+        if "split" in column and self.given_splits is None and {*_coded(column["split"])[1]} == {*NUMBERED}:
+            notes += (f"the column {named['split']!r} has 0, 1 and 2, which are read as train, val and test",)
+        notes += tuple(
+            f"the column {name!r} writes one value in several ways, {some(written)}; they count as one"
+            for name in (self.label_column, *(named[kind] for kind in column))
+            for written in _written_apart(frame[name])
+        )
         return _Read(paths, labels, class_names, groups, group_names, attributes, splits, notes)
 
     def _labels(self, cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         codes, values = _coded(cells)
-        names, meant = class_list(self.given_names, values, self.label_column)
-        if self.given_names is None:
+        if self.label_map is None:
+            names, meant = class_list(self.given_names, values, self.label_column)
+            known = [*meant]
+        else:
+            names, meant, known = map_labels(self.label_map, values, self.given_names, self.label_column)
+        if self.given_names is None and self.label_map is None:
             problems += [
                 f"the label {value!r} ({rows}) often means that nothing is known; take the rows out, or list it in "
                 "class_names if it is a class"
                 for value, rows in _doubtful(cells, file).items()
             ]
         unknown = [value for value in values if value not in meant]
+        kind, option = ("classes", "class_names") if self.label_map is None else ("labels", "label_map")
+        kind = f"{len(names) if self.label_map is None else len(known)} {kind}"
         for value in unknown[:5]:
             rows = file.where(np.flatnonzero(codes == values.index(value)).tolist())
-            near = did_you_mean(value, meant, quote=True).replace("?", "").strip()
+            near = did_you_mean(value, known, quote=True).replace("?", "").strip()
             problems.append(
-                f"the label {value!r} ({rows}) is none of the {len(names)} classes: {some([*meant])}"
+                f"the label {shortened(repr(value))} ({rows}) is none of the {kind}: {some(known)}"
                 + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
-                + "; mend it, or list it in class_names"
+                + f"; mend it, or list it in {option}"
             )
         if len(unknown) > 5:
-            problems.append(f"{len(unknown) - 5} more labels are none of the classes")
+            problems.append(f"{len(unknown) - 5} more labels are none of the {kind}")
         position = np.array([*(meant.get(value, -1) for value in values), -1], dtype=np.int64)
         return position[codes], names
 
@@ -228,22 +248,30 @@ class CSVSource(DrawnSource):
         return None, (), ()
 
     def _splits(
-        self, cells: Ints, column: "pd.Series[str] | None", file: TableFile, problems: list[str]
+        self,
+        labels: Ints,
+        groups: Ints | None,
+        column: "pd.Series[str] | None",
+        file: TableFile,
+        problems: list[str],
     ) -> dict[str, Ints]:
         self.has_splits = column is not None
         if column is None:
-            return self.draw(cells)
+            return self.draw(labels, groups)
         codes, values = _coded(column)
+        split_of = splits_of(values, self.given_splits)
+        numbers = self.given_splits is None and {*values} & {*NUMBERED}
         for at in sorted({*codes.tolist()}):
             value = values[at] if at >= 0 else "an empty cell"
-            if at < 0 or value.lower() not in SPLITS:
+            if at < 0 or value not in split_of:
                 rows = file.where(np.flatnonzero(codes == at).tolist())
-                near = did_you_mean(value.lower(), SPLITS, 1, quote=True).strip().rstrip("?") if at >= 0 else ""
+                near = did_you_mean(value.lower(), [*SPLITS], 1, quote=True).strip().rstrip("?") if at >= 0 else ""
                 problems.append(
-                    f"the split column says {value} in {rows}; it must be train, val or test"
+                    f"the split column says {shortened(value)} in {rows}; it must be train, val or test"
+                    + (", or be mapped, as by splits {train: 0, val: 1, test: 2}" if numbers else "")
                     + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
                 )
-        meant = np.array([*(SPLITS.get(value.lower(), "") for value in values), ""])[codes]
+        meant = np.array([*(split_of.get(value, "") for value in values), ""])[codes]
         rows_of = {split: np.flatnonzero(meant == split) for split in ("train", "val", "test")}
         return {split: found for split, found in rows_of.items() if len(found)}
 
@@ -255,17 +283,22 @@ def _doubtful(cells: "pd.Series[str]", file: TableFile) -> dict[str, str]:
     return {value: file.where(rows) for value, rows in at.items()}
 
 
+def _written_apart(cells: "pd.Series[str]") -> list[list[str]]:
+    """Return the values that a column writes in several ways, such as 1.1 and 1.10, with these ways."""
+    ways: dict[str, list[str]] = {}
+    for cell in cells.dropna().unique():
+        text = str(cell).strip()
+        ways.setdefault(canonical(text), []).append(text)
+    return [[*dict.fromkeys(written)] for written in ways.values() if len({*written}) > 1]
+
+
 def _coded(cells: "pd.Series[str]") -> tuple[Ints, list[str]]:
     """Return the code of each cell, -1 for an empty one, and the values: numbers by size, texts by the alphabet."""
     codes, found = pd.factorize(cells)
-    written = [_text(value) for value in found]
+    written = [canonical(str(value).strip()) for value in found]
     values = sorted(set(written), key=_order)
     place = {value: at for at, value in enumerate(values)}
     return np.array([*(place[value] for value in written), -1], dtype=np.int64)[codes], values
-
-
-def _text(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _order(value: str) -> tuple[int, float, str]:

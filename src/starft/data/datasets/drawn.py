@@ -21,12 +21,21 @@ class DrawnSource(Source):
         test_fraction: Share of the images that is drawn for the test; null takes 0.2, or all of an eval set.
         val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
         split_seed: Of these draws.
+        equal_groups: Whether test and validation are drawn in equal numbers of every group, as far as half of each
+            group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
     """
 
     option = "data.init_args.{}"
     """How messages call an argument, filled in for ``{}``."""
 
-    def __init__(self, root: Path, test_fraction: float | None, val_fraction: float | None, split_seed: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        test_fraction: float | None,
+        val_fraction: float | None,
+        split_seed: int,
+        equal_groups: bool | None = None,
+    ) -> None:
         super().__init__(root)
         self.has_splits = False  # until they are read
         self.all_is_test, self._nothing_given = False, test_fraction is None and val_fraction is None
@@ -37,6 +46,7 @@ class DrawnSource(Source):
                 f"test_fraction and val_fraction must be at least 0 and below 1 together; got {test} and {val}."
             )
         self.test_fraction, self.val_fraction, self.split_seed = test, val, split_seed
+        self.equal_groups, self._drawn_equally = equal_groups, False
 
     def as_eval(self) -> Source:
         """Return a source of the same images that is all test, unless its splits or fractions are given."""
@@ -61,15 +71,33 @@ class DrawnSource(Source):
         option = self.option.format(argument)
         return f"--{option}" if option.startswith("data.") else option
 
-    def draw(self, cells: Ints) -> dict[str, Ints]:
+    def draw(self, labels: Ints, groups: Ints | None) -> dict[str, Ints]:
         """Return the rows of each split, of data that don't tell them.
 
         Args:
-            cells: Group or class of each row (N,).
+            labels: Class of each row (N,).
+            groups: Its group; None where the data have no groups.
         """
         if self.all_is_test:
-            return {"test": np.arange(len(cells))}
-        return draw_splits(cells, self.test_fraction, self.val_fraction, self.split_seed)
+            return {"test": np.arange(len(labels))}
+        fractions = self.test_fraction, self.val_fraction
+        if groups is None:
+            return draw_splits(labels, *fractions, self.split_seed)
+        by_share, splits = (draw_splits(groups, *fractions, self.split_seed, how) for how in (False, self.equal_groups))
+        self._drawn_equally = any(
+            split not in by_share or not np.array_equal(rows, by_share[split]) for split, rows in splits.items()
+        )
+        return splits
+
+    def draw_notes(self) -> tuple[str, ...]:
+        """Return what is worth knowing of the drawn splits, after `draw`; sentences without their period."""
+        if not self._drawn_equally:
+            return ()
+        return (
+            "validation and test images are drawn in numbers of each group as equal as the data allow, so that the "
+            "worst group holds as many as it can (equal_groups); `adjusted` is the accuracy at the training images' "
+            "proportions",
+        )
 
     def without(self, split: str) -> str:
         """Return a sentence on a split that there isn't, without its period.

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from starft.data.datasets.drawn import DrawnSource
+from starft.data.datasets.label_map import Given, map_labels
 from starft.data.datasets.names import class_list, texts
-from starft.data.listing import list_images
-from starft.data.problems import some
+from starft.data.listing import list_files
+from starft.data.picture_files import left_out, lost_classes
+from starft.data.problems import name_problem, some
+from starft.data.split_names import SPLITS
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataError, DataProblems
-
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Folder name, in lower case -> split."""
 
 ORDER: tuple[str, ...] = ("train", "val", "test")
 
@@ -35,6 +35,10 @@ class ImageFolderSource(DrawnSource):
             0.2, or all images of an eval set.
         val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
+        label_map: The class of each class folder, where many make few classes: ``{folder: class}``, or a table (CSV) of
+            two columns, folder and class. ``class_names`` then says how the classes are called.
     """
 
     title = "ImageFolder"
@@ -49,9 +53,13 @@ class ImageFolderSource(DrawnSource):
         test_fraction: float | None = None,
         val_fraction: float | None = None,
         split_seed: int = 0,
+        equal_groups: bool | None = None,
+        label_map: Given | None = None,
     ) -> None:
-        super().__init__(Path(root), test_fraction, val_fraction, split_seed)
+        super().__init__(Path(root), test_fraction, val_fraction, split_seed, equal_groups)
         self.attribute_level, self.given_names, self.given_templates = attribute_level, class_names, templates
+        self.label_map = label_map
+        self._lost = ""  # of its classes, as a sentence, once the folders are read
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -76,17 +84,17 @@ class ImageFolderSource(DrawnSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Folders that are left out, and signs of a level of attributes that nobody told of."""
-        notes = []
-        found = self._split_folders()
+        """Folders that are left out, signs of a level of attributes that nobody told of, and how splits were drawn."""
+        found, attributes = self._split_folders(), self._read[1]
+        notes = [*self.draw_notes(), *([f"{self._lost} below {self.root}"] if self._lost else [])]
         idle = [one.name for one in sorted(self.root.iterdir()) if one.is_dir() and not one.name.startswith(".")]
         idle = [name for name in idle if found and name not in found.values()]
         if idle:
             notes.append(f"{self.root} has folders beside its splits that are left out: {some(idle)}")
         told = {name.lower() for name in self.class_names} if self.given_names is not None else set()
-        if told and told == {attribute.replace("_", " ").lower() for attribute in self._read[1]}:
+        if told and told == {attribute.replace("_", " ").lower() for attribute in attributes}:
             notes.append(
-                f"class_names are those of the attribute folders, {some(self._read[1])}; the levels look swapped: "
+                f"class_names are those of the attribute folders, {some(attributes)}; the levels look swapped: "
                 "above the class folders must stand those of the attributes"
             )
         below = self._below_classes() if not self.attribute_level else {}
@@ -134,27 +142,37 @@ class ImageFolderSource(DrawnSource):
         self.check_there()
         found = self._split_folders()
         tops = [f"{found[split]}/" for split in ORDER if split in found] or [""]
-        paths = [f"{top}{path}" for top in tops for path in list_images(self.root / top)]
+        listings = {top: list_files(self.root / top) for top in tops}
+        paths = [f"{top}{path}" for top in tops for path in listings[top].images]
+        others = [f"{top}{path}" for top in tops for path in listings[top].left_out]
         depth = bool(found) + self.attribute_level
         parts = [path.split("/") for path in paths]
         loose = [path for path, part in zip(paths, parts, strict=True) if len(part) < depth + 2]
         problems = []
         if not paths:
-            problems.append(f"{self.root} holds no images; expected is\n{self.tree}")
+            why = f" ({left_out(others, self.root)})" if others else ""
+            problems.append(f"{self.root} holds no images{why}; expected is\n{self.tree}")
         elif loose:
             are = "1 image" if len(loose) == 1 else f"{len(loose)} images"
             level = "no class folder in an attribute folder" if self.attribute_level else "no class folder"
             hint = "move them, or set attribute_level to false" if self.attribute_level else "move them into one"
             problems.append(f"{are} of {self.root} in {level}, such as {loose[0]}; {hint}")
+        names_wrong = name_problem(paths)
+        problems += [names_wrong] if names_wrong else []
         if problems:
             raise DataProblems(problems)
         folders = sorted({part[depth] for part in parts})
-        names, meant = class_list(self._given(folders), folders, "class folders")
+        self._lost = lost_classes(others, depth, folders)
+        if self.label_map is None:
+            names, meant = class_list(self._given(folders), folders, "class folders")
+        else:
+            names, meant, _ = map_labels(self.label_map, folders, self.given_names, "class folders")
         unknown = [folder for folder in folders if folder not in meant]
         if unknown:
-            problems.append(f"{self.root} has class folders that class_names doesn't list: {some(unknown)}")
+            which = "class_names" if self.label_map is None else "label_map"
+            problems.append(f"{self.root} has class folders that {which} doesn't list: {some(unknown)}")
         if len(names) < 2:
-            problems.append(f"{self.root} has one class only, {', '.join(names)}; there must be at least two")
+            problems.append(f"{self.root} has one class only, {some(names)}; there must be at least two{self._but()}")
         if problems:
             raise DataProblems(problems)
         labels = np.array([meant[part[depth]] for part in parts], dtype=np.int64)
@@ -163,14 +181,17 @@ class ImageFolderSource(DrawnSource):
         if self.attribute_level:
             place = {attribute: at for at, attribute in enumerate(attributes)}
             groups = labels * len(attributes) + np.array([place[part[depth - 1]] for part in parts], dtype=np.int64)
-        whole = ImageTable(self.root, paths, labels, groups)
+        whole = ImageTable(self.root, paths, labels, groups, left_out=others)
         self.has_splits = bool(found)
         if found:
             split_of = np.array([SPLITS[part[0].lower()] for part in parts])
             rows = {split: np.flatnonzero(split_of == split) for split in ORDER if split in found}
         else:
-            rows = self.draw(labels if groups is None else groups)
+            rows = self.draw(labels, groups)
         return names, tuple(attributes), {split: whole.take(chosen) for split, chosen in rows.items()}
+
+    def _but(self) -> str:
+        return f" ({self._lost})" if self._lost else ""
 
     def _is_split(self, folder: Path) -> bool:
         return folder.is_dir() and folder.name.lower() in SPLITS
@@ -185,5 +206,7 @@ class ImageFolderSource(DrawnSource):
         if set(folders) <= set(names):
             return list(names)
         if len(names) != len(folders):
-            raise ConfigError(f"class_names has {len(names)} names, and {self.root} has {len(folders)} class folders.")
+            raise ConfigError(
+                f"class_names has {len(names)} names, and {self.root} has {len(folders)} class folders{self._but()}."
+            )
         return dict(zip(folders, names, strict=True))

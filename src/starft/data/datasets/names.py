@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from starft.data.datasets.cells import canonical
+from starft.data.problems import some
 from starft.errors import ConfigError, did_you_mean
 
 NAME_SUFFIXES = (".txt", ".text", ".lst", ".names")
@@ -57,12 +59,22 @@ def class_list(
     if given is None:
         return tuple(values), {value: at for at, value in enumerate(values)}
     if isinstance(given, Mapping):
-        meant = {str(value): at for at, value in enumerate(given)}
+        meant = {_as_met(value, values): at for at, value in enumerate(given)}
+        if len(meant) < len(given):
+            raise ConfigError(
+                f"class_names names one of {some([*map(str, given)])} twice, written in two ways; keep one of them."
+            )
         return tuple(str(name) for name in given.values()), meant
     if isinstance(given, str) and not given.endswith(NAME_SUFFIXES):
         raise ConfigError(f"class_names must be a list, a mapping, or a file that ends in .txt; got {given!r}.")
     names = texts(given, "class_names")
-    by_name = {name: at for at, name in enumerate(names)}
+    by_name = {_as_met(name, values): at for at, name in enumerate(names)}
     if any(value in by_name for value in values):
         return names, by_name
     return names, {str(at): at for at in range(len(names))}
+
+
+def _as_met(given: object, values: Sequence[str]) -> str:
+    """Return a value of a config as the data write it, where they have it in another way: 0.0 for 0, true for True."""
+    written = str(given)
+    return canonical(written) if written not in values and canonical(written) in values else written

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from starft.data.datasets.table_file import TEXT_SUFFIXES, TableFile, is_table
-from starft.data.listing import list_images
+from starft.data.listing import list_files
 from starft.data.table import ImageTable, Source
 from starft.errors import DataError
 
@@ -57,14 +57,17 @@ class NewImages(Source):
 
     def table(self, split: str) -> ImageTable:
         """List them; all labels are 0 and mean nothing."""
+        left_out: tuple[str, ...] = ()
         if is_table(self.path):
             file = TableFile(self.path)
-            paths = file.paths(file.read({"data.init_args.path_column": self.column})[self.column], self.root)
+            cells = file.read({"data.init_args.path_column": self.column})[self.column]
+            self.root = file.common_root(cells) or self.root
+            paths = file.paths(cells, self.root)
         elif self.path.is_dir():
-            paths = list_images(self.path)
+            paths, left_out = list_files(self.path)
         else:
             raise DataError(
                 f"There is no folder or table of new images at {self.path}; give a folder, or a file that ends in "
                 f"{', '.join(TEXT_SUFFIXES)}, .parquet or .jsonl."
             )
-        return ImageTable(self.root, paths, np.zeros(len(paths), dtype=np.int64))
+        return ImageTable(self.root, paths, np.zeros(len(paths), dtype=np.int64), left_out=left_out)

@@ -1,7 +1,6 @@
 """What the published data sets share: names that can be replaced, folders that must be there, files that are read."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.data.listing import list_images
+from starft.data.listing import list_files
 from starft.data.table import ImageTable, Source
 from starft.errors import ConfigError, DataError, did_you_mean
+from starft.files import load_json
 
 
 class PublishedSource(Source):
@@ -145,7 +145,7 @@ class PublishedSource(Source):
         """
         text = self.read_text(below)
         try:
-            return json.loads(text)
+            return load_json(text)
         except ValueError as error:
             raise DataError(f"{self.title}: {self.root / below} isn't valid JSON; get a whole copy.") from error
 
@@ -179,9 +179,10 @@ class PublishedSource(Source):
         """
         top = self.need(below)
         try:
-            images = list_images(top)
+            listing = list_files(top)
         except OSError as error:
             raise DataError(f"{self.title}: {top} can't be listed: {error.strerror}; check its permissions.") from error
+        images = listing.images
         folders = [path.partition("/")[0] if "/" in path else "" for path in images]
         unknown = sorted({*folders} - labels.keys() - {""})
         if unknown and not others:
@@ -199,7 +200,8 @@ class PublishedSource(Source):
             )
         start = f"{below}/" if below else ""
         paths = tuple(start + images[row] for row in rows)
-        return ImageTable(self.root, paths, np.array([label_of[row] for row in rows], dtype=np.int64))
+        labels_of_rows = np.array([label_of[row] for row in rows], dtype=np.int64)
+        return ImageTable(self.root, paths, labels_of_rows, left_out=tuple(start + path for path in listing.left_out))
 
     def train_shares(self) -> tuple[float, ...]:
         """Return the share of each group in the train split, for adjusted accuracy."""

@@ -1,7 +1,6 @@
 """Tables of a user's own, read as text: CSV, TSV, Parquet and JSON lines, with the flaws that such files have."""
 
 import csv
-import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,9 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from starft.errors import DataError, did_you_mean
+from starft.data.datasets.cells import MISSING, CellError, cell_texts
+from starft.data.problems import some
+from starft.errors import DataError, did_you_mean, shortened
+from starft.files import load_json
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -20,8 +23,6 @@ SUFFIXES = (*TEXT_SUFFIXES, *PARQUET_SUFFIXES, *LINES_SUFFIXES)
 SEPARATORS = (",", ";", "\t", "|")
 NEAR = 0.55
 """Likeness from which on a column is suggested: path is as like image_path, and not as like what."""
-MISSING = ["", "nan", "NaN"]
-"""What stands for an empty cell."""
 DOUBTFUL = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "-NaN", "-nan")
 """What pandas and others write for an empty cell, and what may be a name as well (Namibia)."""
 
@@ -75,7 +76,7 @@ class TableFile:
                 self._has_all(named, self.header)
 
     def read(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> pd.DataFrame:
-        """Return columns as they are written, texts without the spaces around them; empty cells are null.
+        """Return columns as texts (see `cells`), without the spaces around them; empty cells are null.
 
         Args:
             named: Columns that must be there, by the option that names each.
@@ -89,7 +90,7 @@ class TableFile:
             if suffix in TEXT_SUFFIXES:
                 frame = self._read_text([*wanted, *optional])
             elif suffix in PARQUET_SUFFIXES:
-                frame = pd.read_parquet(self.path)
+                frame = self._read_parquet([*wanted, *optional])
             else:
                 frame = self._read_lines([*wanted, *optional])
         except ImportError as error:
@@ -98,10 +99,13 @@ class TableFile:
             ) from error
         except UnicodeDecodeError as error:
             raise DataError(f"{self.path} isn't UTF-8 text{self._not_text()}; save it as UTF-8.") from error
-        except (ValueError, OSError, csv.Error) as error:  # pandas' and pyarrow's errors of parsing are ValueErrors
-            why = " ".join(str(error).split()).rstrip(".")
+        except CellError as error:
+            why, name, row = error.args
+            raise DataError(f"{self.path}: the column {name!r} {why} ({self.where([row])}).") from error
+        except (ValueError, NotImplementedError, OSError, csv.Error) as error:  # what pandas and pyarrow raise
+            why = shortened(" ".join(str(error).split()).rstrip("."))
             raise DataError(f"{self.path} can't be read: {why}; mend it, or write it anew.") from error
-        self._has_all(named, self.header or [str(column) for column in frame.columns])
+        self._has_all(named, self.header)
         frame = frame[[column for column in frame.columns if column in {*wanted, *optional}]]
         if frame.empty:
             raise DataError(f"{self.path} has a header but no rows; it needs one row an image.")
@@ -123,6 +127,9 @@ class TableFile:
             first = file.readline()
         self._found_separator = self.separator or self._separator(first, columns)
         self.header = [name.strip() for name in next(csv.reader([first], delimiter=self._found_separator), [])]
+        self._has_none_twice(columns)
+
+    def _has_none_twice(self, columns: Sequence[str]) -> None:
         twice = sorted({name for name in self.header if self.header.count(name) > 1 and name in columns})
         if twice:
             raise DataError(f"{self.path} has the column {twice[0]!r} twice; rename one.")
@@ -139,7 +146,7 @@ class TableFile:
             usecols=[at for at, name in enumerate(self.header) if name in columns],
             dtype="str",
             keep_default_na=False,
-            na_values=MISSING,
+            na_values=list(MISSING),
             index_col=False,
             skipinitialspace=True,
             encoding="utf-8-sig",
@@ -172,14 +179,31 @@ class TableFile:
                 for column, values in cells.items():
                     values.append(row.get(column))
         self.header = list(keys)
-        return pd.DataFrame(
-            {column: pd.Series(values, dtype=object) for column, values in cells.items() if column in keys}
-        )
+        return _frame({column: values for column, values in cells.items() if column in keys})
+
+    def _read_parquet(self, columns: Sequence[str]) -> pd.DataFrame:
+        import pyarrow as pa  # noqa: PLC0415  # an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        schema = pq.read_schema(self.path)
+        self.header = list(schema.names)
+        self._has_none_twice(columns)
+        wanted = [name for name in self.header if name in columns]
+        for name in wanted:
+            kind = schema.field(name).type
+            if pa.types.is_nested(kind):
+                raise DataError(
+                    f"{self.path}: the column {name!r} holds {shortened(str(kind), 100)} in each cell; it must hold "
+                    "one value, such as a class name or the path of an image file (write images that lie in a table to "
+                    "files first)."
+                )
+        table = pq.read_table(self.path, columns=wanted)
+        return _frame({name: _values(table.column(name)) for name in wanted})
 
     @staticmethod
     def _object(line: str, number: int) -> Any:
         try:
-            return json.loads(line)
+            return load_json(line)
         except ValueError as error:
             raise ValueError(f"line {number} isn't JSON") from error
 
@@ -224,7 +248,7 @@ class TableFile:
                 same = lower.get(name.lower())
                 hint = f" Did you mean {same!r}?" if same else did_you_mean(name, header, 1, NEAR, quote=True)
                 raise DataError(
-                    f"{self.path} has no column {name!r}; its columns are {', '.join(header)}.{hint} "
+                    f"{self.path} has no column {name!r}; its columns are {some(header, 20)}.{hint} "
                     f"Name it with {option}."
                 )
 
@@ -242,9 +266,22 @@ class TableFile:
         if empty:
             rows = "1 row" if len(empty) == 1 else f"{len(empty)} rows"
             raise DataError(f"{self.path} has {rows} without a path, {self.where(empty)}; fill them, or take them out.")
-        absolute = f"{root.resolve().as_posix()}/"
-        given = f"{root.as_posix()}/"
+        absolute, given = (f"{one.as_posix().rstrip('/')}/" for one in (root.resolve(), root))
         return tuple(_plain(str(path).strip(), absolute, given) for path in column.tolist())
+
+    def common_root(self, column: "pd.Series[str]") -> Path | None:
+        """Return the folder that holds all images where every path is absolute and one lies elsewhere than the file.
+
+        Args:
+            column: Paths as written.
+        """
+        there = [str(path).strip() for path in column.dropna().tolist()]
+        if not there or not all(path.startswith("/") for path in there):
+            return None
+        if not any(path.startswith("/") for path in self.paths(pd.Series(there), self.path.parent)):
+            return None
+        folders = {posixpath.dirname(posixpath.normpath(path)) for path in there}
+        return Path(posixpath.commonpath(folders))
 
 
 def _plain(path: str, absolute: str, given: str) -> str:
@@ -255,6 +292,30 @@ def _plain(path: str, absolute: str, given: str) -> str:
     if "./" in path or "//" in path:
         path = posixpath.normpath(path)
     return path
+
+
+def _frame(columns: Mapping[str, Sequence[object]]) -> pd.DataFrame:
+    """Return columns of typed values as texts.
+
+    Raises:
+        CellError: One can't be used; with its column and row.
+    """
+    texts: dict[str, pd.Series[str]] = {}
+    for name, values in columns.items():
+        try:
+            texts[name] = pd.Series(cell_texts(values), dtype=object)
+        except CellError as error:
+            why, row = error.args
+            raise CellError(why, name, row) from error
+    return pd.DataFrame(texts)
+
+
+def _values(column: Any) -> Sequence[object]:
+    """Return the values of a column of Parquet; small floats keep their few digits."""
+    kind = getattr(column.type, "value_type", column.type)
+    values: list[Any] = column.to_pylist()
+    small = {"halffloat": np.float16, "float": np.float32}.get(str(kind))
+    return values if small is None else [None if value is None else small(value) for value in values]
 
 
 def rows_where(mask: "pd.Series[bool]") -> list[int]:

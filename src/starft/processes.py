@@ -1,0 +1,55 @@
+"""Which of a run's processes this one is, before its trainer is built; the environment alone doesn't know.
+
+A process that trains on one device is a run of its own, whatever ``RANK`` or ``SLURM_PROCID`` say: a person's shell, or
+a launcher of other programs, has set them.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_only
+
+from starft.errors import ConfigError
+from starft.noise import without_info
+
+DEVICES = ("accelerator", "devices", "num_nodes")
+
+
+def is_first_process(options: Mapping[str, Any]) -> bool:
+    """Return whether this is the process that owns the run folder and tells what happens: ask a trainer.
+
+    Args:
+        options: Of the trainer, as its section of the config has them.
+
+    Raises:
+        ConfigError: Lightning can't make anything of the devices, or of what SLURM says.
+    """
+    strategy = options.get("strategy") or "auto"
+    if not isinstance(strategy, str):  # a class; those for one device are told by their names
+        strategy = "auto" if "Single" in str(strategy.get("class_path")) else "ddp"
+    given = {key: options[key] for key in DEVICES if options.get(key) is not None}
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    told: Any = rank_zero_only  # as the environment has it
+    try:
+        with without_info():
+            trainer = L.Trainer(**given, strategy=strategy, enable_model_summary=False, **quiet)
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        if "SLURM" in str(error) or "srun" in str(error):
+            raise ConfigError(slurm_message()) from error
+        return bool(told.rank == 0)  # told by the run's own trainer, in its own words
+    if trainer.world_size == 1:
+        told.rank = 0  # Lightning took it from the environment, and would neither log nor tell
+    return bool(trainer.is_global_zero)
+
+
+def slurm_message() -> str:
+    """Return what to do about SLURM's variables that don't fit the run, a sentence."""
+    found = {name: os.environ[name] for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE") if name in os.environ}
+    said = " and ".join(f"{name} is {value}" for name, value in found.items()) or "SLURM has several tasks"
+    return (
+        f"{said}, which doesn't fit trainer.devices and trainer.num_nodes of this run; unset SLURM_NTASKS for a run on "
+        "one device, or start it with srun --ntasks-per-node as many as trainer.devices (docs/devices.md)."
+    )
