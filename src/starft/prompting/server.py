@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +19,7 @@ from starft.prompting.cache import Answer
 from starft.prompting.forms import FORMS, begins_in_form, keeps_form
 from starft.prompting.query import Question
 from starft.safe_text import say, visible
+from starft.terminal import Console
 
 PROBE = ({"role": "user", "content": "Say hello in one plain English sentence. Do not write JSON."},)
 """A server that constrains its model's answer writes JSON all the same."""
@@ -180,4 +180,4 @@ def _print_trials(trials: Sequence[Trial]) -> None:
         said = visible(said if len(said) <= 60 else f"{said[:57]}...")
         seconds = f"{trial.seconds:.2f}"
         table.add_row(trial.form, trial.verdict, *counts[:3], seconds, counts[3], Text(said))
-    Console(width=None if Console().is_terminal else 160).print(table)
+    Console(160).print(table)
