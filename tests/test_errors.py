@@ -8,7 +8,16 @@ from types import ModuleType
 import pytest
 
 from starft.__main__ import VERBS, main
-from starft.errors import ConfigError, PoolError, RunFolderError, StarftError, Stopped, WeightsError, did_you_mean
+from starft.errors import (
+    ConfigError,
+    PoolError,
+    RunFolderError,
+    StarftError,
+    Stopped,
+    WeightsError,
+    check_between,
+    did_you_mean,
+)
 from starft.parser_errors import one_sentence
 
 
@@ -137,3 +146,13 @@ def test_a_verb_that_ends_well(verb: Callable[[Callable[[], int]], list[str]]) -
 def test_a_sentence_of_others_ends_once() -> None:
     assert one_sentence(ValueError("No supported gpu backend found!")) == "No supported gpu backend found!"
     assert one_sentence(ValueError("it is of no use")) == "it is of no use."
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0, "texts must be at least 1; got 0."), (11, "texts must be at most 10; got 11.")]
+)
+def test_a_number_outside_of_its_limits(value: int, told: str) -> None:
+    check_between("texts", 1, 1, 10)
+    with pytest.raises(ConfigError) as error:
+        check_between("texts", value, 1, 10)
+    assert str(error.value) == told

@@ -103,6 +103,24 @@ def did_you_mean(name: str, known: Iterable[str], limit: int = 3, likeness: floa
     return f" Did you mean {' or '.join(map(repr, near) if quote else near)}?" if near else ""
 
 
+def check_between(name: str, value: int, least: int, most: int) -> None:
+    """Refuse a whole number outside of its limits: a run with far too much of something never ends.
+
+    Args:
+        name: What messages call it.
+        value: What was given.
+        least: The smallest that makes sense.
+        most: The largest that can be meant.
+
+    Raises:
+        ConfigError: It is smaller or larger.
+    """
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least}; got {value}.")
+    if value > most:
+        raise ConfigError(f"{name} must be at most {most}; got {value}.")
+
+
 class Stopped(StarftError):  # noqa: N818  # nothing went wrong
     """A run that was asked to stop and did, with everything saved.
 

@@ -1,5 +1,6 @@
 """DFR in a run: the head is refitted after the last step, before its validation and its checkpoint."""
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -8,10 +9,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info
 
 from starft.dfr import STRENGTHS, check_group_sizes, fit_dfr
-from starft.errors import ConfigError, DataError
+from starft.errors import ConfigError, DataError, check_between
 from starft.finetune import FinetuneModule
 from starft.probe import check_strengths, rows_of
 from starft.types import GroupedData
+
+MOST_DRAWS = 10_000
 
 
 class DFR(Callback):
@@ -34,9 +37,8 @@ class DFR(Callback):
         draws: int = 20,
         min_group_size: int = 10,
     ) -> None:
-        for name, value, least in (("draws", draws, 1), ("min_group_size", min_group_size, 2)):
-            if value < least:
-                raise ConfigError(f"{name} of DFR must be at least {least}; got {value}.")
+        check_between("draws of DFR", draws, 1, MOST_DRAWS)
+        check_between("min_group_size of DFR", min_group_size, 2, sys.maxsize)
         self.val_set, self.draws, self.min_group_size = val_set, draws, min_group_size
         self.strengths = STRENGTHS if strengths is None else tuple(strengths)
         check_strengths(self.strengths, "strengths of DFR")

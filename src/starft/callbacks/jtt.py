@@ -16,13 +16,16 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info
 
 from starft.english import count_of
-from starft.errors import ConfigError, DataError
+from starft.errors import ConfigError, DataError, check_between
 from starft.evaluation import Evaluator
 from starft.finetune import FinetuneModule
 from starft.losses import Term
 from starft.run_folder import BestCheckpoint
 from starft.safe_text import say
 from starft.types import EvalSet, UpsamplingData
+
+MOST = 100_000
+"""Epochs, and copies of an error."""
 
 
 class JTT(Callback):
@@ -37,8 +40,7 @@ class JTT(Callback):
 
     def __init__(self, epochs: int, factor: int) -> None:
         for name, value in (("epochs", epochs), ("factor", factor)):
-            if value < 1:
-                raise ConfigError(f"{name} of JTT must be at least 1; got {value}.")
+            check_between(f"{name} of JTT", value, 1, MOST)
         self.epochs, self.factor = epochs, factor
         self.errors: list[int] | None = None
         """Positions of the training errors; null before they are known."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from starft.data.datamodules import BaseDataModule
 from starft.data.sampling import Sampling
-from starft.errors import ConfigError
+from starft.errors import ConfigError, check_between
 from starft.mini.captions import CAPTIONS, KINDS
 from starft.mini.splits import (
     GROUPS,
@@ -30,6 +30,10 @@ WORLD = 0
 """Seed of everything that is evaluated: the same pictures for every run."""
 
 
+MOST_PICTURES = 1_200_000
+"""Of a set; all are listed before the first is drawn."""
+
+
 class _MiniBase(BaseDataModule):
     """Evaluation on the embedded world, which both DataModules share."""
 
@@ -47,6 +51,7 @@ class _MiniBase(BaseDataModule):
         for name, value in (("val_size", val_size), ("test_size", test_size)):
             if value < 12 or value % 12:
                 raise ConfigError(f"{name} must be a multiple of 12, the number of species; got {value}.")
+            check_between(name, value, 12, MOST_PICTURES)
         self.val_size, self.test_size = val_size, test_size
 
     @property
@@ -138,6 +143,7 @@ class MiniWorld(_MiniBase):
         super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed, sampling)
         if train_size < 12 or train_size % 12:
             raise ConfigError(f"train_size must be a multiple of 12, the number of species; got {train_size}.")
+        check_between("train_size", train_size, 12, MOST_PICTURES)
         self.task, self.train_size = task, train_size
 
     @property

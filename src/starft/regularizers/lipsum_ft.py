@@ -4,6 +4,7 @@ Paper: Nam et al., Lipsum-FT: Robust Fine-Tuning of Zero-Shot Models Using Rando
 arXiv 2404.00860. Deviations: none known. The paper trains with lr 1e-5, weight decay 0, batch 256, text tower frozen.
 """
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from starft.clip import ClipEncoder
 from starft.context import StepContext
-from starft.errors import ConfigError
+from starft.errors import ConfigError, check_between
 from starft.functional import class_logits
 from starft.losses import Part, Term
 from starft.teachers import TeacherName, TeacherRule, teacher_rule
+
+MOST = 100_000
+"""Texts, and words of each."""
 
 
 class LipsumFT(Term):
@@ -45,8 +49,7 @@ class LipsumFT(Term):
     ) -> None:
         super().__init__(weight)
         for name, value, least in (("texts", texts, 1), ("length", length, 1), ("seed", seed, 0)):
-            if value < least:
-                raise ConfigError(f"{name} of LipsumFT must be at least {least}; got {value}.")
+            check_between(f"{name} of LipsumFT", value, least, sys.maxsize if name == "seed" else MOST)
         self.texts, self.length, self.seed = texts, length, seed
         self.teacher = teacher_rule(teacher)
 
