@@ -168,7 +168,8 @@ def test_a_run_that_was_tested_before_it_ended(tmp_path: Path, capsys: pytest.Ca
     )
     assert (run / "results.json").read_bytes() == held
     assert main(go_on) == 0
-    assert "kept apart: results.json is results-1.json.\n" in capsys.readouterr().err
+    aside = "results.json is results-1.json, samples.npz is samples-1.npz, samples is samples-1.\n"
+    assert f"kept apart: {aside}" in capsys.readouterr().err
     assert (run / "results-1.json").read_bytes() == held
     assert main(["test", *words, f"--ckpt_path={last}"]) == 0
     assert "hasn't ended" not in capsys.readouterr().err

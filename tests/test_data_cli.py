@@ -191,7 +191,7 @@ def test_a_missing_folder_draws_what_is_expected(tmp_path: Path, capsys: pytest.
     assert main(["data", "check", "--config", str(config), "--data.init_args.root", str(tmp_path / "gone")]) == 2
     told = capsys.readouterr().out
     assert f"There is no folder {tmp_path}/gone; check its path, or give yours with --data.init_args.root; " in told
-    assert "; expected is\nROOT/\n  train/\n    CLASS/\n      any.jpg\n" in told
+    assert "; expected is\n  ROOT/\n    train/\n      CLASS/\n        any.jpg\n" in told
     write_folders(tmp_path / "gone", {"train": 10, "test": 1})
     assert main(["data", "check", "--config", str(config), "--data.init_args.root", str(tmp_path / "gone")]) == 0
 

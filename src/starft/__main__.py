@@ -12,7 +12,7 @@ from starft.errors import StarftError, Stopped, did_you_mean
 from starft.files import not_text
 from starft.launch import share_cores
 from starft.resources import with_shipped_configs
-from starft.safe_text import say
+from starft.safe_text import indented, say
 
 VERBS = {
     "fit": ("starft.cli", "train a model from a config"),
@@ -132,7 +132,7 @@ def _guarded(words: list[str]) -> int:
 
 
 def _complain(sentence: str, status: int) -> int:
-    say("\n  ".join(f"starft: {sentence}".split("\n")), file=sys.stderr, lines=True)  # no line of a name begins as ours
+    say(indented(f"starft: {sentence}"), file=sys.stderr, lines=True)
     return status
 
 

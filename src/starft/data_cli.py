@@ -23,7 +23,7 @@ from starft.errors import ConfigError, StarftError, did_you_mean, ended
 from starft.parser_errors import one_sentence
 from starft.reporting.data_notes import shortcut, small_group
 from starft.reporting.data_report import data_tables
-from starft.safe_text import say, visible
+from starft.safe_text import indented, say, visible
 from starft.terminal import Console
 from starft.token_checks import TokenProblem, class_problems
 from starft.yaml_files import read_yaml, seed_of
@@ -120,7 +120,7 @@ def check(
     problems = told_once(checked)
     for problem in problems:
         kind = ("problem", "bold red") if problem.stops else ("note", "yellow")
-        console.print(Text.assemble(kind, f": {visible(ended(problem.text))}"), soft_wrap=True)
+        console.print(Text.assemble(kind, f": {indented(ended(problem.text))}"), soft_wrap=True)
     stops = sum(problem.stops for problem in problems)
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0

@@ -53,6 +53,15 @@ def visible_lines(text: str) -> str:
     return _IN_LINES.sub(_escape, text)
 
 
+def indented(text: str) -> str:
+    """Return text that may have several lines with all but the first set in: no line of a name begins as ours do.
+
+    Args:
+        text: Any.
+    """
+    return visible_lines(text).replace("\n", "\n  ")
+
+
 def _escape(match: re.Match[str]) -> str:
     sign = match[0]
     code = ord(sign)
