@@ -587,7 +587,7 @@ def test_a_disk_that_fills_up(
 
     monkeypatch.setattr(files.os, "fsync", full)
     sentence = refused(fit(run, "--trainer.max_epochs=2"), begun=4)
-    assert sentence == "No space left on device; free the disk or give another place, and run it again."
+    assert sentence == f"No space left on device ({last}); free the disk or give another place, and run it again."
     assert last.read_bytes() == checkpoint_of_epoch[0]
     assert torch.load(last, weights_only=True)["global_step"] == 2
     assert [path.name for path in last.parent.iterdir() if path.suffix == ".tmp"] == []

@@ -128,7 +128,8 @@ def test_the_command_on_two_devices_trains_as_one_process_does(one: Path, two: t
     assert told.count("Next: starft test") == told.count("Best val/id/acc") == 1
     assert "Traceback" not in complaints
     assert "Warning" not in complaints
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "pool.json", "logs", "checkpoints"}
+    made = {"config.yaml", "pool.json", "logs", "checkpoints", "manifest.json", "manifest.npz"}
+    assert {path.name for path in folder.iterdir()} == made
     assert [path.name for path in (folder / "logs").iterdir()] == ["version_0"]
 
 

@@ -175,7 +175,12 @@ def test_the_head_alone(linear: bool, checkpoint: Path, linear_checkpoint: Path,
     head = load_file(tmp_path / "out" / "head.safetensors")["head"]
     pixels = pixels_for(ours)
     assert torch.allclose(ours.encode(pixels) @ head.T, ours.logits(pixels), rtol=0, atol=1e-5)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"head.safetensors", "starft.json", "README.md"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "head.safetensors",
+        "starft.json",
+        "README.md",
+        "SHA256SUMS",
+    }
 
 
 def test_nothing_is_overwritten_and_nothing_half_is_left(

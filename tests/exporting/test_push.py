@@ -43,7 +43,7 @@ def test_an_export_is_sent_whole(
     assert main(words) == 0
     assert calls[1:] == [
         ("create", ("me/birds", True, True)),
-        ("upload", ("me/birds", ["README.md", "head.safetensors", "starft.json"])),
+        ("upload", ("me/birds", ["README.md", "SHA256SUMS", "head.safetensors", "starft.json"])),
     ]
     assert f"Sent to {constants.ENDPOINT}/me/birds\n" in capsys.readouterr().out
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
