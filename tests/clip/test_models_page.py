@@ -29,6 +29,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     weights(config)
     for name in ("my-vit-b-16.pt", "openai-vit-b-16.pt"):
         (folder / name).touch()
+    (folder / "transformers-clip").mkdir()
     own = tokenizer(folder / "my-clip", pad_id=1)
     (own / "open_clip_config.json").write_text(f'{{"model_cfg": {config.read_text()}}}', encoding="utf-8")
     shutil.copy(folder / "my-model.pt", own / "open_clip_pytorch_model.bin")
