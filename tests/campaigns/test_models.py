@@ -148,7 +148,7 @@ def write_weights_in_half(patch: Patch) -> None:
 
 PLANTED: list[tuple[Callable[[Patch], None], str]] = [
     (pool_the_token_before, "ViT-B-32"),
-    (pool_the_token_before, "MobileCLIP-S2"),
+    (pool_the_token_before, "EVA02-B-16"),
     (shift_positions, "convnext_base"),
     (share_a_token_too_many, "ViT-B-16"),
     (cut_the_last_patch, "ViT-B-32"),
