@@ -14,7 +14,7 @@ from starft.data.picture_files import left_out
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
 from starft.english import doubled_articles
-from starft.errors import ConfigError, DataError, DataProblems, ended
+from starft.errors import LONGEST, ConfigError, DataError, DataProblems, ended, shortened
 from starft.safe_text import say, visible
 from starft.types import EvalSet
 
@@ -262,7 +262,7 @@ def told_once(checked: Sequence[Checked]) -> list[Problem]:
         title = f"{one.title} ({one.name})" if one.extra else one.title
         for problem in one.problems:
             alike[title, problem.advice or problem.text, problem.stops].append((one.split, problem))
-    return [Problem(f"{title}{_where(found)}", stops) for (title, _, stops), found in alike.items()]
+    return [Problem(shortened(f"{title}{_where(found)}", LONGEST), stops) for (title, _, stops), found in alike.items()]
 
 
 def _where(found: Sequence[tuple[str, Problem]]) -> str:
