@@ -359,13 +359,14 @@ SHARES: dict[type[Case], int] = {Fit: 9, Score: 5, Predict: 4, Export: 4, Report
 
 @pytest.fixture(scope="module")
 def undisturbed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[Case]], tuple[float, object]]:
-    """Seconds and result of each command when nobody kills it, from the second time on."""
+    """Seconds and result of each command when nobody kills it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     known: dict[type[Case], tuple[float, object]] = {}
 
     def made(kind: type[Case]) -> tuple[float, object]:
         if kind not in known:
             case = kind(world, folder / kind.__name__)
+            start(["--version"], case.folder / "log").join()  # what forks the others has its imports behind it
             seconds = whole(case.words(), case.folder / "log")
             known[kind] = (seconds, case.result())
         return known[kind]
@@ -388,14 +389,18 @@ def test_kills(
     tmp_path: Path,
 ) -> None:
     seconds, expected = undisturbed(kind)
-    case = kind(world, tmp_path / "case")
     after = random.Random(f"{SEED} {kind.__name__} {number}").uniform(0.2, 1.0) * seconds
-    late = killed(case.words(), case.folder / "log", after)
+    for attempt in range(8):  # the machine was busier when the command was timed
+        case = kind(world, tmp_path / f"case-{attempt}")
+        if not killed(case.words(), case.folder / "log", after):
+            break
+        after /= 2
+    else:
+        pytest.fail("no kill came in time")
     left = sorted(path.name for path in case.folder.rglob("*.tmp"))
     case.between()
-    if not (late and kind is Fit):
-        whole(case.words(), case.folder / "log")
+    whole(case.words(), case.folder / "log")
     assert case.result() == expected
     stale = list(case.run.rglob("*.ckpt.*.tmp")) if kind in (Fit, Compare) else []
     assert stale == [], "what a kill left half-written goes"
-    print(f"{kind.__name__}: killed after {after:.1f} of {seconds:.1f} s{' (too late)' if late else ''}; left {left}")
+    print(f"{kind.__name__}: killed after {after:.1f} of {seconds:.1f} s; left {left}")
