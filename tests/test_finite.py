@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fakes.small_training import SmallModule, last_of, train
@@ -144,7 +145,7 @@ DOORS: dict[str, Callable[[Path], list[str]]] = {
     "test": lambda path: ["test", "--config=mini/flyp", f"--ckpt_path={path}"],
     "validate": lambda path: ["validate", "--config=mini/flyp", f"--ckpt_path={path}"],
     "predict": lambda path: ["predict", "--config=mini/flyp", f"--ckpt_path={path}"],
-    "predict-images": lambda path: ["predict", str(path), str(path.parent)],
+    "predict-images": lambda path: ["predict", str(path), str(path.parent / "a.png")],
     "export": lambda path: ["export", str(path), "--to", str(path.parent / "export")],
     "interpolate": lambda path: [
         "interpolate",
@@ -152,7 +153,7 @@ DOORS: dict[str, Callable[[Path], list[str]]] = {
         "--alpha=0.5",
         "--out=x.ckpt",
     ],
-    "soup": lambda path: ["soup", f"--ckpt_paths={path},{path}", "--out=x.ckpt"],
+    "soup": lambda path: ["soup", f"--ckpt_paths={path},{path.parent / 'other.ckpt'}", "--out=x.ckpt"],
 }
 
 
@@ -161,6 +162,8 @@ def test_a_checkpoint_with_a_nan_is_refused(
     door: str, broken: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(broken.parent)
+    Image.new("RGB", (8, 8)).save("a.png")
+    Path("other.ckpt").write_bytes(broken.read_bytes())
     before = sorted(broken.parent.iterdir())
     assert main(DOORS[door](broken)) == 2
     assert f"{broken} can't be used: clip.model.visual.proj in it holds a NaN" in capsys.readouterr().err

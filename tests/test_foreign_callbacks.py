@@ -21,7 +21,6 @@ WORK: dict[str, dict[str, Any]] = {
     "ModelSummary": {},
     "RichModelSummary": {},
     "RichProgressBar": {},
-    "SpikeDetection": {},
     "Timer": {"duration": "00:01:00:00"},
 }
 NOT_HERE = {"DeviceStatsMonitor", "ThroughputMonitor", "TQDMProgressBar"}

@@ -49,9 +49,14 @@ def test_of_two_processes_one_is_the_first(
     assert is_first_process(options)
 
 
-@pytest.mark.parametrize("values", [{"SLURM_NTASKS": "2"}, SRUN], ids=["interactive", "srun"])
-def test_tasks_of_slurm_that_do_not_fit(values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    set_all(monkeypatch, values)
+def test_each_task_of_srun_on_one_device_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the folder refuses all but one of them."""
+    set_all(monkeypatch, SRUN)
+    assert is_first_process({"accelerator": "cpu", "devices": 1})
+
+
+def test_tasks_of_slurm_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "2")
     with pytest.raises(
         ConfigError, match=r"SLURM_NTASKS is 2.*, which doesn't fit trainer.devices .* unset SLURM_NTASKS"
     ):

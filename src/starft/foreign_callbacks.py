@@ -25,6 +25,10 @@ REFUSED: dict[str, tuple[str, str]] = {
         "goes on from what an earlier run has left, without being asked to",
         "leave it out: a run that is stopped saves itself, and checkpoint.every_n_train_steps saves more often",
     ),
+    "SpikeDetection": (
+        "can't be read back from a checkpoint, so neither a test nor a run that goes on can start",
+        "leave it out: a training stops by itself where its loss isn't finite",
+    ),
     "StochasticWeightAveraging": ("copies the model before its head is made, with the frozen twin", AVERAGE),
     "WeightAveraging": ("copies the model before its head is made, with the frozen twin", AVERAGE),
 }

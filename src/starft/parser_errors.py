@@ -152,7 +152,6 @@ MISTAKES = (
     "`val_check_interval`",  # longer than an epoch
     "Found more than one stateful callback",
     "conditioned on metric",  # of early stopping, that isn't logged
-    "Training spike detected",
     "pip install",  # a callback's or a logger's package that isn't there
 )
 """What Lightning tells of a person's mistake with an error that bugs have too."""
