@@ -109,4 +109,7 @@ def test_help_of_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prompts", "genrate"]) == 2
-    assert "has no verb 'genrate'; its verbs are generate, check, list, rank. Did you mean" in capsys.readouterr().err
+    assert (
+        "has no verb 'genrate'; its verbs are generate, check, list, rank, server. Did you mean"
+        in capsys.readouterr().err
+    )
