@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+import starft.data
+import starft.regularizers  # noqa: F401  # as the parser of options loads what a config names
 from starft.errors import ConfigError
 from starft.finetune import FinetuneModule
 from starft.option_checks import check_options
@@ -35,6 +37,8 @@ TERM = {"class_path": "starft.regularizers.KD", "init_args": {"weight": 1.0}}
         ({"trainer": {"gradient_clip_val": float("inf")}}, "trainer.gradient_clip_val must be a finite number, at lea"),
         ({"trainer": {"gradient_clip_val": -0.5}}, "trainer.gradient_clip_val must be a finite number, at least 0; g"),
         ({"trainer": {"callbacks": [{"class_path": "a.B", "init_args": {"x": float("nan")}}]}}, "is not a number"),
+        ({"trainer": {"devices": 10**18}}, "trainer.devices must be at most 1024; got 1000000000000000000."),
+        ({"trainer": {"devices": "1025"}}, "trainer.devices must be at most 1024; got 1025."),
         ({"checkpoint": {"monitor": ""}}, "checkpoint.monitor is empty"),
     ],
 )

@@ -13,6 +13,8 @@ from torch.optim import AdamW
 from starft.errors import ConfigError
 from starft.shards import part
 
+MOST_DECAY = 1000
+"""Of AdamW; recipes have 0 to 1."""
 FUSED = ("cpu", "cuda")
 """Devices for which torch has had a fused AdamW since the oldest version that is supported."""
 
@@ -67,6 +69,8 @@ def check_recipe(lr: float, weight_decay: float, warmup_steps: int, betas: tuple
         raise ConfigError(f"lr must be a finite number, at least 0; got {lr}.")
     if not (math.isfinite(weight_decay) and weight_decay >= 0):
         raise ConfigError(f"weight_decay must be a finite number, at least 0; got {weight_decay}.")
+    if weight_decay > MOST_DECAY:
+        raise ConfigError(f"weight_decay must be at most {MOST_DECAY}; got {weight_decay}.")
     if warmup_steps < 0:
         raise ConfigError(f"warmup_steps must be at least 0; got {warmup_steps}.")
     if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):

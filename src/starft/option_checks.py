@@ -35,6 +35,10 @@ LEAST = {
 """Options of the trainer that Lightning doesn't look at, and the least that each may be."""
 
 
+MOST = {"devices": 1024, "num_nodes": 100_000}
+"""What Lightning would set up one by one, whether it is there or not."""
+
+
 def check_options(verb: str, config: Mapping[str, Any], model: type) -> None:
     """Refuse values of a whole config that can't be meant.
 
@@ -56,6 +60,11 @@ def check_options(verb: str, config: Mapping[str, Any], model: type) -> None:
             raise ConfigError(f"{key} is not a number (NaN); give a number.")
     trainer = config.get("trainer") or {}
     check_limits(trainer, verb)
+    for name, most in MOST.items():
+        value = trainer.get(name)
+        number = int(value) if isinstance(value, str) and value.isdecimal() else value
+        if isinstance(number, int) and number > most:
+            raise ConfigError(f"trainer.{name} must be at most {most}; got {str(value)[:40]}.")
     for name, least in LEAST.items():
         value = trainer.get(name)
         if isinstance(value, int | float) and not (math.isfinite(value) and value >= least):

@@ -88,7 +88,7 @@ class Mutation:
         rules = {
             "negative": number and not (self.name in FOREVER and self.after == -1),
             "zero": number and self.name in AT_LEAST_ONE,
-            "huge": number and (self.name in SHARES | {"betas"} or "size" in self.name),
+            "huge": number and (self.name in SHARES | {"betas", "devices", "weight_decay"} or "size" in self.name),
             "fraction": isinstance(self.before, int) and number and not self.name.startswith("limit_"),
             "truth": not isinstance(self.before, bool) and self.name not in ("logger", "seed_everything"),
             "list": self.name not in LISTS_TOO and not isinstance(self.before, str),
