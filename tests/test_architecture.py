@@ -36,7 +36,7 @@ ORDER = [
     "mini classifier",
     "prompting predicting exporting unfinished",
     "reporting run_folder training_cost loggers",
-    "callbacks continuing untuned fit_end manifest",
+    "stopping callbacks continuing untuned fit_end manifest",
     "sharding",
     "cli prompts_cli predict_cli export_cli report_cli init_cli",
     "averaging",

@@ -11,7 +11,8 @@ import yaml
 from starft.__main__ import main
 from starft.continuing import check_same
 from starft.errors import ConfigError
-from starft.run_folder import BestCheckpoint, StopSafely
+from starft.run_folder import BestCheckpoint
+from starft.stopping import StopSafely
 from starft.unfinished import UNFINISHED, set_aside, unfinished_note
 
 HAD: dict[str, Any] = {

@@ -22,7 +22,7 @@ from fakes.own_images import CLASSES, write_jpeg
 from fakes.processes import free_port, launched
 from starft.__main__ import main
 from starft.mini import MiniWorld
-from starft.run_folder import StopSafely
+from starft.stopping import StopSafely
 
 pytestmark = pytest.mark.slow
 

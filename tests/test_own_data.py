@@ -19,7 +19,7 @@ from fakes.own_images import CLASSES, PLACES, write_jpeg, write_table
 from starft.__main__ import main
 from starft.checkpoints import CheckpointFacts, unlike_classes
 from starft.finetune import FinetuneModule
-from starft.run_folder import StopSafely
+from starft.stopping import StopSafely
 
 CONFIGS = Path(__file__).parents[1] / "lightning_configs" / "csv"
 SMALL = [

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from fakes.small_training import Killed, SmallModule, last_of, train
 from starft.errors import ConfigError, Stopped
 from starft.limits import check_limits, limits
-from starft.run_folder import TIMED_OUT, StopSafely
+from starft.stopping import TIMED_OUT, StopSafely
 from starft.unfinished import EARLY, UNFINISHED, MarkUnfinished, read_early_stopping
 
 pytestmark = pytest.mark.filterwarnings(

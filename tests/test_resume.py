@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fakes.processes import forking
 from starft.__main__ import main
-from starft.run_folder import StopSafely
+from starft.stopping import StopSafely
 from starft.unfinished import UNFINISHED
 
 pytestmark = pytest.mark.slow

@@ -24,7 +24,7 @@ from starft.continuing import check_going_on
 from starft.data.datamodules import BaseDataModule
 from starft.data.from_config import check_there, keys_of
 from starft.early_checks import check_words, config_paths
-from starft.errors import ConfigError, RunFolderError, StarftError
+from starft.errors import ConfigError, StarftError
 from starft.finetune import FinetuneModule
 from starft.fit_end import notes_of_training, tell_end
 from starft.launch import keep_memory
@@ -45,16 +45,17 @@ from starft.results_reading import RESULTS
 from starft.run_folder import (
     LOGS,
     POOL,
-    StopSafely,
     Traces,
     check_writable,
     checkpoint_callbacks,
     claim,
     lock_folder,
+    refuse_output,
     save_config,
 )
 from starft.safe_text import say
 from starft.sharding import check_strategy
+from starft.stopping import StopSafely
 from starft.training_cost import TrainingCost, peak_memory_bytes
 from starft.unfinished import SAMPLES, MarkUnfinished, set_aside
 from starft.untuned import check_checkpoint_given
@@ -169,10 +170,8 @@ class StarftCLI(LightningCLI):
             claim(self.folder, checkpoint, self.resolved_config())
         else:
             output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
-            if output is not None and (self.folder / output).exists():
-                raise RunFolderError(
-                    f"{self.folder / output} exists already; move it away or give another --trainer.default_root_dir."
-                )
+            if output is not None:
+                refuse_output(self.folder / output)
             check_writable(self.folder)
         self._traces = traces
 
@@ -313,30 +312,24 @@ class StarftCLI(LightningCLI):
             print_results(path, sets if self._get(self.config, "ckpt_path") is None else ())
 
 
-class _ParsedCLI(StarftCLI):
+class _BuiltCLI(StarftCLI):
+    """Builds model, data and trainer, runs nothing and leaves folders and checkpoints alone."""
+
+    def before_instantiate_classes(self) -> None:
+        """Leave folders and checkpoints alone."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+class _ParsedCLI(_BuiltCLI):
     """Parses a command and does nothing of it."""
 
     def _set_seed(self) -> None:
         pass
 
-    def before_instantiate_classes(self) -> None:
-        """Leave folders and checkpoints alone."""
-
     def instantiate_classes(self) -> None:
         """Build nothing."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
-
-
-class _BuiltCLI(StarftCLI):
-    """Builds model, data and trainer, runs nothing and leaves the run folder alone."""
-
-    def before_instantiate_classes(self) -> None:
-        """Leave folders alone."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
 
 
 def _seed(value: Any) -> int:

@@ -36,8 +36,7 @@ from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warm
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
 from starft.reading import (
-    accumulation,
-    check_accumulation,
+    check_batches,
     check_rows,
     check_terms,
     freeze_what_nothing_reads,
@@ -128,7 +127,7 @@ class FinetuneModule(GuardedModule):
         self.pool = load_pools(pool) if pool is not None else None
         self.clip = build_clip(model_name, pretrained, trim)
         self.twin = Teacher(self.clip)
-        self._twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
+        self.twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
         model = self.clip.model
         objective = objective or Contrastive()
         terms = [objective, *(regularizers or [])]
@@ -157,11 +156,6 @@ class FinetuneModule(GuardedModule):
         self._resting: list[nn.Parameter] = []
 
     @property
-    def twin_fingerprint(self) -> str:
-        """SHA-256 over the pre-trained weights as they were built."""
-        return self._twin_fingerprint
-
-    @property
     def preprocessing(self) -> ImagePreprocessing:
         """How the model wants its images; DataModules ask for it."""
         return image_preprocessing(self.clip.model)
@@ -187,8 +181,7 @@ class FinetuneModule(GuardedModule):
             note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
             if note and self.trainer.is_global_zero:  # of the data's templates their check tells
                 say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
-            check_accumulation(self._terms(), *accumulation(self.trainer))
-            check_rows(self._terms(), getattr(data, "batch_size", None), self.trainer.world_size)
+            check_batches(self._terms(), self.trainer, getattr(data, "batch_size", None))
             counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
                 term.start(counts)
@@ -312,7 +305,7 @@ class FinetuneModule(GuardedModule):
 
     def on_train_epoch_start(self) -> None:
         """Refuse, at the first epoch that would have it, that gradients of batches are added up where they mustn't."""
-        check_accumulation(self._terms(), *accumulation(self.trainer))
+        check_batches(self._terms(), self.trainer, None)
 
     def on_after_backward(self) -> None:
         """Let rest what rests, as a process alone does: it got gradients of 0 for DDP, which waits for some."""
@@ -387,13 +380,13 @@ class FinetuneModule(GuardedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the twin out: it is what ``pretrained`` names, and is refilled on load."""
         super().on_save_checkpoint(checkpoint)
-        strip_twin(checkpoint, self._twin_fingerprint, self._facts())
+        strip_twin(checkpoint, self.twin_fingerprint, self._facts())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model or twin; refill the twin; take class names and templates from it."""
         if self._trainer is not None and isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.double()  # Lightning does so after it has read the weights, and would round them to float32
-        facts = refill_twin(checkpoint, self.twin, self._twin_fingerprint, self._facts())
+        facts = refill_twin(checkpoint, self.twin, self.twin_fingerprint, self._facts())
         if not self.class_names or (self.head == "linear" and not self._is_fitting()):
             self.describe(facts.class_names, facts.templates)
         elif self._is_fitting():

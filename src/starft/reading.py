@@ -123,6 +123,21 @@ def check_rows(terms: Iterable[Term], rows: int | None, processes: int = 1) -> N
         )
 
 
+def check_batches(terms: Sequence[Term], trainer: L.Trainer, rows: int | None) -> None:
+    """Refuse batches that a loss can't be made of: gradients of several that are added up, or of one row.
+
+    Args:
+        terms: Of the run.
+        trainer: Of the run.
+        rows: Of a batch of one process; null where that isn't known.
+
+    Raises:
+        ConfigError: A term compares the images of a batch with each other.
+    """
+    check_accumulation(terms, *accumulation(trainer))
+    check_rows(terms, rows, trainer.world_size)
+
+
 def check_terms(terms: Sequence[Term], pool: Pool | None, class_names: Sequence[str]) -> None:
     """Refuse a run whose terms draw from a pool that isn't there, or can't work with its classes.
 

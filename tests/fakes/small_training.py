@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from starft.checkpoints import WholeCheckpointIO
 from starft.data.loading import ResumableLoader, ShuffledSampler
 from starft.guarded import GuardedModule
-from starft.run_folder import CHECKPOINTS, LAST, StopSafely, checkpoint_callbacks
+from starft.run_folder import CHECKPOINTS, LAST, checkpoint_callbacks
+from starft.stopping import StopSafely
 from starft.unfinished import MarkUnfinished
 
 
