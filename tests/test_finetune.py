@@ -274,7 +274,9 @@ def test_articles_of_class_names_and_of_own_templates_are_told(capsys: pytest.Ca
     data = SimpleNamespace(
         class_names=("a ferry", "boat"), templates=("a {}.",), val_sets=(), test_sets=(), predict_sets=()
     )
-    trainer: Any = SimpleNamespace(datamodule=data, accumulate_grad_batches=1, is_global_zero=True, strategy=None)
+    trainer: Any = SimpleNamespace(
+        datamodule=data, accumulate_grad_batches=1, callbacks=[], is_global_zero=True, strategy=None
+    )
     module = build(templates=["my {}", "the {}."])
     module._trainer = trainer
     module.setup("fit")
