@@ -547,7 +547,10 @@ def test_a_checkpoint_of_another_program(refused: Refused, tmp_path: Path) -> No
         ),
         ("--model.pretrained=null", "The checkpoint was trained from other pre-trained weights than this config loads"),
         ("--model.model_name=MODEL", "The checkpoint is of model starft-mini, the config asks for model "),
-        ("--data.class_path=starft.mini.MiniPretraining", "The checkpoint was trained on the classes duck, gull, "),
+        (
+            "--data.class_path=starft.mini.MiniPretraining",
+            "data.class_path starft.mini.MiniWorld (given is starft.mini.MiniPretrain",
+        ),
     ],
     ids=["head", "weights", "model", "classes"],
 )

@@ -275,7 +275,12 @@ def test_articles_of_class_names_and_of_own_templates_are_told(capsys: pytest.Ca
         class_names=("a ferry", "boat"), templates=("a {}.",), val_sets=(), test_sets=(), predict_sets=()
     )
     trainer: Any = SimpleNamespace(
-        datamodule=data, accumulate_grad_batches=1, is_global_zero=True, strategy=None, world_size=1
+        datamodule=data,
+        accumulate_grad_batches=1,
+        callbacks=[],
+        is_global_zero=True,
+        strategy=None,
+        world_size=1,
     )
     module = build(templates=["my {}", "the {}."])
     module._trainer = trainer

@@ -161,7 +161,7 @@ def test_a_mistake_found_after_steps_takes_the_log_too_unless_something_is_saved
 class Steps:
     """Stands in for a trainer."""
 
-    is_global_zero, global_step = True, 5
+    is_global_zero, global_step, max_epochs, should_stop = True, 5, -1, False
 
     def __init__(self, planned: float) -> None:
         self.estimated_stepping_batches = planned
@@ -176,6 +176,9 @@ def test_a_training_is_marked_until_it_ends(planned: float, steps: int | None, t
     assert json.loads(listing(tmp_path)[UNFINISHED]) == {"step": None, "steps": steps}
     mark.on_exception(trainer, trainer, KeyboardInterrupt())
     assert json.loads(listing(tmp_path)[UNFINISHED]) == {"step": 5, "steps": steps}
+    mark.on_train_end(trainer, trainer)
+    assert json.loads(listing(tmp_path)[UNFINISHED]) == {"step": 5, "steps": steps}, "it ended before its last step"
+    trainer.estimated_stepping_batches = 5
     mark.on_train_end(trainer, trainer)
     assert listing(tmp_path) == {}
 

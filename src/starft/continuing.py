@@ -5,7 +5,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from starft.checkpoints import CheckpointFacts, check_checkpoint
+from starft.checkpoints import CheckpointFacts, check_checkpoint, match_model
 from starft.errors import AllTrained, ConfigError
 from starft.run_folder import CHECKPOINTS, CONFIG
 from starft.unfinished import read_early_stopping
@@ -93,6 +93,8 @@ def check_going_on(checkpoint: Path, config: Mapping[str, Any], trial: bool) -> 
     """
     end = {} if trial else {key: config["trainer"].get(key) for key in ("max_epochs", "max_steps")}
     facts = check_checkpoint(checkpoint, continues=True, **end)
+    if {"model_name", "head"} <= config["model"].keys():
+        match_model(facts, config["model"]["model_name"], config["model"]["head"])
     notes = check_same(checkpoint, config)
     step, message = read_early_stopping(checkpoint)
     if message and step == facts.step and not trial and not any("EarlyStopping" in note for note in notes):

@@ -69,7 +69,7 @@ class MarkUnfinished(Callback):
             self.message = f"Early stopping ended the training {at}: {reason}"
             held = {"step": step, "steps": int(steps) if math.isfinite(steps) else None, "message": self.message}
             replace_file(self.early, (json.dumps(held) + "\n").encode())
-        elif epoch_is_partial(trainer) and (trainer.max_epochs or 0) > 0:
+        elif (trainer.max_epochs or 0) > 0 and epoch_is_partial(trainer):
             self.message = (
                 f"trainer.max_steps ended the training after step {step}, in epoch {trainer.current_epoch} of "
                 f"{trainer.max_epochs}."
