@@ -123,7 +123,7 @@ def test_a_checkpoint_of_other_classes_is_tested_with_a_note(
     path = tmp_path / "last.ckpt"
     torch.save(torch.load(checkpoint) | {"pytorch-lightning_version": L.__version__, "global_step": 1}, path)
     assert main(words("test", f"--ckpt_path={path}", config="flyp")) == 0
-    notes = [line for line in capsys.readouterr().err.splitlines() if "checkpoint" in line]
+    notes = [line for line in capsys.readouterr().err.splitlines() if "The checkpoint" in line]
     assert notes == [
         "Note: The checkpoint was trained on duck, gull, crow; the data have boot, sandal, and are scored with the "
         "zero-shot head of their own names."
