@@ -3,7 +3,9 @@
 import json
 import os
 import random
+from base64 import b64decode
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,17 @@ def test_a_picture_of_the_data_that_is_too_large_to_decode_is_left_out(
     path = picture(tmp_path / "photos" / "1.jpg")
     monkeypatch.setattr("starft.reporting.pictures.MOST_PIXELS", 64 * 64 - 1)
     assert thumbnail(run_of(tmp_path / "run", path.parent), 0, 1, str(path)) is None
+
+
+def test_a_picture_of_the_data_stands_as_its_exif_says(tmp_path: Path) -> None:
+    path = tmp_path / "photos" / "1.jpg"
+    path.parent.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    shown = thumbnail(run_of(tmp_path / "run", path.parent), 0, 1, str(path)) or ""
+    with Image.open(BytesIO(b64decode(shown.partition(",")[2]))) as small:
+        assert small.size == (20, 40)
 
 
 def test_the_page_of_a_stranger_holds_no_picture_of_the_disk(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from starft.reporting.run_reading import Run
 from starft.reporting.samples import PICTURES, SIDE, picture_path
@@ -92,13 +92,21 @@ def _small(path: Path) -> str | None:
             if image.width * image.height > MOST_PIXELS:
                 return None
             image.draft("RGB", (SIDE, SIDE))
-            small = image.convert("RGB")
+            small = _upright(image).convert("RGB")
             small.thumbnail((SIDE, SIDE))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     buffer = BytesIO()
     small.save(buffer, "jpeg", quality=80)
     return _address(buffer.getvalue())
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a broken EXIF block says nothing of how the picture stands; Pillow raises whatever it meets
+        return image
 
 
 def _address(jpeg: bytes) -> str:
