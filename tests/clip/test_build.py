@@ -11,6 +11,7 @@ from urllib.error import URLError
 import open_clip
 import pytest
 import torch
+from architectures import write
 from safetensors.torch import save_file
 from torch import nn
 
@@ -373,3 +374,14 @@ def test_sizes_of_a_model_config_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "impossible.json"
     path.write_text(json.dumps(TINY | {"vision_cfg": {"image_size": -3}}), encoding="utf-8")
     assert "has vision_cfg.image_size -3; it must be at least 1." in sentence(ConfigError, path, None)
+
+
+def test_random_weights_of_coca_are_all_drawn(tmp_path: Path) -> None:
+    """open_clip leaves the decoder's projection as the memory was: any number, not a number, too."""
+    config = write(tmp_path, "coca")
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(build_clip(str(config), None).model.text_decoder.text_projection)
+    assert torch.equal(*models)
+    assert 0 < models[0].std() < 1

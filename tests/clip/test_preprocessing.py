@@ -75,9 +75,8 @@ def test_a_folder_that_tells_nothing_has_clips(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_that_tells_nonsense(tmp_path: Path, told: dict[str, Any], said: str) -> None:
-    model = build_clip(folder(tmp_path, **told), None).model
     with pytest.raises(ConfigError, match=said):
-        image_preprocessing(model)
+        build_clip(folder(tmp_path, **told), None)
 
 
 def test_an_architectures_tags_agree_or_say_nothing() -> None:

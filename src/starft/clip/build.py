@@ -71,6 +71,8 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
         notes += load_weights(model, weights)
     if weights is not None or options["require_pretrained"]:
         check_finite(model, pretrained if weights is not None or not own else name)
+    else:
+        _draw_what_is_left_out(model)
     model.eval()
     if own or is_path(model_name):  # those that open_clip lists are in order
         notes += check_features(model_name, model, tokenize)
@@ -183,6 +185,13 @@ def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
             f"{path} is damaged: its SHA-256 is {found[:12]}..., expected {expected[:12]}...; install starft again."
         )
     return path
+
+
+def _draw_what_is_left_out(model: nn.Module) -> None:
+    """Draw the weight of a model without weights that open_clip leaves as the memory was: CoCa's last projection."""
+    projection = getattr(getattr(model, "text_decoder", None), "text_projection", None)
+    if isinstance(projection, nn.Parameter):
+        nn.init.normal_(projection, std=projection.shape[0] ** -0.5)
 
 
 def check_finite(model: nn.Module, source: object) -> None:
