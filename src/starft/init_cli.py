@@ -52,7 +52,7 @@ def run(words: Sequence[str]) -> int:
     if not source.exists():
         near = did_you_mean(source.name, (path.name for path in source.parent.glob("*")), likeness=0.75)
         raise ConfigError(f"There is no {source}; give a table or a folder of your images.{near}")
-    if not source.is_dir() and source.suffix.lower() not in TABLES:
+    if not source.is_dir() and (source.suffix.lower() not in TABLES or not source.is_file()):
         raise ConfigError(f"{source} must be a folder, or a table that ends in one of {', '.join(TABLES)}.")
     own = look_at_folder(source) if source.is_dir() else look_at_table(source)
     text = config_for(source, own, re.sub(r"[^\w.-]+", "_", name))
