@@ -84,10 +84,8 @@ def tell(notes: Sequence[str]) -> None:
     Args:
         notes: Each a sentence without its period.
     """
-    if not notes:
-        return
-    from lightning.fabric.utilities.rank_zero import rank_zero_only  # noqa: PLC0415  # captions are read without it
-
+    lightning = sys.modules.get("lightning.fabric.utilities.rank_zero")  # captions are read without it
+    rank_zero_only = getattr(lightning, "rank_zero_only", None)
     for note in notes if getattr(rank_zero_only, "rank", 0) == 0 else ():
         say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
 
