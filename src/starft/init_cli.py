@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starft.english import count_of
 from starft.errors import ConfigError, did_you_mean
-from starft.files import replace_file
+from starft.files import is_taken, replace_file
 from starft.options import OptionParser
 from starft.own_images import TABLES, Own, look_at_folder, look_at_table
 from starft.resources import shipped
@@ -47,7 +47,7 @@ def run(words: Sequence[str]) -> int:
     out: Path = options.out or Path(f"{name}.yaml")
     if out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--out must end in .yaml; got {out}.")
-    if out.exists() or out.is_symlink():
+    if is_taken(out):
         raise ConfigError(f"{out} exists already, and is left as it is; give another --out, or move it away.")
     if not source.exists():
         near = did_you_mean(source.name, (path.name for path in source.parent.glob("*")), likeness=0.75)
