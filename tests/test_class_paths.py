@@ -144,6 +144,18 @@ FOREIGN: dict[str, tuple[Change, tuple[str, ...]]] = {
     "a detour": (lambda config: None, ("--model.regularizers+=torch.os.system",)),
     "code by name": (lambda config: config["model"].update(objective={"class_path": "torch.hub.load"}), ()),
 }
+RUNNERS = (
+    *("torch.hub.load", "torch.utils.cpp_extension.load_inline", "torch.classes.load_library"),
+    *("torch.distributed.run.main", "torch.multiprocessing.spawn", "torch.utils.collect_env.run"),
+)
+
+
+@pytest.mark.parametrize("path", RUNNERS)
+def test_safe_takes_nothing_of_torch_that_runs_code(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_class_paths({"model": {"class_path": path}}, "It")
+    monkeypatch.setenv("STARFT_SAFE", "1")
+    with pytest.raises(ConfigError, match="and --safe takes classes of"):
+        check_class_paths({"model": [{"class_path": path}]}, "It")
 
 
 @pytest.mark.parametrize("kind", FOREIGN)

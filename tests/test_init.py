@@ -133,3 +133,27 @@ def test_it_loads_no_torch() -> None:
     own_images.write_folders(Path("photos"), {"": 1})
     code = "import sys; from starft.__main__ import main; main(['init', 'photos']); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.csv", "imgs/0.jpg,cat\nimgs/1.jpg,dog\n" * 4, "a.csv has 'imgs/0.jpg' where the name of a column should"),
+        ("a.csv", "cat,0.JPEG\ndog,1.JPEG\n" * 4, "a.csv has '0.JPEG' where the name of a column should stand"),
+        ("a.csv", "path,label\n0.jpg,cat\n", "a.csv has one label only, 'cat', in column 'label'; it needs two"),
+        ("a.jsonl", "[1, 2]\n3\n", "a.jsonl can't be read: each line must hold an object"),
+        ("a.jsonl", "null\n", "a.jsonl can't be read: each line must hold an object"),
+    ],
+)
+def test_tables_of_no_use_get_no_config(name: str, text: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(name).write_text(text, encoding="utf-8")
+    assert main(["init", name]) == 2
+    assert sentence(capsys).startswith(why)
+    assert not Path("a.yaml").exists()
+
+
+def test_class_folders_without_images_get_no_config(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cat", "dog"):
+        Path("photos", name).mkdir(parents=True)
+    assert main(["init", "photos"]) == 2
+    assert sentence(capsys).startswith("photos holds no images in its class folders")

@@ -14,8 +14,9 @@ from rich.table import Table
 from fakes import run_folders as fake
 from starft.__main__ import main
 from starft.errors import ConfigError, RunFolderError
+from starft.exporting.folder import check_free
 from starft.interpolate import sweep
-from starft.predicting.rows import Output
+from starft.predicting.rows import Output, checked_format
 from starft.reporting.compare_report import markdown_tables
 from starft.reporting.curve import curve_plot
 from starft.reporting.data_report import data_tables
@@ -247,3 +248,33 @@ def test_no_other_verb_replaces_what_it_did_not_write(tmp_path: Path) -> None:
         sweep(None, None, [0.0], None, tmp_path)  # type: ignore[arg-type]  # refused before it looks at them
     with pytest.raises(ConfigError, match="isn't a file that can be replaced"):
         check_replaceable(Path("/dev/null"), overwrite=True)
+
+
+def test_a_link_is_replaced_by_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that leads nowhere (yet) is somebody's too, such as one to a disk that isn't mounted."""
+    monkeypatch.chdir(tmp_path)
+    names = ("a.html", "a.json", "a.csv", "world.png", "interpolation.png", "a.yaml", "export", "a.ckpt", "own.html")
+    for name in names[:-1]:
+        Path(name).symlink_to("not mounted")
+    Path("table.csv").write_text("path,label\n")
+    Path("mine").write_bytes(b"")
+    Path("own.html").symlink_to("mine")
+    run = fake.write_run(tmp_path / "run", {"id": fake.eval_set({"all": (9, 10)})})
+    for words in (
+        ["report", str(run), "--out=a.html"],
+        ["report", str(run), "--out=own.html"],
+        ["demo", "--show", "--out=."],
+        ["prompts", "generate", "backgrounds", "--out=a.json", "--offline"],
+        ["init", "table.csv", "--out=a.yaml"],
+        ["soup", "--ckpt_paths=x.ckpt,y.ckpt", "--out=a.ckpt"],
+    ):
+        assert main(words) == 2, words
+    with pytest.raises(RunFolderError, match=r"a\.csv exists already"):
+        checked_format(Path("a.csv"), None)
+    with pytest.raises(RunFolderError, match=r"interpolation\.png exists already"):
+        sweep(None, None, [0.0], None, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(RunFolderError, match="export holds something already"):
+        check_free(Path("export"))
+    assert all(Path(name).is_symlink() for name in names)
+    assert main(["report", str(run), "--out=a.html", "--overwrite"]) == 0
+    assert not Path("a.html").is_symlink()

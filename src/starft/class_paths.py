@@ -14,8 +14,12 @@ KEYS = {"class_path", "init_args", "dict_kwargs"}
 TRUSTED = ("starft", "lightning", "torch")
 """Whose classes ``--safe`` takes."""
 RULE = "--safe takes classes of starft, lightning and torch alone"
-RUNS_CODE = ("torch.hub", "torch.load", "torch.serialization", "torch.package", "torch.jit", "torch.ops")
-"""What of theirs loads code, or files that hold some."""
+RUNS_CODE = (
+    *("torch.hub", "torch.load", "torch.serialization", "torch.package", "torch.jit", "torch.ops", "torch.classes"),
+    *("torch.utils.cpp_extension", "torch.utils.model_zoo", "torch.utils.collect_env", "torch.testing"),
+    *("torch.distributed.run", "torch.distributed.launch", "torch.distributed.elastic", "torch.multiprocessing"),
+)
+"""What of theirs loads or builds code, loads files that hold some, or starts programs."""
 SAFE = "STARFT_SAFE"
 """Environment variable that says ``--safe`` to this process and to those that it starts."""
 

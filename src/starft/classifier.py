@@ -147,6 +147,8 @@ class Classifier:
                     f"An image given as a tensor must be float {size}, as `preprocess` returns it; got "
                     f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}. Give a path or a PIL image."
                 )
+            if image.layout != torch.strided or image.is_meta:
+                raise ConfigError("An image given as a tensor must be dense, and hold numbers; give another.")
             if not image.isfinite().all():
                 raise ConfigError("An image given as a tensor holds a NaN or an infinity; give finite pixels.")
             return image
@@ -154,6 +156,8 @@ class Classifier:
             return prepared(os.fspath(image), self.transform)
         if not isinstance(image, Image.Image):
             raise _no_image(image)
+        if not image.width * image.height:
+            raise ConfigError(f"A picture of {image.width} x {image.height} pixels shows nothing; give another.")
         try:
             return self.transform(rgb(image))
         except (ValueError, OSError, SyntaxError) as error:  # the last two of files that are read only now
@@ -287,8 +291,11 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Classifi
     if not isinstance(path, str | os.PathLike):
         raise ConfigError(f"`load` takes the path of a checkpoint or of an export; got {_kind(path)}.")
     path = Path(path)
-    if not (path / ABOUT).is_file() and not (path / SUMS).is_file():
-        refuse_run_folder(path)
+    try:
+        if not (path / ABOUT).is_file() and not (path / SUMS).is_file():
+            refuse_run_folder(path)
+    except OSError as error:  # such as a name that is too long
+        raise WeightsError(f"The checkpoint {path} can't be read: {error.strerror}; check its path.") from error
     place = _device(device)
     model = _from_export(path) if path.is_dir() else _from_checkpoint(path)
     model.clip.to(place)

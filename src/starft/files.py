@@ -46,6 +46,15 @@ def not_text(names: Iterable[str]) -> list[str]:
     return [visible(name) for name in names if not is_text(name)]
 
 
+def is_taken(path: Path) -> bool:
+    """Return whether anything has this name, a link that leads nowhere too: writing would replace it.
+
+    Args:
+        path: Where something is to be written.
+    """
+    return os.path.lexists(path)
+
+
 def replace_file(path: Path, content: bytes | memoryview) -> None:
     """Write beside ``path``, then swap in one step; the old file stays if anything fails.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starft.english import count_of
 from starft.errors import ConfigError, did_you_mean
-from starft.files import replace_file
+from starft.files import is_taken, replace_file
 from starft.options import OptionParser
 from starft.own_images import TABLES, Own, look_at_folder, look_at_table
 from starft.resources import shipped
@@ -47,12 +47,12 @@ def run(words: Sequence[str]) -> int:
     out: Path = options.out or Path(f"{name}.yaml")
     if out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--out must end in .yaml; got {out}.")
-    if out.exists() or out.is_symlink():
+    if is_taken(out):
         raise ConfigError(f"{out} exists already, and is left as it is; give another --out, or move it away.")
     if not source.exists():
         near = did_you_mean(source.name, (path.name for path in source.parent.glob("*")), likeness=0.75)
         raise ConfigError(f"There is no {source}; give a table or a folder of your images.{near}")
-    if not source.is_dir() and source.suffix.lower() not in TABLES:
+    if not source.is_dir() and (source.suffix.lower() not in TABLES or not source.is_file()):
         raise ConfigError(f"{source} must be a folder, or a table that ends in one of {', '.join(TABLES)}.")
     own = look_at_folder(source) if source.is_dir() else look_at_table(source)
     text = config_for(source, own, re.sub(r"[^\w.-]+", "_", name))

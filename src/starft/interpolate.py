@@ -20,7 +20,7 @@ from starft.averaging import (
 )
 from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError
-from starft.files import replace_file
+from starft.files import is_taken, replace_file
 from starft.parser_errors import keys_of_parser, one_sentence
 from starft.reporting.curve import curve_axes, curve_plot, curve_table
 from starft.run_folder import check_writable
@@ -101,7 +101,7 @@ def write_point(start: Member | None, end: Member, alpha: float, path: Path) -> 
         RunFolderError: The file exists.
         WeightsError: The two don't fit.
     """
-    if path.exists():
+    if is_taken(path):
         raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
     first, last = _ends(start, end)
     made_of = {"start": str(start.path) if start is not None else "pre-trained", "end": str(end.path), "alpha": alpha}
@@ -131,7 +131,7 @@ def sweep(
         WeightsError: The two don't fit.
     """
     for path in (folder / CURVE, folder / PLOT):
-        if path.exists():
+        if is_taken(path):
             raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
     check_writable(folder)
     first, last = _ends(start, end)

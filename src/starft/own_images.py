@@ -65,6 +65,11 @@ def look_at_table(path: Path) -> Own:
         DataError: It can't be read, or has no column of paths or of labels.
     """
     frame = _read(path).rename(columns=lambda name: str(name).strip())
+    if named := next((name for name in frame.columns if _is_path(name)), None):
+        raise DataError(
+            f"{path} has {named!r} where the name of a column should stand: its first line names no columns. "
+            "Add one above it, such as path,label."
+        )
     if frame.empty:
         raise DataError(f"{path} has no rows; it needs one row an image.")
     texts = {str(name): frame[name].dropna().map(_plain) for name in frame.columns}
@@ -80,6 +85,10 @@ def look_at_table(path: Path) -> Own:
     pairs = [columns[kind] for kind in ("label", "attribute") if kind in columns]
     smallest = int(pd.DataFrame({name: texts[name] for name in pairs}).value_counts().min()) if len(pairs) > 1 else 0
     classes = sorted(set(texts[columns["label"]]))
+    if len(classes) < 2:
+        raise DataError(
+            f"{path} has one label only, {classes[0]!r}, in column {columns['label']!r}; it needs two or more."
+        )
     attributes = sorted(set(texts[columns["attribute"]])) if "attribute" in columns else []
     return Own(columns, tuple(classes), tuple(attributes), len(frame), smallest, "split" in columns, tuple(others))
 
@@ -89,7 +98,10 @@ def _read(path: Path) -> pd.DataFrame:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
         if path.suffix.lower() in (".jsonl", ".ndjson"):
-            return pd.DataFrame([load_json(line) for line in path.read_text("utf-8-sig").splitlines() if line.strip()])
+            rows = [load_json(line) for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+            if not all(isinstance(row, dict) for row in rows):
+                raise ValueError('each line must hold an object, such as {"path": "a.jpg", "label": "duck"}')
+            return pd.DataFrame(rows)
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline()
         return pd.read_csv(
@@ -135,9 +147,13 @@ def _plain(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
-def _are_paths(values: "pd.Series[str]") -> bool:
+def _is_path(value: str) -> bool:
     Image.init()
-    return bool(values.map(lambda value: Path(value).suffix.lower() in Image.EXTENSION).mean() > 0.9)
+    return Path(value).suffix.lower() in Image.EXTENSION
+
+
+def _are_paths(values: "pd.Series[str]") -> bool:
+    return bool(values.map(_is_path).mean() > 0.9)
 
 
 def _are_splits(values: "pd.Series[str]") -> bool:
@@ -178,6 +194,8 @@ def look_at_folder(root: Path) -> Own:
             f"{root} holds {'one class folder' if classes else 'no class folders'}; it needs a folder for each class, "
             "with its images, or a table of images: starft init images.csv."
         )
+    if not any(images.values()):
+        raise DataError(f"{root} holds no images in its class folders; put them there first.")
     attributes = sorted({attribute for _, attribute in images if attribute})
     smallest = min(images.values()) if attributes else 0
     return Own({}, tuple(classes), tuple(attributes), sum(images.values()), smallest, bool(splits))

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from starft.classifier import Classifier, load
 from starft.data.loading import usable_cores
 from starft.english import count_of
-from starft.errors import ConfigError, DataError, Stopped
+from starft.errors import ConfigError, DataError, Stopped, shortened
 from starft.options import OptionParser
 from starft.predicting.inputs import Inputs, find
 from starft.predicting.rows import FORMATS, Output, checked_format, columns
@@ -81,9 +81,7 @@ def run(words: Sequence[str]) -> int:
     found = find(options.images, options.column)
     model = load(options.checkpoint, options.device)
     if options.classes is not None:
-        model = model.with_classes(
-            [name.strip() for name in next(csv.reader([options.classes], skipinitialspace=True), [])]
-        )
+        model = model.with_classes(_names(options.classes))
     top_k = model.checked_top_k(options.top_k)
     for note in found.notes:
         say(f"Note: {note}.", file=sys.stderr)
@@ -91,6 +89,13 @@ def run(words: Sequence[str]) -> int:
     with Output(options.out, options.format, columns(top_k)) as output, _sigterm_as_ctrl_c():
         predict(model, found, output, top_k, options.batch_size, workers, str(options.out or "standard output"))
     return 0
+
+
+def _names(text: str) -> list[str]:
+    """Return the class names of a text such as ``a,b,c``."""
+    if len(text.splitlines()) > 1 or (text.strip()[:1], text.strip()[-1:]) in (("[", "]"), ("{", "}")):
+        raise ConfigError(f'--classes must be names on one line, such as "duck,gull"; got {shortened(repr(text))}.')
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
 
 
 def predict(

@@ -19,7 +19,7 @@ from starft.averaging import (
 )
 from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError, did_you_mean
-from starft.files import replace_file
+from starft.files import is_taken, replace_file
 from starft.parser_errors import keys_of_parser, one_sentence
 from starft.run_folder import check_writable
 from starft.safe_text import say
@@ -68,7 +68,7 @@ def run(words: Sequence[str]) -> int:
     if passed and options.config is None:
         raise ConfigError(f"{passed[0]} is for a config, and none is given; leave it out.")
     for path in (options.out, options.out.with_suffix(".json")):
-        if path.exists():
+        if is_taken(path):
             raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
     members = [read_member(path) for path in paths]
     for other in members[1:]:

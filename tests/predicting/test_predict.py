@@ -12,11 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from fakes import checkpoints, own_images
 from starft import load
 from starft.__main__ import main
 from starft.data.transforms import eval_transform
+from starft.errors import StarftError
 from starft.predicting import rows
 from starft.predicting.inputs import Item, find
 from starft.predicting.stream import batches
@@ -229,3 +231,24 @@ def test_help_tells_both_forms(capfd: pytest.CaptureFixture[str]) -> None:
 def test_how_many_are_known_but_on_standard_input(photos: Path) -> None:
     assert find([str(photos / "a"), str(photos / "b" / "1.jpg")]).total == 5
     assert find([str(photos / "a"), "-"]).total is None
+
+
+@pytest.mark.parametrize("classes", ["duck\ngull", "duck\r\ngull,owl", '["duck", "gull"]', "{duck, gull}"])
+def test_classes_of_another_form(classes: str, checkpoint: Path, tmp_path: Path, capfd: Any) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    assert main(["predict", str(checkpoint), str(tmp_path / "a.jpg"), f"--classes={classes}", "--device=cpu"]) == 2
+    assert "--classes must be names on one line, such as" in capfd.readouterr().err
+
+
+def test_what_is_no_image_is_one_sentence(checkpoint: Path) -> None:
+    model = load(checkpoint, "cpu")
+    for image, why in (
+        (Image.new("RGB", (0, 5)), "0 x 5 pixels shows nothing"),
+        (torch.zeros(3, 64, 64).to_sparse(), "must be dense"),
+        (torch.zeros(3, 64, 64, device="meta"), "must be dense"),
+        ("x" * 5000, "file name too long"),
+    ):
+        with pytest.raises(StarftError, match=why):
+            model.predict(image)
+    with pytest.raises(StarftError, match="File name too long"):
+        load("x" * 5000)

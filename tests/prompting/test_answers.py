@@ -2,7 +2,7 @@
 
 import pytest
 
-from starft.prompting.answers import UnusableAnswer, read_answer, read_phrases
+from starft.prompting.answers import Reading, UnusableAnswer, read_answer, read_phrases
 from starft.prompting.phrases import Unfit, to_template
 from starft.prompting.thoughts import without_thoughts
 
@@ -137,3 +137,69 @@ def test_thoughts_come_back() -> None:
     assert without_thoughts("<think>a <think>b</think> c</think>rest") == ("rest", "a <think>b</think> c")
     assert without_thoughts("a</think>b<think>c</think>d")[0] == "b\n[thought]\nd"
     assert without_thoughts("a thinking cap on <b>") == ("a thinking cap on <b>", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("**Thinking:**\n1. on a draft\n2. by a draft", "stands behind '**Thinking:**'"),
+        ("Here is my thought process:\n- on a draft", "stands behind 'Here is my thought process:'"),
+        ("## Draft\n- on a draft", "stands behind '## Draft'"),
+        ("Rejected phrases:\n- on a draft", "stands behind 'Rejected phrases:'"),
+        (f"First attempt: {DRAFT}", "stands behind 'First attempt:'"),
+        ("I can’t help with that. Instead you could:\n- read a book", "stands behind"),
+        (f"<|thinking|>{DRAFT}<|/thinking|>", "stands behind <|thinking|>"),
+        (f"<|inner_prefix|>\n{DRAFT_LIST}", "stands behind <|inner_prefix|>"),
+        (f"{DRAFT}\nWait, that's wrong. Better: in the snow, at dawn", "is taken back behind it: \"Wait, that's wrong"),
+        (f"{DRAFT_LIST}\n\nHmm, these are wrong.", "is taken back behind it: 'Hmm"),
+        ("* on a draft\n* by a draft\n\n- in the snow\n- at dawn", "holds two lists"),
+        ('{"phrases": ["on a draft"], "Phrases": ["in the snow"]}', "has the key 'phrases' twice"),
+    ],
+)
+def test_what_a_model_calls_a_draft_is_no_answer(text: str, why: str) -> None:
+    with pytest.raises(UnusableAnswer) as caught:
+        read_answer(text)
+    assert str(caught.value).startswith(why)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<|channel|>analysis<|message|>{DRAFT_LIST}<|end|><|start|>assistant<|channel|>final<|message|>"
+        "1. in the snow\n2. at dawn<|return|>",
+        "<|START_RESPONSE|>- in the snow\n- at dawn<|END_RESPONSE|>",
+        "<|im_start|>- in the snow\n- at dawn<|im_end|>",
+        "- in the snow\n- at dawn</s>",
+        "- in the snow\n- at dawn<end_of_turn>",
+    ],
+)
+def test_tokens_of_chat_templates_cost_no_phrase(text: str) -> None:
+    assert read_answer(text) == Reading(["in the snow", "at dawn"])
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        "These should cover your use case.",
+        "They reflect common scenes",
+        "in the snow (rejected)",
+        "in the snow – no, too common",
+        "at dawn -- soft light",
+    ],
+)
+def test_a_verdict_on_a_phrase_is_no_phrase(phrase: str) -> None:
+    with pytest.raises(Unfit):
+        to_template(phrase)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "Here are phrases that avoid the class name:",
+        "Thinking of backgrounds, these are common:",
+        "Final list:",
+        "Sure!",
+    ],
+)
+def test_other_words_before_a_list_are_no_heading_of_drafts(before: str) -> None:
+    assert read_phrases(f"{before}\n- in the snow\n- at dawn") == ["in the snow", "at dawn"]

@@ -242,7 +242,10 @@ TWO = {"message": {"content": '{"phrases": ["a"]}'}, "finish_reason": "stop"}
         (Reply([{"type": "thinking", "thinking": [{"type": "text", "text": "1. a"}]}]), "is empty (the model only"),
         (Reply(body={"choices": [TWO, TWO]}), "with 2 texts where one was asked for"),
         (Reply(body={"choices": [{"text": "1. a"}]}), "sent no completion for the question"),
-        (Reply(body={"error": {"message": "quota"}}), "sent no completion for the question"),
+        (Reply(body={"error": {"message": "quota"}}), "answered the question with an error and status 200: 'quota'"),
+        (Reply(body={"error": "quota", "choices": []}), "with an error and status 200: 'quota'"),
+        (Reply({"phrases": ["at dawn"]}), "with 'an object with phrases' and no text"),
+        (Reply(5), "with 'int' and no text"),
         (Reply(body=b'{"choices": [{"mess'), "sent no readable completion for the question"),
         (Reply(body=b'data: {"choices": []}\n\n', content_type="text/event-stream"), "sent no completion"),
         (Reply(body=b'{"choices": [], "n": ' + b"9" * 5000 + b"}"), "sent no completion for the question"),
@@ -277,9 +280,10 @@ def test_no_paid_reply_replaces_another(generate: Generate, server: ChatServer) 
         [{"type": "thinking", "thinking": "1. on a draft"}, {"type": "text", "text": '{"phrases": ["at dawn"]}'}],
         [{"type": "text", "text": '{"phrases": '}, {"type": "output_text", "text": '["at dawn"]}'}],
         ['{"phrases": ["at dawn"]}'],
+        {"type": "text", "text": '{"phrases": ["at dawn"]}'},
     ],
 )
-def test_content_may_be_a_list_of_parts(generate: Generate, server: ChatServer, content: list[Any]) -> None:
+def test_content_may_be_a_list_of_parts(generate: Generate, server: ChatServer, content: Any) -> None:
     server.behaviour = lambda request, number: Reply(content)
     assert generate() == 0
     assert load_pool(POOL).templates == ("{} at dawn",)

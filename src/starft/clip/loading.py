@@ -11,7 +11,6 @@ from typing import Any
 
 import open_clip.factory
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
 from torch import Tensor, nn
@@ -85,6 +84,8 @@ def tell(notes: Sequence[str]) -> None:
     Args:
         notes: Each a sentence without its period.
     """
+    lightning = sys.modules.get("lightning.fabric.utilities.rank_zero")  # captions are read without it
+    rank_zero_only = getattr(lightning, "rank_zero_only", None)
     for note in notes if getattr(rank_zero_only, "rank", 0) == 0 else ():
         say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
 

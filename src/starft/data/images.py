@@ -171,6 +171,8 @@ def _why(path: Path, error: Exception) -> str:
     for kind, told in KNOWN.items():
         if isinstance(error, kind):
             return told
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
     if path.is_file() and path.stat().st_size == 0:
         return "it is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):

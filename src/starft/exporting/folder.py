@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from starft.digests import write_sums
 from starft.errors import RunFolderError
-from starft.files import OLD, sync
+from starft.files import OLD, is_taken, sync
 
 
 def check_free(folder: Path) -> None:
@@ -28,7 +28,7 @@ def check_free(folder: Path) -> None:
     Raises:
         RunFolderError: It is a file, or a folder with something in it.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_taken(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} holds something already; move it away or give another --to.")
 
 

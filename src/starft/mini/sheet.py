@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from starft.errors import RunFolderError
-from starft.files import replace_file
+from starft.files import is_taken, replace_file
 from starft.mini.birds import SPECIES
 from starft.mini.scenes import SCENES
 from starft.mini.world import HOMES, IMAGE_SIZE, Picture, draw
@@ -44,6 +44,6 @@ def contact_sheet(path: Path) -> None:
                 pen.rectangle((left, top, left + IMAGE_SIZE - 1, top + IMAGE_SIZE - 1), outline=(220, 30, 30), width=2)
     buffer = BytesIO()
     sheet.save(buffer, format="PNG")
-    if path.exists() and path.read_bytes() != buffer.getvalue():
+    if is_taken(path) and not (path.is_file() and path.read_bytes() == buffer.getvalue()):
         raise RunFolderError(f"{path} exists already and is another picture; give another --out, or move it away.")
     replace_file(path, buffer.getvalue())

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 
 from starft.data.datasets.table_file import LINES_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES
 from starft.errors import ConfigError, RunFolderError
+from starft.files import is_taken
 from starft.safe_text import csv_cell, csv_path, visible_lines
 
 Row = Mapping[str, str | float]
@@ -223,7 +224,7 @@ def checked_format(path: Path | None, form: str | None) -> str:
         raise ConfigError("Parquet can't be written to standard output; give --out FILE.parquet.")
     if form == "parquet" and find_spec("pyarrow") is None:
         raise ConfigError("Writing Parquet needs pyarrow; install it with `pip install 'starft[parquet]'`.")
-    if path is not None and path.exists():
+    if path is not None and is_taken(path):
         raise RunFolderError(f"{path} exists already; move it away or give another --out.")
     return str(form)
 

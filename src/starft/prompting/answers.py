@@ -29,6 +29,30 @@ _ANSWER_TAGS = frozenset({
     "pre", "code", "p", "br", "ul", "ol", "li", "b", "i", "em", "strong", "div", "span",
 })  # fmt: skip
 """Tags around an answer; inside of any other a model may be drafting."""
+_TEMPLATE_TOKEN = re.compile(
+    r"<\|start\|>assistant|<\|channel\|>final|<\|(?:message|return|im_start|im_end|eot_id|eom_id|endoftext|end_of_text"
+    r"|start_response|end_response|start_text|end_text|assistant|begin_of_solution|end_of_solution)\|>"
+    r"|</?s>|<(?:start|end)_of_turn>",
+    re.IGNORECASE,
+)
+"""What chat templates put around an answer, which some servers leave in."""
+_OTHER_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|?>")
+_NOT_MEANT = re.compile(
+    r"\W*(?:here(?:'s| is| are)\s+)?(?:(?:my|the|a|an|some|first|initial|rough|final)\s+)*"
+    r"(?:drafts?|thinking|thoughts?|scratchpad|brainstorm(?:ing)?|rejected|discarded|excluded|avoid(?:ed)?|try|attempt"
+    r"|(?:phrases|items|ones|those)\s+(?:to avoid|not to use|i rejected|i (?:would )?avoid))"
+    r"(?:\s+(?:list|phrases|items|candidates|ideas|process|version|ones))?\W*"
+    r"|.*\b(?:i(?:'m| am) (?:sorry|unable)|(?:can't|cannot|unable to|won't) (?:help|assist|comply|provide))\b.*",
+    re.IGNORECASE,
+)
+"""A line before a list which says that what follows isn't the answer, or that there is none."""
+_TAKEN_BACK = re.compile(
+    r"^\W*(?:wait|hmm+|actually|no,|oops|scratch that|on second thought)\b"
+    r"|\blet me (?:fix|revise|redo|correct|rewrite|reconsider|try)\b"
+    r"|\b(?:that|this|these)(?:'s| is| are) (?:wrong|not right)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Words behind a list with which a model takes it back."""
 
 
 class NoAnswer(PromptError):  # noqa: N818  # what came of a question
@@ -94,6 +118,7 @@ def read_answer(text: str, finish_reason: str = "stop") -> Reading:
     except UnfinishedThought:
         at = " at the limit of tokens" if finish_reason in CUT else ""
         raise UnusableAnswer(f"is a thought that doesn't end{at}: ...{shorten(text[-60:])}") from None
+    text = _TEMPLATE_TOKEN.sub("\n", text)
     text = "\n".join(line for line in text.splitlines() if not _FENCE.match(line)).strip()
     if not text:
         raise UnusableAnswer("is nothing but a thought" if thought else "is empty")
@@ -134,7 +159,7 @@ class _TwiceError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    counts = Counter(key for key, _ in pairs)
+    counts = Counter(key.strip().casefold() for key, _ in pairs)
     if twice := next((key for key, count in counts.items() if count > 1), None):
         raise _TwiceError(f"has the key {shorten(twice)} twice in one object, and which counts can't be known")
     return dict(pairs)
@@ -194,6 +219,7 @@ def _from_json(text: str, values: list[tuple[int, int, Any]], cut: bool) -> list
     if any(_ITEM.match(line) for line in around.splitlines()):
         raise UnusableAnswer(f"holds JSON and a list, and which is meant can't be known: {shorten(text)}")
     _refuse_drafts(text[: values[0][0]])
+    _refuse_taken_back(text[values[-1][1] :])
     return phrases
 
 
@@ -213,6 +239,7 @@ def _from_list(text: str) -> Reading:
     if not items:
         raise UnusableAnswer(f"is neither JSON nor a list but {shorten(text)}")
     _refuse_drafts("\n".join(lines[: min(items)]))
+    _refuse_taken_back("\n".join(lines[max(items) + 1 :]))
     _refuse_two_lists(lines, items)
     bold = {index: bool(re.fullmatch(r"(\*\*|__).*\1:?", item["phrase"])) for index, item in items.items()}
     reading = Reading([])
@@ -247,6 +274,9 @@ def _refuse_two_lists(lines: list[str], items: dict[int, re.Match[str]]) -> None
         raise UnusableAnswer(f"holds two lists, and which is meant can't be known: {shorten(' '.join(lines))}")
     runs = [len([*run]) for _, run in groupby(items.values(), lambda item: item["number"] is None)]
     flat = all(len(item["indent"]) == outer for item in items.values())
+    bullets = [line.lstrip()[0] for index, line in enumerate(lines) if index in items and not items[index]["number"]]
+    if flat and len(set(bullets)) > 1:  # another bullet begins another list in Markdown
+        raise UnusableAnswer(f"holds two lists, and which is meant can't be known: {shorten(' '.join(lines))}")
     if flat and (len(runs) > 2 or (len(runs) == 2 and runs[1] > 1)):
         raise UnusableAnswer(
             f"mixes numbers and dots, and which are headings can't be known: {shorten(' '.join(lines))}"
@@ -267,6 +297,17 @@ def _refuse_drafts(before: str) -> None:
             inside.append(name)
     if inside:
         raise UnusableAnswer(f"stands inside of <{inside[0]}>, where a model may be drafting")
+    if token := _OTHER_TOKEN.search(before):
+        raise UnusableAnswer(f"stands behind {token[0]}, where a model may be drafting")
+    heading = (before.replace("’", "'").strip().splitlines() or [""])[-1]
+    if _NOT_MEANT.fullmatch(heading):
+        raise UnusableAnswer(f"stands behind {shorten(heading)}, so it isn't what was asked for")
+
+
+def _refuse_taken_back(behind: str) -> None:
+    """Refuse an answer that the model takes back behind it."""
+    if taken := _TAKEN_BACK.search(behind.replace("’", "'")):
+        raise UnusableAnswer(f"is taken back behind it: {shorten(behind[taken.start() :])}")
 
 
 def _breaks_off(finish_reason: str) -> str:

@@ -17,7 +17,7 @@ from starft.errors import PromptError, did_you_mean
 from starft.prompting.address import address_of, chosen_url, host_of
 from starft.prompting.answers import WHOLE, NoAnswer, shorten
 from starft.prompting.cache import Answer
-from starft.prompting.completion import Completion, parse_body, read_completion
+from starft.prompting.completion import Completion, error_in, parse_body, read_completion
 from starft.prompting.failures import KEY_WORDS, LIST_MOST, model_names, reason_for_no_connection, server_message
 from starft.prompting.forms import FORMS, IGNORED, Form, FormChoice, keeps_form
 from starft.prompting.query import Question
@@ -275,6 +275,9 @@ class Client:
                 raise NoAnswer(f"{told}; check --base-url, which often ends in /v1.", True, _unread(reply)) from None
             raise NoAnswer(f"{told}.", False, _unread(reply)) from None
         done = read_completion(body)
+        if done is None and (said := error_in(body)):
+            told = f"{self.url} answered {question.told} with an error and status 200: {self._clean(shorten(said))}"
+            raise NoAnswer(f"{told}.", False, _unread(reply))
         if done is None:
             told = f"{self.url} sent no completion for {question.told} but {shorten(reply)}"
             raise NoAnswer(f"{told}; check --base-url, which often ends in /v1.", False, _unread(reply))

@@ -93,10 +93,21 @@ def read_completion(body: Any) -> Completion | None:
     )
 
 
+def error_in(body: Any) -> str:
+    """Return what a body without a completion says of an error; empty where it says nothing.
+
+    Args:
+        body: As `parse_body` gives it.
+    """
+    error = body.get("error") if isinstance(body, dict) else None
+    return _text_of(error.get("message") or error if isinstance(error, dict) else error)
+
+
 def _content(content: Any) -> tuple[str, list[str], list[str], list[str]]:
     """Return text, thoughts, refusals and the names of other parts of a message's content."""
-    if not isinstance(content, list):
-        return (content if isinstance(content, str) else ""), [], [], []
+    if content is None or isinstance(content, str):
+        return content or "", [], [], []
+    content = content if isinstance(content, list) else [content]
     texts, thoughts, refusals, others = list[str](), list[str](), list[str](), list[str]()
     for part in content:
         kind = str(part.get("type", "text")) if isinstance(part, dict) else "text"
@@ -104,6 +115,8 @@ def _content(content: Any) -> tuple[str, list[str], list[str], list[str]]:
             texts.append(part)
         elif not isinstance(part, dict):
             others.append(type(part).__name__)
+        elif kind == "text" and "text" not in part:
+            others.append(f"an object with {', '.join(map(str, part)) or 'nothing'}"[:80])
         elif kind in ("text", "output_text"):
             texts.append(_text_of(part.get("text")))
         elif kind in ("thinking", "reasoning", "thought", "reasoning_content"):

@@ -34,7 +34,8 @@ _REMARK = re.compile(
     r"|i'(?:m|ll|ve|d)|you (?:can|could|may|might|need|want|asked|would|like)|your (?:request|needs?|list|question)"
     r"|if you|would you|do you|(?:these|those|this|the above) (?:phrases?|lists?|items?|examples?|labels?|templates?"
     r"|entries|suggestions?|answers?)|more (?:phrases|examples|suggestions)|note that|please|happy to help|and so on"
-    r"|end of (?:the )?list)\b|^(?:note|remark|remember)\b\s*:|[!?]$",
+    r"|end of (?:the )?list|should|would|could|might)\b|^(?:note|remark|remember)\b\s*:|[!?]$"
+    r"|^(?:these|those|they|we|it|i)\b|\((?:rejected|discarded|removed|draft|not used|unused|no)\b",
     re.IGNORECASE,
 )
 _THING_FIRST = re.compile(rf"^(?:an?|the|some)?\s*{_THING}\s+(?=\w+)", re.IGNORECASE)
@@ -97,8 +98,8 @@ def clean(phrase: str) -> str:
         raise Unfit("is a heading")
     if any(map(str.isalpha, unmarked)) and _REMARK.search(unmarked):
         raise Unfit("is a remark and no phrase")
-    if re.search(r":\s", unmarked):
-        raise Unfit("holds a colon, behind which an explanation stands")
+    if sign := re.search(r":\s|\s-+\s", unmarked):
+        raise Unfit(f"holds a {'dash' if '-' in sign[0] else 'colon'}, behind which an explanation stands")
     while text and (stripped := text.strip().strip("\"'`*").lstrip(",;:").rstrip(".,;:!?").strip()) != text:
         text = stripped
     if not text:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from starft.errors import PromptError
-from starft.files import replace_file
+from starft.files import is_taken, replace_file
 
 
 def check_target(target: Path, suffix: str, option: str, overwrite: bool) -> None:
@@ -20,7 +20,7 @@ def check_target(target: Path, suffix: str, option: str, overwrite: bool) -> Non
     """
     if target.suffix != suffix:
         raise PromptError(f"--{option} must name a {suffix} file; got {target}.")
-    if target.is_dir() or (target.exists() and not overwrite):
+    if target.is_dir() or (is_taken(target) and not overwrite):
         raise PromptError(f"{target} exists already; give another --{option}, or --overwrite to replace it.")
     probe = target.with_name(f".{target.name}.writable")
     try:

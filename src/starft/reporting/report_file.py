@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from starft.errors import ConfigError
+from starft.files import is_taken
 
 CSV_HEAD = ("method", "runs", "metric", "value", "ci95_low", "ci95_high", "std", "best")
 MARKDOWN_MARK = "<!-- starft report -->\n"
@@ -27,7 +28,11 @@ def check_replaceable(path: Path, overwrite: bool) -> None:
     """
     if path.exists() and not path.is_file():
         raise ConfigError(f"--out {path} isn't a file that can be replaced; give another.")
-    if not path.exists() or overwrite or is_report(path):
+    if not is_taken(path) or overwrite:
+        return
+    if path.is_symlink():
+        raise ConfigError(f"--out {path} is a link; give the file it leads to, or --overwrite to replace the link.")
+    if is_report(path):
         return
     raise ConfigError(f"--out {path} exists already and isn't a report; give another, or --overwrite to replace it.")
 
