@@ -16,9 +16,9 @@ FILES = sorted(SRC.rglob("*.py"))
 ORDER = [
     "safe_text",
     "errors types files resources english launch noise shards",
-    "terminal yaml_files class_paths own_images digests run_lock",
+    "terminal yaml_files class_paths own_images digests run_lock options",
     "early_checks config_parser results_reading text_pools",
-    "parser_errors words options resuming limits foreign_callbacks",
+    "parser_errors words resuming limits foreign_callbacks",
     "option_checks",
     "pools functional distributed processes",
     "finite",

@@ -104,3 +104,17 @@ def test_a_stop_is_told_by_the_first_process_whatever_the_environment_says(
         monkeypatch.setattr("starft.__main__._work", work)
         assert main(["fit"]) == status
         assert capsys.readouterr().err == ("starft: Stopped after step 3.\n" if first else "")
+
+
+@pytest.mark.parametrize("devices", ["many", -1, 0.5, [0, 0], ""])
+def test_devices_that_no_cpu_has_are_a_sentence(devices: Any) -> None:
+    with pytest.raises(ConfigError, match="trainer.devices must be a whole number of at least 1 on CPUs; got"):
+        is_first_process({"accelerator": "cpu", "devices": devices})
+
+
+def test_what_else_lightning_cant_build_is_left_to_the_runs_own_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(**given: Any) -> None:
+        raise ModuleNotFoundError("Requirement not met. Try running `pip install`.")
+
+    monkeypatch.setattr("starft.processes.L.Trainer", missing)
+    assert is_first_process({"accelerator": "tpu"})

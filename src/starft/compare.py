@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from starft.cli import check_command
 from starft.comparison_folder import claim_runs, open_comparison, save_seconds
+from starft.config_parser import prepare_parser
 from starft.data.from_config import data_of
 from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
@@ -75,6 +76,7 @@ def run(words: Sequence[str]) -> int:
         RunFolderError: The folder holds something else.
     """
     own, passed = split_words(words[1:], OURS)
+    prepare_parser()
     parser = ArgumentParser(prog="starft compare", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(
         "--configs",

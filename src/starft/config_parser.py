@@ -1,13 +1,17 @@
 """Parsers of configs and options: they read YAML as all of this product does, and import what they may."""
 
+from argparse import ArgumentTypeError
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import set_dumper, set_loader, set_parsing_settings
+from jsonargparse.typing import register_type
 
 from starft.class_paths import RUNS_CODE, TRUSTED, is_safe
 from starft.errors import ConfigError
+from starft.options import path_from_text
 from starft.yaml_files import dump_yaml, load_yaml
 
 
@@ -19,6 +23,7 @@ def prepare_parser() -> None:
     """
     set_loader("yaml", _load_value, (yaml.YAMLError,))
     set_dumper("yaml", dump_yaml)
+    register_type(Path, str, path_from_text, (ArgumentTypeError, TypeError), isinstance)
     if not is_safe():
         return
     if "import_path_denylist" not in signature(set_parsing_settings).parameters:

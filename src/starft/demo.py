@@ -11,6 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from starft.compare import MINI_COLUMNS, in_turn, read_run, read_seeds, report_command, run_all
 from starft.comparison_folder import claim_runs, open_comparison, save_seconds
+from starft.config_parser import prepare_parser
 from starft.errors import ConfigError
 from starft.files import replace_file
 from starft.mini.sheet import contact_sheet
@@ -62,6 +63,7 @@ def run(words: Sequence[str]) -> int:
         ConfigError: An option can't be used.
         RunFolderError: The folder holds something else.
     """
+    prepare_parser()
     parser = ArgumentParser(
         prog="starft demo",
         description="Fine-tune the tiny CLIP on the embedded world with every method and compare them.",

@@ -18,6 +18,7 @@ from starft.averaging import (
     read_weights,
     write_averaged,
 )
+from starft.config_parser import prepare_parser
 from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError
 from starft.files import is_taken, replace_file
@@ -53,6 +54,7 @@ def run(words: Sequence[str]) -> int:
         RunFolderError: What would be written exists already.
     """
     own, passed = split_words(words[1:], OURS[1:])
+    prepare_parser()
     parser = ArgumentParser(prog="starft interpolate", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--ckpt_path", type=Path, required=True, help="The end, alpha 1: a checkpoint.")
     parser.add_argument(

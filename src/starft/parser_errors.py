@@ -34,6 +34,7 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
     told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
     told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
     told = re.split(_OTHER_FORMS, told)[0]
+    told = re.sub(r"Not of type Path: (the path is empty; give one, or leave it out).*", r"\1", told)
     told = re.sub(r"Expected a path but .* either not accessible or invalid +(?=\S)", "", told)
     if match := re.search(r"Importing '([^']+)' is not allowed", told):
         return f"{told.partition(':')[0]}: {RULE}; got {match[1]}."

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 
 from starft.errors import ConfigError
@@ -36,9 +35,12 @@ def is_first_process(options: Mapping[str, Any]) -> bool:
     try:
         with without_info():
             trainer = L.Trainer(**given, strategy=strategy, enable_model_summary=False, **quiet)
-    except (RuntimeError, ValueError, MisconfigurationException) as error:
+    except Exception as error:  # of any class: a TypeError for devices that aren't a number, an ImportError for a TPU
         if "SLURM" in str(error) or "srun" in str(error):
             raise ConfigError(slurm_message()) from error
+        if isinstance(error, TypeError) and "CPUAccelerator" in str(error):
+            got = str(options.get("devices"))[:40]
+            raise ConfigError(f"trainer.devices must be a whole number of at least 1 on CPUs; got {got!r}.") from error
         return bool(told.rank == 0)  # told by the run's own trainer, in its own words
     if trainer.world_size == 1:
         told.rank = 0  # Lightning took it from the environment, and would neither log nor tell

@@ -8,6 +8,7 @@ from importlib import import_module
 from docstring_parser import parse
 from jsonargparse import ArgumentError, ArgumentParser
 
+from starft.config_parser import prepare_parser
 from starft.errors import ConfigError, did_you_mean
 from starft.safe_text import say
 from starft.words import split_words
@@ -84,6 +85,7 @@ def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
     about = " ".join(filter(None, (told.short_description, told.long_description))).replace("\n", " ")
     if OVERRIDES in helps:
         about += f" Options with a dot, such as --data.init_args.NAME VALUE: {helps[OVERRIDES]}"
+    prepare_parser()
     parser = ArgumentParser(prog=prog, description=about, exit_on_error=False, allow_abbrev=False)
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if name == OVERRIDES:

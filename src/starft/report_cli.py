@@ -8,6 +8,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from starft.config_parser import prepare_parser
 from starft.english import count_of
 from starft.errors import ConfigError
 from starft.files import replace_file
@@ -39,6 +40,7 @@ def run(words: Sequence[str]) -> int:
     Raises:
         ConfigError: An option can't be used, or there is no run.
     """
+    prepare_parser()
     parser = ArgumentParser(
         prog="starft report",
         description="Tell what runs found: one page, a table or a picture.",

@@ -17,6 +17,7 @@ from starft.averaging import (
     read_weights,
     write_averaged,
 )
+from starft.config_parser import prepare_parser
 from starft.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError, did_you_mean
 from starft.files import is_taken, replace_file
@@ -48,6 +49,7 @@ def run(words: Sequence[str]) -> int:
         RunFolderError: What would be written exists already.
     """
     own, passed = split_words(words[1:], OURS)
+    prepare_parser()
     parser = ArgumentParser(prog="starft soup", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--ckpt_paths", type=str, required=True, help="Checkpoints with commas between, two at least.")
     parser.add_argument("--kind", type=Literal["uniform", "greedy"], default="uniform", help="Which are averaged.")

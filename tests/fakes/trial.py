@@ -82,7 +82,8 @@ def outcome_of(
     """
     data = [f"data.init_args.{one}" for one in smallest(config, folder / "data")]
     model = TINY if config.parent.name != "mini" else []
-    options = [*data, *model, *ON_CPU, *ONE_STEP, *QUIET, f"--trainer.max_epochs={EPOCHS.get(name_of(config), 1)}"]
+    short = [*ONE_STEP, f"--trainer.max_epochs={EPOCHS.get(name_of(config), 1)}"] if verb_of(config) == "fit" else []
+    options = [*data, *model, *ON_CPU, *short, *QUIET]
     text, mutation = mutated(whole(config, options, folder / "run"), draw, kind)
     path = folder / "mutated.yaml"
     path.write_text(text, encoding="utf-8")

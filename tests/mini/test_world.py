@@ -386,3 +386,9 @@ def test_training_loader_covers_the_data_and_reshuffles_by_epoch() -> None:
         orders.append(torch.cat([batch["index"] for batch in loader]).tolist())
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(24))
     assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("size", [0, -12, 12 * 10**17])
+def test_a_pretraining_set_that_nobody_can_draw_is_refused(size: int) -> None:
+    with pytest.raises(ConfigError, match="train_size must be at (least 1|most 1200000); got"):
+        MiniPretraining(train_size=size)

@@ -221,6 +221,7 @@ class MiniPretraining(_MiniBase):
         seed: int = 0,
     ) -> None:
         super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed)
+        check_between("train_size", train_size, 1, MOST_PICTURES)
         self.train_size = train_size
 
     @property
