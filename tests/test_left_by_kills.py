@@ -1,0 +1,58 @@
+"""What a kill leaves in a folder: the same command runs again, and no file that is whole is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from starft.comparison_folder import claim_runs, open_comparison
+from starft.errors import RunFolderError
+from starft.files import TEMPORARY
+from starft.run_folder import check_writable, claim
+
+HEX = "0123456789abcdef" * 2
+LEFT = [".writable.{}.tmp", "..writable.{0}.tmp.{0}.tmp", ".config.yaml.{}.tmp", ".comparison.json.{}.tmp"]
+"""Names of half-written files, as `replace_file` and the look whether a folder can be written to call theirs."""
+
+
+@pytest.fixture(params=LEFT)
+def left(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder in which a process was killed while it wrote its first file."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / request.param.format(HEX)).write_bytes(b"ha")
+    return folder
+
+
+def test_a_run_that_was_killed_at_its_first_file_runs_again(left: Path) -> None:
+    (left / ".lock").touch()
+    claim(left, None, "a: 1\n")
+
+
+def test_a_comparison_that_was_killed_at_its_first_file_runs_again(left: Path) -> None:
+    assert open_comparison(left, "comparison.json", "comparison") == 0.0
+    assert open_comparison(left, "comparison.json", "comparison") == 0.0
+
+
+def test_runs_of_a_comparison_that_were_killed_at_their_first_file_run_again(left: Path) -> None:
+    claim_runs(left, {"a": 1}, ())
+    claim_runs(left, {"a": 1}, ())
+
+
+def test_what_is_no_half_written_file_of_starft_is_still_refused(tmp_path: Path) -> None:
+    (tmp_path / ".mine.tmp").write_text("mine", encoding="utf-8")
+    for refused in (
+        lambda: claim(tmp_path, None, "a: 1\n"),
+        lambda: open_comparison(tmp_path, "comparison.json", "comparison"),
+        lambda: claim_runs(tmp_path, {"a": 1}, ()),
+    ):
+        with pytest.raises(RunFolderError):
+            refused()
+
+
+def test_the_look_whether_a_folder_can_be_written_to_leaves_a_temporary_name_when_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    check_writable(tmp_path)
+    assert all(TEMPORARY.fullmatch(path.name) for path in tmp_path.iterdir())
+    check_writable(tmp_path)
