@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from starft.comparison_folder import claim_runs, open_comparison
+from starft.digests import file_problem, read_manifest, replace_listed_file, write_manifest
 from starft.errors import RunFolderError
-from starft.files import TEMPORARY
+from starft.files import TEMPORARY, replace_file
 from starft.run_folder import check_writable, claim
 
 HEX = "0123456789abcdef" * 2
@@ -56,3 +57,28 @@ def test_the_look_whether_a_folder_can_be_written_to_leaves_a_temporary_name_whe
     check_writable(tmp_path)
     assert all(TEMPORARY.fullmatch(path.name) for path in tmp_path.iterdir())
     check_writable(tmp_path)
+
+
+def test_a_file_stays_known_however_often_the_next_one_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill or a full disk between the digest and the file, again and again, refuses the checkpoint that is there."""
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    path.parent.mkdir()
+    write_manifest(tmp_path, {})
+    replace_listed_file(path, b"first")
+
+    def full(target: Path, content: bytes) -> None:
+        if target == path:
+            raise OSError(28, "No space left on device", str(target))
+        replace_file(target, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("starft.digests.replace_file", full)
+        for attempt in range(5):
+            with pytest.raises(OSError, match="No space left"):
+                replace_listed_file(path, f"later {attempt}".encode())
+            assert file_problem(path) == "", f"after attempt {attempt}"
+    replace_listed_file(path, b"second")
+    assert file_problem(path) == ""
+    assert len(read_manifest(tmp_path)["files"]["checkpoints/last.ckpt"]) == 2, "what was never written is forgotten"
