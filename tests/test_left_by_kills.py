@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from starft.comparison_folder import claim_runs, open_comparison
+from starft.data.facts import facts_of
+from starft.data.table import ImageTable
 from starft.digests import file_problem, read_manifest, replace_listed_file, write_manifest
 from starft.errors import RunFolderError
 from starft.files import TEMPORARY, replace_file
-from starft.run_folder import check_writable, claim
+from starft.manifest import write_basis
+from starft.run_folder import ROWS, check_writable, claim
 
 HEX = "0123456789abcdef" * 2
 LEFT = [".writable.{}.tmp", "..writable.{0}.tmp.{0}.tmp", ".config.yaml.{}.tmp", ".comparison.json.{}.tmp"]
@@ -82,3 +86,29 @@ def test_a_file_stays_known_however_often_the_next_one_is_not_written(
     replace_listed_file(path, b"second")
     assert file_problem(path) == ""
     assert len(read_manifest(tmp_path)["files"]["checkpoints/last.ckpt"]) == 2, "what was never written is forgotten"
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+def test_the_rows_of_a_run_that_goes_on_with_other_data_are_known_though_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"image")
+    one, both = (
+        {"train": facts_of(ImageTable(tmp_path, names, labels, labels))}
+        for names, labels in ((("a.jpg",), np.zeros(1, np.int64)), (("a.jpg", "b.jpg"), np.zeros(2, np.int64)))
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    write_basis(run, {}, one)
+    monkeypatch.setattr("starft.manifest.write_manifest", killed)
+    with pytest.raises(Killed):
+        write_basis(run, {}, both)
+    assert file_problem(run / ROWS) == ""
