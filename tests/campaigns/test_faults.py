@@ -1,7 +1,7 @@
 """Flipped bytes and kills, by the dozen: nothing damaged passes for whole, nothing is lost. `make test-faults` runs it.
 
-Seeded; ``FAULTS_SEED`` gives another seed, ``FLIPS`` another number of flips than 50 a file, ``KILLS`` another number of
-kills than 30: as many come at any moment, and at most as many between two changes of files.
+Seeded; ``FAULTS_SEED`` gives another seed, ``FLIPS`` another number of flips than 50 a file, ``KILLS`` another
+than 30: as many come at any moment, and at most as many between two changes of files.
 """
 
 import json
