@@ -7,7 +7,7 @@ from typing import Any
 
 from starft import __version__
 from starft.errors import RunFolderError
-from starft.files import load_json, replace_file
+from starft.files import files_in, load_json, replace_file
 from starft.run_folder import check_writable
 
 METHOD = "method.json"
@@ -35,7 +35,7 @@ def open_comparison(out: Path, state: str, what: str, may_hold: Sequence[str] = 
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {out} away.") from error
         return seconds
-    others = [one.name for one in out.iterdir() if one.name not in may_hold]
+    others = [path.name for path in files_in(out, may_hold)]
     if others:
         raise RunFolderError(
             f"{out} holds something else ({others[0]}), no {what}; give another --out or move it away."
@@ -82,7 +82,7 @@ def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str])
                 f"{folder} was run with {_other(before, now)}; "
                 f"give another --out, or move {folder} away to run it anew."
             )
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif files_in(folder):
         raise RunFolderError(f"{folder} holds something else; give another --out or move it away.")
     folder.mkdir(exist_ok=True)
     replace_file(path, (json.dumps(now, indent=2, ensure_ascii=False) + "\n").encode())

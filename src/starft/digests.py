@@ -1,8 +1,9 @@
 """SHA-256 digests of what starft wrote: in the manifest of a run, and in ``SHA256SUMS`` of an export.
 
 ``manifest.json`` of a run folder lists its files in ``files``: name -> the digests that the file may have, the newest
-first. A new digest is written before its file is swapped in, and the one before it stays, so that a kill between the
-two leaves a file that is known. `starft.manifest` says what else it holds.
+first. A new digest is written before its file is swapped in, and those before it stay until it is, so that a kill or a
+full disk between the two leaves a file that is known, however often that happens. `starft.manifest`
+says what else it holds.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 SCHEMA_VERSION = 1
 KEPT = 2
-"""Digests that are kept of each file: the newest, and the one before it."""
+"""Digests that are kept of a file once it is written: its own, and that of the one before it."""
 CARD = "README.md"
 """The one file of an export that people are meant to edit."""
 
@@ -115,6 +116,8 @@ def replace_listed_file(path: Path, content: bytes | memoryview) -> None:
     if folder is not None:
         list_digest(folder, path, content_digest(content))
     replace_file(path, content)
+    if folder is not None:
+        _forget_old_digests(folder, path)
 
 
 def list_digest(folder: Path, path: Path, digest: str) -> None:
@@ -131,8 +134,16 @@ def list_digest(folder: Path, path: Path, digest: str) -> None:
     if files.get(name, [None])[0] == digest:
         return
     there = {one: digests for one, digests in files.items() if (folder / one).exists()}
-    there[name] = list(dict.fromkeys([digest, *files.get(name, [])]))[:KEPT]
+    there[name] = list(dict.fromkeys([digest, *files.get(name, [])]))
     write_manifest(folder, {**manifest, "files": there})
+
+
+def _forget_old_digests(folder: Path, path: Path) -> None:
+    """Keep the digests of a file that was just written, and of the one before it, alone."""
+    manifest, name = read_manifest(folder), _name_in(folder, path)
+    digests = manifest["files"][name]
+    if len(digests) > KEPT:
+        write_manifest(folder, {**manifest, "files": {**manifest["files"], name: digests[:KEPT]}})
 
 
 def _name_in(folder: Path, path: Path) -> str:

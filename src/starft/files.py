@@ -83,6 +83,18 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def files_in(folder: Path, other_than: Iterable[str] = ()) -> list[Path]:
+    """Return the files and folders in a folder, sorted, without what killed processes left half-written.
+
+    Args:
+        folder: Where to look; one that doesn't exist holds nothing.
+        other_than: Names to leave out.
+    """
+    left_out = {*other_than}
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in paths if path.name not in left_out and not TEMPORARY.fullmatch(path.name)]
+
+
 def load_json(text: str | bytes, **options: Any) -> Any:
     """Return what a text holds, as `json.loads` does.
 

@@ -183,7 +183,10 @@ def write_basis(folder: Path, basis: Mapping[str, Any], sets: Mapping[str, Table
     """
     buffer = BytesIO()
     save_facts(buffer, sets)
-    replace_file(folder / ROWS, buffer.getvalue())
+    content = buffer.getvalue()
+    if read_manifest(folder):
+        list_digest(folder, folder / ROWS, content_digest(content))
+    replace_file(folder / ROWS, content)
     before = read_manifest(folder)
     created = before.get("created") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     digests = {name: facts.digest() for name, facts in sets.items()}

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from starft.digests import MANIFEST, read_manifest
 from starft.english import count_of
 from starft.errors import ConfigError, RunFolderError, did_you_mean
-from starft.files import TEMPORARY, remove_temporary_files, replace_file
+from starft.files import TEMPORARY, files_in, remove_temporary_files, replace_file
 from starft.run_lock import LOCK, RunLock
 from starft.safe_text import say
 from starft.unfinished import UNFINISHED
@@ -75,7 +76,7 @@ def claim(folder: Path, resumed_from: Path | None, config: str = "") -> None:
     """
     own = resumed_from is not None and resumed_from.resolve().parent == (folder / CHECKPOINTS).resolve()
     _refuse_file(folder)
-    empty = not folder.is_dir() or not any(path.name != LOCK for path in folder.iterdir())
+    empty = not files_in(folder, [LOCK])
     again = not empty and not own and resumed_from is None and _never_saved(folder, config)
     if not own and not empty and not again:
         last = folder / CHECKPOINTS / LAST
@@ -160,7 +161,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         RunFolderError: It can't be made or written to.
     """
-    probe = folder / ".writable"
+    probe = folder / f".writable.{uuid.uuid4().hex}.tmp"  # a name that is known as temporary if a kill leaves it
     try:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(probe, b"x")

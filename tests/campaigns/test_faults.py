@@ -1,55 +1,51 @@
 """Flipped bytes and kills, by the dozen: nothing damaged passes for whole, nothing is lost. `make test-faults` runs it.
 
-Seeded; ``FAULTS_SEED`` gives another seed, ``FLIPS`` and ``KILLS`` other numbers (50 a file, 30 in all).
+Seeded; ``FAULTS_SEED`` gives another seed, ``FLIPS`` another number of flips than 50 a file, ``KILLS`` another
+than 30: as many come at any moment, and at most as many between two changes of files.
 """
 
 import json
 import os
 import random
 import shutil
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from campaigns.killed_commands import (
+    FIT,
+    QUIET,
+    SMALL,
+    Case,
+    Compare,
+    Export,
+    Fit,
+    Predict,
+    Prompts,
+    Report,
+    Score,
+    command,
+    kill_after,
+    kill_at_change,
+    last,
+    run_to_its_end,
+    start,
+)
 from fakes.own_images import write_jpeg
-from fakes.processes import forking
 from starft.__main__ import main
 from starft.checkpoints import WholeCheckpointIO, check_checkpoint
 from starft.classifier import load
-from starft.digests import check_export, read_manifest
+from starft.digests import file_digest, read_manifest
 from starft.errors import StarftError
 from starft.reporting.run_reading import find_runs
 
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
 FLIPS, KILLS = int(os.environ.get("FLIPS", "50")), int(os.environ.get("KILLS", "30"))
-SMALL = [f"--data.init_args.{one}" for one in ("train_size=48", "val_size=12", "test_size=12", "batch_size=12")]
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-FIT = ["--trainer.max_epochs=3", "--checkpoint.every_n_train_steps=2"]
-DEADLINE = 600
-POOL = {
-    "schema_version": 1,
-    "name": "scenes",
-    "description": "scenes",
-    "templates": ["{} on a lake", "{} in the snow", "{} in a forest", "{} in the city"],
-    "provenance": {"source": "curated", "created": "2026-01-01T00:00:00Z"},
-}
-
-
-def command(verb: str, run: Path, *options: str) -> list[str]:
-    return [verb, "--config=mini/starft", f"--trainer.default_root_dir={run}", *SMALL, *QUIET, *options]
-
-
-def last(run: Path) -> Path:
-    return run / "checkpoints" / "last.ckpt"
 
 
 @pytest.fixture(scope="module")
@@ -172,203 +168,24 @@ def test_flipped_bytes_in_a_checkpoint_alone(world: Path, tmp_path: Path) -> Non
 # --- kills ------------------------------------------------------------------------------------------------------------
 
 
-def work(words: list[str], log: str) -> None:
-    with Path(log).open("a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        torch.set_num_threads(1)
-        sys.exit(main(words))
-
-
-def start(words: Sequence[str], log: Path) -> BaseProcess:
-    process = forking().Process(target=work, args=(list(words), str(log)))
-    process.start()
-    return process
-
-
-def whole(words: Sequence[str], log: Path) -> float:
-    """Run a command to its end; return its seconds."""
-    begin = time.monotonic()
-    process = start(words, log)
-    process.join(DEADLINE)
-    told = log.read_text() if log.is_file() else ""
-    assert process.exitcode == 0, f"{words[0]} ended with {process.exitcode}: {told[-2000:]}"
-    assert "Traceback" not in told, told
-    return time.monotonic() - begin
-
-
-def killed(words: Sequence[str], log: Path, after: float) -> bool:
-    """Start a command and kill it; return whether it came too late."""
-    process = start(words, log)
-    process.join(after)
-    late = process.exitcode is not None
-    if process.pid is not None and not late:
-        os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    return late
-
-
-class Case:
-    """A command that is killed, and what must be true after the same command was given again.
-
-    Args:
-        world: With a whole run.
-        folder: To work in.
-    """
-
-    def __init__(self, world: Path, folder: Path) -> None:
-        self.world, self.folder = world, folder
-        folder.mkdir()
-        self.run = folder / "run"
-
-    def words(self) -> list[str]:
-        """The command; after a kill, as a person would give it again."""
-        raise NotImplementedError
-
-    def between(self) -> None:
-        """Look at what a kill left, and clear away what the sentence of the command asks to."""
-
-    def result(self) -> object:
-        """What the command was for."""
-        raise NotImplementedError
-
-
-class Fit(Case):
-    def words(self) -> list[str]:
-        go_on = [f"--ckpt_path={last(self.run)}"] if last(self.run).is_file() else []
-        return command("fit", self.run, *FIT, *go_on)
-
-    def between(self) -> None:
-        for path in self.run.glob("checkpoints/*.ckpt"):
-            check_checkpoint(path)
-
-    def result(self) -> object:
-        state = WholeCheckpointIO().load_checkpoint(last(self.run))["state_dict"]
-        return {key: value.double().sum().item() for key, value in state.items()}
-
-
-class Scored(Case):
-    def __init__(self, world: Path, folder: Path) -> None:
-        super().__init__(world, folder)
-        (self.run / "checkpoints").mkdir(parents=True)
-        for name in ("manifest.json", "manifest.npz", "config.yaml", "pool.json", "checkpoints/last.ckpt"):
-            shutil.copy(world / "run" / name, self.run / name)
-
-
-class Score(Scored):
-    def words(self) -> list[str]:
-        return command("test", self.run, f"--ckpt_path={last(self.run)}", "--save_samples=npz")
-
-    def between(self) -> None:
-        if (self.run / "results.json").exists():
-            assert not find_runs([self.run])[0].problems
-            (self.run / "results.json").unlink()
-
-    def result(self) -> object:
-        return json.loads((self.run / "results.json").read_bytes())["eval_sets"]
-
-
-class Predict(Case):
-    def words(self) -> list[str]:
-        checkpoint, out = last(self.world / "run"), self.folder / "out.csv"
-        return [
-            "predict",
-            str(checkpoint),
-            str(self.world / "images"),
-            "--out",
-            str(out),
-            "--batch-size=2",
-            "--workers=0",
-        ]
-
-    def between(self) -> None:
-        out = self.folder / "out.csv"
-        if out.exists():
-            text = out.read_bytes()
-            assert text.endswith(b"\n") or not text, "a torn row"
-            out.unlink()
-
-    def result(self) -> object:
-        return pd.read_csv(self.folder / "out.csv").round(4).to_dict("list") | {"path": None}
-
-
-class Export(Case):
-    def words(self) -> list[str]:
-        return ["export", str(last(self.world / "linear")), "--to", str(self.folder / "out")]
-
-    def between(self) -> None:
-        out = self.folder / "out"
-        if out.exists():
-            load(out, "cpu")
-            shutil.rmtree(out)
-
-    def result(self) -> object:
-        check_export(self.folder / "out")
-        return (self.folder / "out" / "SHA256SUMS").read_text()
-
-
-class Report(Case):
-    def words(self) -> list[str]:
-        return ["report", str(self.world / "run"), "--out", str(self.folder / "out.html")]
-
-    def between(self) -> None:
-        out = self.folder / "out.html"
-        if out.exists():
-            assert out.read_text(encoding="utf-8").rstrip().endswith("</html>")
-
-    def result(self) -> object:
-        return len((self.folder / "out.html").read_bytes())
-
-
-class Compare(Case):
-    def words(self) -> list[str]:
-        options = [*SMALL, *QUIET, "--trainer.max_epochs=2"]
-        return ["compare", "--configs=mini/ce,mini/starft", f"--out={self.run}", *options]
-
-    def between(self) -> None:
-        for path in self.run.glob("*/seed-0/checkpoints/*.ckpt"):
-            check_checkpoint(path)
-
-    def result(self) -> object:
-        held = json.loads((self.run / "results.json").read_bytes())["configs"]
-        return {name: one["metrics"] for name, one in held.items()}
-
-
-class Prompts(Case):
-    def words(self) -> list[str]:
-        pool = self.folder / "pool.json"
-        if not pool.exists():
-            pool.write_text(json.dumps(POOL), encoding="utf-8")
-        out = ["--top", "2", "--out", str(self.folder / "out.json")]
-        return ["prompts", "rank", str(pool), "--config=mini/starft", *out]
-
-    def between(self) -> None:
-        out = self.folder / "out.json"
-        if out.exists():
-            json.loads(out.read_bytes())
-        for path in self.folder.glob("out.*"):
-            path.unlink()
-
-    def result(self) -> object:
-        return json.loads((self.folder / "out.json").read_bytes())["templates"]
-
-
 SHARES: dict[type[Case], int] = {Fit: 9, Score: 5, Predict: 4, Export: 4, Report: 3, Compare: 3, Prompts: 2}
 """Kills of each, of 30."""
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[Case]], tuple[float, object]]:
-    """Seconds and result of each command when nobody kills it."""
+def undisturbed(
+    world: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[type[Case]], tuple[float, int, object]]:
+    """Seconds, changes and result of each command when nobody kills it."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    known: dict[type[Case], tuple[float, object]] = {}
+    known: dict[type[Case], tuple[float, int, object]] = {}
 
-    def made(kind: type[Case]) -> tuple[float, object]:
+    def made(kind: type[Case]) -> tuple[float, int, object]:
         if kind not in known:
             case = kind(world, folder / kind.__name__)
-            start(["--version"], case.folder / "log").join()  # what forks the others has its imports behind it
-            seconds = whole(case.words(), case.folder / "log")
-            known[kind] = (seconds, case.result())
+            start(["--version"], case.folder).join()  # what forks the others has its imports behind it
+            seconds, changes = run_to_its_end(case.words(), case.folder)
+            known[kind] = (seconds, changes, case.result())
         return known[kind]
 
     return made
@@ -380,27 +197,63 @@ def each() -> Iterator[tuple[type[Case], int]]:
             yield kind, number
 
 
-@pytest.mark.parametrize(("kind", "number"), tuple(each()), ids=lambda value: getattr(value, "__name__", str(value)))
-def test_kills(
+def names(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
+@pytest.mark.parametrize(("kind", "number"), tuple(each()), ids=names)
+def test_kills_at_any_moment(
     kind: type[Case],
     number: int,
     world: Path,
-    undisturbed: Callable[[type[Case]], tuple[float, object]],
+    undisturbed: Callable[[type[Case]], tuple[float, int, object]],
     tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    seconds, expected = undisturbed(kind)
-    after = random.Random(f"{SEED} {kind.__name__} {number}").uniform(0.2, 1.0) * seconds
+    seconds, _, expected = undisturbed(kind)
+    after = random.Random(f"{SEED} {kind.__name__} {number}").uniform(0.1, 1.0) * seconds
     for attempt in range(8):  # the machine was busier when the command was timed
         case = kind(world, tmp_path / f"case-{attempt}")
-        if not killed(case.words(), case.folder / "log", after):
+        if kill_after(case.words(), case.folder, after):
             break
         after /= 2
     else:
         pytest.fail("no kill came in time")
-    left = sorted(path.name for path in case.folder.rglob("*.tmp"))
+    check_what_is_left(case, world, expected)
+    record_property("check", f"kills of {kind.__name__} at any moment")
+
+
+@pytest.mark.parametrize(("kind", "number"), tuple(each()), ids=names)
+def test_kills_between_two_changes_of_files(
+    kind: type[Case],
+    number: int,
+    world: Path,
+    undisturbed: Callable[[type[Case]], tuple[float, int, object]],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """A moment that is too short for a kill by the clock: a file is open, or not yet renamed."""
+    _, changes, expected = undisturbed(kind)
+    drawn = random.Random(f"{SEED} {kind.__name__}").sample(range(1, changes + 1), changes)
+    if number >= len(drawn):
+        pytest.skip("every change had its kill")
+    case = kind(world, tmp_path / "case")
+    assert kill_at_change(case.words(), case.folder, drawn[number])
+    check_what_is_left(case, world, expected)
+    record_property("check", f"kills of {kind.__name__} between two changes of files")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(path): file_digest(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def check_what_is_left(case: Case, world: Path, expected: object) -> None:
+    """Give a killed command again and compare what comes of it; nothing that it reads may have changed."""
+    left = sorted(path.relative_to(case.folder).as_posix() for path in case.folder.rglob("*") if path.is_file())
+    print(f"{type(case).__name__}: killed; left {', '.join(left) or 'nothing'}")
+    before = digests(world)
     case.between()
-    whole(case.words(), case.folder / "log")
+    run_to_its_end(case.words(), case.folder)
     assert case.result() == expected
-    stale = list(case.run.rglob("*.ckpt.*.tmp")) if kind in (Fit, Compare) else []
-    assert stale == [], "what a kill left half-written goes"
-    print(f"{kind.__name__}: killed after {after:.1f} of {seconds:.1f} s; left {left}")
+    assert not list(case.folder.rglob("*.ckpt.*.tmp")), "what a kill left half-written goes"
+    assert digests(world) == before, "what a command only reads stays"
