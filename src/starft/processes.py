@@ -15,6 +15,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from starft.errors import ConfigError
 from starft.noise import without_info
 
+RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID")
+"""What launchers set for each process."""
 DEVICES = ("accelerator", "devices", "num_nodes")
 
 
@@ -25,7 +27,8 @@ def is_first_process(options: Mapping[str, Any]) -> bool:
         options: Of the trainer, as its section of the config has them.
 
     Raises:
-        ConfigError: Lightning can't make anything of the devices, or of what SLURM says.
+        ConfigError: Lightning can't make anything of the devices, or of what SLURM says; or the environment says that
+            the only process is a later one.
     """
     strategy = options.get("strategy") or "auto"
     if not isinstance(strategy, str):  # a class; those for one device are told by their names
@@ -36,11 +39,18 @@ def is_first_process(options: Mapping[str, Any]) -> bool:
     try:
         with without_info():
             trainer = L.Trainer(**given, strategy=strategy, enable_model_summary=False, **quiet)
-    except (RuntimeError, ValueError, MisconfigurationException) as error:
+    except (RuntimeError, ValueError, KeyError, MisconfigurationException) as error:
         if "SLURM" in str(error) or "srun" in str(error):
             raise ConfigError(slurm_message()) from error
         return bool(told.rank == 0)  # told by the run's own trainer, in its own words
     if trainer.world_size == 1:
+        if not trainer.is_global_zero:  # it would wait for the others for half an hour
+            names = {name: os.environ[name] for name in RANKS if os.environ.get(name, "0") != "0"}
+            said = " and ".join(f"{name} is {value}" for name, value in names.items())
+            raise ConfigError(
+                f"{said or 'The environment says that this is a later process'}, but the run has one process; unset "
+                "that, or set trainer.devices and trainer.num_nodes to what was started."
+            )
         told.rank = 0  # Lightning took it from the environment, and would neither log nor tell
     return bool(trainer.is_global_zero)
 
