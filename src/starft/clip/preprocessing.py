@@ -90,9 +90,8 @@ def unlike_preprocessing(model: nn.Module, weights: Path) -> list[str]:
             theirs = [_channels(described.get(key) or described[f"image_{key}"]) for key in ("mean", "std")]
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue
-        if any(
-            abs(a - b) > ROUNDING for pair in zip(theirs, (ours.mean, ours.std), strict=True) for a, b in zip(*pair)
-        ):
+        pairs = zip((*theirs[0], *theirs[1]), (*ours.mean, *ours.std), strict=True)
+        if any(abs(one - other) > ROUNDING for one, other in pairs):
             return [
                 f"the weights {weights} are of a model for images with mean {list(theirs[0])} and std "
                 f"{list(theirs[1])} ({name} beside them), and this one takes mean {list(ours.mean)} and std "
