@@ -41,7 +41,7 @@ def checkpoint(tmp_path: Path) -> Path:
         {"data": {"num_workers": 0}},
         {"model": {"compile": True, "pretrained": "elsewhere", "new_option": 1}},
         {"trainer": {"devices": 8}, "data": {"batch_size": 8}},
-        {"trainer": {"num_nodes": 2, "accumulate_grad_batches": 2}},
+        {"trainer": {"num_nodes": 2, "accumulate_grad_batches": 2}, "data": {"batch_size": 16}},
     ],
 )
 def test_what_may_change(given: dict[str, Any], checkpoint: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -12,17 +13,21 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from fakes import checkpoints
 from fakes.small_training import SmallModule, last_of, train
 from starft import load
 from starft.__main__ import main
 from starft.averaging import read_member, write_averaged
+from starft.callbacks import DFR, JTT
 from starft.checkpoints import WholeCheckpointIO, check_checkpoint
 from starft.classifier import Classifier
 from starft.clip.build import MINI_FOLDER, build_clip
+from starft.digests import write_sums
 from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.evaluation import Evaluator
 from starft.finite import LossWatch, first_not_finite, tensors_in
 from starft.predicting.run_writer import _rows
+from starft.probe import rows_of
 from starft.results_reading import read_results
 from starft.run_folder import BestCheckpoint
 from starft.types import EvalSet
@@ -51,6 +56,29 @@ def test_losses_are_looked_at_when_asked_and_in_their_order() -> None:
     watch.note(3, {"a": torch.tensor(NAN)})
     assert watch.first() == (2, "b", INF)
     assert watch.first() is None
+
+
+def test_nothing_is_fitted_to_features_that_are_not_finite() -> None:
+    batches: Any = [{"label": torch.tensor([0, 1])}]
+    assert rows_of(batches, lambda batch: torch.ones(2, 3)).features.shape == (2, 3)
+    with pytest.raises(NotFiniteError, match=r"features of an image aren't finite; .* bf16-mixed or 32-true"):
+        rows_of(batches, lambda batch: torch.tensor([[1.0], [NAN]]))
+
+
+@pytest.mark.parametrize("name", ["JTT", "DFR"])
+def test_what_acts_between_steps_looks_at_the_weights_first(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = checkpoints.write(tmp_path / "last.ckpt")
+    module.clip.model.logit_scale.data.fill_(NAN)
+    trainer: Any = SimpleNamespace(current_epoch=1, global_step=3, estimated_stepping_batches=3)
+    monkeypatch.setattr(DFR, "_where", lambda *_: 0)
+    act = {
+        "JTT": lambda: JTT(1, 2)._begin_again(trainer, module),
+        "DFR": lambda: DFR().on_train_batch_end(trainer, module, None, None, 0),
+    }
+    with pytest.raises(NotFiniteError, match=r"clip\.model\.logit_scale holds a NaN"):
+        act[name]()
 
 
 # A training
@@ -185,6 +213,7 @@ def test_an_export_with_a_nan_is_refused(checkpoint: Path, tmp_path: Path) -> No
     state = {key: value.clone() for key, value in load_file(path).items()}
     state["visual.proj"][0, 0] = NAN
     save_file(state, path)
+    write_sums(tmp_path / "export")
     with pytest.raises(WeightsError, match=r"export can't be used: visual.proj in it holds a NaN"):
         load(tmp_path / "export")
 

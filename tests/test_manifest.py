@@ -71,6 +71,13 @@ def of_the_same_size(root: Path, given: dict[str, ImageTable]) -> None:
     rewritten(root / "03.jpg", bytes(100))
 
 
+def with_the_time_kept(root: Path, given: dict[str, ImageTable]) -> None:
+    """As ``cp -p`` and ``rsync -a`` do, or an archive whose files all have one time."""
+    before = (root / "03.jpg").stat()
+    (root / "03.jpg").write_bytes(bytes(100))
+    os.utime(root / "03.jpg", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def reordered(root: Path, given: dict[str, ImageTable]) -> None:
     given["train"] = given["train"].take(np.arange(6)[::-1])
 
@@ -105,6 +112,7 @@ def trained_on_a_test_image(root: Path, given: dict[str, ImageTable]) -> None:
     [
         (longer, ["2 of 12 images changed, first 03.jpg"]),
         (of_the_same_size, ["1 of 12 images changed, first 03.jpg"]),
+        (with_the_time_kept, ["1 of 12 images changed, first 03.jpg"]),
         (reordered, ["rows of train were reordered"]),
         (relabelled, ["labels of 2 images changed, first 00.jpg"]),
         (regrouped, ["groups of 1 image changed, first 09.jpg"]),
@@ -193,7 +201,9 @@ def test_facts_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 
 def basis(**given: Any) -> dict[str, Any]:
     pool = {"name": "backgrounds", "sha256": "a", "templates": 55}
-    return {"versions": {"torch": "2.6"}, "weights": "w", "pool": pool, "drawn_by": {"seed": 0}} | given
+    captions = {"val/id": {"class names": "c", "templates": "t"}}
+    whole = {"versions": {"torch": "2.6"}, "weights": "w", "pool": pool, "drawn_by": {"seed": 0}}
+    return whole | {"captions": captions} | given
 
 
 @pytest.mark.parametrize(
@@ -210,6 +220,10 @@ def basis(**given: Any) -> dict[str, Any]:
             ["pool backgrounds is now other (55 templates then, 9 now)"],
         ),
         (basis(drawn_by={"seed": 1}), ["the images are drawn by seed 1, not 0"]),
+        (
+            basis(captions={"val/id": {"class names": "c", "templates": "u"}, "test/new": {"class names": "d"}}),
+            ["templates of val/id are others"],
+        ),
     ],
 )
 def test_what_changed_beside_the_images_is_named(now: dict[str, Any], named: list[str]) -> None:
@@ -237,6 +251,19 @@ def a_run(folder: Path) -> Path:
     write_manifest(folder, {"versions": {}})
     replace_listed_file(folder / "config.yaml", b"model: {lr: 1}\n")
     return folder
+
+
+def test_a_folder_of_checkpoints_may_be_a_link_to_another_disk(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run")
+    (tmp_path / "disk").mkdir()
+    (run / "checkpoints").symlink_to(tmp_path / "disk")
+    path = run / "checkpoints" / "last.ckpt"
+    for weights in ({"a": 1}, {"a": 2}):  # Lightning asks for the real path
+        WholeCheckpointIO(run).save_checkpoint(weights, tmp_path / "disk" / "last.ckpt")
+    assert len(read_manifest(run)["files"]["checkpoints/last.ckpt"]) == 2
+    assert file_problem(path) == ""
+    (tmp_path / "disk" / "last.ckpt").write_bytes(b"others")
+    assert "isn't as the run wrote it" in file_problem(path)
 
 
 @pytest.mark.parametrize("change", ["edited", "flipped", "gone"])

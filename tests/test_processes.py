@@ -63,6 +63,21 @@ def test_tasks_of_slurm_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None
         is_first_process({"accelerator": "cpu", "devices": 1})
 
 
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "NODE_RANK", "GROUP_RANK"])
+def test_a_later_process_of_a_run_that_has_one_does_not_wait(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigError, match=rf"^{name} is 1, but the run has one process; unset that"):
+        is_first_process({"accelerator": "cpu", "devices": 1, "strategy": "ddp"})
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_an_allocation_of_slurm_without_srun(devices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``salloc -J train`` leaves it: tasks are counted, and nobody has a number."""
+    set_all(monkeypatch, {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "1"})
+    with pytest.raises(ConfigError, match=r"SLURM_NTASKS is 1, which doesn't fit"):
+        is_first_process({"accelerator": "cpu", "devices": devices, "strategy": "ddp"})
+
+
 @pytest.mark.parametrize("name", ["RANK", "SLURM_PROCID"])
 @pytest.mark.parametrize(("verb", "file"), [("fit", "checkpoints/last.ckpt"), ("test", "results.json")])
 def test_no_variable_lets_a_run_be_overwritten(
@@ -108,7 +123,7 @@ def test_a_stop_is_told_by_the_first_process_whatever_the_environment_says(
 
 @pytest.mark.parametrize("devices", ["many", -1, 0.5, [0, 0], ""])
 def test_devices_that_no_cpu_has_are_a_sentence(devices: Any) -> None:
-    with pytest.raises(ConfigError, match="trainer.devices must be a whole number of at least 1 on CPUs; got"):
+    with pytest.raises(ConfigError, match=r"trainer\.devices must be a whole number of at least 1 on CPUs; got"):
         is_first_process({"accelerator": "cpu", "devices": devices})
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from starft.clip import Twin
 from starft.clip.names import VOCABULARY, is_path
-from starft.digests import check_weights_file, replace_listed_file
+from starft.digests import CHECKPOINTS, check_weights_file, replace_listed_file
 from starft.errors import AllTrained, WeightsError
 from starft.finite import first_not_finite, tensors_in
 
@@ -37,6 +37,7 @@ class CheckpointFacts:
         templates: Their caption templates.
         config: What builds the model again, as in ``open_clip_config.json``.
         step: After which it was written.
+        options: That the module was made with; its terms aren't among them.
     """
 
     model_name: str
@@ -45,6 +46,7 @@ class CheckpointFacts:
     templates: tuple[str, ...]
     config: dict[str, Any] = field(default_factory=dict)
     step: int = field(default=0, compare=False)
+    options: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 def strip_twin(checkpoint: dict[str, Any], twin_fingerprint: str, facts: CheckpointFacts) -> None:
@@ -124,16 +126,22 @@ def match_model(facts: CheckpointFacts, model_name: str, head: str) -> None:
             )
 
 
-def match_classes(facts: CheckpointFacts, class_names: tuple[str, ...]) -> None:
-    """Refuse to continue training on other classes than a checkpoint's.
+def match_classes(facts: CheckpointFacts, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
+    """Refuse to continue training on other classes, or with other templates, than a checkpoint's.
 
     Args:
         facts: What the checkpoint says of itself.
         class_names: Training classes of this run.
+        templates: Its caption templates.
 
     Raises:
         WeightsError: They differ.
     """
+    if facts.class_names == class_names and facts.templates != templates:
+        raise WeightsError(
+            f"The checkpoint was trained with the templates {_few(facts.templates)}, and the config or its file has "
+            f"{_few(templates)} now; bring them back as they were, or start a new run."
+        )
     if facts.class_names != class_names:
         theirs, ours = _few(facts.class_names), _few(class_names)
         raise WeightsError(
@@ -205,7 +213,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     Lightning's own goes by way of the system's temporary folder. Where that is another disk, the last leg is a copy
     over the earlier checkpoint, and a kill or a full disk in the middle of it loses both.
+
+    Args:
+        folder: The run folder. Its checkpoints may be a link to another disk: Lightning asks for their path there, and
+            the run's manifest is here. None for none.
     """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.folder = folder / CHECKPOINTS if folder is not None else None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write one checkpoint."""
@@ -213,6 +229,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if self.folder is not None and path.parent.resolve() == self.folder.resolve():
+            path = self.folder / path.name
         replace_listed_file(path, buffer.getbuffer())  # not copied: a large model's checkpoint is held once
 
     def load_checkpoint(
@@ -245,7 +263,11 @@ def check_checkpoint(
         _check_finite(path, {key: checkpoint.get(key) for key in ("optimizer_states", RAW)})
     if continues and "optimizer_states" not in checkpoint:
         raise WeightsError(f"{path} holds weights without an optimizer's state; test it, or continue another one.")
-    facts = replace(_facts(checkpoint[KEY]), step=int(checkpoint.get("global_step") or 0))
+    facts = replace(
+        _facts(checkpoint[KEY]),
+        step=int(checkpoint.get("global_step") or 0),
+        options=dict(checkpoint.get("hyper_parameters") or {}),
+    )
     for what, done, most in (("epoch", _epochs(checkpoint), max_epochs), ("step", facts.step, max_steps)):
         if continues and most is not None and 0 <= most <= done:
             raise AllTrained(

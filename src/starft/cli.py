@@ -247,11 +247,12 @@ class StarftCLI(LightningCLI):
         if self.subcommand == "predict" and not self._is_trial:
             extra += [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")
-        plugins = config.get("plugins") or []
-        kwargs = {"plugins": [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpointIO()], **kwargs}
+        asked = (config.get(key) or [] for key in ("plugins", "callbacks"))
+        plugins, callbacks = (one if isinstance(one, list) else [one] for one in asked)
+        kwargs = {"plugins": [*plugins, WholeCheckpointIO(self.folder)], **kwargs}
         if config.get("logger") in (None, True):
             kwargs = {"logger": CSVLogger(self.folder, name=LOGS), **kwargs}
-        return super().instantiate_trainer(callbacks=[*(config.get("callbacks") or []), *extra], **kwargs)
+        return super().instantiate_trainer(callbacks=[*callbacks, *extra], **kwargs)
 
     def before_fit(self) -> None:
         """Save the resolved config and the pool, with its provenance, beside the checkpoints."""

@@ -1,13 +1,15 @@
 """A run that goes on does so with the options that it had: which of them may change, and which may not."""
 
+import math
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from starft.checkpoints import CheckpointFacts, check_checkpoint, match_model
+from starft.digests import MANIFEST, run_folder
 from starft.errors import AllTrained, ConfigError
-from starft.run_folder import CHECKPOINTS, CONFIG
+from starft.run_folder import CONFIG
 from starft.unfinished import read_early_stopping
 from starft.yaml_files import read_yaml
 
@@ -42,9 +44,9 @@ OPTIONS: dict[str, dict[str, May]] = {
     "data": _options(
         not_change="sampling shots augmentation split_seed val_fraction test_fraction equal_groups splits label_map "
         "train_size val_size seed task dataset templates class_names label_column attribute_column attribute_level "
-        "group_column split_column on_bad_image allow_partial",
+        "group_column split_column on_bad_image allow_partial evals",
         change_with_devices="batch_size",
-        change="root file train path_column separator name ood evals predict eval_batch_size num_workers test_size "
+        change="root file train path_column separator name ood predict eval_batch_size num_workers test_size "
         "a celeba objectnet r sketch v2 vid_robust waterbirds",
     ),
     "trainer": _options(
@@ -71,6 +73,12 @@ CALLBACKS = _options(
 """The same for callbacks, by the names of their classes: those that only look on, and those that end a run."""
 
 DEVICES = ("devices", "num_nodes")
+COUNTED = (*DEVICES, "accumulate_grad_batches")
+"""What multiplies the images of a batch."""
+WHERE = {"source", "class_path", "root", "file", "path_column", "separator"}
+"""Of an eval set: where its images are; the manifest tells whether they are the same."""
+MAY_LIE_ELSEWHERE = ("model_name", "pool")
+"""What may be a file: the weights, and the manifest, tell whether it is the same."""
 LINKED = {"data.init_args.seed", "model.seed"}
 """What `seed_everything` sets, and is told by its name."""
 
@@ -96,6 +104,7 @@ def check_going_on(checkpoint: Path, config: Mapping[str, Any], trial: bool) -> 
     if {"model_name", "head"} <= config["model"].keys():
         match_model(facts, config["model"]["model_name"], config["model"]["head"])
     notes = check_same(checkpoint, config)
+    _check_own_options(checkpoint, facts, config["model"])
     step, message = read_early_stopping(checkpoint)
     if message and step == facts.step and not trial and not any("EarlyStopping" in note for note in notes):
         raise AllTrained(
@@ -103,6 +112,25 @@ def check_going_on(checkpoint: Path, config: Mapping[str, Any], trial: bool) -> 
             "or test it with `starft test`."
         )
     return facts, notes
+
+
+def _check_own_options(checkpoint: Path, facts: CheckpointFacts, model: Mapping[str, Any]) -> None:
+    """Refuse other options than a checkpoint itself holds, wherever it lies and whatever became of its run's config."""
+    other = [
+        f"model.{key} {_shown(facts.options[key])} (given is {_shown(model[key])})"
+        for key, may in OPTIONS["model"].items()
+        if _refused(may) and key in facts.options.keys() & model.keys() and key not in MAY_LIE_ELSEWHERE
+        if _plain(facts.options[key]) != _plain(model[key])
+    ]
+    if other:
+        raise ConfigError(
+            f"A run goes on with the options that it had, and {checkpoint} was trained with {', '.join(other[:3])}. "
+            "Leave them as they were, or start a new run in another folder, without --ckpt_path."
+        )
+
+
+def _plain(value: Any) -> Any:
+    return [*value] if isinstance(value, list | tuple) else value
 
 
 def check_same(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
@@ -118,8 +146,9 @@ def check_same(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
     Raises:
         ConfigError: Others differ.
     """
-    path = checkpoint.parent.parent / CONFIG
-    had = _read(path) if checkpoint.parent.name == CHECKPOINTS else {}
+    folder = run_folder(checkpoint)
+    path = folder / CONFIG
+    had = _read(path) if folder != checkpoint.absolute().parent or (folder / MANIFEST).is_file() else {}
     found = [*_differences(had, config)] if had else []
     other = [f"{key} {_shown(theirs)} (given is {_shown(ours)})" for may, key, theirs, ours in found if _refused(may)]
     if other:
@@ -162,8 +191,12 @@ def _differences(had: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[t
                 continue
             if name == "trainer.callbacks":
                 yield from _callbacks(theirs[key], ours[key])
+            elif name == "data.init_args.evals":
+                yield from _validated(theirs[key], ours[key])
             elif not (devices and may is May.CHANGE_WITH_DEVICES):
                 yield may, name, theirs[key], ours[key]
+    if devices:
+        yield from _images_a_step(had, given)
     if had["data"].get("class_path") != given["data"].get("class_path"):
         yield May.NOT_CHANGE, "data.class_path", had["data"].get("class_path"), given["data"].get("class_path")
 
@@ -179,12 +212,9 @@ def _section(config: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, An
 
 def _callbacks(had: Any, given: Any) -> Iterator[tuple[May, str, Any, Any]]:
     """Yield the callbacks that are only in one of two lists, or have other arguments."""
-    theirs, ours = (
-        {str(one.get("class_path")).rpartition(".")[2]: one.get("init_args") for one in some or () if one}
-        for some in (had, given)
-    )
+    theirs, ours = (_by_name(some) for some in (had, given))
     for name in sorted(theirs.keys() | ours.keys()):
-        may = CALLBACKS.get(name, May.NOT_CHANGE)
+        may = CALLBACKS.get(name.partition(" ")[0], May.NOT_CHANGE)
         was, now = theirs.get(name, "absent"), ours.get(name, "absent")
         if was == now or may is May.CHANGE:
             continue
@@ -193,6 +223,71 @@ def _callbacks(had: Any, given: Any) -> Iterator[tuple[May, str, Any, Any]]:
             continue
         for key in sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
             yield may, f"{key} of trainer.callbacks' {name}", was.get(key), now.get(key)
+
+
+def _by_name(given: Any) -> dict[str, Any]:
+    """Return the arguments of callbacks by the names of their classes; a second one of a class has its number."""
+    arguments: dict[str, Any] = {}
+    for callback in given if isinstance(given, list) else [given]:
+        if not callback:
+            continue
+        name = kind = str(callback.get("class_path")).rpartition(".")[2]
+        number = 2
+        while name in arguments:
+            name, number = f"{kind} {number}", number + 1
+        arguments[name] = callback.get("init_args")
+    return arguments
+
+
+def _validated(had: Any, given: Any) -> Iterator[tuple[May, str, Any, Any]]:
+    """Yield what differs in the sets that are validated, as best.ckpt may hang on them; others may come and go."""
+    theirs, ours = (
+        {str(one.get("name")): one for one in map(_arguments, some or ()) if one.get("stage", "test") != "test"}
+        for some in (had, given)
+    )
+    for name in sorted(theirs.keys() | ours.keys()):
+        prefix, may = f"data.init_args.evals' {name}", May.NOT_CHANGE
+        was, now = theirs.get(name), ours.get(name)
+        if was is None or now is None:
+            yield may, prefix, "absent" if was is None else "present", "absent" if now is None else "present"
+            continue
+        sides = [one | _arguments(one.get("source")) for one in (was, now)]
+        for key in sorted((sides[0].keys() & sides[1].keys()) - WHERE):
+            if sides[0][key] != sides[1][key]:
+                yield may, f"{key} of {prefix}", sides[0][key], sides[1][key]
+
+
+def _arguments(given: Any) -> dict[str, Any]:
+    """Return what a class is made with, or the fields of a data class."""
+    return dict(given.get("init_args", given) or {}) if isinstance(given, dict) else {}
+
+
+def _images_a_step(had: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[May, str, Any, Any]]:
+    """Yield how many images a step has, where other devices make it another number; else what it may hang on."""
+    was, now = (_product(config) for config in (had, given))
+    if was is not None and now is not None:
+        if was != now:
+            yield May.NOT_CHANGE, "images a step (batch_size x devices x accumulate_grad_batches)", was, now
+        return
+    (prefix, theirs), (_, ours) = (_section(config, "data") for config in (had, given))
+    if "batch_size" not in theirs.keys() & ours.keys():
+        return
+    for name, old, new in (
+        (f"{prefix}batch_size", theirs["batch_size"], ours["batch_size"]),
+        *((f"trainer.{key}", had["trainer"].get(key), given["trainer"].get(key)) for key in COUNTED),
+    ):
+        if old != new:
+            yield May.CHANGE_TOLD, name, old, new
+
+
+def _product(config: Mapping[str, Any]) -> int | None:
+    """Return how many images an optimizer step has; None where devices aren't counted before the run, or data."""
+    trainer, batch = config["trainer"], _section(config, "data")[1].get("batch_size")
+    try:
+        counts = [int(one) for one in (batch or 0, *(trainer.get(key) or 1 for key in COUNTED))]
+    except (TypeError, ValueError):  # devices may be auto, or a list of them
+        return None
+    return math.prod(counts) if min(counts) > 0 else None
 
 
 def _presence(arguments: Any) -> str:

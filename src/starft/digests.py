@@ -17,6 +17,8 @@ from typing import Any
 from starft.errors import RunFolderError, WeightsError
 from starft.files import replace_file
 
+CHECKPOINTS = "checkpoints"
+"""In the run folder."""
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 SCHEMA_VERSION = 1
@@ -89,13 +91,28 @@ def _own_digest(manifest: Mapping[str, Any]) -> str:
     return content_digest(json.dumps(manifest, sort_keys=True).encode())
 
 
+def run_folder(checkpoint: Path) -> Path:
+    """Return the folder of the run that a checkpoint belongs to, whatever it is called from: a name alone, or a link.
+
+    Args:
+        checkpoint: In ``checkpoints`` of it, in another folder of it, or right in it.
+    """
+    near = checkpoint if len(checkpoint.parts) > 2 else checkpoint.absolute()
+    for path in (near, near.resolve()):
+        if path.parent.name == CHECKPOINTS:
+            return path.parent.parent
+        if (folder := run_folder_of(path)) is not None:
+            return folder
+    return near.parent
+
+
 def run_folder_of(path: Path) -> Path | None:
     """Return the folder with the manifest that a file belongs to; null where there is none.
 
     Args:
         path: A file in a run folder, or in a folder right below it.
     """
-    near = Path(path).parent
+    near = Path(path).absolute().parent
     return next((folder for folder in (near, near.parent) if (folder / MANIFEST).is_file()), None)
 
 
@@ -147,7 +164,8 @@ def _forget_old_digests(folder: Path, path: Path) -> None:
 
 
 def _name_in(folder: Path, path: Path) -> str:
-    return Path(path).resolve().relative_to(folder.resolve()).as_posix()
+    """Return a file's name below a folder; a link stays what it is, wherever it leads."""
+    return Path(path).absolute().relative_to(folder.absolute()).as_posix()
 
 
 def is_listed(path: Path) -> bool:

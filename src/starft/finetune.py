@@ -390,7 +390,7 @@ class FinetuneModule(GuardedModule):
         if not self.class_names or (self.head == "linear" and not self._is_fitting()):
             self.describe(facts.class_names, facts.templates)
         elif self._is_fitting():
-            match_classes(facts, self.class_names)
+            match_classes(facts, self.class_names, self.templates)
         bias = checkpoint["state_dict"].get("head_bias")
         self.head_bias = None if bias is None else torch.zeros_like(bias, device=self.device)
         match_teachers(checkpoint, self.teachers, self._is_fitting())

@@ -101,6 +101,22 @@ def check_loss(watch: LossWatch, advice: str) -> None:
         raise NotFiniteError(f"{message}, so training stops and saves nothing of it; {advice}.")
 
 
+def check_features(features: Tensor) -> None:
+    """Refuse to fit or to choose anything by features that aren't finite numbers.
+
+    Args:
+        features: Of some images.
+
+    Raises:
+        NotFiniteError: One is NaN or infinite.
+    """
+    if not features.isfinite().all():
+        raise NotFiniteError(
+            "The model's features of an image aren't finite; check its weights and pixels, or set trainer.precision to "
+            "bf16-mixed or 32-true."
+        )
+
+
 def check_weights(tensors: Iterable[tuple[str, Tensor]], where: str, advice: str) -> None:
     """Refuse to save or to score weights that aren't finite numbers, in all processes.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lightning as L
 
+from starft.digests import run_folder
 from starft.errors import ConfigError
 from starft.limits import limits
 from starft.run_folder import CHECKPOINTS, CONFIG, LAST, BestCheckpoint
@@ -56,7 +57,7 @@ def notes_of_training(checkpoint: Path) -> list[str]:
         checkpoint: That is scored.
     """
     try:
-        config = read_yaml(checkpoint.parent.parent / CONFIG)
+        config = read_yaml(run_folder(checkpoint) / CONFIG)
         trainer = dict(config["trainer"])
     except (OSError, ConfigError, KeyError, TypeError, ValueError):
         trainer = {}

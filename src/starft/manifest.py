@@ -4,10 +4,11 @@
 where a run goes on, and where its checkpoints are scored.
 """
 
+import json
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -28,12 +29,13 @@ from starft.digests import (
     folder_problems,
     list_digest,
     read_manifest,
+    run_folder,
     write_manifest,
 )
 from starft.errors import RunFolderError
 from starft.files import replace_file
 from starft.pools import Pool, pool_text
-from starft.run_folder import CHECKPOINTS, CONFIG, POOL, ROWS
+from starft.run_folder import CONFIG, POOL, ROWS
 from starft.safe_text import say
 
 PACKAGES = ("torch", "lightning", "open_clip_torch")
@@ -50,12 +52,13 @@ def versions() -> dict[str, str]:
     }
 
 
-def basis_of(model: L.LightningModule, data: BaseDataModule) -> dict[str, Any]:
+def basis_of(model: L.LightningModule, data: BaseDataModule, stage: str) -> dict[str, Any]:
     """Return what a run stands on beside its images and files, as plain values.
 
     Args:
         model: As it was built.
         data: After its setup.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
     """
     pool: Pool | None = getattr(model, "pool", None)
     return {
@@ -64,7 +67,28 @@ def basis_of(model: L.LightningModule, data: BaseDataModule) -> dict[str, Any]:
         "pool": None if pool is None else _pool_facts(pool),
         "class_names": list(data.class_names),
         "drawn_by": data.drawn_by,
+        "captions": _captions(data, stage),
     }
+
+
+def _captions(data: BaseDataModule, stage: str) -> dict[str, dict[str, str]]:
+    """Return digests of what each set that is scored is asked for by: names and templates may come from files."""
+    validates = stage in ("fit", "validate")
+    sets = {f"val/{one.name}": one for one in data.val_sets} if validates else {}
+    if stage == "test" or any(name.startswith("test/") for name in data.tables(stage)):
+        sets |= {f"test/{one.name}": one for one in data.test_sets}
+    return {
+        name: {
+            "class names": _texts_digest(one.class_names),
+            "templates": _texts_digest(one.templates),
+            "group names": _texts_digest(one.group_names),
+        }
+        for name, one in sets.items()
+    }
+
+
+def _texts_digest(texts: Sequence[str]) -> str:
+    return content_digest(json.dumps([*texts]).encode())
 
 
 def _pool_facts(pool: Pool) -> dict[str, Any]:
@@ -90,6 +114,11 @@ def basis_changes(before: Mapping[str, Any], now: Mapping[str, Any], fits: bool)
     for key in sorted(now["drawn_by"].keys() & before.get("drawn_by", {}).keys()) if fits else ():
         if now["drawn_by"][key] != before["drawn_by"][key]:
             other.append(f"the images are drawn by {key} {now['drawn_by'][key]}, not {before['drawn_by'][key]}")
+    for name, captions in now.get("captions", {}).items():
+        before_captions = before.get("captions", {}).get(name, {})
+        different = [what for what, digest in captions.items() if before_captions.get(what, digest) != digest]
+        if different:
+            other.append(f"{' and '.join(different)} of {name} are others")
     for name, value in now["versions"].items() if fits else ():
         if (then := before.get("versions", {}).get(name)) not in (None, value):
             notes.append(f"{name} was {then} and is {value}")
@@ -125,7 +154,7 @@ class Manifest(Callback):
         if not isinstance(data, BaseDataModule) or (stage != "fit" and not before.get("versions")):
             return
         self._sets = {name: facts_of(table) for name, table in data.tables(stage).items()}
-        self._basis = basis_of(pl_module, data)
+        self._basis = basis_of(pl_module, data, stage)
         if before.get("versions"):
             self._compare(trainer, before, stage == "fit")
 
@@ -216,15 +245,6 @@ def check_run_files(checkpoint: Path, fits: bool) -> None:
         )
     if problems and getattr(rank_zero_only, "rank", 0) == 0:
         say(f"Note: {_some(problems)}.", file=sys.stderr)
-
-
-def run_folder(checkpoint: Path) -> Path:
-    """Return the folder of the run that a checkpoint lies in.
-
-    Args:
-        checkpoint: In ``checkpoints`` of it, or right in it.
-    """
-    return checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else checkpoint.parent
 
 
 def _some(parts: list[str]) -> str:

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from starft.errors import ConfigError, DataError
+from starft.finite import check_features
 from starft.types import Batch, FinetuneData, PlainTrainingData
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(-7, 2, 100))
@@ -81,6 +82,7 @@ def rows_of(batches: Iterable[Batch], encode: Callable[[Batch], Tensor]) -> Rows
     features, labels, groups = [], [], []
     for batch in batches:
         features.append(encode(batch).double().cpu())
+        check_features(features[-1])
         labels.append(batch["label"].cpu())
         if "group" in batch:
             groups.append(batch["group"].cpu())

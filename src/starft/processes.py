@@ -14,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from starft.errors import ConfigError
 from starft.noise import without_info
 
+RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID")
+"""What launchers set for each process."""
 DEVICES = ("accelerator", "devices", "num_nodes")
 
 
@@ -24,7 +26,8 @@ def is_first_process(options: Mapping[str, Any]) -> bool:
         options: Of the trainer, as its section of the config has them.
 
     Raises:
-        ConfigError: Lightning can't make anything of the devices, or of what SLURM says.
+        ConfigError: Lightning can't make anything of the devices, or of what SLURM says; or the environment says that
+            the only process is a later one.
     """
     strategy = options.get("strategy") or "auto"
     if not isinstance(strategy, str):  # a class; those for one device are told by their names
@@ -43,6 +46,13 @@ def is_first_process(options: Mapping[str, Any]) -> bool:
             raise ConfigError(f"trainer.devices must be a whole number of at least 1 on CPUs; got {got!r}.") from error
         return bool(told.rank == 0)  # told by the run's own trainer, in its own words
     if trainer.world_size == 1:
+        if not trainer.is_global_zero:  # it would wait for the others for half an hour
+            names = {name: os.environ[name] for name in RANKS if os.environ.get(name, "0") != "0"}
+            said = " and ".join(f"{name} is {value}" for name, value in names.items())
+            raise ConfigError(
+                f"{said or 'The environment says that this is a later process'}, but the run has one process; unset "
+                "that, or set trainer.devices and trainer.num_nodes to what was started."
+            )
         told.rank = 0  # Lightning took it from the environment, and would neither log nor tell
     return bool(trainer.is_global_zero)
 

@@ -13,6 +13,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from starft import digests
 from starft.digests import MANIFEST, read_manifest
 from starft.english import count_of
 from starft.errors import ConfigError, RunFolderError, did_you_mean
@@ -23,7 +24,7 @@ from starft.unfinished import UNFINISHED
 
 CONFIG = "config.yaml"
 POOL = "pool.json"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS = digests.CHECKPOINTS
 LAST, BEST = "last.ckpt", "best.ckpt"
 LOGS = "logs"
 LOG_FILES = re.compile(r"hparams\.yaml|metrics(-\d+)?\.csv")

@@ -9,6 +9,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
+from starft.digests import run_folder
 from starft.files import replace_file
 from starft.resuming import epoch_is_partial
 from starft.safe_text import say
@@ -123,7 +124,7 @@ def unfinished_note(checkpoint: Path) -> str:
     Args:
         checkpoint: That is scored.
     """
-    folder = checkpoint.parent.parent
+    folder = run_folder(checkpoint)
     if not (folder / UNFINISHED).is_file():
         return ""
     return f"The training in {folder} hasn't ended ({UNFINISHED}): {checkpoint.name} is of a part of it."
@@ -136,7 +137,7 @@ def read_early_stopping(checkpoint: Path) -> tuple[int, str]:
         checkpoint: Of the run.
     """
     try:
-        held = json.loads((checkpoint.parent.parent / EARLY).read_text(encoding="utf-8"))
+        held = json.loads((run_folder(checkpoint) / EARLY).read_text(encoding="utf-8"))
         return int(held["step"]), str(held["message"])
     except (OSError, ValueError, TypeError, KeyError):
         return -1, ""

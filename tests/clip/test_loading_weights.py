@@ -1,6 +1,7 @@
 """What is resized or guessed when weights meet a model is told; a model's tokenizer goes with its checkpoint."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fakes import checkpoints
 from starft import load
 from starft.__main__ import main
 from starft.clip import build_clip
+from starft.clip.build import MINI_FOLDER
 from starft.errors import WeightsError
 from starft.exporting.formats import write_about, write_open_clip
 
@@ -195,3 +197,28 @@ def test_the_verbs_tell_it(weights: dict[str, Tensor], tmp_path: Path, capsys: p
     assert main([*words, "--trainer.enable_progress_bar=false"]) == 0
     printed = capsys.readouterr().err
     assert all(part in printed for part in ("48 x 48 px", "64 x 64 px", "77 tokens", "takes 24"))
+
+
+NORMALISED = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+CLIPS = {"image_mean": [0.4814, 0.4578, 0.4082], "image_std": [0.2686, 0.2613, 0.2758]}
+
+
+@pytest.mark.parametrize(
+    ("name", "described", "noted"),
+    [
+        ("open_clip_config.json", {"preprocess_cfg": NORMALISED}, True),
+        ("preprocessor_config.json", {f"image_{key}": value for key, value in NORMALISED.items()}, True),
+        ("preprocessor_config.json", CLIPS, False),
+        ("preprocessor_config.json", {"size": 224}, False),
+        ("open_clip_config.json", [], False),
+    ],
+)
+def test_weights_of_otherwise_normalised_images_are_told(
+    name: str, described: Any, noted: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(MINI_FOLDER / "starft-mini.safetensors", tmp_path / "mine.safetensors")
+    (tmp_path / name).write_text(json.dumps(described), encoding="utf-8")
+    build_clip("starft-mini", str(tmp_path / "mine.safetensors"))
+    told = capsys.readouterr().err
+    assert (f"mean [0.5, 0.5, 0.5] and std [0.5, 0.5, 0.5] ({name} beside them), and this one takes" in told) is noted
+    assert bool(told) is noted

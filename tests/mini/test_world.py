@@ -390,5 +390,5 @@ def test_training_loader_covers_the_data_and_reshuffles_by_epoch() -> None:
 
 @pytest.mark.parametrize("size", [0, -12, 12 * 10**17])
 def test_a_pretraining_set_that_nobody_can_draw_is_refused(size: int) -> None:
-    with pytest.raises(ConfigError, match="train_size must be at (least 1|most 1200000); got"):
+    with pytest.raises(ConfigError, match=r"train_size must be at (least 1|most 1200000); got"):
         MiniPretraining(train_size=size)

@@ -58,6 +58,7 @@ class DFR(Callback):
         if trainer.global_step < trainer.estimated_stepping_batches or module.head_bias is not None:
             return
         which = self._where(trainer, module)
+        module.check_finite()
         module.clip.eval()
         loader = trainer.datamodule.val_dataloader()[which]  # type: ignore[attr-defined]
         rows = rows_of(loader, partial(module.features, module.clip))

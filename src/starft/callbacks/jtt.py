@@ -19,6 +19,7 @@ from starft.english import count_of
 from starft.errors import ConfigError, DataError, check_between
 from starft.evaluation import Evaluator
 from starft.finetune import FinetuneModule
+from starft.finite import check_features
 from starft.losses import Term
 from starft.run_folder import BestCheckpoint
 from starft.safe_text import say
@@ -89,6 +90,7 @@ class JTT(Callback):
     def _begin_again(self, trainer: L.Trainer, module: FinetuneModule) -> None:
         if self.errors is not None or trainer.current_epoch < self.epochs:
             return
+        module.check_finite()
         self.errors = self._mistakes(trainer, module)
         rank_zero_info(f"JTT: {len(self.errors)} training errors count {self.factor} times from here on.")
         if not self.errors and trainer.is_global_zero:
@@ -113,7 +115,9 @@ class JTT(Callback):
         scorer.prepare(module.clip, module.class_names, module.linear_head)
         encode, wrong = partial(module.features, module.clip), list[int]()
         for batch in trainer.datamodule.plain_train_dataloader():  # type: ignore[attr-defined]
-            right = scorer.logits(0, encode(batch)).argmax(dim=-1).cpu() == batch["label"]
+            features = encode(batch)
+            check_features(features)
+            right = scorer.logits(0, features).argmax(dim=-1).cpu() == batch["label"]
             wrong += batch["index"][~right].tolist()
         module.clip.train()
         return sorted(wrong)

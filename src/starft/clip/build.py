@@ -23,7 +23,7 @@ from starft.clip.names import (
     register_model,
     siglip_vocabulary,
 )
-from starft.clip.preprocessing import shared_preprocessing
+from starft.clip.preprocessing import shared_preprocessing, unlike_preprocessing
 from starft.clip.rebuild import folder_config
 from starft.clip.towers import check_blocks
 from starft.clip.trial import check_features
@@ -68,7 +68,7 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
         check_blocks(name, model)
         tokenize = _tokenizer(name, config)
     if weights is not None:
-        notes += load_weights(model, weights)
+        notes += load_weights(model, weights) + unlike_preprocessing(model, weights)
     if weights is not None or options["require_pretrained"]:
         check_finite(model, pretrained if weights is not None or not own else name)
     else:

@@ -304,7 +304,10 @@ def _touched(pairs: Mapping[str, tuple[TableFacts, TableFacts]]) -> _Touched:
     unsure, looked = 0, 0
     for old, new in pairs.values():
         was = {file: at for at, file in enumerate(old.files)}
-        contents = {old.files[at]: bytes(row) for at, row in zip(old.sampled.tolist(), old.contents, strict=True)}
+        contents, here_too = (
+            {facts.files[at]: bytes(row) for at, row in zip(facts.sampled.tolist(), facts.contents, strict=True)}
+            for facts in (old, new)
+        )
         here = [at for at, file in enumerate(new.files) if file in was]
         there = [was[new.files[at]] for at in here]
         sizes, times = old.sizes[there] != new.sizes[here], old.times[there] != new.times[here]
@@ -312,9 +315,9 @@ def _touched(pairs: Mapping[str, tuple[TableFacts, TableFacts]]) -> _Touched:
             file = new.files[at]
             if size:
                 changed.append(file)
-            elif time and file in contents:
-                looked += 1
-                if _content(f"{new.root}/{file}") != contents[file]:
+            elif file in contents and (time or file in here_too):  # times can be kept, and set
+                looked += time
+                if (here_too.get(file) or _content(f"{new.root}/{file}")) != contents[file]:
                     changed.append(file)
             elif time:
                 unsure += 1

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from starft.digests import run_folder
 from starft.errors import ConfigError
 from starft.results_reading import RESULTS, Results, read_results
 from starft.yaml_files import read_yaml
 
 CONFIG = "config.yaml"
-CHECKPOINTS = "checkpoints"
 PLUMBING = {"batch_size", "eval_batch_size", "num_workers", "download", "pin_memory", "prefetch_factor"}
 """Options of data that don't change what is learned, or that are told elsewhere."""
 LONGEST = 100
@@ -39,7 +39,7 @@ def origin_of(checkpoint: Path) -> Origin:
     Args:
         checkpoint: In ``checkpoints/`` of its run folder, or in the run folder itself.
     """
-    folder = checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else checkpoint.parent
+    folder = run_folder(checkpoint)
     results, problem = None, None
     if (folder / RESULTS).is_file():
         try:
