@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from starft import regularizers
 from starft.context import Progress
 from starft.errors import ConfigError
-from starft.losses import Contrastive, CrossEntropy, Term
+from starft.losses import Contrastive, CrossEntropy, Term, notes_on_epochs
 from starft.regularizers import SpuriosityAlignment
 
 TERMS = (Term, CrossEntropy, Contrastive, *(getattr(regularizers, name) for name in regularizers.__all__))
@@ -105,6 +105,14 @@ def test_alignment_advises_on_few_classes() -> None:
     assert SpuriosityAlignment().advice(["a", "b", "c", "d"]) == ""
     assert SpuriosityAlignment(masked=False).advice(["a", "b"]) == "", "nothing is left out"
     assert Term().advice(["a", "b"]) == ""
+
+
+def test_a_run_of_one_epoch_is_told_which_terms_take_no_part() -> None:
+    terms = [SpuriosityAlignment(), SpuriosityAlignment(schedule="step"), SpuriosityAlignment(weight=0.0)]
+    (note,) = notes_on_epochs(terms, 1)
+    assert note.startswith("SpuriosityAlignment takes no part: with schedule 'epoch' its weight is 0 in the last epoch")
+    assert terms[0].weight_at(Progress(step=0, total_steps=9, epoch=0, total_epochs=1)) == 0, "what the note says"
+    assert notes_on_epochs(terms, 2) == notes_on_epochs(terms, None) == []
 
 
 def test_a_term_holds_no_weights_of_its_own() -> None:

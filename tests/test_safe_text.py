@@ -102,6 +102,15 @@ def test_nothing_else_prints() -> None:
                 assert node.module not in ("rich", "rich.console"), f"{path}: take Console of starft.terminal"
 
 
+def test_no_message_cites_a_file_that_an_installed_package_lacks() -> None:
+    for path in sorted(SRC.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        comments = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in comments:
+                assert "docs/" not in node.value, f"{path}: say it, as who installs starft by pip has no docs/"
+
+
 @pytest.mark.parametrize(
     ("text", "cell"),
     [

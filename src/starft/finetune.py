@@ -31,7 +31,7 @@ from starft.english import doubled_articles
 from starft.errors import ConfigError
 from starft.evaluation import Evaluator, described, evaluated
 from starft.guarded import GuardedModule
-from starft.losses import Contrastive, Term, by_name
+from starft.losses import Contrastive, Term, by_name, notes_on_epochs
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
@@ -227,7 +227,8 @@ class FinetuneModule(GuardedModule):
         size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
         for note in plan_notes(self.warmup_steps, self.total_steps, size, batch):
             say(f"Note: {note}", file=sys.stderr)
-        for note in filter(None, (term.advice(self.class_names) for term in self._terms())):
+        idle = notes_on_epochs(self._terms(), trainer.max_epochs)
+        for note in filter(None, (*idle, *(term.advice(self.class_names) for term in self._terms()))):
             say(f"Note: {note}.", file=sys.stderr)
 
     def _start_from_probe(self) -> None:

@@ -104,6 +104,21 @@ class Term(nn.Module):
         raise NotImplementedError
 
 
+def notes_on_epochs(terms: Iterable[Term], total_epochs: int | None) -> list[str]:
+    """Return a note on each term that never takes part, as a run of one epoch ends where its weight is 0.
+
+    Args:
+        terms: Of the run.
+        total_epochs: Of the whole run; null where steps alone end it.
+    """
+    return [
+        f"{type(term).__name__} takes no part: with schedule 'epoch' its weight is 0 in the last epoch, and this run "
+        "has one; train for more epochs, or take schedule 'step'"
+        for term in terms
+        if term.schedule == "epoch" and term.weight > 0 and total_epochs == 1
+    ]
+
+
 class CrossEntropy(Term):
     """Cross-entropy of the class logits: plain fine-tuning (FT).
 

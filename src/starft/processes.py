@@ -63,5 +63,5 @@ def slurm_message() -> str:
     said = " and ".join(f"{name} is {value}" for name, value in found.items()) or "SLURM has several tasks"
     return (
         f"{said}, which doesn't fit trainer.devices and trainer.num_nodes of this run; unset SLURM_NTASKS for a run on "
-        "one device, or start it with srun --ntasks-per-node as many as trainer.devices (docs/devices.md)."
+        "one device, or start it with srun --ntasks-per-node as many as trainer.devices."
     )

@@ -66,7 +66,8 @@ def test_a_torchscript_archive_is_told(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(nn.Linear(1, 1), torch.zeros(1, 1)), archive)
     assert sentence(WeightsError, str(config), str(archive)) == (
         f"The weights {archive} are a TorchScript archive, which holds code, as OpenAI's own downloads do; "
-        "turn it into a plain weight file first, see docs/models.md."
+        "where you trust it, make a plain file of it: torch.jit.load(FILE).state_dict(), less input_resolution, "
+        "context_length and vocab_size, by torch.save."
     )
 
 

@@ -148,3 +148,15 @@ def test_a_config_gives_both(tmp_path: Path) -> None:
     assert data.class_names == ("landbird", "waterbird")
     options = ["--data.init_args.splits", "{0: train, 1: val, 2: test}"]
     assert data_of(section, 0, "a config", options).class_names == ("landbird", "waterbird")
+
+
+@pytest.mark.parametrize("written", [["fold0", "fold1", "fold2"], ["True", "False"], ["a", "b"]])
+def test_other_words_may_be_mapped(written: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must be train, val or test, or be mapped, as by splits {train: 0, val: 1, "):
+        source(tmp_path, written).splits  # noqa: B018
+
+
+def test_a_mapping_that_leaves_a_value_out_is_named(tmp_path: Path) -> None:
+    read = source(tmp_path, ["train", "val", "test"], splits={"train": "train", "test": "test"})
+    with pytest.raises(DataError, match=r"says val in lines 4, 5; the option splits doesn't list that; add it there"):
+        read.splits  # noqa: B018

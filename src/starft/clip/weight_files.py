@@ -41,7 +41,8 @@ def read_weights(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], list[
     if _holds_code(path):
         raise WeightsError(
             f"The weights {path} are a TorchScript archive, which holds code, as OpenAI's own downloads do; "
-            "turn it into a plain weight file first, see docs/models.md."
+            "where you trust it, make a plain file of it: torch.jit.load(FILE).state_dict(), less input_resolution, "
+            "context_length and vocab_size, by torch.save."
         )
     held: Any = (
         load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)

@@ -50,7 +50,7 @@ class SpuriosityAlignment(Term):
             return ""
         return (
             f"With {len(class_names)} classes SpuriosityAlignment has little to hold on to, as it leaves pairs of one "
-            "class out; KindAlignment is made for few classes, see docs/recipes.md"
+            "class out; KindAlignment is made for few classes, as in the config csv/starft_kinds"
         )
 
     def forward(self, ctx: StepContext) -> Tensor:

@@ -260,20 +260,25 @@ class CSVSource(DrawnSource):
             return self.draw(labels, groups)
         codes, values = _coded(column)
         split_of = splits_of(values, self.given_splits)
-        numbers = self.given_splits is None and {*values} & {*NUMBERED}
         for at in sorted({*codes.tolist()}):
             value = values[at] if at >= 0 else "an empty cell"
             if at < 0 or value not in split_of:
                 rows = file.where(np.flatnonzero(codes == at).tolist())
-                near = did_you_mean(value.lower(), [*SPLITS], 1, quote=True).strip().rstrip("?") if at >= 0 else ""
                 problems.append(
-                    f"the split column says {shortened(value)} in {rows}; it must be train, val or test"
-                    + (", or be mapped, as by splits {train: 0, val: 1, test: 2}" if numbers else "")
-                    + (f" ({near[0].lower()}{near[1:]}?)" if near else "")
+                    f"the split column says {shortened(value)} in {rows}; {self._split_advice(value, at < 0)}"
                 )
         meant = np.array([*(split_of.get(value, "") for value in values), ""])[codes]
         rows_of = {split: np.flatnonzero(meant == split) for split in ("train", "val", "test")}
         return {split: found for split, found in rows_of.items() if len(found)}
+
+    def _split_advice(self, value: str, empty: bool) -> str:
+        """Return what to do about a value of the split column that is no split."""
+        if self.given_splits is not None:
+            return "the option splits doesn't list that; add it there, or leave these rows out of the table"
+        words = [] if empty or value in NUMBERED or value.lower() in ("true", "false") else [*SPLITS]
+        near = did_you_mean(value.lower(), words, 1, quote=True).strip().rstrip("?")
+        mapped = "" if empty else ", or be mapped, as by splits {train: 0, val: 1, test: 2}"
+        return "it must be train, val or test" + (f" ({near[0].lower()}{near[1:]}?)" if near else mapped)
 
 
 def _doubtful(cells: "pd.Series[str]", file: TableFile) -> dict[str, str]:
