@@ -527,7 +527,7 @@ def test_content_is_on_disk_before_it_is_swapped_in(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fsync", spy("fsync", os.fsync))
     monkeypatch.setattr(os, "replace", spy("replace", os.replace))
     save_pool(POOL, tmp_path / "pool.json")
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"]  # the content, then the folder's new name
 
 
 def test_save_into_a_missing_folder(tmp_path: Path) -> None:
