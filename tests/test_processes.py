@@ -108,7 +108,7 @@ def test_a_stop_is_told_by_the_first_process_whatever_the_environment_says(
 
 @pytest.mark.parametrize("devices", ["many", -1, 0.5, [0, 0], ""])
 def test_devices_that_no_cpu_has_are_a_sentence(devices: Any) -> None:
-    with pytest.raises(ConfigError, match="trainer.devices must be a whole number of at least 1 on CPUs; got"):
+    with pytest.raises(ConfigError, match=r"trainer\.devices must be a whole number of at least 1 on CPUs; got"):
         is_first_process({"accelerator": "cpu", "devices": devices})
 
 
