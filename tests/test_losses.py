@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from starft import regularizers
 from starft.context import Progress
 from starft.errors import ConfigError
-from starft.losses import Contrastive, CrossEntropy, Term, notes_on_epochs
+from starft.losses import Contrastive, CrossEntropy, Term, check_own_loss, notes_on_epochs
 from starft.regularizers import SpuriosityAlignment
+from starft.teachers import TeacherRule, teacher_rule
 
 TERMS = (Term, CrossEntropy, Contrastive, *(getattr(regularizers, name) for name in regularizers.__all__))
 NEEDS: dict[type[Term], dict[str, Any]] = {regularizers.KindAlignment: {"kinds": {"bird": ["duck", "owl"]}}}
@@ -219,3 +220,10 @@ def test_alignment_of_a_student_like_its_twin_is_zero() -> None:
     ctx = alignment_context(torch.tensor([0, 0, 1, 2, 1, 0]))
     ctx.image_features, ctx.spurious_features = ctx.teacher(None).image_features, ctx.teacher(None).spurious_features
     assert SpuriosityAlignment()(ctx).item() == pytest.approx(0.0, abs=1e-14)
+
+
+def test_a_base_class_is_no_loss_and_no_teacher() -> None:
+    with pytest.raises(ConfigError, match=r"Term has no loss of its own; give a class below starft\.losses\.Term"):
+        check_own_loss([CrossEntropy(), Term()])
+    with pytest.raises(ConfigError, match=r"TeacherRule has no rule of its own; give a class below"):
+        teacher_rule(TeacherRule())

@@ -12,7 +12,7 @@ OWN = [path for path in configs() if path.parent.name in ("csv", "mini")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(2 * len(KINDS)))
+@pytest.mark.parametrize("number", range(len(KINDS)))
 @pytest.mark.filterwarnings("ignore")
 def test_a_mutated_config(number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw = random.Random(number)

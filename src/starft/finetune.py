@@ -31,7 +31,7 @@ from starft.english import doubled_articles
 from starft.errors import ConfigError
 from starft.evaluation import Evaluator, described, evaluated
 from starft.guarded import GuardedModule
-from starft.losses import Contrastive, Term, by_name, notes_on_epochs
+from starft.losses import Contrastive, Term, by_name, check_own_loss, notes_on_epochs
 from starft.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.pools import load_pools
 from starft.probe import STRENGTHS, check_strengths, probe_of
@@ -131,6 +131,7 @@ class FinetuneModule(GuardedModule):
         model = self.clip.model
         objective = objective or Contrastive()
         terms = [objective, *(regularizers or [])]
+        check_own_loss(terms)
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
         self.terms = nn.ModuleDict(by_name(terms))
         self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()})

@@ -177,3 +177,20 @@ def by_name(things: Iterable[Named]) -> dict[str, Named]:
         copies = sum(other == name or other.startswith(f"{name}_") for other in named)
         named[f"{name}_{copies + 1}" if copies else name] = thing
     return named
+
+
+def check_own_loss(terms: Iterable[Term]) -> None:
+    """Refuse terms without a loss: the base class, or one that forgot its ``forward``.
+
+    Args:
+        terms: Of a run.
+
+    Raises:
+        ConfigError: The first of them.
+    """
+    for term in terms:
+        if type(term).forward is Term.forward:
+            raise ConfigError(
+                f"{type(term).__name__} has no loss of its own; give a class below starft.losses.Term that defines "
+                "forward, such as starft.losses.CrossEntropy, as class_path."
+            )

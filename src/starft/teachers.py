@@ -122,6 +122,11 @@ def teacher_rule(teacher: TeacherRule | TeacherName) -> TeacherRule | None:
         ConfigError: There is no such teacher.
     """
     if isinstance(teacher, TeacherRule):
+        if type(teacher).share is TeacherRule.share:
+            raise ConfigError(
+                f"{type(teacher).__name__} has no rule of its own; give a class below starft.teachers.TeacherRule that "
+                "defines share, such as starft.teachers.ExponentialAverage, as class_path."
+            )
         return teacher
     if teacher not in get_args(TeacherName):
         known = ", ".join(get_args(TeacherName))

@@ -109,6 +109,7 @@ def outcome_of(
     sentences = [line for line in said.splitlines() if line.startswith("starft: ")]
     sentence = sentences[-1].removeprefix("starft: ") if sentences else ""
     taken = status == 0 or sentence == REACHED
+    without_effect = verb_of(config) != "fit" and (mutation.name, mutation.after) == ("max_epochs", -1)  # no bound
     wrong = ""
     if status not in (0, 2) or "Traceback" in said:
         wrong = f"{where}ended with {status}: {said[-300:]}"
@@ -116,6 +117,6 @@ def outcome_of(
         wrong = f"{where}said {len(sentences)} sentences: {said[-300:]}"
     elif len(sentence) > 1000:
         wrong = f"{where}said {len(sentence)} characters: {sentence[:300]}"
-    elif taken and mutation.cant_be_meant:
+    elif taken and mutation.cant_be_meant and not without_effect:
         wrong = f"{where}taken"
     return Outcome(mutation, sentence, wrong)

@@ -388,6 +388,12 @@ def test_training_loader_covers_the_data_and_reshuffles_by_epoch() -> None:
     assert orders[0] != orders[1]
 
 
+@pytest.mark.parametrize("name", ["batch_size", "eval_batch_size"])
+def test_a_batch_that_no_machine_holds_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be at most 1000000; got {10**18}"):
+        MiniWorld(**{name: 10**18})
+
+
 @pytest.mark.parametrize("size", [0, -12, 12 * 10**17])
 def test_a_pretraining_set_that_nobody_can_draw_is_refused(size: int) -> None:
     with pytest.raises(ConfigError, match=r"train_size must be at (least 1|most 1200000); got"):

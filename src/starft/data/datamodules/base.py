@@ -13,7 +13,7 @@ from starft.data.loading import ResumableLoader, ShuffledSampler, deaf_to_stops,
 from starft.data.problems import told_of
 from starft.data.sampling import Draw, Sampling, draw_for, everything, upsampled
 from starft.data.table import ImageTable
-from starft.errors import ConfigError
+from starft.errors import ConfigError, check_between
 from starft.types import EvalSet, ImagePreprocessing
 
 
@@ -29,6 +29,10 @@ class Labelled(Protocol):
     def groups(self) -> Sequence[int] | None:
         """Group of each image; null where they have none."""
         ...
+
+
+MOST_IN_BATCH = 1_000_000
+"""Images that one process may take at once; no machine holds more."""
 
 
 class BaseDataModule(L.LightningDataModule, ABC):
@@ -48,12 +52,9 @@ class BaseDataModule(L.LightningDataModule, ABC):
         self, batch_size: int, eval_batch_size: int, num_workers: int, seed: int, sampling: Sampling = "shuffle"
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("eval_batch_size", eval_batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("seed", seed, 0),
-        ):
+        check_between("batch_size", batch_size, 1, MOST_IN_BATCH)
+        check_between("eval_batch_size", eval_batch_size, 1, MOST_IN_BATCH)
+        for name, value, least in (("num_workers", num_workers, 0), ("seed", seed, 0)):
             if value < least:
                 raise ConfigError(f"{name} must be at least {least}; got {value}.")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
