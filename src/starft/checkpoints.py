@@ -4,7 +4,7 @@ import hashlib
 import io
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,10 @@ TWIN = "twin."
 TEACHERS = "teachers."
 RAW = "ema_raw"
 """Key of a checkpoint for the weights that training goes on with where it holds their average."""
+
+
+DESCRIBED = ("model_cfg", "preprocess_cfg")
+"""Parts of a model's description that change what it computes."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def refill_twin(
             f"The checkpoint's captions were read with SigLIP's vocabulary {theirs}, and now with {ours}: a model "
             "config that names no tokenizer gets it by its file's name; give the file its old name."
         )
+    match_description(facts.config, expected.config)
     if held["twin"] != twin_fingerprint:
         raise WeightsError(
             "The checkpoint was trained from other pre-trained weights than this config loads; "
@@ -124,6 +129,35 @@ def match_model(facts: CheckpointFacts, model_name: str, head: str) -> None:
             raise WeightsError(
                 f"The checkpoint is of {what} {theirs}, the config asks for {what} {ours}; give its own config."
             )
+
+
+def match_description(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Refuse a model that has the same weights and computes otherwise: another activation, other means of pixels.
+
+    Args:
+        theirs: What builds the checkpoint's model again; empty where it doesn't say.
+        ours: What this run's model was built by.
+
+    Raises:
+        WeightsError: They differ.
+    """
+    had, has = (dict(_settings({part: config.get(part) or {} for part in DESCRIBED})) for config in (theirs, ours))
+    for key in [key for key in (*had, *has) if (had.get(key) or 0) != (has.get(key) or 0)] if theirs else ():
+        if not any(str(value.get(key)).startswith("/") for value in (had, has)):  # a folder, which may lie elsewhere
+            raise WeightsError(
+                f"The checkpoint's model was built with {key} {had.get(key)}, and this one with {has.get(key)}: with "
+                "the same weights it computes something else. Give model_name and model.pretrained as its run had "
+                "them, and the model config as it was."
+            )
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what stands in nested mappings, by dotted names."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def match_classes(facts: CheckpointFacts, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from fakes import checkpoints
 from starft import load
 from starft.__main__ import main
+from starft.checkpoints import match_description
 from starft.clip import build_clip
 from starft.clip.build import MINI_FOLDER
 from starft.errors import WeightsError
@@ -222,3 +223,32 @@ def test_weights_of_otherwise_normalised_images_are_told(
     told = capsys.readouterr().err
     assert (f"mean [0.5, 0.5, 0.5] and std [0.5, 0.5, 0.5] ({name} beside them), and this one takes" in told) is noted
     assert bool(told) is noted
+
+
+OPENAI = {
+    "model_cfg": {"embed_dim": 8, "quick_gelu": True, "text_cfg": {"heads": 2}},
+    "preprocess_cfg": {"mean": [0.5]},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "preprocessing", "message"),
+    [
+        ({}, {}, ""),
+        ({"new_setting": False, "text_cfg": {"heads": 2, "hf_tokenizer_name": "/elsewhere"}}, {}, ""),
+        ({"quick_gelu": False}, {}, "model_cfg.quick_gelu True, and this one with False"),
+        ({"text_cfg": {"heads": 4}}, {}, "model_cfg.text_cfg.heads 2, and this one with 4"),
+        ({}, {"mean": [0.4]}, r"preprocess_cfg.mean \[0.5\], and this one with \[0.4\]"),
+    ],
+)
+def test_equal_weights_that_compute_something_else(
+    model: dict[str, Any], preprocessing: dict[str, Any], message: str
+) -> None:
+    """The file of OpenAI's weights instead of their tag, say: open_clip's activation is another one then."""
+    ours = {"model_cfg": OPENAI["model_cfg"] | model, "preprocess_cfg": OPENAI["preprocess_cfg"] | preprocessing}
+    match_description({}, ours)
+    if not message:
+        match_description(OPENAI, ours)
+        return
+    with pytest.raises(WeightsError, match=message):
+        match_description(OPENAI, ours)
