@@ -497,12 +497,13 @@ def test_a_damaged_checkpoint(damage: str, finished: Path, refused: Refused, tmp
         }[damage]
     )
     sentence = refused(fit(tmp_path / "run", f"--ckpt_path={path}"))
-    what = (
-        "is damaged (archive/data.pkl has another checksum than it was written with)."
-        if damage == "flipped"
-        else "can't be read: it is damaged, or no checkpoint of starft."
+    how = ", or no checkpoint of starft"
+    if damage == "flipped":
+        how = " (archive/data.pkl has another checksum than it was written with)"
+    assert sentence == (
+        f"The checkpoint {path} can't be read: it is damaged{how}. "
+        "Take another one of its folder, as last.ckpt or best.ckpt."
     )
-    assert sentence == f"The checkpoint {path} {what} Take another one of its folder, as last.ckpt or best.ckpt."
     assert not (tmp_path / "run").exists()
 
 
