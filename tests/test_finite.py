@@ -143,6 +143,16 @@ def test_a_metric_that_is_not_finite_chooses_nothing(tmp_path: Path, capsys: pyt
     assert "Note: val/id/acc is nan after step 4: no checkpoint is chosen." in capsys.readouterr().err
 
 
+def test_a_metric_that_was_never_a_number_is_why_there_is_no_best(tmp_path: Path) -> None:
+    class Unclear(SmallModule):
+        def validation_step(self, *args: Any, **options: Any) -> None:
+            self.log("val/id/acc", NAN)
+
+    _, trainer = train(tmp_path, module=Unclear())
+    (best,) = (one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint))
+    assert best.why_none(trainer).startswith("There is no best.ckpt: val/id/acc was never a number, ")
+
+
 @pytest.mark.slow
 def test_the_command_says_step_term_and_what_to_try(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = [f"--data.init_args.{one}" for one in ("train_size=24", "val_size=12", "batch_size=6")]

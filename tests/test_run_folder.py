@@ -172,6 +172,9 @@ def test_a_training_is_marked_until_it_ends(planned: float, steps: int | None, t
     mark, trainer = MarkUnfinished(tmp_path), cast(Any, Steps(planned))
     mark.on_exception(trainer, trainer, ConfigError("refused before it began"))
     assert listing(tmp_path) == {}
+    (tmp_path / UNFINISHED).write_text("of an earlier process")  # a run that goes on may be refused before it is set up
+    mark.on_exception(cast(Any, None), trainer, ConfigError("an image is gone"))
+    assert listing(tmp_path) == {UNFINISHED: b"of an earlier process"}
     mark.on_train_start(trainer, trainer)
     assert json.loads(listing(tmp_path)[UNFINISHED]) == {"step": None, "steps": steps}
     mark.on_exception(trainer, trainer, KeyboardInterrupt())

@@ -21,7 +21,7 @@ from starft.early_checks import check_config_files
 from starft.english import doubled_articles
 from starft.errors import ConfigError, StarftError, did_you_mean, ended
 from starft.parser_errors import one_sentence
-from starft.reporting.data_notes import shortcut, small_group
+from starft.reporting.data_notes import shortcut, small_group, usual_groups
 from starft.reporting.data_report import data_tables
 from starft.safe_text import indented, say, visible
 from starft.terminal import Console
@@ -128,13 +128,16 @@ def check(
 
 def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
     """Print how far the attribute goes with the label in train; note groups too small to choose or judge a model by."""
+    usual: set[int] = set()
     for one in checked:
         counts = [(group, images) for group, images, _ in one.groups]
         if one.split == "train" and counts and one.attributes:
+            usual = usual_groups([images for _, images in counts], len(one.attributes))
             for line in shortcut([images for _, images in counts], one.class_names, one.attributes):
                 console.print(f"shortcut: {visible(line)}", soft_wrap=True, highlight=False)
         if one.split in ("val", "test") and not one.extra and not one.as_published:
-            note = small_group(one.name, counts, one.split, bool(one.attributes))
+            atypical = bool(usual) and any(images for at, (_, images) in enumerate(counts) if at not in usual)
+            note = small_group(one.name, counts, one.split, atypical)
             one.problems += [Problem(note, stops=False)] if note else []
 
 

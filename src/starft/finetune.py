@@ -183,9 +183,8 @@ class FinetuneModule(GuardedModule):
             if note and self.trainer.is_global_zero:  # of the data's templates their check tells
                 say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
             check_batches(self._terms(), self.trainer, getattr(data, "batch_size", None))
-            counts = data.train_group_counts if isinstance(data, GroupedData) else {}
             for _, term in self._active_terms():
-                term.start(counts)
+                term.start(data.train_group_counts if isinstance(data, GroupedData) else {})
         self.evaluator = Evaluator(sets, keep_samples=stage == "test")
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:

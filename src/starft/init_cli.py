@@ -63,7 +63,7 @@ def run(words: Sequence[str]) -> int:
         raise ConfigError(f"{out} can't be written: {error.strerror}; give another --out.") from error
     say(f"Wrote {out}: {_in_words(own)}. Read it, and change what isn't so.")
     given = shlex.quote(os.fspath(out))
-    say(f"Next: starft data check --config {given}")
+    say(f"Next: starft data check --config {given} --deep")
     say(f"Then: starft fit --config {given}")
     return 0
 

@@ -231,6 +231,9 @@ def check_monitor(monitor: str | None, validated: Sequence[str]) -> None:
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint that a validation metric likes best; a metric that isn't there is told before training."""
 
+    not_finite = False
+    """Whether the metric was not a number at some validation."""
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best so far, also where the run folder was moved or copied: Lightning forgets it then."""
         here = Path(str(self.dirpath)) / f"{self.filename}.ckpt"
@@ -270,6 +273,7 @@ class BestCheckpoint(ModelCheckpoint):
         """Return whether a value is the best so far; one that isn't a finite number chooses nothing."""
         if current is None or math.isfinite(float(current)):
             return bool(super().check_monitor_top_k(trainer, current))
+        self.not_finite = True
         if trainer.is_global_zero:
             say(
                 f"Note: {self.monitor} is {float(current)} after step {trainer.global_step}: no checkpoint is chosen.",
@@ -283,6 +287,11 @@ class BestCheckpoint(ModelCheckpoint):
         Args:
             trainer: After the run.
         """
+        if self.not_finite:
+            return (
+                f"There is no best.ckpt: {self.monitor} was never a number, as no validation image counts in it; "
+                "set checkpoint.monitor to another metric, or validate on more images."
+            )
         every, batches = trainer.check_val_every_n_epoch, trainer.fit_loop.epoch_loop.total_batch_idx + 1
         epochs = int(batches // trainer.num_training_batches)
         ended = "There is no best.ckpt: the run ended before its first validation"

@@ -52,7 +52,7 @@ class MarkUnfinished(Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Note how far it came, if it had begun."""
-        if self.path.is_file():
+        if self.started is not None and self.path.is_file():
             self._write(trainer, trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

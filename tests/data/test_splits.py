@@ -114,3 +114,10 @@ def test_equal_draws_follow_the_seed_and_fractions_beyond_a_half() -> None:
     assert not np.array_equal(first, other)
     assert np.bincount(BIASED[first]).tolist()[1:3] == [11, 10]  # of 16 and 14 that may leave, five in seven
     assert draw_splits(BIASED, 0.0, 0.0, 0, True).keys() == {"train"}
+
+
+def test_a_group_of_one_image_doesnt_keep_the_others_out_of_the_test() -> None:
+    cells = np.repeat(np.arange(9), [37, 37, 37, 1, 1, 1, 2, 2, 3])  # three usual groups and six rare ones
+    by_share = sizes(draw_splits(cells, 0.2, 0.1, 0), cells)["test"]
+    unsaid = sizes(draw_splits(cells, 0.2, 0.1, 0, equal=None), cells)["test"]
+    assert sum(by_share[3:]) < sum(unsaid[3:]) == 3

@@ -44,6 +44,23 @@ def test_a_shipped_config_of_ones_own_images_is_ranked(
     assert load_pool("prompts/pools/mini_scenes-top.json").provenance["ranked"]["images"] <= 24
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("on_bad_image", "status"), [("skip", 0), ("stop", 2)])
+def test_a_bad_image_is_skipped_or_stops_the_ranking_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], on_bad_image: str, status: int
+) -> None:
+    table = own_images(tmp_path)
+    for index in range(24):
+        (tmp_path / f"{index}.png").write_bytes(b"no picture") if index % 6 == 0 else None
+    words = ["prompts", "rank", "mini_scenes", "--config", str(ROOT / "lightning_configs/csv/ce.yaml")]
+    words += ["--model.model_name=starft-mini", "--model.pretrained", "mini", "--permutations", "20"]
+    data = [f"--data.init_args.{one}" for one in (f"file={table}", "num_workers=0", f"on_bad_image={on_bad_image}")]
+    assert main([*words, *data]) == status
+    said = capsys.readouterr()
+    assert ("\nConclusion: " in said.out) == (status == 0)
+    assert (".png can't be read" in said.err) == (status == 2), said.err
+
+
 @pytest.mark.parametrize(
     ("option", "told"),
     [

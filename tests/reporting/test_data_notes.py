@@ -6,7 +6,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from starft.data import splits
-from starft.reporting.data_notes import LABELS, shortcut, small_group
+from starft.reporting.data_notes import LABELS, shortcut, small_group, usual_groups
 from starft.results_reading import FEW_IMAGES
 
 BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
@@ -77,3 +77,8 @@ def test_a_test_group_that_is_too_small() -> None:
 
 def test_groups_are_drawn_equally_where_they_would_be_noted_as_small() -> None:
     assert splits.ENOUGH == FEW_IMAGES
+
+
+def test_the_usual_group_of_each_label() -> None:
+    assert usual_groups((9, 1, 0, 4, 4, 0, 0, 0, 0), 3) == {0}  # a tie and a label without images have none
+    assert usual_groups((3498, 184, 56, 1057), 2) == {0, 3}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from starft.reporting.summary import chance_notes, print_results, results_tables
+from starft.reporting.summary import chance_notes, print_results, results_tables, unseen_notes
 from starft.results_reading import legend
 from starft.terminal import Console
 from starft.types import EvalSet
@@ -139,6 +139,24 @@ def test_the_note_follows_the_tables(tmp_path: Path, capsys: pytest.CaptureFixtu
     results = {name: one | {"ci95": {"acc": [0.2, 0.6]}} for name, one in RESULTS["eval_sets"].items()}
     path.write_text(json.dumps({"eval_sets": results}), encoding="utf-8")
     print_results(path, [EvalSet("sketch", ("boot", "sandal"), ("a {}",))])
-    assert capsys.readouterr().err.startswith(
-        "Note: On sketch the pre-trained model isn't certainly better than chance"
-    )
+    unseen, chance = capsys.readouterr().err.splitlines()
+    assert unseen.startswith("Note: In the set “id” 1 of 3 groups has no image (sandal, sand): ")
+    assert chance.startswith("Note: On sketch the pre-trained model isn't certainly better than chance")
+
+
+def test_groups_without_an_image_are_noted() -> None:
+    results = {
+        "eval_sets": {
+            "id": {
+                "metrics": {"acc": 1.0, "worst_group_acc": 1.0},
+                "groups": [
+                    {"name": "boot, grass", "n": 3},
+                    {"name": "boot, sand", "n": 0},
+                    {"name": "clog, sand", "n": 0},
+                ],
+            },
+            "all": {"metrics": {"acc": 1.0}, "groups": [{"name": "all", "n": 0}]},
+        }
+    }
+    (note,) = unseen_notes(results)
+    assert note.startswith("In the set “id” 2 of 3 groups have no image (boot, sand, ...): ")

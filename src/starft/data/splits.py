@@ -118,13 +118,14 @@ def _equal_counts(limits: Ints, total: int) -> Ints:
 
 
 def _helps_small_cells(cells: Ints, by_share: dict[str, Ints], equally: dict[str, Ints]) -> bool:
-    """Return whether the smallest cell of test or validation is too small by share, and larger in an equal draw."""
+    """Return whether shares leave small cells of test or validation that an equal draw makes larger.
+
+    Each cell counts by the root of its rows, up to 25 of them: a row more is worth more the fewer there are.
+    """
     cell_of = np.unique(cells, return_inverse=True)[1]
 
-    def smallest(draw: dict[str, Ints], split: str) -> int:
+    def worth(draw: dict[str, Ints], split: str) -> float:
         rows = draw.get(split, np.zeros(0, dtype=np.int64))
-        return int(np.bincount(cell_of[rows], minlength=int(cell_of.max()) + 1).min())
+        return float(np.sqrt(np.minimum(np.bincount(cell_of[rows]), ENOUGH)).sum())
 
-    return len(cells) > 0 and any(
-        smallest(by_share, split) < min(ENOUGH, smallest(equally, split)) for split in ("val", "test")
-    )
+    return any(worth(by_share, split) < worth(equally, split) - 0.01 for split in ("val", "test"))

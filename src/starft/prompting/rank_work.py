@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from starft.clip import Twin, build_clip, image_preprocessing
 from starft.data.datamodules import BaseDataModule
+from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.errors import PromptError
 from starft.files import replace_file
 from starft.pools import Pool
@@ -57,6 +58,15 @@ def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: in
     return _top(given, ranked, top, run.path, len(labels), permutations)
 
 
+def _loader(data: BaseDataModule, train_set: Dataset[Any], chosen: list[int]) -> DataLoader[Any]:
+    """Return the loader of some images; bad ones of a data set on disk stop or are skipped, as the config has it."""
+    batch, workers = data.eval_batch_size, data.num_workers
+    if not isinstance(train_set, ImageSet):
+        return DataLoader(Subset(train_set, chosen), batch_size=batch, num_workers=workers)
+    images = Guarded(train_set, getattr(data, "on_bad_image", "stop"))
+    return GuardedLoader(images, batch_size=batch, sampler=chosen, num_workers=workers, collate_fn=gathered)
+
+
 @torch.no_grad()
 def _look(clip: Twin, data: BaseDataModule, most: int, seed: int) -> tuple[torch.Tensor, NDArray[np.int64]]:
     """Return features (N, D) and labels (N,) of training images."""
@@ -68,7 +78,7 @@ def _look(clip: Twin, data: BaseDataModule, most: int, seed: int) -> tuple[torch
         raise PromptError(f"{type(data).__name__} makes no train_set in setup; rank needs the training images.")
     size = len(train_set)  # type: ignore[arg-type]  # map-style data sets have a length
     chosen = sorted(np.random.default_rng(seed).permutation(size)[:most].tolist())
-    loader = DataLoader(Subset(train_set, chosen), batch_size=data.eval_batch_size, num_workers=data.num_workers)
+    loader = _loader(data, train_set, chosen)
     console = Console(stderr=True)
     features, labels = [], []
     with torch.random.fork_rng():

@@ -44,6 +44,17 @@ def shortcut(counts: Sequence[int], labels: Sequence[str], attributes: Sequence[
     return lines
 
 
+def usual_groups(counts: Sequence[int], attributes: int) -> set[int]:
+    """Return the ids of the groups that pair a label with its usual attribute in training; no label has two.
+
+    Args:
+        counts: Training images of each pair of label and attribute, attribute by attribute.
+        attributes: How many values the attribute has.
+    """
+    table = np.array(counts, dtype=np.int64).reshape(-1, attributes)
+    return {label * attributes + int(row.argmax()) for label, row in enumerate(table) if (row == row.max()).sum() == 1}
+
+
 def small_group(name: str, groups: Sequence[tuple[str, int]], split: str = "val", pairs: bool = False) -> str:
     """Return what to know before a model is chosen or judged by its worst group, without its period, or "".
 
@@ -51,8 +62,7 @@ def small_group(name: str, groups: Sequence[tuple[str, int]], split: str = "val"
         name: Of the set.
         groups: Name and images of each group; those without images are left out of the worst.
         split: ``val``, which chooses a checkpoint, or ``test``, which judges it.
-        pairs: Whether groups are pairs of label and attribute, so that images with and without their label's usual
-            attribute are counted too.
+        pairs: Whether the set has images without their label's usual attribute, which are counted together too.
     """
     group, images = min(
         ((group, images) for group, images in groups if images), key=lambda one: one[1], default=("", 0)

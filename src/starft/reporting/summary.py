@@ -61,8 +61,27 @@ def print_results(path: Path, zero_shot: Sequence[Scored] = ()) -> None:
     if told:
         console.print(told)
     console.print(f"Numbers: {visible(str(path))}", soft_wrap=True)
-    for note in chance_notes(results, zero_shot):
+    for note in (*unseen_notes(results), *chance_notes(results, zero_shot)):
         say(f"Note: {note}", file=sys.stderr)
+
+
+def unseen_notes(results: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each set whose worst group isn't one of all groups, as some have no image.
+
+    Args:
+        results: What results.json holds.
+    """
+    notes = []
+    for name, held in results["eval_sets"].items():
+        unseen = [group["name"] for group in held["groups"] if not group["n"]]
+        if unseen and "worst_group_acc" in held["metrics"]:
+            has = "has" if len(unseen) == 1 else "have"
+            notes.append(
+                f"In the set “{visible(name)}” {len(unseen)} of {len(held['groups'])} groups {has} no image "
+                f"({visible(unseen[0])}{', ...' if len(unseen) > 1 else ''}): how the model does there isn't known, "
+                "and the worst group is one of the others."
+            )
+    return notes
 
 
 def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[Scored]) -> list[str]:
