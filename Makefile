@@ -4,8 +4,8 @@ BIN := $(VENV)/bin
 SEEDS ?= 0
 # src/ goes onto the path itself; an import hook would lose to a folder called starft beside a script.
 EDITABLE := --config-settings editable_mode=compat
-# Two test processes of one thread each, for two cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# Three test processes of one thread each, for two cores: a fifth of the time one waits for a process of its own.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo docs test test-fast test-faults test-models test-servers check lint format type mini-pretrain clean
@@ -41,7 +41,8 @@ test-fast: $(VENV)/.dev  ## run the tests that take no training runs
 	$(PYTEST) -m 'not slow'
 
 test-faults: $(VENV)/.dev  ## damage files, kill commands and mutate configs by the hundred: half an hour
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/campaigns/test_faults.py tests/campaigns/test_mutated_configs.py
+	OMP_NUM_THREADS=1 KILLS=$${KILLS:-30} $(BIN)/python -m pytest -s tests/prompting/test_killed.py \
+		tests/campaigns/test_faults.py tests/campaigns/test_mutated_configs.py
 
 test-models: $(VENV)/.dev  ## hold every model of open_clip, made small, against open_clip's own code (minutes)
 	$(PYTEST) tests/campaigns/test_models.py

@@ -20,7 +20,8 @@ import starft
 from starft.__main__ import main
 
 QUESTIONS = 200
-KILLS = 20
+KILLS = int(os.environ.get("KILLS", "10"))
+"""`make test-faults` asks for more."""
 CACHE, POOL, OTHER = Path("prompts/cache/mine"), Path("pool.json"), Path("other.json")
 
 Start = Callable[[Path], BaseProcess]
