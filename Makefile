@@ -4,8 +4,8 @@ BIN := $(VENV)/bin
 SEEDS ?= 0
 # src/ goes onto the path itself; an import hook would lose to a folder called starft beside a script.
 EDITABLE := --config-settings editable_mode=compat
-# Three test processes of one thread each, for two cores: a fifth of the time one waits for a process of its own.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
+# Two test processes of one thread each, for two cores; three took longer.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo docs test test-fast test-faults test-models test-servers check lint format type mini-pretrain clean
