@@ -325,6 +325,7 @@ def test_a_pool_that_cant_be_used(templates: object, told: str, refused: Refused
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["starft", "starft_ce", "starft_kinds"])
 def test_a_term_that_draws_from_a_pool_that_isnt_there(config: str, refused: Refused, tmp_path: Path) -> None:
     words = ["fit", f"--config=mini/{config}", "--model.pool=null", f"--trainer.default_root_dir={tmp_path / 'run'}"]

@@ -34,6 +34,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
     return line.removeprefix("starft: ")
 
 
+@pytest.mark.slow
 def test_its_commands_need_no_options(capsys: pytest.CaptureFixture[str]) -> None:
     own_images.write_table(Path("photos"))
     assert main(["init", "photos/shoes.csv"]) == 0

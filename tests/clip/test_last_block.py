@@ -100,6 +100,7 @@ def test_it_can_be_switched_off(tmp_path: Path) -> None:
     assert tokens == [1 + PATCHES]
 
 
+@pytest.mark.slow
 def test_what_must_be_called_is_called(tmp_path: Path) -> None:
     """A tower that recomputes activations, or is compiled, or watched, is left to itself."""
     clip = tiny(tmp_path, "plain")

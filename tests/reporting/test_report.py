@@ -305,6 +305,7 @@ def test_out_may_be_standard_output_or_is_told(
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
+@pytest.mark.slow
 def test_png(out: Path, tmp_path: Path) -> None:
     assert main(["report", str(out), "--out", str(tmp_path / "t.png")]) == 0
     with Image.open(tmp_path / "t.png") as image:
@@ -336,6 +337,7 @@ def test_a_mistake_is_one_sentence(
     assert len(told.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_one_run_and_no_torch(out: Path, tmp_path: Path) -> None:
     target = tmp_path / "one.html"
     code = (

@@ -62,6 +62,7 @@ def test_of_several_runs_the_comparison_is_explained(tmp_path: Path) -> None:
     assert plain(section(page, "robustness")).startswith("● a ■ b")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 60])
 def test_every_metric_has_a_small_figure_of_its_own(tmp_path: Path, count: int) -> None:
     runs = [fake.write_run(tmp_path / f"run{at}", sets(), steps=300) for at in range(count)]
