@@ -15,7 +15,7 @@ import torch
 from benchmarks.noise import NoiseData
 from benchmarks.stand import options, parsed, where
 
-from starft.finetune import FinetuneModule
+from starft.training.module import FinetuneModule
 
 BATCHES = 4
 

@@ -16,10 +16,10 @@ from benchmarks.noise import NoiseData
 from benchmarks.stand import options, parsed, where
 from torch.optim import Optimizer
 
-from starft.context import Progress
-from starft.finetune import FinetuneModule
-from starft.losses import Contrastive
-from starft.regularizers import SpuriosityAlignment
+from starft.losses import SpuriosityAlignment
+from starft.losses.context import Progress
+from starft.losses.objectives import Contrastive
+from starft.training.module import FinetuneModule
 from starft.types import Batch
 
 

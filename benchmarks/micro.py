@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from starft.captions import CaptionSampler
-from starft.context import Progress
-from starft.finetune import FinetuneModule
-from starft.losses import Contrastive
-from starft.regularizers import SpuriosityAlignment
+from starft.captions.sampler import CaptionSampler
+from starft.losses import SpuriosityAlignment
+from starft.losses.context import Progress
+from starft.losses.objectives import Contrastive
+from starft.training.module import FinetuneModule
 
 
 def step(module: FinetuneModule, optimizer: torch.optim.Optimizer, size: int, classes: int) -> None:

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
-from starft.captions import CaptionSampler
-from starft.context import Progress
-from starft.finetune import FinetuneModule
-from starft.launch import keep_memory
-from starft.losses import Contrastive, CrossEntropy
-from starft.optim import adamw
-from starft.pools import Pool, load_pools
-from starft.regularizers import SpuriosityAlignment
+from starft.captions.pool_files import load_pools
+from starft.captions.pools import Pool
+from starft.captions.sampler import CaptionSampler
+from starft.cli.launch import keep_memory
+from starft.losses import SpuriosityAlignment
+from starft.losses.context import Progress
+from starft.losses.objectives import Contrastive, CrossEntropy
+from starft.training.module import FinetuneModule
+from starft.training.optim import adamw
 from starft.types import Batch
 
 PLAIN = ("plain", "plain_bf16", "flyp_plain")

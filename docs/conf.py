@@ -60,21 +60,17 @@ PAGES = {
 
 PUBLIC = [
     "starft",
-    "starft.finetune",
-    "starft.classifier",
     "starft.losses",
-    "starft.regularizers",
-    "starft.group_dro",
-    "starft.teachers",
     "starft.callbacks",
-    "starft.functional",
-    "starft.context",
     "starft.data",
     "starft.mini",
-    "starft.metrics",
+    "starft.losses.functional",
+    "starft.losses.context",
+    "starft.evaluation",
     "starft.clip",
-    "starft.pools",
-    "starft.loggers",
+    "starft.captions.pools",
+    "starft.captions.pool_files",
+    "starft.runs.loggers",
     "starft.types",
     "starft.errors",
 ]
@@ -119,7 +115,7 @@ class Commands(SphinxDirective):
         section = nodes.section(ids=[nodes.make_id(f"starft-{verb}")], names=[f"starft {verb}"])
         section += nodes.title(text=f"starft {verb}")
         section += nodes.paragraph(text=f"{told[:1].upper()}{told[1:]}.")
-        words = {"prompts": [[verb], *([verb, one] for one in import_module("starft.prompts_cli").VERBS)]}
+        words = {"prompts": [[verb], *([verb, one] for one in import_module("starft.cli.prompts").VERBS)]}
         if verb == "data":
             words["data"] = [[verb, "check"]]
         if verb == "predict":  # a checkpoint first, or options first

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from fakes import group_sets, imagenet, own_images, transfer_sets
-from starft.cli import main
-from starft.context import Progress
-from starft.finetune import FinetuneModule
-from starft.reading import resting
+from starft.cli.fit import main
+from starft.losses.context import Progress
+from starft.training.gradients import resting
+from starft.training.module import FinetuneModule
 
 ROOT = Path(__file__).parents[1]
 COMMON = sorted((ROOT / "lightning_configs" / "common").glob("*.yaml"))

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fakes.processes import together
-from starft.captions import CaptionSampler
-from starft.context import Progress
+from starft.captions.sampler import CaptionSampler
 from starft.distributed import (
     all_reduce_sum,
     dealt,
@@ -25,12 +24,14 @@ from starft.distributed import (
     rank,
     world_size,
 )
-from starft.finetune import FinetuneModule
-from starft.group_dro import GroupDRO
-from starft.losses import Contrastive, CrossEntropy, Term
+from starft.losses import KD, L2SP, CarFT, Carot, FeatureDistillation, LipsumFT, SpuriosityAlignment, Tracer
+from starft.losses.base import Term
+from starft.losses.context import Progress
+from starft.losses.group_dro import GroupDRO
+from starft.losses.objectives import Contrastive, CrossEntropy
+from starft.losses.teachers import ExponentialAverage
 from starft.mini import MiniWorld
-from starft.regularizers import KD, L2SP, CarFT, Carot, FeatureDistillation, LipsumFT, SpuriosityAlignment, Tracer
-from starft.teachers import ExponentialAverage
+from starft.training.module import FinetuneModule
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ import pytest
 
 from fakes import own_images
 from starft.__main__ import main
-from starft.cli import check_command
-from starft.compare import read_methods
+from starft.cli.compare import read_methods
+from starft.cli.fit import check_command
 from starft.errors import ConfigError
-from starft.resources import with_shipped_configs
+from starft.files.shipped import with_shipped_configs
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"prompts.md", "datasets.md", "devices.md", "using.md", "extending.md"}

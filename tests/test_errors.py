@@ -8,17 +8,9 @@ from types import ModuleType
 import pytest
 
 from starft.__main__ import VERBS, main
-from starft.errors import (
-    ConfigError,
-    PoolError,
-    RunFolderError,
-    StarftError,
-    Stopped,
-    WeightsError,
-    check_between,
-    did_you_mean,
-)
-from starft.parser_errors import one_sentence
+from starft.config.parser_errors import one_sentence
+from starft.errors import ConfigError, PoolError, RunFolderError, StarftError, Stopped, WeightsError, check_between
+from starft.wording import did_you_mean
 
 
 @pytest.mark.parametrize("kind", [ConfigError, PoolError, WeightsError, RunFolderError, Stopped])

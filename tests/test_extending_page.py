@@ -43,5 +43,5 @@ def test_the_safe_command_is_understood(tmp_path: Path, monkeypatch: pytest.Monk
     words = shlex.split(command)[1:]
     assert words[:2] == ["test", "--safe"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("starft.cli.run", lambda given: 0 if "--safe" not in given else 1)
+        patch.setattr("starft.cli.fit.run", lambda given: 0 if "--safe" not in given else 1)
         assert main(words) == 0

@@ -11,7 +11,7 @@ import pytest
 
 import starft
 from starft.__main__ import VERBS
-from starft.finetune import FinetuneModule
+from starft.training.module import FinetuneModule
 
 HEAVY = {"torch", "lightning", "lightning_utilities", "open_clip", "openai", "numpy", "jsonargparse"}
 

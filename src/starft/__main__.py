@@ -6,28 +6,32 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from starft import __version__
-from starft.class_paths import SAFE
-from starft.early_checks import check_words
-from starft.errors import StarftError, Stopped, did_you_mean
-from starft.files import not_text
-from starft.launch import share_cores
-from starft.resources import with_shipped_configs
+from starft.cli.launch import share_cores
+from starft.config.class_paths import SAFE
+from starft.config.early_checks import check_words
+from starft.errors import StarftError, Stopped
+from starft.files.atomic import not_text
+from starft.files.shipped import with_shipped_configs
 from starft.safe_text import indented, say
+from starft.wording import did_you_mean
 
 VERBS = {
-    "fit": ("starft.cli", "train a model from a config"),
-    "validate": ("starft.cli", "score a model on the validation sets of a config"),
-    "test": ("starft.cli", "score a model on the test sets of a config, write results.json"),
-    "predict": ("starft.cli", "write what a checkpoint says of images, or of the test sets of a config"),
-    "export": ("starft.export_cli", "write a checkpoint as open_clip, Hugging Face, ONNX or head alone"),
-    "data": ("starft.data_cli", "check the data of a config: files, counts, labels, groups, images"),
-    "prompts": ("starft.prompts_cli", "ask a language model for spurious labels; check, list and rank pools"),
-    "compare": ("starft.compare", "run several configs with several seeds, each once, and compare them"),
-    "interpolate": ("starft.interpolate", "mix a tuned model with where it came from (WiSE-FT): an alpha or a sweep"),
-    "soup": ("starft.soup", "average the weights of several checkpoints, all or greedily on validation"),
-    "report": ("starft.report_cli", "tell what runs found: one HTML page, a table or a picture"),
-    "init": ("starft.init_cli", "write a config for your own images: a table of them, or a folder of folders"),
-    "demo": ("starft.demo", "fine-tune on the embedded world and compare the methods"),
+    "fit": ("starft.cli.fit", "train a model from a config"),
+    "validate": ("starft.cli.fit", "score a model on the validation sets of a config"),
+    "test": ("starft.cli.fit", "score a model on the test sets of a config, write results.json"),
+    "predict": ("starft.cli.fit", "write what a checkpoint says of images, or of the test sets of a config"),
+    "export": ("starft.cli.export", "write a checkpoint as open_clip, Hugging Face, ONNX or head alone"),
+    "data": ("starft.cli.data", "check the data of a config: files, counts, labels, groups, images"),
+    "prompts": ("starft.cli.prompts", "ask a language model for spurious labels; check, list and rank pools"),
+    "compare": ("starft.cli.compare", "run several configs with several seeds, each once, and compare them"),
+    "interpolate": (
+        "starft.cli.interpolate",
+        "mix a tuned model with its pre-trained weights (WiSE-FT): an alpha or a sweep",
+    ),
+    "soup": ("starft.cli.soup", "average the weights of several checkpoints, all or greedily on validation"),
+    "report": ("starft.cli.report", "tell what runs found: one HTML page, a table or a picture"),
+    "init": ("starft.cli.init", "write a config for your own images: a table of them, or a folder of folders"),
+    "demo": ("starft.cli.demo", "fine-tune on the embedded world and compare the methods"),
 }
 """Verb -> the module that does it, imported only then, and what it does."""
 
@@ -101,7 +105,7 @@ def _work(words: list[str]) -> int:
     """Do what a verb does; what can be told before torch is loaded comes first."""
     share_cores()
     name = _module(words)
-    if name == "starft.cli":
+    if name == "starft.cli.fit":
         check_words(words)
     return int(import_module(name).run(words))
 
@@ -109,7 +113,7 @@ def _work(words: list[str]) -> int:
 def _module(words: list[str]) -> str:
     """Return the module of a verb; that of ``predict`` depends on whether a checkpoint comes first, or options do."""
     if words[0] == "predict" and (words[1:] in ([], ["--help"], ["-h"]) or words[1][:1] != "-"):
-        return "starft.predict_cli"
+        return "starft.cli.predict"
     return VERBS[words[0]][0]
 
 

@@ -4,37 +4,12 @@ Whatever a user can get wrong ends in a `StarftError`: one sentence that names t
 The command line prints that sentence and exits with status 2.
 """
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
+
+from starft.wording import ended, shortened
 
 LONGEST = 8000
 """Characters of a message; what quotes a value bounds it by itself, with `shortened`."""
-
-
-def ended(sentence: str) -> str:
-    """Return a sentence with its period, unless it ends in a mark of its own or in a drawn folder tree.
-
-    Example:
-        >>> ended("It is empty"), ended("Did you mean cat?")
-        ('It is empty.', 'Did you mean cat?')
-    """
-    return sentence if sentence.endswith((".", "?", "!")) or "\n" in sentence else f"{sentence}."
-
-
-def shortened(text: str, most: int = 200) -> str:
-    """Return a text as a message quotes it: a long one without its middle, and with its length.
-
-    Args:
-        text: Such as a value, a name or a path.
-        most: How many of its characters to show.
-
-    Example:
-        >>> shortened("cat"), shortened("a" * 3000, 6)
-        ('cat', 'aaa...aaa (3,000 characters)')
-    """
-    if len(text) <= most:
-        return text
-    return f"{text[: most - most // 2]}...{text[-(most // 2) :]} ({len(text):,} characters)"
 
 
 class StarftError(Exception):
@@ -87,20 +62,6 @@ class NotFiniteError(StarftError):
 
 class RunFolderError(StarftError):
     """A run folder that can't be written to, or that holds another run."""
-
-
-def did_you_mean(name: str, known: Iterable[str], limit: int = 3, likeness: float = 0.5, quote: bool = False) -> str:
-    """Return ``" Did you mean a or b?"`` for the names nearest to ``name``, or an empty string.
-
-    Args:
-        name: What the person wrote.
-        known: The names that exist.
-        limit: How many near names to list at most.
-        likeness: How near a name must be, from 0 to 1 for the same.
-        quote: Whether to put the names in quotes, where they may be words of a sentence.
-    """
-    near = [shortened(one) for one in get_close_matches(name, list(known), n=limit, cutoff=likeness)]
-    return f" Did you mean {' or '.join(map(repr, near) if quote else near)}?" if near else ""
 
 
 def check_between(name: str, value: int, least: int, most: int) -> None:

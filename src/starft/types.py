@@ -37,7 +37,7 @@ class EvalSet:
         accepted: For each label the predictions that count as right, where a picture may show several things
             (ImageNet-Vid-Robust); labels past those of ``merge`` stand for several things at once. Empty where only the
             label itself is right.
-        metrics: Names of what is computed beside ``acc``, of ``starft.metrics``; empty takes the group metrics where
+        metrics: Names of what is computed beside ``acc``, of ``starft.evaluation``; empty takes the group metrics where
             there are groups.
         num_attributes: How many values the spurious attribute has where group ids are label * their number + attribute;
             0 where groups are something else.

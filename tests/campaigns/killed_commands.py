@@ -16,11 +16,11 @@ import torch
 
 from fakes.processes import forking
 from starft.__main__ import main
-from starft.checkpoints import WholeCheckpointIO, check_checkpoint, fingerprint
-from starft.classifier import load
-from starft.digests import check_export
-from starft.finite import tensors_in
-from starft.reporting.run_reading import find_runs
+from starft.clip.finite import tensors_in
+from starft.files.digests import check_export
+from starft.inference.classifier import load
+from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint, fingerprint
+from starft.runs.run_reader import find_runs
 
 SMALL = [f"--data.init_args.{one}" for one in ("train_size=48", "val_size=12", "test_size=12", "batch_size=12")]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from starft.checkpoints import WholeCheckpointIO
-from starft.classifier import Classifier, load
 from starft.clip import ClipEncoder, checkpoint_activations, encode_in_chunks, freeze, image_preprocessing
 from starft.errors import ConfigError
 from starft.exporting.formats import write_about, write_open_clip
 from starft.exporting.hugging_face import check_hugging_face, write_hugging_face
 from starft.exporting.onnx_file import FILE, write_onnx
-from starft.finetune import FinetuneModule
+from starft.inference.classifier import Classifier, load
+from starft.runs.checkpoints import WholeCheckpointIO
+from starft.training.module import FinetuneModule
 
 CAPTIONS = [
     "a photo of a duck on the lake at night .",

@@ -38,11 +38,11 @@ from campaigns.killed_commands import (
 )
 from fakes.own_images import write_jpeg
 from starft.__main__ import main
-from starft.checkpoints import WholeCheckpointIO, check_checkpoint
-from starft.classifier import load
-from starft.digests import file_digest, read_manifest
 from starft.errors import StarftError
-from starft.reporting.run_reading import find_runs
+from starft.files.digests import file_digest, read_manifest
+from starft.inference.classifier import load
+from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
+from starft.runs.run_reader import find_runs
 
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
 FLIPS, KILLS = int(os.environ.get("FLIPS", "50")), int(os.environ.get("KILLS", "30"))

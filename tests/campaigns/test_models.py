@@ -16,7 +16,7 @@ from campaigns.small_models import fill, small_config, small_towers
 from starft.clip import ClipEncoder, build_clip, encoder, last_block, packing, recomputing, towers
 from starft.errors import WeightsError
 from starft.exporting import hugging_face
-from starft.finetune import FinetuneModule
+from starft.training.module import FinetuneModule
 
 MODELS = open_clip.list_models()
 ONNX = (

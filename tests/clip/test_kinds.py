@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from starft.clip import CaptionRuler, ClipEncoder, build_clip, zero_shot_head
-from starft.finetune import FinetuneModule
-from starft.losses import Contrastive, CrossEntropy
-from starft.regularizers import SpuriosityAlignment
+from starft.losses import SpuriosityAlignment
+from starft.losses.objectives import Contrastive, CrossEntropy
+from starft.training.module import FinetuneModule
 from starft.types import Batch, EvalSet
 
 NAMES = ("duck", "gull", "crow")

@@ -13,11 +13,11 @@ from torch import Tensor
 from fakes import checkpoints
 from starft import load
 from starft.__main__ import main
-from starft.checkpoints import match_description
 from starft.clip import build_clip
 from starft.clip.build import MINI_FOLDER
 from starft.errors import WeightsError
 from starft.exporting.formats import write_about, write_open_clip
+from starft.runs.checkpoints import match_description
 
 TINY: dict[str, Any] = {
     "embed_dim": 8,

@@ -11,9 +11,9 @@ from architectures import weights, write
 from test_kinds import starft, step
 
 from starft.__main__ import main
-from starft.checkpoints import fingerprint
 from starft.errors import WeightsError
-from starft.finetune import FinetuneModule
+from starft.runs.checkpoints import fingerprint
+from starft.training.module import FinetuneModule
 from starft.types import ImagePreprocessing
 
 CONFIG = Path(__file__).parents[2] / "lightning_configs" / "mini" / "starft.yaml"

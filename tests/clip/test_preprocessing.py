@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from starft.clip import build_clip, image_preprocessing
 from starft.clip.preprocessing import shared_preprocessing
 from starft.errors import ConfigError
-from starft.finetune import FinetuneModule
+from starft.training.module import FinetuneModule
 from starft.types import ImagePreprocessing, PreprocessingModel
 
 TINY = {

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import plain_step
-from starft.captions import CaptionSampler
-from starft.context import Progress
-from starft.finetune import FinetuneModule
-from starft.losses import Contrastive, CrossEntropy
-from starft.regularizers import SpuriosityAlignment
+from starft.captions.sampler import CaptionSampler
+from starft.losses import SpuriosityAlignment
+from starft.losses.context import Progress
+from starft.losses.objectives import Contrastive, CrossEntropy
+from starft.training.module import FinetuneModule
 
 NAMES = ("duck", "gull", "crow")
 LABELS = [0, 1, 0, 2, 0, 1]

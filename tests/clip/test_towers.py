@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from starft.clip import ClipEncoder, Twin, build_clip, checkpoint_activations, freeze, freeze_unread
 from starft.errors import ConfigError
-from starft.finetune import FinetuneModule
+from starft.training.module import FinetuneModule
 
 BLOCKS = {"vit": (3, 2), "resnet": (5, 2), "siglip": (12, 2), "timm": (4, 2), "hf": (3, 2), "coca": (3, 2)}
 """Kind -> blocks of its image tower and of its text tower."""

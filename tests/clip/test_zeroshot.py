@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from starft.clip import ClipEncoder, build_clip, caption, zero_shot_head, zeroshot
+from starft.captions.templates import caption
+from starft.clip import ClipEncoder, build_clip, zero_shot_head, zeroshot
 
 NAMES = ("duck", "great blue heron", "crow")
 TEMPLATES = ("a photo of a {}.", "{}", "a sketch of a {}, small.")

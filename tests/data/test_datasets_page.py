@@ -11,8 +11,8 @@ import yaml
 import starft.data
 from fakes.group_sets import celeba, waterbirds
 from starft.__main__ import main
+from starft.config.data import data_of
 from starft.data.datasets.published import PublishedSource
-from starft.data.from_config import data_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")

@@ -10,13 +10,13 @@ from PIL import Image
 
 from fakes.own_images import write_jpeg, write_table
 from starft.__main__ import main
-from starft.classifier import load
 from starft.data import CSV
 from starft.data import images as reading
 from starft.data.deep import decode
 from starft.data.images import BadImageError, TooLongError, check_length, prepared, read_image
 from starft.data.imageset import Guarded, ImageSet
 from starft.data.transforms import Augmentation, eval_transform, train_transform
+from starft.inference.classifier import load
 from starft.types import ImagePreprocessing
 
 HEADER = b"Exif\0\0II*\0\x08\0\0\0"

@@ -14,7 +14,7 @@ from starft.data.images import read_image
 from starft.data.listing import Listing, list_files
 from starft.data.picture_files import NO_DECODER, left_out, picture_endings
 from starft.errors import ConfigError, DataError
-from starft.predicting.inputs import find
+from starft.inference.inputs import find
 
 
 @pytest.fixture(autouse=True)

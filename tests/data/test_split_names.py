@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fakes.own_images import write_jpeg
+from starft.config.data import data_of
 from starft.data import CSVSource, ImageFolderSource
-from starft.data.from_config import data_of
 from starft.data.split_names import SPLITS
 from starft.errors import ConfigError, DataError
 

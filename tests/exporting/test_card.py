@@ -20,13 +20,13 @@ MODEL: dict[str, Any] = {
     "weight_decay": 0.1,
     "warmup_steps": 500,
     "regularizers": [
-        {"class_path": "starft.regularizers.L2SP", "init_args": {"weight": 0.25}},
+        {"class_path": "starft.losses.L2SP", "init_args": {"weight": 0.25}},
         {
-            "class_path": "starft.regularizers.Carot",
+            "class_path": "starft.losses.Carot",
             "init_args": {
                 "cross": 0.05,
                 "weight": 2.0,
-                "teacher": {"class_path": "starft.teachers.ExponentialAverage", "init_args": {"update_every": 500}},
+                "teacher": {"class_path": "starft.losses.ExponentialAverage", "init_args": {"update_every": 500}},
             },
         },
     ],

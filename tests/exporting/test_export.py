@@ -18,10 +18,10 @@ from clip import architectures
 from fakes import checkpoints
 from starft import load
 from starft.__main__ import main
-from starft.checkpoints import KEY
-from starft.classifier import Classifier
 from starft.data.images import ORIENTATION
 from starft.exporting import folder as folders
+from starft.inference.classifier import Classifier
+from starft.runs.checkpoints import KEY
 
 pytestmark = pytest.mark.slow
 

@@ -17,12 +17,12 @@ from clip.architectures import TEXT, VIT
 from fakes import checkpoints
 from starft import load
 from starft.__main__ import main
-from starft.classifier import Classifier
 from starft.clip import ClipEncoder
 from starft.data.images import ORIENTATION
 from starft.errors import ConfigError, WeightsError
 from starft.exporting import hugging_face
 from starft.exporting.hugging_face import check_hugging_face, write_hugging_face
+from starft.inference.classifier import Classifier
 
 CURLY = ("Grévy’s zebra", "rock &amp; stone", "ﬁsh")
 """What open_clip's tokenizer mends: a quote, an entity, a ligature."""

@@ -10,10 +10,10 @@ import pytest
 import timm
 import torch
 
-from starft.classifier import Classifier
 from starft.clip import build_clip
 from starft.errors import WeightsError
 from starft.exporting import onnx_file
+from starft.inference.classifier import Classifier
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from starft.checkpoints import WholeCheckpointIO
-from starft.finetune import FinetuneModule
+from starft.runs.checkpoints import WholeCheckpointIO
+from starft.training.module import FinetuneModule
 
 NAMES = ("duck", "gull", "crow")
 

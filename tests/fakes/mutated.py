@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starft.yaml_files import dump_yaml, load_yaml
+from starft.files.yaml_reader import dump_yaml, load_yaml
 
 Place = tuple[str | int, ...]
 

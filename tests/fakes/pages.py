@@ -2,7 +2,7 @@
 
 import resource
 
-from starft.launch import keep_memory
+from starft.cli.launch import keep_memory
 
 
 def pages_asked_for() -> int:

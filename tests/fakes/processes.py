@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-PRELOAD = ["starft.cli"]
+PRELOAD = ["starft.cli.fit"]
 DEADLINE = 300
 """Seconds; a collective that one process doesn't join would wait for ever."""
 

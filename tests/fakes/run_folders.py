@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from starft.reporting.intervals import group_mean, wilson, worst_group
-from starft.reporting.samples import COLUMNS, picture_path
+from starft.runs.samples import COLUMNS, picture_path
+from starft.statistics import group_mean, wilson, worst_group
 
 GROUPS = ("landbird on land", "landbird on water", "waterbird on land", "waterbird on water")
 POOL = {"schema_version": 1, "name": "scenes", "templates": ["{} on a lake", "{} in the snow"], "per_class": {}}
@@ -47,7 +47,7 @@ def write_run(
         "seed_everything": seed,
         "model": {
             "objective": {"class_path": "starft.losses.Contrastive"},
-            "regularizers": [{"class_path": "starft.regularizers.SpuriosityAlignment", "init_args": {"weight": 2.0}}],
+            "regularizers": [{"class_path": "starft.losses.SpuriosityAlignment", "init_args": {"weight": 2.0}}],
             "model_name": "starft-mini",
             "pretrained": "mini",
         },

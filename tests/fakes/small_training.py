@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from starft.checkpoints import WholeCheckpointIO
 from starft.data.loading import ResumableLoader, ShuffledSampler
-from starft.guarded import GuardedModule
-from starft.run_folder import CHECKPOINTS, LAST, checkpoint_callbacks
-from starft.stopping import StopSafely
-from starft.unfinished import MarkUnfinished
+from starft.runs.checkpoints import WholeCheckpointIO
+from starft.runs.folder import CHECKPOINTS, LAST, checkpoint_callbacks
+from starft.runs.unfinished import MarkUnfinished
+from starft.training.guards import GuardedModule
+from starft.training.stopping import StopSafely
 
 
 class SmallModule(GuardedModule):

@@ -15,7 +15,7 @@ import pytest
 from fakes.mutated import Mutation, mutated, whole
 from starft.__main__ import main
 from starft.errors import StarftError
-from starft.finetune import FinetuneModule
+from starft.training.module import FinetuneModule
 from test_configs import CONFIGS, EPOCHS, ON_CPU, ONE_STEP, QUIET, TINY, name_of, smallest, verb_of
 
 LONGEST = 60

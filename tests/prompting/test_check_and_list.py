@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from starft.__main__ import main
-from starft.pools import list_pools
+from starft.captions.pool_files import list_pools
 
 BAD: dict[str, Any] = {
     "description": "d",

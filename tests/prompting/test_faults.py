@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chat_server import Behaviour, ChatServer, Generate, Reply, asked_class, by_class, phrases
 
-from starft.pools import check_pool, load_pool
+from starft.captions.pool_files import check_pool, load_pool
 from starft.prompting import asking
 from starft.prompting.asking import GIVE_UP
 

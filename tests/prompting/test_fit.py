@@ -8,7 +8,7 @@ import yaml
 from chat_server import Generate
 
 from starft.__main__ import main
-from starft.pools import load_pool
+from starft.captions.pool_files import load_pool
 
 FIT = {
     "seed_everything": 0,
@@ -20,7 +20,7 @@ FIT = {
     "model": {
         "model_name": "starft-mini", "pretrained": None, "pool": "prompts/pools/mine.json",
         "regularizers": [{
-            "class_path": "starft.regularizers.SpuriosityAlignment", "init_args": {"schedule": "constant"},
+            "class_path": "starft.losses.SpuriosityAlignment", "init_args": {"schedule": "constant"},
         }],
     },
     "data": {

@@ -12,7 +12,7 @@ import pytest
 from chat_server import KEY, ChatServer, Generate, Reply, by_class, phrases
 
 from starft.__main__ import main
-from starft.pools import load_pool
+from starft.captions.pool_files import load_pool
 from starft.prompting.query import SCHEMA
 
 POOL = Path("prompts/pools/mine.json")

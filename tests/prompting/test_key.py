@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from chat_server import KEY, ChatServer, Generate, Reply, by_class, phrases
 
+from starft.captions.pool_files import load_pool
 from starft.errors import PromptError
-from starft.pools import load_pool
 
 
 def forms(key: str) -> list[bytes]:

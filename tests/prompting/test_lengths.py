@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from starft.clip import CaptionRuler
-from starft.prompting.config_files import RunConfig
+from starft.config.prompts import RunConfig
 from starft.prompting.lengths import LengthLimit
 
 

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from starft.pools import check_pool, inject
+from starft.captions.pool_files import check_pool
+from starft.captions.pools import inject
 from starft.prompting.phrases import Unfit, fold, to_template
 from starft.prompting.query import list_queries, load_query
 

@@ -8,7 +8,7 @@ import pytest
 from chat_server import ChatServer
 
 from starft.__main__ import main
-from starft.pools import load_pool
+from starft.captions.pool_files import load_pool
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/prompts.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from starft.__main__ import main
-from starft.pools import load_pool
+from starft.captions.pool_files import load_pool
 from starft.prompting.conclusion import conclude, label_bits
 from starft.prompting.ranking import Ranked, rank_phrases
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from starft.__main__ import main
+from starft.captions.pool_files import load_pool
 from starft.mini.world import HOMES
-from starft.pools import load_pool
 from starft.prompting.ranking import mutual_information, rank_phrases
 
 CONFIG = """\

@@ -12,7 +12,7 @@ import pytest
 from chat_server import ChatServer, Generate, Reply, by_class, phrases
 
 from starft.__main__ import main
-from starft.pools import load_pool
+from starft.captions.pool_files import load_pool
 from starft.prompting.address import address_of
 from starft.prompting.waiting import asked_wait, seconds_to_wait
 

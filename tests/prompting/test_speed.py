@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from chat_server import ChatServer, Generate
 
-from starft.pools import load_pool
+from starft.captions.pool_files import load_pool
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from PIL import Image
 from rich.table import Table
 
 from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
-from starft.terminal import Console
+from starft.reporting.console import Console
 
 TITLES = {"ce": "CE", "starft": "StarFT"}
 COLUMNS = {"id": "ID", "worst": "worst group"}

@@ -7,7 +7,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from starft.data import splits
 from starft.reporting.data_notes import LABELS, shortcut, small_group, usual_groups
-from starft.results_reading import FEW_IMAGES
+from starft.runs.results import FEW_IMAGES
 
 BIRDS, PLACES = ("landbird", "waterbird"), ("land", "water")
 

@@ -3,8 +3,8 @@
 import io
 from dataclasses import dataclass, field
 
+from starft.reporting.console import Console
 from starft.reporting.data_report import SHOWN, data_tables
-from starft.terminal import Console
 
 
 @dataclass

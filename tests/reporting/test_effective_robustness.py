@@ -8,12 +8,12 @@ import pytest
 
 from fakes import run_folders as fake
 from starft.__main__ import main
+from starft.cli.report import gather
 from starft.errors import ConfigError
-from starft.report_cli import gather
 from starft.reporting.methods import ROBUSTNESS, Cell, pooled
 from starft.reporting.report_tables import points
 from starft.reporting.robustness import robustness_of
-from starft.reporting.run_reading import find_runs
+from starft.runs.run_reader import find_runs
 
 N = 10_000
 

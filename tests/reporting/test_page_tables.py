@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fakes import run_folders as fake
+from starft.cli.report import gather
 from starft.mini.splits import HOME_GROUPS
-from starft.report_cli import gather
 from starft.reporting.heat_maps import LARGEST_MATRIX, classes_of, group_maps, split_names
 from starft.reporting.methods import by_method
 from starft.reporting.page import html_page
-from starft.reporting.run_reading import find_runs
+from starft.runs.run_reader import find_runs
 
 WATERBIRDS = dict(zip(fake.GROUPS, [(90, 100), (40, 80), (60, 120), (45, 50)], strict=True))
 SHARES = dict(zip(fake.GROUPS, [0.7, 0.05, 0.05, 0.2], strict=True))

@@ -13,14 +13,15 @@ import pytest
 from PIL import Image
 
 from fakes import run_folders as fake
-from starft import run_folder
 from starft.__main__ import main
-from starft.report_cli import gather
-from starft.reporting import results, run_reading
+from starft.cli.report import gather
 from starft.reporting.differences import disagreements, table_of
 from starft.reporting.methods import cell_of, interval_of
 from starft.reporting.robustness import fit_line
-from starft.reporting.run_reading import find_runs
+from starft.runs import folder as run_folder
+from starft.runs import results_writer as results
+from starft.runs import run_reader as run_reading
+from starft.runs.run_reader import find_runs
 
 EVIL = '<script>alert("1")</script> & $x$ {{ 7 * 7 }} 🦆 | _b_'
 IN_A_PATH = EVIL.replace("/", "|")

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from fakes import run_folders as fake
-from starft.cli import check_command
-from starft.report_cli import gather
+from starft.cli.fit import check_command
+from starft.cli.report import gather
 from starft.reporting.figures import LARGEST_SVG, curves
 from starft.reporting.methods import names_of
 from starft.reporting.page import html_page
-from starft.reporting.run_reading import Run, find_runs, shortened
+from starft.runs.run_reader import Run, find_runs, shortened
 
 COUNTS = dict(zip(fake.GROUPS, [(90, 100), (80, 100), (60, 100), (95, 1000)], strict=True))
 

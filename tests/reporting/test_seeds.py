@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from fakes import run_folders as fake
-from starft.report_cli import gather
+from starft.cli.report import gather
 from starft.reporting.differences import difference_of, most_lost
-from starft.reporting.intervals import paired_difference
 from starft.reporting.methods import over_seeds
 from starft.reporting.page import Content
-from starft.reporting.run_reading import Run, find_runs
+from starft.runs.run_reader import Run, find_runs
+from starft.statistics import sample_difference
 
 REST = dict.fromkeys(fake.GROUPS[1:], (8, 10))
 
@@ -86,7 +86,7 @@ def test_several_runs_are_paired_sample_by_sample_as_one_is(tmp_path: Path) -> N
 
 def test_shares_of_several_runs_are_drawn_as_they_are() -> None:
     first, second = np.array([1.0, 0.5, 0.0, 1.0] * 50), np.array([0.5, 0.5, 0.0, 0.0] * 50)
-    value, (low, high) = paired_difference(first, second)
+    value, (low, high) = sample_difference(first, second)
     assert value == pytest.approx(0.375)
     error = 1.96 * float(np.std(first - second)) / 200**0.5
     assert (low, high) == pytest.approx((0.375 - error, 0.375 + error), abs=0.01)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from starft.reporting.console import Console
 from starft.reporting.summary import chance_notes, print_results, results_tables, unseen_notes
-from starft.results_reading import legend
-from starft.terminal import Console
+from starft.runs.results import legend
 from starft.types import EvalSet
 
 RESULTS: dict[str, Any] = {

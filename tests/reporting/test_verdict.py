@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from fakes import run_folders as fake
-from starft.report_cli import gather
+from starft.cli.report import gather
 from starft.reporting.differences import Difference, difference_of, most_lost, square_and_add
-from starft.reporting.intervals import wilson
 from starft.reporting.methods import Cell
 from starft.reporting.page import Content
 from starft.reporting.roles import plain_of, role_of
-from starft.reporting.run_reading import find_runs
 from starft.reporting.run_verdict import numbers_of, terms
 from starft.reporting.verdict import ID, OOD, WORST, Differ, Method, verdict
+from starft.runs.run_reader import find_runs
+from starft.statistics import wilson
 
 CE, FLYP = {"class_path": "starft.losses.CrossEntropy"}, {"class_path": "starft.losses.Contrastive"}
 SEEDS = "One seed: nothing is known of the spread between seeds; repeat with"
@@ -37,10 +37,10 @@ def config(
         ({}, "other"),
         (config(), "CE"),
         (config(objective=FLYP, freeze_text_tower=False, freeze_image_blocks=0, head_start="zero_shot"), "FLYP"),
-        (config(regularizers=[{"class_path": "starft.regularizers.L2SP"}]), "other"),
+        (config(regularizers=[{"class_path": "starft.losses.L2SP"}]), "other"),
         (config(freeze_image_tower=True), "other"),
         (config(head_start="probe"), "other"),
-        (config(objective={"class_path": "starft.group_dro.GroupDRO"}), "other"),
+        (config(objective={"class_path": "starft.losses.GroupDRO"}), "other"),
         (config("runs/soup.ckpt"), "other"),
         (config() | {"trainer": {"callbacks": [{"class_path": "starft.callbacks.JTT"}]}}, "other"),
         (config() | {"trainer": {"callbacks": {"class_path": "lightning.pytorch.callbacks.Timer"}}}, "CE"),

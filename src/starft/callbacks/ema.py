@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from starft.callbacks.dfr import DFR
 from starft.callbacks.jtt import JTT
-from starft.checkpoints import RAW
 from starft.errors import ConfigError
+from starft.runs.checkpoints import RAW
 
 
 class WeightEMA(Callback):
@@ -28,6 +28,9 @@ class WeightEMA(Callback):
     Args:
         decay: Share of the old average in the new one, in [0, 1); about 1 / (1 - decay) steps are averaged.
     """
+
+    needs_whole_weights = True
+    """FSDP has weights in parts, and refuses to train with it."""
 
     def __init__(self, decay: float = 0.99) -> None:
         if not 0 <= decay < 1:

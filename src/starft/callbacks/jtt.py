@@ -15,15 +15,15 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info
 
-from starft.english import count_of
+from starft.clip.finite import check_features
 from starft.errors import ConfigError, DataError, check_between
-from starft.evaluation import Evaluator
-from starft.finetune import FinetuneModule
-from starft.finite import check_features
-from starft.losses import Term
-from starft.run_folder import BestCheckpoint
+from starft.evaluation.evaluator import Evaluator
+from starft.losses.base import Term
+from starft.runs.folder import BestCheckpoint
 from starft.safe_text import say
+from starft.training.module import FinetuneModule
 from starft.types import EvalSet, UpsamplingData
+from starft.wording import count_of
 
 MOST = 100_000
 """Epochs, and copies of an error."""
@@ -38,6 +38,9 @@ class JTT(Callback):
         epochs: Epochs of the first training, at least 1 and fewer than ``trainer.max_epochs``.
         factor: How often each error counts in the second training, at least 1.
     """
+
+    needs_whole_weights = True
+    """FSDP has weights in parts, and refuses to train with it."""
 
     def __init__(self, epochs: int, factor: int) -> None:
         for name, value in (("epochs", epochs), ("factor", factor)):

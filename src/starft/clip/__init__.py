@@ -7,14 +7,13 @@ from starft.clip.preprocessing import image_preprocessing
 from starft.clip.rebuild import rebuild_clip
 from starft.clip.recomputing import checkpoint_activations, update_statistics_once
 from starft.clip.towers import compile_towers, encode_in_chunks, freeze, freeze_unread
-from starft.clip.zeroshot import caption, zero_shot_head
+from starft.clip.zeroshot import zero_shot_head
 
 __all__ = [
     "CaptionRuler",
     "ClipEncoder",
     "Twin",
     "build_clip",
-    "caption",
     "checkpoint_activations",
     "compile_towers",
     "encode_in_chunks",

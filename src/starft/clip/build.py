@@ -11,6 +11,7 @@ import open_clip
 from torch import nn
 
 from starft.clip.encoder import ClipEncoder
+from starft.clip.finite import first_not_finite
 from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_names, needs_hub, why
 from starft.clip.loading import load_weights, loading_as_here, tell
 from starft.clip.names import (
@@ -27,9 +28,9 @@ from starft.clip.preprocessing import shared_preprocessing, unlike_preprocessing
 from starft.clip.rebuild import folder_config
 from starft.clip.towers import check_blocks
 from starft.clip.trial import check_features
-from starft.digests import check_weights_file
-from starft.errors import ConfigError, StarftError, WeightsError, did_you_mean
-from starft.finite import first_not_finite
+from starft.errors import ConfigError, StarftError, WeightsError
+from starft.files.digests import check_weights_file
+from starft.wording import did_you_mean
 
 __all__ = ["MINI_FOLDER", "MINI_MODEL", "MINI_TAG", "build_clip", "checked_mini_weights", "load_tokenizer"]
 

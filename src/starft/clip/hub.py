@@ -9,7 +9,8 @@ from typing import Any
 import open_clip
 from huggingface_hub import constants, get_session
 
-from starft.errors import ConfigError, did_you_mean
+from starft.errors import ConfigError
+from starft.wording import did_you_mean
 
 PATIENCE = 5.0
 """Seconds that the hub has to answer in."""

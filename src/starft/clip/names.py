@@ -8,10 +8,11 @@ from typing import Any
 import open_clip
 
 from starft.clip.hub import HUB, LOCAL
-from starft.digests import check_export
-from starft.errors import ConfigError, WeightsError, did_you_mean
-from starft.files import load_json
-from starft.resources import PACKAGE
+from starft.errors import ConfigError, WeightsError
+from starft.files.atomic import load_json
+from starft.files.digests import check_export
+from starft.files.shipped import PACKAGE
+from starft.wording import did_you_mean
 
 MINI_MODEL = "starft-mini"
 """Name of the embedded world's model config."""

@@ -10,7 +10,7 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import nn
 
 from starft.errors import ConfigError
-from starft.files import load_json
+from starft.files.atomic import load_json
 from starft.types import ImagePreprocessing
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest")

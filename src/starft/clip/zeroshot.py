@@ -6,15 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from starft.captions.templates import caption
 from starft.clip.encoder import ClipEncoder
 
 CHUNK = 1024
 """How many captions go through the text tower at a time; the features of no more than these are held."""
-
-
-def caption(template: str, class_name: str) -> str:
-    """Return ``template`` with ``class_name`` in the place of its ``{}``."""
-    return template.replace("{}", class_name)
 
 
 def zero_shot_head(clip: ClipEncoder, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:

@@ -9,14 +9,15 @@ from difflib import get_close_matches
 
 import numpy as np
 
+from starft.captions.english import doubled_articles
 from starft.data.paths import path_problems
 from starft.data.picture_files import left_out
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
-from starft.english import doubled_articles
-from starft.errors import LONGEST, ConfigError, DataError, DataProblems, ended, shortened
+from starft.errors import LONGEST, ConfigError, DataError, DataProblems
 from starft.safe_text import say, visible
 from starft.types import EvalSet
+from starft.wording import ended, shortened
 
 LIKE = 0.8
 """How much alike class names must be written to be told as one, as difflib measures it."""
@@ -204,7 +205,7 @@ def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
     """Return what is wrong with templates and class names: nothing to fill in, or two classes with equal captions.
 
     Captions are compared as text, without case and extra spaces; what a model's tokenizer makes of them is compared by
-    `starft.token_checks`.
+    `starft.clip.token_checks`.
 
     Args:
         described: Class names and templates.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starft.data.table import ImageTable
-from starft.english import count_of
+from starft.wording import count_of
 
 SAMPLED = 512
 """Files of a set whose contents are looked into."""

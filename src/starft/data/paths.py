@@ -9,7 +9,7 @@ from pathlib import Path
 
 from starft.data.problems import Problem, name_problem, some, told_of
 from starft.data.table import ImageTable
-from starft.errors import shortened
+from starft.wording import shortened
 
 
 def path_problems(table: ImageTable) -> list[Problem]:

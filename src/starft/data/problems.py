@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from starft.errors import shortened
-from starft.files import not_text
+from starft.files.atomic import not_text
 from starft.safe_text import visible
+from starft.wording import shortened
 
 SHOWN = 5
 """How many paths or names a problem lists."""

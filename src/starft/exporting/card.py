@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from starft.classifier import Classifier
-from starft.english import count_of
 from starft.exporting.origin import Origin, data_facts, tested_checkpoint, training_facts
 from starft.exporting.snippets import NEAR, usage
-from starft.results_reading import FEW_IMAGES, Group, Interval, Results, Scores, legend
+from starft.inference.classifier import Classifier
+from starft.runs.results import FEW_IMAGES, Group, Interval, Results, Scores, legend
 from starft.safe_text import markdown_text
+from starft.wording import count_of
 
 METRICS = {
     "acc": "accuracy",

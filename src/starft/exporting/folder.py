@@ -14,9 +14,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from starft.digests import write_sums
 from starft.errors import RunFolderError
-from starft.files import OLD, is_taken, sync
+from starft.files.atomic import OLD, is_taken, sync
+from starft.files.digests import write_sums
 
 
 def check_free(folder: Path) -> None:

@@ -9,12 +9,12 @@ from open_clip.tokenizer import HFTokenizer, SigLipTokenizer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from starft.classifier import ABOUT, HEAD, WEIGHTS, Classifier
 from starft.clip.names import FOLDER_CONFIG
 from starft.clip.rebuild import export_config
 from starft.exporting.folder import write_json
 from starft.exporting.hugging_face import check_hugging_face, write_hugging_face
 from starft.exporting.onnx_file import check_onnx, write_onnx
+from starft.inference.classifier import ABOUT, HEAD, WEIGHTS, Classifier
 
 Write = Callable[[Classifier, Path], None]
 

@@ -12,8 +12,8 @@ from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from starft.classifier import Classifier
 from starft.errors import ConfigError, WeightsError
+from starft.inference.classifier import Classifier
 
 END = 49407
 """Id of the end token, the highest of CLIP's vocabulary."""

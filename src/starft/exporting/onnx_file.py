@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from starft.classifier import Classifier
 from starft.errors import ConfigError, WeightsError
+from starft.inference.classifier import Classifier
 
 FILE = "model.onnx"
 TOLERANCE = 1e-4

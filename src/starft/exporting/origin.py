@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from starft.digests import run_folder
 from starft.errors import ConfigError
-from starft.results_reading import RESULTS, Results, read_results
-from starft.yaml_files import read_yaml
+from starft.files.digests import run_folder
+from starft.files.yaml_reader import read_yaml
+from starft.runs.results import RESULTS, Results, read_results
 
 CONFIG = "config.yaml"
 PLUMBING = {"batch_size", "eval_batch_size", "num_workers", "download", "pin_memory", "prefetch_factor"}

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from starft.errors import RunFolderError
-from starft.files import is_taken, replace_file
+from starft.files.atomic import is_taken, replace_file
 from starft.mini.birds import SPECIES
 from starft.mini.scenes import SCENES
 from starft.mini.world import HOMES, IMAGE_SIZE, Picture, draw

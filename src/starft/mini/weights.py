@@ -10,9 +10,9 @@ import torch
 from jsonargparse import auto_cli
 from safetensors.torch import save
 
-from starft.checkpoints import check_checkpoint
 from starft.clip.build import MINI_FOLDER, MINI_MODEL
-from starft.files import replace_file
+from starft.files.atomic import replace_file
+from starft.runs.checkpoints import check_checkpoint
 
 STUDENT = "clip.model."
 

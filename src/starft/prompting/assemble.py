@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starft.pools import Pool
+from starft.captions.pools import Pool
 from starft.prompting.lexicon import words
 from starft.prompting.phrases import Unfit, fold, to_template
 from starft.prompting.query import Query

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from starft.errors import PromptError
-from starft.files import load_json, replace_file
+from starft.files.atomic import load_json, replace_file
 from starft.prompting.query import Question
 from starft.safe_text import say
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from starft.english import count_of, is_modifier, mend_articles
-from starft.errors import PoolError, did_you_mean
-from starft.pools import check_pool, find_pool, inject, read_json
+from starft.captions.english import is_modifier, mend_articles
+from starft.captions.pool_files import check_pool, find_pool, read_json
+from starft.captions.pools import inject
+from starft.config.prompts import read_config_or_none
+from starft.errors import PoolError
 from starft.prompting.assemble import NamedClass
-from starft.prompting.config_files import read_config_or_none
 from starft.prompting.phrases import fold
 from starft.safe_text import say
+from starft.wording import count_of, did_you_mean
 
 if TYPE_CHECKING:
     from starft.prompting.lengths import LengthLimit
@@ -48,7 +50,7 @@ def check(pool: str, data: str | None = None, model: str | None = None, override
     for problem in _in_order(problems, held):
         say(problem)
     if config is not None:
-        of_classes = import_module("starft.token_checks").class_problems(limit.ruler, names, config.templates())
+        of_classes = import_module("starft.clip.token_checks").class_problems(limit.ruler, names, config.templates())
         for problem in of_classes:
             say(f"Note: in {data}, {problem.text}.", file=sys.stderr)
     if problems:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from starft.english import count_of
-from starft.errors import PromptError, did_you_mean
+from starft.errors import PromptError
 from starft.prompting.address import address_of, chosen_url, host_of
 from starft.prompting.answers import WHOLE, NoAnswer, shorten
 from starft.prompting.cache import Answer
@@ -23,6 +22,7 @@ from starft.prompting.forms import FORMS, IGNORED, Form, FormChoice, keeps_form
 from starft.prompting.query import Question
 from starft.prompting.waiting import asked_wait, seconds_to_wait
 from starft.safe_text import visible
+from starft.wording import count_of, did_you_mean
 
 try:
     import openai

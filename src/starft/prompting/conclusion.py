@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.english import count_of
 from starft.prompting.ranking import Ranked
 from starft.safe_text import visible
+from starft.wording import count_of
 
 BY_CHANCE = 0.05
 """Chance that any phrase at all is said to go with the label though none does."""

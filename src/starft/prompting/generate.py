@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from starft.english import count_of
+from starft.captions.pool_files import LOCAL_POOLS, list_pools, save_pool
+from starft.captions.pools import Pool
+from starft.config.prompts import RunConfig, read_config_or_none
 from starft.errors import PromptError, Stopped
-from starft.pools import LOCAL_POOLS, Pool, list_pools, save_pool
 from starft.prompting.address import OPENAI, address_of
 from starft.prompting.answers import Reading, UnusableAnswer, read_answer
 from starft.prompting.asking import Outcome, ask_all
 from starft.prompting.assemble import Phrases, answers_digest, build_pool, count_drops
 from starft.prompting.cache import Answer, AnswerCache
-from starft.prompting.config_files import RunConfig, read_config_or_none
 from starft.prompting.forms import Form
 from starft.prompting.origin import count_served, notes_on_answers
 from starft.prompting.query import Query, Question, check_parameters, load_query
 from starft.prompting.targets import check_target
+from starft.reporting.console import Console
 from starft.safe_text import say, visible
-from starft.terminal import Console
+from starft.wording import count_of
 
 if TYPE_CHECKING:
     from starft.prompting.lengths import LengthLimit

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from starft.clip import CaptionRuler, caption
-from starft.pools import inject
-from starft.prompting.config_files import MODEL, TEMPLATE, RunConfig
+from starft.captions.pools import inject
+from starft.captions.templates import caption
+from starft.clip import CaptionRuler
+from starft.config.prompts import MODEL, TEMPLATE, RunConfig
 
 SOME_NAME = "thing"
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from starft.captions.pool_files import LOCAL_POOLS, list_pools, load_pool
 from starft.errors import PoolError
-from starft.pools import LOCAL_POOLS, list_pools, load_pool
 from starft.prompting.query import list_queries, load_query
+from starft.reporting.console import Console
 from starft.safe_text import say, visible
-from starft.terminal import Console
 
 
 def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from starft.english import count_of
 from starft.prompting.cache import Answer
 from starft.prompting.forms import IGNORED
 from starft.safe_text import visible
+from starft.wording import count_of
 
 
 def count_served(answers: Sequence[Answer]) -> dict[str, int]:

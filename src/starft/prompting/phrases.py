@@ -7,7 +7,7 @@ A phrase becomes a template with ``{}`` once, where the caption "a photo of a du
 import re
 import unicodedata
 
-from starft.english import DETERMINERS, PREPOSITIONS, is_modifier, mend_articles
+from starft.captions.english import DETERMINERS, PREPOSITIONS, is_modifier, mend_articles
 from starft.prompting.lexicon import kinds, words
 from starft.prompting.placing import ADJECTIVE, BARE, leads, place
 

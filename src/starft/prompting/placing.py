@@ -1,6 +1,6 @@
 """Where a phrase stands beside a caption: behind it, before it, or in a frame of the query, with the right article."""
 
-from starft.english import DETERMINERS, PREPOSITIONS, a_or_an, mend_articles
+from starft.captions.english import DETERMINERS, PREPOSITIONS, a_or_an, mend_articles
 from starft.prompting.lexicon import (
     MASS,
     describes,

@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from starft.errors import PromptError, did_you_mean
+from starft.errors import PromptError
+from starft.files.shipped import shipped
+from starft.files.yaml_reader import parse_yaml, read_bytes
 from starft.prompting.address import OPENAI
 from starft.prompting.placing import ADJECTIVE, BARE, PHRASE
-from starft.resources import shipped
-from starft.yaml_files import parse_yaml, read_bytes
+from starft.wording import did_you_mean
 
 REQUIRED = ("name", "description", "kind", "count", "messages")
 OPTIONAL = ("bare", "uncounted", "adjective", "fallback", "parameters")

@@ -12,17 +12,17 @@ from rich.progress import track
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from starft.captions.pools import Pool
 from starft.clip import Twin, build_clip, image_preprocessing
+from starft.config.prompts import RunConfig
 from starft.data.datamodules import BaseDataModule
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.errors import PromptError
-from starft.files import replace_file
-from starft.pools import Pool
+from starft.files.atomic import replace_file
 from starft.prompting.conclusion import conclude, label_bits
-from starft.prompting.config_files import RunConfig
 from starft.prompting.ranking import Ranked, presence, rank_phrases
+from starft.reporting.console import Console
 from starft.safe_text import say
-from starft.terminal import Console
 
 SIGNIFICANT = 0.05
 

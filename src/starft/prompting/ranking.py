@@ -20,8 +20,9 @@ from scipy.special import rel_entr
 from torch import Tensor
 from torch.nn import functional as F
 
-from starft.clip import ClipEncoder, caption
-from starft.pools import inject
+from starft.captions.pools import inject
+from starft.captions.templates import caption
+from starft.clip import ClipEncoder
 
 SOME_CLASSES = 32
 """Captions are averaged over at most so many classes, evenly spread: more changes little and costs text encoding."""

@@ -11,15 +11,15 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from starft.english import count_of
-from starft.errors import PromptError, did_you_mean
+from starft.errors import PromptError
 from starft.prompting.address import address_of
 from starft.prompting.answers import WHOLE
 from starft.prompting.cache import Answer
 from starft.prompting.forms import FORMS, begins_in_form, keeps_form
 from starft.prompting.query import Question
+from starft.reporting.console import Console
 from starft.safe_text import say, visible
-from starft.terminal import Console
+from starft.wording import count_of, did_you_mean
 
 PROBE = ({"role": "user", "content": "Say hello in one plain English sentence. Do not write JSON."},)
 """A server that constrains its model's answer writes JSON all the same."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from starft.errors import PromptError
-from starft.files import is_taken, replace_file
+from starft.files.atomic import is_taken, replace_file
 
 
 def check_target(target: Path, suffix: str, option: str, overwrite: bool) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from starft.reporting.paired import paired_difference
+from starft.reporting.console import Console
 from starft.reporting.summary import HEADINGS
 from starft.safe_text import markdown_code, markdown_text
-from starft.terminal import Console
+from starft.statistics import paired_difference
 
 Rows = list[list[str]]
 

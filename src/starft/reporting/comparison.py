@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from starft.files import replace_file
+from starft.files.atomic import replace_file
 
 Values = Mapping[str, Sequence[float]]
 """Metric -> one number a seed."""

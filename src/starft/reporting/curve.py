@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from starft.files import replace_file
+from starft.files.atomic import replace_file
 from starft.reporting.compare_report import heading
 from starft.types import EvalSet
 

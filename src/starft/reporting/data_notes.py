@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats.contingency import association
 
-from starft.reporting.intervals import wilson
-from starft.results_reading import FEW_IMAGES
+from starft.runs.results import FEW_IMAGES
+from starft.statistics import wilson
 
 WEAK, STRONG = 0.1, 0.3
 """Cramér's V below which an attribute tells little of the label, and from which on it can replace it (CelebA: 0.31)."""

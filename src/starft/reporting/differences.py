@@ -8,10 +8,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from starft.reporting.intervals import LEVEL, Interval, paired_difference, wilson
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, cell_of, over_seeds, pooled, value_of
 from starft.reporting.roles import RANK, role_of
-from starft.reporting.run_reading import Run
+from starft.runs.run_reader import Run
+from starft.statistics import LEVEL, Interval, sample_difference, wilson
 
 Number = tuple[float, Interval]
 """With its interval."""
@@ -217,7 +217,7 @@ def _paired(first: Sequence[Run], second: Sequence[Run], column: str) -> Differe
         parts.append(np.full(len(right_a[-1]), at) + group)
     if not names:
         return None
-    value, (low, high) = paired_difference(np.concatenate(right_a), np.concatenate(right_b), np.concatenate(parts))
+    value, (low, high) = sample_difference(np.concatenate(right_a), np.concatenate(right_b), np.concatenate(parts))
     seeds = _seeds_apart(first, second, column)
     return Difference(value, (value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds)))
 
@@ -264,7 +264,7 @@ def disagreements(runs: Sequence[Run], most: int = 6, shown: int = 12) -> list[D
             if pair is None:
                 continue
             a, b = pair["right_a"].to_numpy(dtype=bool), pair["right_b"].to_numpy(dtype=bool)
-            difference, interval = paired_difference(a, b)
+            difference, interval = sample_difference(a, b)
             sure = np.where(a, pair["confidence_b"], pair["confidence_a"])  # of the one that is wrong
             odd = np.flatnonzero(a != b)
             odd = odd[np.argsort(-sure[odd], kind="stable")][:shown]

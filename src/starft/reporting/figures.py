@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from starft.reporting.methods import ROBUSTNESS, Cell, heading
 from starft.reporting.report_file import PNG_MARK
 from starft.reporting.robustness import Line
-from starft.reporting.run_reading import Run
+from starft.runs.run_reader import Run
 from starft.safe_text import visible_lines
 
 COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66a8c8", "#aa3377", "#997700", "#ee8866", "#44bb99", "#888888")

@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 
-from starft.reporting.run_reading import Run
+from starft.runs.run_reader import Run
 
 SEPARATORS = (", ", " ")
 LARGEST_MAP = (80, 30)

@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student
 
-from starft.reporting.intervals import LEVEL, Interval
-from starft.reporting.run_reading import Run
 from starft.reporting.summary import HEADINGS as SCORES
+from starft.runs.run_reader import Run
+from starft.statistics import LEVEL, Interval
 
 OOD = "ood_acc"
 ROBUSTNESS = "effective_robustness"

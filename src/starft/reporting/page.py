@@ -19,9 +19,9 @@ from starft.reporting.repeating import Repeat, repeat_of
 from starft.reporting.report_tables import between, percent, points, shown
 from starft.reporting.robustness import Line
 from starft.reporting.roles import role_of
-from starft.reporting.run_reading import Run, shortened
-from starft.reporting.samples import worst_mistakes
 from starft.reporting.verdict import Sentence
+from starft.runs.run_reader import Run, shortened
+from starft.runs.samples import worst_mistakes
 from starft.safe_text import visible, visible_lines
 
 GROUPS_OPEN = 12

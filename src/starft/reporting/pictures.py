@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from starft.reporting.run_reading import Run
-from starft.reporting.samples import PICTURES, SIDE, picture_path
+from starft.runs.run_reader import Run
+from starft.runs.samples import PICTURES, SIDE, picture_path
 
 LARGEST_KEPT = 256_000
 """Bytes of a picture that a test kept; it writes some thousands."""

@@ -4,8 +4,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from starft.reporting.run_reading import CONFIG, Run, shortened
-from starft.yaml_files import dump_yaml
+from starft.files.yaml_reader import dump_yaml
+from starft.runs.run_reader import CONFIG, Run, shortened
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from starft.errors import ConfigError
-from starft.files import is_taken
+from starft.files.atomic import is_taken
 
 CSV_HEAD = ("method", "runs", "metric", "value", "ci95_low", "ci95_high", "std", "best")
 MARKDOWN_MARK = "<!-- starft report -->\n"

@@ -4,10 +4,10 @@ import csv
 from collections.abc import Mapping, Sequence
 from io import StringIO
 
-from starft.reporting.intervals import Interval
 from starft.reporting.methods import ROBUSTNESS, Cell, heading
 from starft.reporting.report_file import CSV_HEAD, LATEX_MARK
 from starft.safe_text import csv_cell, latex_text, markdown_code, markdown_text, visible
+from starft.statistics import Interval
 
 Table = Mapping[str, Mapping[str, Cell | None]]
 """Method -> column -> cell."""

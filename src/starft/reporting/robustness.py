@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from starft.errors import ConfigError
-from starft.reporting.intervals import DRAWS, LEVEL, SEED, Interval
 from starft.reporting.methods import OOD, Cell, pooled, value_of
-from starft.reporting.run_reading import Run
-from starft.results_reading import Scores
+from starft.runs.results import Scores
+from starft.runs.run_reader import Run
+from starft.statistics import DRAWS, LEVEL, SEED, Interval
 
 EDGE = 1e-4
 """Accuracies are kept this far from 0 and 1, where the logit isn't finite."""

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from rich.table import Table
 
-from starft.results_reading import legend
+from starft.reporting.console import Console
+from starft.runs.results import legend
 from starft.safe_text import say, visible
-from starft.terminal import Console
 
 HEADINGS = {
     "acc": "accuracy",

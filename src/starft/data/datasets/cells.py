@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from starft.errors import shortened
-from starft.files import is_text
+from starft.files.atomic import is_text
+from starft.wording import shortened
 
 MISSING = ("", "nan", "NaN")
 """What stands for an empty cell."""

@@ -20,7 +20,8 @@ from starft.data.problems import some
 from starft.data.split_names import NUMBERED, SPLITS, splits_of
 from starft.data.split_names import Given as GivenSplits
 from starft.data.table import ImageTable
-from starft.errors import ConfigError, DataProblems, did_you_mean, shortened
+from starft.errors import ConfigError, DataProblems
+from starft.wording import did_you_mean, shortened
 
 Ints = NDArray[np.int64]
 

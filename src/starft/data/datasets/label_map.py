@@ -7,7 +7,8 @@ from pathlib import Path
 from starft.data.datasets.cells import canonical
 from starft.data.datasets.names import class_list
 from starft.data.datasets.table_file import SEPARATORS, TEXT_SUFFIXES
-from starft.errors import ConfigError, shortened
+from starft.errors import ConfigError
+from starft.wording import shortened
 
 Given = Mapping[str, str] | str
 """Label -> class; or a table of two columns, label and class."""

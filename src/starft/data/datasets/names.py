@@ -5,7 +5,8 @@ from pathlib import Path
 
 from starft.data.datasets.cells import canonical
 from starft.data.problems import some
-from starft.errors import ConfigError, did_you_mean
+from starft.errors import ConfigError
+from starft.wording import did_you_mean
 
 NAME_SUFFIXES = (".txt", ".text", ".lst", ".names")
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from starft.data.listing import list_files
 from starft.data.table import ImageTable, Source
-from starft.errors import ConfigError, DataError, did_you_mean
-from starft.files import load_json
+from starft.errors import ConfigError, DataError
+from starft.files.atomic import load_json
+from starft.wording import did_you_mean
 
 
 class PublishedSource(Source):

@@ -13,8 +13,9 @@ import pandas as pd
 
 from starft.data.datasets.cells import MISSING, CellError, cell_texts
 from starft.data.problems import some
-from starft.errors import DataError, did_you_mean, shortened
-from starft.files import load_json
+from starft.errors import DataError
+from starft.files.atomic import load_json
+from starft.wording import did_you_mean, shortened
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")

@@ -1,0 +1,26 @@
+"""Caption templates: text with ``{}`` where the class name goes."""
+
+from collections.abc import Sequence
+
+from starft.errors import ConfigError
+
+
+def caption(template: str, class_name: str) -> str:
+    """Return ``template`` with ``class_name`` in the place of its ``{}``."""
+    return template.replace("{}", class_name)
+
+
+def check_templates(templates: Sequence[str] | None) -> None:
+    """Refuse caption templates that can't be used.
+
+    Args:
+        templates: Those that were given; null for the data's.
+
+    Raises:
+        ConfigError: There is none, or one doesn't hold ``{}`` exactly once.
+    """
+    if templates is not None and not templates:
+        raise ConfigError("templates must hold at least one caption template, or be null; got an empty list.")
+    for template in templates or []:
+        if template.count("{}") != 1:
+            raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")

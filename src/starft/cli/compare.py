@@ -1,0 +1,320 @@
+"""``starft compare``: several configs, several seeds, every run made once, one table."""
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from starft.cli.fit import check_command
+from starft.cli.single_run import Run, finish_apart, run_for_each_seed, trains
+from starft.config.data import data_of
+from starft.config.early_checks import check_config_files
+from starft.config.parser import prepare_parser
+from starft.config.parser_errors import keys_of_parser, one_sentence
+from starft.config.words import split_words
+from starft.errors import ConfigError, RunFolderError, Stopped
+from starft.evaluation.metrics import eval_metric_names
+from starft.files.atomic import replace_file
+from starft.files.shipped import with_shipped_configs
+from starft.files.yaml_reader import read_yaml
+from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
+from starft.reporting.console import Console
+from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
+from starft.runs.results import RESULTS, read_results
+from starft.safe_text import say, visible
+from starft.wording import did_you_mean
+
+STATE = "compare.json"
+TABLE = "table.md"
+SCHEMA_VERSION = 1
+
+MINI_COLUMNS = {
+    "id/acc": "ID",
+    "ood/acc": "OOD",
+    "style/acc": "OOD style",
+    "groups/group_mean_acc": "group mean",
+    "groups/worst_group_acc": "worst group",
+}
+"""What is compared on the embedded world, and its headings."""
+
+OURS = ("seed_everything", "trainer.default_root_dir", "ckpt_path", "config")
+"""Options of a run that the comparison sets."""
+
+DESCRIPTION = """Run several configs with several seeds, each once, and compare them in one table.
+
+What is done in OUT stays: the same command goes on after a stop or a kill; more configs or seeds run what is missing.
+Options of `starft fit` with a dot in their name, such as --trainer.max_epochs=1, go to every run."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One config of a comparison.
+
+    Args:
+        name: In tables, and of its folder.
+        path: Its file.
+        content: What the file holds.
+    """
+
+    name: str
+    path: Path
+    content: dict[str, Any]
+
+
+def run(words: Sequence[str]) -> int:
+    """Run ``starft compare``.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: An option or a config can't be used.
+        RunFolderError: The folder holds something else.
+    """
+    own, passed = split_words(words[1:], OURS)
+    prepare_parser()
+    parser = ArgumentParser(prog="starft compare", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument(
+        "--configs",
+        type=str,
+        required=True,
+        help="Configs with commas between: files or shipped names, such as mini/ce,mini/starft; NAME=FILE names one.",
+    )
+    parser.add_argument("--seeds", type=str, default="0", help="Seeds to run, such as 0,1,2.")
+    parser.add_argument("--out", type=Path, default=Path("runs/compare"), help="Where runs and tables go.")
+    parser.add_argument("--baseline", type=str | None, default=None, help="Its name; null takes the first config.")
+    parser.add_argument(
+        "--metrics", type=str | None, default=None, help="Such as id/acc,groups/worst_group_acc; null: what all have."
+    )
+    try:
+        options = parser.parse_args(own)
+    except ArgumentError as error:
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
+    methods = read_methods(options.configs)
+    seeds = read_seeds(options.seeds)
+    baseline = _baseline(options.baseline, methods)
+    metrics = options.metrics.split(",") if options.metrics is not None else None
+    compare(methods, seeds, options.out, baseline, metrics, passed)
+    return 0
+
+
+def compare(
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    out: Path,
+    baseline: str,
+    metrics: Sequence[str] | None = None,
+    options: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run what is missing, print the tables, write results.json and table.md.
+
+    Args:
+        methods: What is compared.
+        seeds: One run of every method each.
+        out: The folder of the comparison.
+        baseline: Name of the method that the others are compared with.
+        metrics: ``{eval set}/{metric}`` or ``ood_acc``; null takes those that all runs have.
+        options: Of the command line, for every run.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        ConfigError: A config or a metric can't be used.
+        RunFolderError: The folder holds something else, or runs made in another way.
+    """
+    of_method = {
+        one.name: run_for_each_seed(one.name, one.path, one.content, out / one.name, seeds, options) for one in methods
+    }
+    runs = in_turn(of_method)
+    for method in methods:
+        missing = [one for one in runs if one.title == method.name and not one.done]
+        if missing:
+            check_command(["fit" if trains(method.content) else "test", *missing[0].words])
+    if metrics is not None:
+        _check_metrics(metrics, methods, options)
+    spent = open_comparison(out, STATE, "comparison")
+    for method in methods:
+        claim_runs(out / method.name, method.content, options)
+    seconds = run_all(runs, finish_apart, spent, lambda total: save_seconds(out / STATE, total))
+    found = {name: [read_run(run.folder) for run in of_it] for name, of_it in of_method.items()}
+    columns = _columns(found, metrics)
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "seeds": list(seeds),
+        "options": list(options),
+        "baseline": baseline,
+        "metrics": list(columns),
+        "seconds": round(seconds, 1),
+        "configs": {
+            method.name: {"config": str(method.path)} | summarize(found[method.name], found[baseline], list(columns))
+            for method in methods
+        },
+    }
+    replace_file(out / RESULTS, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
+    replace_file(out / TABLE, markdown_tables(results, columns).encode())
+    print_tables(Console(160), results, columns)
+    say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, table in {out / TABLE}")
+    say(f"All of it on a page: {report_command(out)}")
+    return results
+
+
+def in_turn(of_method: Mapping[str, Sequence[Run]]) -> list[Run]:
+    """Return the runs of all methods seed by seed, each once.
+
+    Args:
+        of_method: Method -> a run a seed.
+    """
+    return list(dict.fromkeys(run for of_seed in zip(*of_method.values(), strict=True) for run in of_seed))
+
+
+def report_command(out: Path) -> str:
+    """Return the command that tells of all runs in a folder.
+
+    Args:
+        out: Of a comparison.
+    """
+    return shlex.join(["starft", "report", str(out), "--out", str(out / "report.html")])
+
+
+def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, note: Callable[[float], None]) -> float:
+    """Carry out runs one after the other; return the seconds spent on all of them, now and before.
+
+    Args:
+        runs: Those that are done too.
+        execute: Does what is missing of one.
+        spent: Seconds spent before.
+        note: Called after each run with the seconds spent so far.
+
+    Raises:
+        Stopped: A run was asked to stop.
+    """
+    console, start = Console(160), time.monotonic()
+    for number, one in enumerate(runs, 1):
+        title = f"{number}/{len(runs)}  {visible(one.title)}, seed {one.seed}"
+        console.print(title + " (done)" * one.done, style="bold")
+        if one.done:
+            continue
+        try:
+            execute(one)
+        except Stopped as stop:
+            told = f"Stopped while running {one.title}, seed {one.seed}; give the same command again to go on."
+            raise Stopped(told, stop.status) from stop
+        finally:
+            note(spent + time.monotonic() - start)
+    return spent + time.monotonic() - start
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return what a run's results.json says: ``metrics`` by full name, ``training``, memory, commit.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        RunFolderError: The file is damaged.
+    """
+    try:
+        held = read_results(folder / RESULTS)
+    except ValueError as error:
+        raise RunFolderError(f"{folder / RESULTS} is damaged; move {folder} away and run it again.") from error
+    return {
+        "metrics": held.metrics,
+        "training_seconds": held.training.get("seconds"),
+        "peak_memory_bytes": held.training.get("peak_memory_bytes") or held.peak_memory_bytes,
+        "peak_gpu_memory_bytes": held.training.get("peak_gpu_memory_bytes") or None,
+        "git_commit": held.facts["git_commit"],
+    }
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds that an option names, such as ``0,1,2``.
+
+    Args:
+        text: Whole numbers with commas between.
+
+    Raises:
+        ConfigError: They aren't, or one is there twice.
+    """
+    try:
+        seeds = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(f"seeds must be whole numbers with commas between, such as 0,1,2; got {text!r}.") from None
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds must be different numbers of at least 0; got {text!r}.")
+    return seeds
+
+
+def read_methods(text: str) -> list[Method]:
+    """Return the configs that an option names.
+
+    Args:
+        text: Files or shipped names with commas between, each with ``NAME=`` before it or not.
+
+    Raises:
+        ConfigError: A file can't be read, or two are the same.
+    """
+    methods: list[Method] = []
+    for item in text.split(","):
+        given, equals, rest = item.strip().partition("=")
+        word = with_shipped_configs(["compare", "--config", rest if equals else given])[2]
+        check_config_files(["compare", "--config", word])
+        path = Path(word)
+        name = given if equals else path.stem
+        if not name or name != Path(name).name or name.startswith("."):
+            raise ConfigError(f"A config's name must be that of a folder, such as mine in mine=a.yaml; got {item!r}.")
+        for other in methods:
+            if other.path.resolve() == path.resolve():
+                raise ConfigError(f"The config {path} is given twice; give each once.")
+            if other.name == name:
+                raise ConfigError(f"{other.path} and {path} are both called {name}; name one anew: NAME={path}.")
+        methods.append(Method(name, path, read_yaml(path)))
+    return methods
+
+
+def _baseline(name: str | None, methods: Sequence[Method]) -> str:
+    names = [method.name for method in methods]
+    if name is None:
+        return names[0]
+    found = next((method.name for method in methods if name in (method.name, str(method.path))), None)
+    if found is None:
+        raise ConfigError(f"The baseline must be one of {', '.join(names)}; got {name!r}.{did_you_mean(name, names)}")
+    return found
+
+
+def _check_metrics(metrics: Sequence[str], methods: Sequence[Method], options: Sequence[str]) -> None:
+    data = [option for option in options if option.startswith("--data.")]
+    for method in methods:
+        module = data_of(method.content.get("data"), 0, str(method.path), data)
+        linear = (method.content.get("model") or {}).get("head") == "linear"
+        known = eval_metric_names(module.test_sets, module.class_names if linear else ())
+        _refuse_unknown(metrics, known, f"a test of {method.name}")
+
+
+def _refuse_unknown(metrics: Sequence[str], known: Sequence[str], where: str) -> None:
+    for metric in metrics:
+        if metric not in known:
+            raise ConfigError(
+                f"The metric {metric!r} isn't in {where}, which has {', '.join(known)}.{did_you_mean(metric, known)}"
+            )
+    if len(set(metrics)) < len(metrics):
+        raise ConfigError(f"metrics must be different names; got {','.join(metrics)}.")
+
+
+def _columns(found: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence[str] | None) -> dict[str, str]:
+    """Return what is compared, with its headings."""
+    runs = [one["metrics"] for runs in found.values() for one in runs]
+    common = [metric for metric in runs[0] if all(metric in one for one in runs)]
+    if metrics is not None:
+        _refuse_unknown(metrics, common, "every run")
+        return {metric: MINI_COLUMNS.get(metric) or heading(metric) for metric in metrics}
+    if not common:
+        raise ConfigError("The configs have no metric in common; compare those of the same eval sets.")
+    if common and {metric.split("/")[0] for metric in common} - {"ood_acc"} == {"id", "ood", "style", "groups"}:
+        return MINI_COLUMNS
+    return {metric: heading(metric) for metric in common if not metric.endswith("/text_head_acc")}

@@ -1,0 +1,229 @@
+"""``starft data check``: what a config's data hold, and everything that is wrong with them."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+from rich.progress import Progress
+from rich.text import Text
+
+import starft.mini  # noqa: F401  # configs may name its classes without their module
+from starft.captions.english import doubled_articles
+from starft.clip import CaptionRuler
+from starft.clip.token_checks import TokenProblem, class_problems
+from starft.config.class_paths import make_importable
+from starft.config.data import data_of, keys_of
+from starft.config.early_checks import check_config_files
+from starft.config.parser_errors import one_sentence
+from starft.data.check import Checked, told_once
+from starft.data.datamodules import ImageDataModule
+from starft.data.deep import decode, files, look_deep
+from starft.data.problems import Problem
+from starft.errors import ConfigError, StarftError
+from starft.files.yaml_reader import read_yaml, seed_of
+from starft.reporting.console import Console
+from starft.reporting.data_notes import shortcut, small_group, usual_groups
+from starft.reporting.data_report import data_tables
+from starft.safe_text import indented, say, visible
+from starft.wording import did_you_mean, ended
+
+USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
+
+Look at the data of a config without building its model: counts, paths, labels, groups, class names, images in both
+train and test. Exit status 2 if a run would be refused, else 0. Of the options of a run, --model.model_name tells whose
+tokenizer reads the captions; the others (--model..., --trainer...) do nothing.
+
+  --config CONFIG   a config, as for `starft fit`; several are laid over each other
+  --deep            decode every image too, and compare pictures
+  --workers N       processes that decode; one for each CPU unless given
+"""
+DEFAULT_MODEL = "ViT-B-16"
+"""What a run takes where neither its config nor an option names a model."""
+OF_A_RUN = ("--model", "--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
+"""Options of a run that have nothing to do with its data."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one of the verbs.
+
+    Args:
+        words: "data", the verb and its options.
+
+    Raises:
+        ConfigError: The verb, its options or the config can't be used.
+    """
+    verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
+    if verb in ("--help", "-h") or (verb == "check" and {"--help", "-h"} & {*rest}):
+        say(USAGE.rstrip(), lines=True)
+        return 0
+    if verb != "check":
+        raise ConfigError(f"`starft data` has no verb {verb!r}; its verb is check.{did_you_mean(verb, ['check'])}")
+    configs = check_config_files(rest)
+    own, of_data = _sorted(rest)
+    parser = ArgumentParser(prog="starft data check", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", "-c", type=str, action="append")
+    parser.add_argument("--deep", action="store_true")
+    parser.add_argument("--workers", type=int | None, default=None)
+    try:
+        options = parser.parse_args(own)
+    except ArgumentError as error:
+        keys = keys_of(rest, configs)
+        raise ConfigError(f"{one_sentence(error, keys)} See `starft data check --help`.") from error
+    if options.workers is not None and options.workers < 0:
+        raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
+    make_importable(map(Path, options.config or ()))
+    held: dict[str, Any] = {}
+    for path in options.config or ():
+        held = _laid_over(held, read_yaml(Path(path)))
+    if not held:
+        raise ConfigError(
+            "`starft data check` needs --config FILE, as for `starft fit`, such as lightning_configs/csv/starft.yaml; "
+            "--data... options only change what is in it."
+        )
+    data = data_of(held.get("data"), seed_of(held), options.config[-1], of_data)
+    if not isinstance(data, ImageDataModule):
+        say(f"{type(data).__name__} reads no images from disk: nothing to check.")
+        return 0
+    model = held.get("model")
+    return check(data, options.deep, options.workers, _templates(model), _model_name(rest, model))
+
+
+def check(
+    data: ImageDataModule,
+    deep: bool = False,
+    workers: int | None = None,
+    templates: Sequence[str] = (),
+    model_name: str | None = None,
+) -> int:
+    """Print what the data hold and what is wrong with them; return 2 if a run would be refused, else 0.
+
+    Args:
+        data: Of a config.
+        deep: Decode every image.
+        workers: Processes that decode; null takes one for each CPU.
+        templates: Of the training captions, where the model's section gives some.
+        model_name: Whose tokenizer reads the captions; null compares them as text alone.
+    """
+    stages = ["fit", "test", *(["predict"] if data.new_images is not None else [])]
+    checked = data.check(*stages)
+    looked = "no image decoded; --deep decodes them all"
+    if deep:
+        looked = _look_deep(data, checked, workers)
+    console = Console(140)
+    for table in data_tables(checked, templates):
+        console.print(table)
+    _look_at_groups(checked, console)
+    _look_at_captions(checked, templates)
+    if model_name is not None:
+        _look_at_tokens(checked, templates, model_name)
+    problems = told_once(checked)
+    for problem in problems:
+        kind = ("problem", "bold red") if problem.stops else ("note", "yellow")
+        console.print(Text.assemble(kind, f": {indented(ended(problem.text))}"), soft_wrap=True)
+    stops = sum(problem.stops for problem in problems)
+    console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
+    return 2 if stops else 0
+
+
+def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
+    """Print how far the attribute goes with the label in train; note groups too small to choose or judge a model by."""
+    usual: set[int] = set()
+    for one in checked:
+        counts = [(group, images) for group, images, _ in one.groups]
+        if one.split == "train" and counts and one.attributes:
+            usual = usual_groups([images for _, images in counts], len(one.attributes))
+            for line in shortcut([images for _, images in counts], one.class_names, one.attributes):
+                console.print(f"shortcut: {visible(line)}", soft_wrap=True, highlight=False)
+        if one.split in ("val", "test") and not one.extra and not one.as_published:
+            atypical = bool(usual) and any(images for at, (_, images) in enumerate(counts) if at not in usual)
+            note = small_group(one.name, counts, one.split, atypical)
+            one.problems += [Problem(note, stops=False)] if note else []
+
+
+def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> None:
+    """Note articles that class names bring to the model's own templates; those of the data are looked at already."""
+    for one in checked:
+        note = doubled_articles(one.class_names, templates) if one.split == "train" else ""
+        one.problems += [Problem(note, stops=False)] if note else []
+
+
+def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_name: str) -> None:
+    """Compare the captions of each split as the model gets them."""
+    try:
+        ruler = CaptionRuler(model_name)
+    except StarftError as error:
+        why = str(error).rstrip(".")
+        checked[0].problems.append(Problem(f"captions can't be read as the model reads them: {why}", stops=False))
+        return
+    done: dict[tuple[Sequence[str], Sequence[str]], list[TokenProblem]] = {}
+    for one in checked:
+        captions = one.class_names, (templates if one.split == "train" and templates else one.templates)
+        if captions not in done:
+            done[captions] = class_problems(ruler, *captions)
+        one.problems += [
+            Problem(problem.text, stops=problem.stops and not one.as_published)
+            for problem in done[captions]
+            if problem.differs_as_text
+        ]
+
+
+def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> str:
+    """Decode all images that are listed; return what was decoded."""
+    train = data.training_table() if any(one.split == "train" and one.table is not None for one in checked) else None
+    tables = [one.table for one in checked if one.table is not None]
+    paths = list(dict.fromkeys(path for table in tables for path in files(table)))
+    readers = {path: table.read for table in tables if table.read is not None for path in files(table)}
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("decoding", total=len(paths))
+        decoded = decode(paths, workers, lambda count: progress.advance(task, count), readers)
+    look_deep(checked, train, decoded)
+    whole = sum(one.why is None for one in decoded.values())
+    unlisted = len(checked) - len(tables)
+    if whole == len(paths) and not unlisted:
+        return "every image decoded"
+    left = f"; {unlisted} split{' is' if unlisted == 1 else 's are'} not listed" if unlisted else ""
+    return f"{whole:,} of {len(paths):,} images decoded{left}"
+
+
+def _templates(model: object) -> tuple[str, ...]:
+    """Return the caption templates that a config's model section puts in the place of those of the data."""
+    given = model.get("templates") if isinstance(model, dict) else None
+    return tuple(map(str, given)) if isinstance(given, list) else ()
+
+
+def _model_name(words: Sequence[str], model: object) -> str:
+    """Return the model that a command names, or else its configs, or else the one that a run takes."""
+    given = [
+        word.partition("=")[2] if "=" in word else "".join(words[at + 1 : at + 2])
+        for at, word in enumerate(words)
+        if word.partition("=")[0] == "--model.model_name"
+    ]
+    named = given[-1] if given else model.get("model_name") if isinstance(model, dict) else None
+    return named if isinstance(named, str) else DEFAULT_MODEL
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _laid_over(below[key], above[key]) for key in above if _are_dicts(below.get(key), above[key])}
+    return below | above | both
+
+
+def _are_dicts(*values: object) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _sorted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words of this command and those of the data section; those of a run's other parts are dropped."""
+    own: list[str] = []
+    of_data: list[str] = []
+    into = own
+    for word in words:
+        if word.startswith("--data"):
+            into = of_data
+        elif word.startswith(OF_A_RUN):
+            into = []
+        elif word.startswith("-") and not word.removeprefix("-")[:1].isdigit():
+            into = own
+        into.append(word)
+    return own, of_data

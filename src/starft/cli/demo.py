@@ -1,0 +1,158 @@
+"""``starft demo``: every method on the embedded world, from its shipped config, and what came of it."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from starft.cli.compare import MINI_COLUMNS, in_turn, read_run, read_seeds, report_command, run_all
+from starft.cli.single_run import finish, run_for_each_seed
+from starft.config.parser import prepare_parser
+from starft.config.parser_errors import keys_of_parser, one_sentence
+from starft.errors import ConfigError
+from starft.files.atomic import replace_file
+from starft.files.shipped import shipped
+from starft.files.yaml_reader import read_yaml
+from starft.mini.sheet import contact_sheet
+from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
+from starft.reporting.console import Console
+from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
+from starft.runs.folder import check_writable
+from starft.runs.results import RESULTS
+from starft.safe_text import say
+
+METHODS = {
+    "zeroshot": "zero-shot",
+    "ce": "CE",
+    "flyp": "FLYP",
+    "starft_ce": "StarFT (CE)",
+    "starft": "StarFT (contrastive)",
+}
+"""Config name -> what tables call it."""
+
+BASELINES = {"starft_ce": "ce", "starft": "flyp"}
+
+SOURCES = {
+    "id_acc": "id/acc",
+    "ood_acc": "ood/acc",
+    "style_acc": "style/acc",
+    "group_mean_acc": "groups/group_mean_acc",
+    "worst_group_acc": "groups/worst_group_acc",
+}
+"""Metric of the demo -> metric of a run."""
+
+COLUMNS = {metric: MINI_COLUMNS[source] for metric, source in SOURCES.items()}
+
+TOLD = {"id_acc": "ID", "ood_acc": "OOD", "worst_group_acc": "worst group"}
+"""What is told in words."""
+
+STATE = "demo.json"
+
+
+def run(words: Sequence[str]) -> int:
+    """Run ``starft demo``.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: An option can't be used.
+        RunFolderError: The folder holds something else.
+    """
+    prepare_parser()
+    parser = ArgumentParser(
+        prog="starft demo",
+        description="Fine-tune the tiny CLIP on the embedded world with every method and compare them.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--seeds", type=str, default="0", help="Seeds to run, such as 0,1,2.")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="Where runs, table and plot go.")
+    parser.add_argument("--show", action="store_true", help="Only draw the world: write OUT/world.png.")
+    try:
+        options = parser.parse_args(list(words[1:]))
+    except ArgumentError as error:
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
+    seeds = read_seeds(options.seeds)
+    if options.show:
+        check_writable(options.out)
+        contact_sheet(options.out / "world.png")
+        say(f"wrote {options.out / 'world.png'}")
+        return 0
+    demo(seeds, options.out)
+    return 0
+
+
+def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
+    """Run what is missing, print the comparison, write results.json and comparison.png.
+
+    Args:
+        seeds: One run of every method each.
+        out: The demo's folder; runs in it that are done are taken as they are, one that was stopped is continued.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        RunFolderError: The folder holds something else.
+    """
+    spent = open_comparison(out, STATE, "demo", ("world.png",))
+    contents = {method: read_yaml(_config(method)) for method in METHODS}
+    for method, content in contents.items():
+        claim_runs(out / method, content, ())
+    of_method = {
+        method: run_for_each_seed(METHODS[method], _config(method), content, out / method, seeds)
+        for method, content in contents.items()
+    }
+    seconds = run_all(in_turn(of_method), finish, spent, lambda total: save_seconds(out / STATE, total))
+    found = {method: [read_run(run.folder)["metrics"] for run in runs] for method, runs in of_method.items()}
+    methods = {
+        method: {metric: [one[source] for one in runs_of] for metric, source in SOURCES.items()}
+        for method, runs_of in found.items()
+    }
+    results = {
+        "schema_version": 1,
+        "seeds": list(seeds),
+        "seconds": round(seconds, 1),
+        "methods": methods,
+    }
+    replace_file(out / RESULTS, (json.dumps(results, indent=2) + "\n").encode())
+    comparison_plot(methods, COLUMNS, METHODS, out / "comparison.png")
+    console = Console()
+    console.print(comparison_table(methods, COLUMNS, METHODS))
+    console.print(gains_table(methods, COLUMNS, METHODS, BASELINES))
+    say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
+    for line in in_words(methods, seeds, out):
+        say(line)
+    return results
+
+
+def in_words(methods: Mapping[str, Mapping[str, Sequence[float]]], seeds: Sequence[int], out: Path) -> list[str]:
+    """Return what the tables say, in lines: what each method gained and lost against the model as it was.
+
+    Args:
+        methods: Method -> metric -> one number in [0, 1] a seed.
+        seeds: Those seeds.
+        out: The demo's folder.
+    """
+    before = methods["zeroshot"]
+    lines = ["Against the model as it was, in points:"]
+    for method, baseline in BASELINES.items():
+        for one in (baseline, method):
+            gains = {told: 100 * (fmean(methods[one][metric]) - fmean(before[metric])) for metric, told in TOLD.items()}
+            lines.append(f"  {METHODS[one]}: " + ", ".join(f"{told} {gain:+z.1f}" for told, gain in gains.items()))
+    if len(seeds) == 1:
+        more = shlex.join(
+            ["starft", "demo", "--seeds", ",".join(str(seeds[0] + at) for at in range(3)), "--out", str(out)]
+        )
+        lines.append(f"One seed: differences of a few points may be luck; more seeds tell: {more}")
+    lines.append(f"All of it on a page: {report_command(out)}")
+    return lines
+
+
+def _config(method: str) -> Path:
+    return shipped("lightning_configs") / "mini" / f"{method}.yaml"

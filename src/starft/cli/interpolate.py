@@ -1,0 +1,190 @@
+"""``starft interpolate``: WiSE-FT, the line between a tuned model and where it came from, or another one."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from starft.cli.weight_scoring import Scorer
+from starft.config.early_checks import check_config_files
+from starft.config.parser import prepare_parser
+from starft.config.parser_errors import keys_of_parser, one_sentence
+from starft.config.words import split_words
+from starft.errors import ConfigError, RunFolderError
+from starft.files.atomic import is_taken, replace_file
+from starft.reporting.console import Console
+from starft.reporting.curve import curve_axes, curve_plot, curve_table
+from starft.runs.folder import check_writable
+from starft.safe_text import say
+from starft.training.averaging import (
+    Member,
+    State,
+    check_alike,
+    check_keys,
+    interpolate,
+    next_command,
+    pretrained_weights,
+    read_member,
+    read_weights,
+    write_averaged,
+)
+
+SWEEP = tuple(round(0.1 * step, 1) for step in range(11))
+CURVE = "interpolation.json"
+PLOT = "interpolation.png"
+OURS = ("ckpt_path", "trainer.logger", "trainer.default_root_dir")
+
+DESCRIPTION = """Mix the weights of two models, theta = (1 - alpha) start + alpha end, heads included (WiSE-FT).
+
+With --alpha: write that model as a checkpoint for `starft test` and `predict`. With --config: score a sweep of alphas
+on its test sets and draw ID against OOD accuracy. Options with a dot, as --data.init_args.root=x, go to the config."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run ``starft interpolate``.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: An option can't be used, or the two models don't fit.
+        WeightsError: A checkpoint can't be used.
+        RunFolderError: What would be written exists already.
+    """
+    own, passed = split_words(words[1:], OURS[1:])
+    prepare_parser()
+    parser = ArgumentParser(prog="starft interpolate", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--ckpt_path", type=Path, required=True, help="The end, alpha 1: a checkpoint.")
+    parser.add_argument(
+        "--start", type=Path | None, default=None, help="The start, alpha 0: another checkpoint; null: the pre-trained."
+    )
+    parser.add_argument("--alpha", type=float | None, default=None, help="Write the model at this place on the line.")
+    parser.add_argument("--config", type=Path | None, default=None, help="Score a sweep on the sets of this config.")
+    parser.add_argument("--alphas", type=str, default=",".join(map(str, SWEEP)), help="The places of the sweep.")
+    parser.add_argument(
+        "--stage", type=Literal["test", "validate"], default="test", help="Score on the test or the validation sets."
+    )
+    parser.add_argument("--out", type=Path | None, default=None, help="Checkpoint to write, or folder of the sweep.")
+    try:
+        options = parser.parse_args(own)
+    except ArgumentError as error:
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
+    if (options.alpha is None) == (options.config is None):
+        raise ConfigError("Give either --alpha, for a checkpoint, or --config, for a sweep.")
+    if passed and options.config is None:
+        raise ConfigError(f"{passed[0]} is for a config, and none is given; leave it out, or sweep with --config.")
+    alphas = read_alphas(options.alphas) if options.alpha is None else [_checked(options.alpha)]
+    end = read_member(options.ckpt_path)
+    start = read_member(options.start) if options.start is not None else None
+    if start is not None:
+        check_alike(start, end)
+    if options.alpha is not None:
+        path = options.out or options.ckpt_path.with_name(f"{options.ckpt_path.stem}-alpha{options.alpha:g}.ckpt")
+        write_point(start, end, options.alpha, path)
+    else:
+        check_config_files(["test", f"--config={options.config}"])
+        folder = options.out or options.ckpt_path.parent.parent / f"interpolation-{options.stage}"
+        sweep(start, end, alphas, Scorer(options.config, end, options.stage, passed), folder)
+    return 0
+
+
+def write_point(start: Member | None, end: Member, alpha: float, path: Path) -> None:
+    """Write one place on the line as a checkpoint.
+
+    Args:
+        start: Alpha 0; null is the pre-trained model.
+        end: Alpha 1.
+        alpha: The place.
+        path: Where it goes; nothing is overwritten.
+
+    Raises:
+        RunFolderError: The file exists.
+        WeightsError: The two don't fit.
+    """
+    if is_taken(path):
+        raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
+    first, last = _ends(start, end)
+    made_of = {"start": str(start.path) if start is not None else "pre-trained", "end": str(end.path), "alpha": alpha}
+    write_averaged(path, end, interpolate(first, last, alpha), made_of)
+    say(f"Alpha {alpha:g}: {path}")
+    if command := next_command(path, [end]):
+        say(command)
+
+
+def sweep(
+    start: Member | None, end: Member, alphas: Sequence[float], scorer: Scorer, folder: Path
+) -> list[dict[str, Any]]:
+    """Score places on the line; print a table, write the numbers and, where there are two axes, the curve.
+
+    Args:
+        start: Alpha 0; null is the pre-trained model.
+        end: Alpha 1.
+        alphas: The places.
+        scorer: Scores each.
+        folder: Where interpolation.json and interpolation.png go.
+
+    Returns:
+        For each place its ``alpha`` and ``metrics``.
+
+    Raises:
+        RunFolderError: The folder holds a sweep already.
+        WeightsError: The two don't fit.
+    """
+    for path in (folder / CURVE, folder / PLOT):
+        if is_taken(path):
+            raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
+    check_writable(folder)
+    first, last = _ends(start, end)
+    rows = [{"alpha": alpha, "metrics": scorer(interpolate(first, last, alpha))} for alpha in alphas]
+    axes = curve_axes(scorer.eval_sets, end.facts.class_names)
+    held = {
+        "schema_version": 1,
+        "start": str(start.path) if start is not None else "pre-trained",
+        "end": str(end.path),
+        "stage": scorer.stage,
+        "axes": axes,
+        "rows": rows,
+    }
+    replace_file(folder / CURVE, (json.dumps(held, indent=2) + "\n").encode())
+    console = Console(160)
+    console.print(curve_table(rows))
+    told = f"Numbers: {folder / CURVE}"
+    if axes is not None:
+        curve_plot(rows, axes, folder / PLOT)
+        told += f", curve: {folder / PLOT}"
+    say(told)
+    return rows
+
+
+def read_alphas(text: str) -> list[float]:
+    """Return the places that an option names, such as ``0,0.5,1``.
+
+    Args:
+        text: Numbers in [0, 1] with commas between.
+
+    Raises:
+        ConfigError: They aren't, or one is there twice.
+    """
+    try:
+        alphas = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"alphas must be numbers with commas between, such as 0,0.5,1; got {text!r}.") from None
+    if len(set(alphas)) < len(alphas):
+        raise ConfigError(f"alphas must be different numbers; got {text!r}.")
+    return [_checked(alpha) for alpha in alphas]
+
+
+def _checked(alpha: float) -> float:
+    if not (math.isfinite(alpha) and 0 <= alpha <= 1):
+        raise ConfigError(f"alpha must lie in [0, 1], from the start to the end; got {alpha}.")
+    return alpha
+
+
+def _ends(start: Member | None, end: Member) -> tuple[State, State]:
+    first = read_weights(start) if start is not None else pretrained_weights(end)
+    last = read_weights(end)
+    check_keys(end, first, last)
+    return first, last

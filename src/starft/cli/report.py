@@ -1,0 +1,156 @@
+"""``starft report``: what some runs found, as one HTML page, a table or a picture."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from starft.config.parser import prepare_parser
+from starft.config.parser_errors import keys_of_parser, one_sentence
+from starft.errors import ConfigError
+from starft.files.atomic import replace_file
+from starft.reporting.differences import table_of
+from starft.reporting.figures import as_png, overview, style
+from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of
+from starft.reporting.page import Content, Told, html_page
+from starft.reporting.report_file import MARKDOWN_MARK, check_replaceable
+from starft.reporting.report_tables import comma_separated, latex, markdown, prose
+from starft.reporting.robustness import point_of, robustness_of
+from starft.reporting.run_verdict import numbers_of, terms, verdict_of
+from starft.runs.results import legend
+from starft.runs.run_reader import Run, find_runs
+from starft.safe_text import say
+from starft.wording import count_of
+
+SUFFIXES = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "png": ".png"}
+STDOUT = Path("-")
+PROBLEMS = 3
+"""Runs whose problems an error names."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run ``starft report``.
+
+    Args:
+        words: The verb and its options.
+
+    Raises:
+        ConfigError: An option can't be used, or there is no run.
+    """
+    prepare_parser()
+    parser = ArgumentParser(
+        prog="starft report",
+        description="Tell what runs found: one page, a table or a picture.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", type=Path, nargs="+", help="Run folders, or folders that hold runs.")
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        default=None,
+        help="The file to write; null is report.html, report.md and so on, here; - is standard output.",
+    )
+    parser.add_argument(
+        "--format", type=Literal["html", "md", "csv", "latex", "png"] | None, default=None, help="Null goes by --out."
+    )
+    parser.add_argument(
+        "--baseline", type=Path, nargs="*", default=[], help="Runs that the line of effective robustness is fitted to."
+    )
+    parser.add_argument("--overwrite", action="store_true", help="Replace --out even if it isn't a report.")
+    try:
+        options = parser.parse_args(list(words[1:]))
+    except ArgumentError as error:
+        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
+    kind, out = _target(options.format, options.out)
+    if out != STDOUT:
+        check_replaceable(out, options.overwrite)
+    baselines = [] if not options.baseline else find_runs(options.baseline)
+    content = gather(find_runs(options.runs), baselines)
+    if kind != "html" and not content.table:
+        why = "; ".join(f"{one.name}: {', '.join(one.problems)}" for one in content.runs[:PROBLEMS])
+        raise ConfigError(
+            f"None of the runs was tested, or their results can't be read ({why}); run starft test first, or write "
+            "--format html."
+        )
+    made = _made(content, kind)
+    if out == STDOUT:
+        sys.stdout.buffer.write(made)
+        sys.stdout.buffer.flush()
+    else:
+        replace_file(out, made)
+    for one in content.runs:
+        if one.problems:
+            say(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
+    for note in dict.fromkeys(one.note for one in content.runs if one.note is not None):
+        names = [one.name for one in content.runs if one.note == note]
+        say(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
+    if out != STDOUT:
+        say(f"Report of {count_of(len(content.runs), 'run')}: {out}")
+    return 0
+
+
+def _target(kind: str | None, out: Path | None) -> tuple[str, Path]:
+    """Return format and file, either told by the other; what goes to standard output is Markdown if nothing is told."""
+    if out == STDOUT:
+        return kind if kind is not None else "md", out
+    if kind is None:
+        known = {suffix: name for name, suffix in SUFFIXES.items()}
+        kind = known.get(out.suffix.lower()) if out is not None else "html"
+        if kind is None:
+            raise ConfigError(f"--out {out} tells no format; give --format, one of {', '.join(SUFFIXES)}.")
+    out = out if out is not None else Path(f"report{SUFFIXES[kind]}")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; give a file, such as {out / 'report.html'}.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"The folder of --out {out} doesn't exist; make it, or give another.")
+    return kind, out
+
+
+def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
+    """Return what a report tells.
+
+    Args:
+        runs: Of the report.
+        baselines: Runs that the line of effective robustness is fitted to.
+
+    Raises:
+        ConfigError: The baselines give no line.
+    """
+    methods = by_method(runs)
+    tested = [one for some in methods.values() for one in some]
+    columns = columns_of(tested)
+    usual = [(name, len(scores.groups)) for one in tested for name, scores in one.sets.items() if not scores.ood]
+    usual.sort(key=lambda told: told[1] > 1)  # one without groups, if there is one
+    id_column = f"{usual[0][0]}/acc" if usual else None
+    line, robustness = None, None
+    fitted = [one for one in baselines if id_column is not None and point_of(one, id_column) is not None]
+    if baselines:
+        line, robustness = robustness_of(methods, fitted, id_column or "")
+        columns.insert(columns.index(OOD) + 1 if OOD in columns else 0, ROBUSTNESS)
+    table = table_of(methods, columns, robustness)
+    ood_sets = list(dict.fromkeys(name for one in tested for name, scores in one.sets.items() if scores.ood))
+    numbers = numbers_of(columns, id_column, ood_sets)
+    told = Told(verdict_of(methods, table, numbers), terms(numbers, ood_sets), legend(columns))
+    return Content(runs, methods, table, columns, id_column, line, names_of(fitted), told)
+
+
+def _made(content: Content, kind: str) -> bytes:
+    counts = {method: len(runs) for method, runs in content.methods.items()}
+    if kind == "html":
+        return html_page(content).encode()
+    if kind == "png":
+        with style(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # the picture shows a box for such a sign
+            return as_png(overview(content.table, content.columns, {name: at for at, name in enumerate(counts)}), 150)
+    if kind == "md":
+        told = content.told
+        above = prose([(one.text, one.command) for one in told.verdict], [told.terms])
+        below = prose([], [told.legend])
+        table = markdown(content.table, content.columns, counts, content.baselines)
+        return (MARKDOWN_MARK + above + table + (f"\n{below.rstrip()}\n" if told.legend else "")).encode()
+    made = {"csv": comma_separated, "latex": latex}[kind]
+    return made(content.table, content.columns, counts).encode()

@@ -1,0 +1,227 @@
+"""Runs of one config with one seed, each made once: started, taken up where it was stopped, or left alone when done."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from filelock import FileLock
+
+from starft.cli.fit import StarftCLI, main
+from starft.errors import AllTrained, ConfigError, StarftError, Stopped
+from starft.runs.folder import CHECKPOINTS, LAST
+from starft.runs.results import RESULTS
+
+QUIET = ("--trainer.enable_model_summary=false",)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One config with one seed.
+
+    Args:
+        title: What messages call the config.
+        config: Its file.
+        seed: Of everything.
+        folder: The run folder.
+        trains: Whether there is something to train; otherwise it is only tested.
+        options: Of the command line, for fit and test.
+    """
+
+    title: str
+    config: Path
+    seed: int
+    folder: Path
+    trains: bool = True
+    options: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been trained and tested."""
+        return (self.folder / RESULTS).is_file()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options of its commands."""
+        own = (
+            f"--config={self.config}",
+            f"--seed_everything={self.seed}",
+            f"--trainer.default_root_dir={self.folder}",
+        )
+        return (*own, *QUIET, *self.options)
+
+
+def run_for_each_seed(
+    title: str,
+    config: Path,
+    content: Mapping[str, Any],
+    folder: Path,
+    seeds: Sequence[int],
+    options: Sequence[str] = (),
+) -> list[Run]:
+    """Return the run of each seed; where no seed changes anything, one run stands for all.
+
+    Args:
+        title: What messages call the config.
+        config: Its file.
+        content: What the file holds.
+        folder: Of its runs.
+        seeds: At least one.
+        options: Of the command line.
+    """
+    own, alike = list(seeds), not trains(content) and _starts_from_weights(content, options)
+    if alike:
+        done = sorted(
+            int(path.parent.name[5:]) for path in folder.glob(f"seed-*/{RESULTS}") if path.parent.name[5:].isdigit()
+        )
+        own = [*(seed for seed in seeds if seed in done), *done, *seeds][:1] * len(seeds)
+    return [Run(title, config, seed, folder / f"seed-{seed}", trains(content), tuple(options)) for seed in own]
+
+
+def _starts_from_weights(content: Mapping[str, Any], options: Sequence[str]) -> bool:
+    """Return whether the model isn't drawn at random, by the seed."""
+    model = content.get("model") or {}
+    given = [option.partition("=")[2] for option in options if option.startswith("--model.pretrained=")]
+    pretrained = given[-1] if given else model.get("pretrained", "")
+    return pretrained not in (None, "null") and model.get("head_start") != "probe"
+
+
+def trains(config: Mapping[str, Any]) -> bool:
+    """Return whether a config asks for training; with ``max_epochs`` or ``max_steps`` 0 it is only tested.
+
+    Args:
+        config: What its own file holds, whatever options are given beside it.
+    """
+    trainer = config.get("trainer") or {}
+    return trainer.get("max_epochs") != 0 and trainer.get("max_steps") != 0
+
+
+def finish(run: Run) -> None:
+    """Train and test, in this process, what is missing of a run; another process that is at it is waited for.
+
+    Args:
+        run: What to run.
+
+    Raises:
+        StarftError: It is refused, or it was stopped.
+    """
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.folder.parent / f".{run.folder.name}.lock"):
+        if run.done:
+            return
+        last = run.folder / CHECKPOINTS / LAST
+        if not run.trains:
+            _command(["test", *run.words])
+            return
+        if last.is_file():
+            with suppress(AllTrained):  # stopped before its test
+                _command(["fit", *run.words, f"--ckpt_path={last}"])
+        else:
+            _command(["fit", *run.words])  # one that was killed before its first checkpoint begins anew there
+        _command(["test", *run.words, f"--ckpt_path={last}"])
+
+
+class _OneOfMany(StarftCLI):
+    """A run whose last checkpoint is tested next, whatever a person does."""
+
+    def after_fit(self) -> None:
+        """Tell neither a best checkpoint nor a next command."""
+
+
+def run_cli(words: list[str]) -> None:
+    """Carry out one command of a run.
+
+    Args:
+        words: The verb and its options.
+    """
+    main(words, _OneOfMany)
+
+
+def _command(words: list[str]) -> None:
+    if parent_process() is not None:
+        sys.argv[1:] = words  # where a strategy starts more processes, they carry out this command
+    run_cli(words)
+
+
+def finish_apart(run: Run) -> None:
+    """Do what `finish` does in a process of its own, whose peak memory is that of this run alone.
+
+    On Linux the process is forked from one that has imported everything and done nothing, so it starts at once. It
+    stops, with its work saved, where this process is interrupted or dies.
+
+    Args:
+        run: What to run.
+
+    Raises:
+        StarftError: It is refused, it was stopped, or it broke.
+    """
+    context = get_context("forkserver" if sys.platform == "linux" else "spawn")
+    if sys.platform == "linux":
+        context.set_forkserver_preload(["starft.cli.fit"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_apart, args=(run, theirs, Path.cwd()))  # type: ignore[attr-defined]
+    process.start()
+    theirs.close()
+    interrupted = _join(process)
+    try:
+        answer = ours.recv()
+    except EOFError:  # nothing to tell
+        answer = None
+    ours.close()
+    if isinstance(answer, OSError):
+        raise answer
+    if interrupted:
+        raise Stopped("", 130) if answer is not None else KeyboardInterrupt
+    if answer is not None:
+        told, status = answer
+        raise Stopped(told, status) if status != 2 else ConfigError(f"{run.title}, seed {run.seed}: {told}")
+    if process.exitcode:
+        how = f"was killed by signal {-process.exitcode}" if process.exitcode < 0 else "broke (its error is above)"
+        raise StarftError(f"{run.title}, seed {run.seed} {how}; give the same command again to go on.")
+
+
+def _join(process: BaseProcess) -> bool:
+    """Wait for a process; return whether Ctrl-C came, which the terminal sends to both."""
+    interrupted = False
+    while True:
+        try:
+            process.join()
+            return interrupted
+        except KeyboardInterrupt:
+            interrupted = True
+
+
+def _apart(run: Run, told: Connection, folder: Path) -> None:
+    os.chdir(folder)
+    Thread(target=_stop_with_parent, daemon=True).start()
+    sys.modules["__main__"].__spec__ = find_spec("starft.__main__")  # what `_command` gives words to
+    answer: object = None
+    try:
+        finish(run)
+    except KeyboardInterrupt:
+        answer = ("", 130)
+    except Stopped as stop:
+        answer = (str(stop), stop.status)
+    except StarftError as error:
+        answer = (str(error), 2)
+    except OSError as error:
+        answer = error
+    parent = parent_process()
+    if parent is not None and parent.is_alive():
+        told.send(answer)
+
+
+def _stop_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,114 @@
+"""What the parser of options lets pass, and nobody can mean: null where there must be a value, NaN, empty names."""
+
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from inspect import Parameter, signature
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from starft.config.class_paths import class_sections
+from starft.errors import ConfigError
+from starft.runs.limits import check_limits
+
+NAMES = (
+    "trainer.default_root_dir",
+    "checkpoint.monitor",
+    "ckpt_path",
+    "model.model_name",
+    "model.pretrained",
+    "model.pool",
+)
+"""What can be left out, and not be empty."""
+LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_nodes": 1,
+    "num_sanity_val_steps": -1,
+    "reload_dataloaders_every_n_epochs": 0,
+    "val_check_interval": 0,
+}
+"""Options of the trainer that Lightning doesn't look at, and the least that each may be."""
+
+
+MOST = {"devices": 1024, "num_nodes": 100_000}
+"""What Lightning would set up one by one, whether it is there or not."""
+
+
+def check_options(verb: str, config: Mapping[str, Any], model: type) -> None:
+    """Refuse values of a whole config that can't be meant.
+
+    Args:
+        verb: ``fit``, ``validate``, ``test`` or ``predict``.
+        config: As it was parsed.
+        model: The class of the model.
+
+    Raises:
+        ConfigError: The first of them.
+    """
+    for key in NAMES:
+        section, _, name = key.rpartition(".")
+        held = (config.get(section) or {}) if section else config
+        if held.get(name) == "":
+            raise ConfigError(f"{key} is empty; give it a value, or leave it out.")
+    for key, value in _leaves(config, ""):
+        if isinstance(value, float) and math.isnan(value):
+            raise ConfigError(f"{key} is not a number (NaN); give a number.")
+    trainer = config.get("trainer") or {}
+    check_limits(trainer, verb)
+    for name, most in MOST.items():
+        value = trainer.get(name)
+        number = int(value) if isinstance(value, str) and value.isdecimal() else value
+        if isinstance(number, int) and number > most:
+            raise ConfigError(f"trainer.{name} must be at most {most}; got {str(value)[:40]}.")
+    for name, least in LEAST.items():
+        value = trainer.get(name)
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= least):
+            raise ConfigError(f"trainer.{name} must be a finite number, at least {least}; got {value}.")
+    _check_nulls("model", config.get("model") or {}, model)
+    check_nulls(config)
+
+
+def check_nulls(config: Any) -> None:
+    """Refuse null for an argument of one of our classes that takes none; the parser doesn't.
+
+    Args:
+        config: As it was parsed, so that the classes that it names are loaded.
+
+    Raises:
+        ConfigError: The first such argument.
+    """
+    for key, section in class_sections(config):
+        module, _, name = str(section["class_path"]).rpartition(".")
+        named = getattr(sys.modules.get(module), name, None)
+        if isinstance(named, type) and named.__module__.startswith("starft."):
+            _check_nulls(f"{key}.init_args", section.get("init_args") or {}, named)
+
+
+def _check_nulls(key: str, arguments: Mapping[str, Any], named: type) -> None:
+    hints = get_type_hints(named.__init__)  # type: ignore[misc]  # of this very class
+    for name, parameter in signature(named).parameters.items():
+        null = name in arguments and arguments[name] is None
+        if null and parameter.default is not None and not _takes_null(hints.get(name, Any)):
+            without = "" if parameter.default is Parameter.empty else f", or leave it out for {parameter.default!r}"
+            raise ConfigError(f"{key}.{name} can't be null; give a value{without}.")
+
+
+def _takes_null(hint: Any) -> bool:
+    union = get_origin(hint) in (Union, UnionType)
+    return hint in (Any, None, NoneType) or (union and NoneType in get_args(hint))
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _leaves(inner, key)
+    else:
+        yield key, value

@@ -1,0 +1,38 @@
+"""Parsers of configs and options: they read YAML as all of this product does, and import what they may."""
+
+from argparse import ArgumentTypeError
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import set_dumper, set_loader, set_parsing_settings
+from jsonargparse.typing import register_type
+
+from starft.config.class_paths import RUNS_CODE, TRUSTED, is_safe
+from starft.config.options import path_from_text
+from starft.errors import ConfigError
+from starft.files.yaml_reader import dump_yaml, load_yaml
+
+
+def prepare_parser() -> None:
+    """Let jsonargparse read and write YAML by our reader and writer, and mind ``--safe``; call it before parsing.
+
+    Raises:
+        ConfigError: ``--safe`` is asked for, and the parser is too old for it.
+    """
+    set_loader("yaml", _load_value, (yaml.YAMLError,))
+    set_dumper("yaml", dump_yaml)
+    register_type(Path, str, path_from_text, (ArgumentTypeError, TypeError), isinstance)
+    if not is_safe():
+        return
+    if "import_path_denylist" not in signature(set_parsing_settings).parameters:
+        raise ConfigError("--safe needs a newer jsonargparse; install it: pip install --upgrade jsonargparse.")
+    set_parsing_settings(import_path_denylist=["*", *RUNS_CODE], import_path_allowlist=list(TRUSTED))
+
+
+def _load_value(text: str) -> Any:
+    """Return what a file or an option's value holds; a text such as ``name:`` or ``{a}`` is none but itself."""
+    value = load_yaml(text)
+    names_alone = isinstance(value, dict) and value and all(given is None for given in value.values())
+    return text if names_alone and "\n" not in text.strip() else value

@@ -1,0 +1,1 @@
+"""Files: whole or not there, shipped ones, the reader of YAML, digests."""

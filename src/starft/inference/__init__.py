@@ -1,0 +1,1 @@
+"""A trained model in use: the classifier, images in, rows of predictions out."""

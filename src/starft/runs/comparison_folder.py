@@ -1,0 +1,109 @@
+"""The folder of a comparison: what was run in it, and how, so that nothing is run twice and nothing is mixed up."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from starft import __version__
+from starft.errors import RunFolderError
+from starft.files.atomic import files_in, load_json, replace_file
+from starft.runs.folder import check_writable
+
+METHOD = "method.json"
+"""In the folder of a config: what its runs were made with."""
+
+
+def open_comparison(out: Path, state: str, what: str, may_hold: Sequence[str] = ()) -> float:
+    """Make the folder or take up an earlier one; return the seconds that were spent on it.
+
+    Args:
+        out: The folder.
+        state: Name of the file that marks it.
+        what: What messages call it.
+        may_hold: Names of files that may be there already.
+
+    Raises:
+        RunFolderError: It holds something else, or can't be written to.
+    """
+    check_writable(out)
+    path = out / state
+    if path.is_file():
+        try:
+            held = load_json(path.read_text(encoding="utf-8"))
+            _, seconds = held["version"], float(held["seconds"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{path} is damaged; give another --out or move {out} away.") from error
+        return seconds
+    others = [path.name for path in files_in(out, may_hold)]
+    if others:
+        raise RunFolderError(
+            f"{out} holds something else ({others[0]}), no {what}; give another --out or move it away."
+        )
+    save_seconds(path, 0.0)
+    return 0.0
+
+
+def save_seconds(path: Path, seconds: float) -> None:
+    """Write what marks the folder.
+
+    Args:
+        path: The file.
+        seconds: Spent so far.
+    """
+    state = {"version": __version__, "seconds": round(seconds, 1)}
+    replace_file(path, (json.dumps(state, indent=2) + "\n").encode())
+
+
+def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str]) -> None:
+    """Note what the runs of one config are made with, or refuse those that were made with something else.
+
+    Args:
+        folder: That of the config, with a folder in it for each seed.
+        content: Of the config.
+        options: Of the command line.
+
+    Raises:
+        RunFolderError: The folder holds runs of another config, other options or another version.
+    """
+    path = folder / METHOD
+    # What is written is read back as plain JSON, so it is compared as such.
+    now = json.loads(json.dumps({"version": __version__, "config": content, "options": sorted(options)}, default=str))
+    if path.is_file():
+        try:
+            held = load_json(path.read_text(encoding="utf-8"))
+            before = {key: held[key] for key in now}
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{path} is damaged; give another --out or move {folder} away.") from error
+        if before == now:
+            return
+        if any(folder.glob("seed-*")):
+            raise RunFolderError(
+                f"{folder} was run with {_other(before, now)}; "
+                f"give another --out, or move {folder} away to run it anew."
+            )
+    elif files_in(folder):
+        raise RunFolderError(f"{folder} holds something else; give another --out or move it away.")
+    folder.mkdir(exist_ok=True)
+    replace_file(path, (json.dumps(now, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return in what two ways to run a config differ first."""
+    if before["config"] != now["config"]:
+        then, today = dict(_leaves(before["config"])), dict(_leaves(now["config"]))
+        key = next(key for key in {**today, **then} if then.get(key) != today.get(key))
+        told = [json.dumps(values[key]) if key in values else "left out" for values in (then, today)]
+        return f"another config ({key} was {told[0]}, is {told[1]})"
+    if before["options"] != now["options"]:
+        told = [" ".join(options) or "none" for options in (before["options"], now["options"])]
+        return f"other options ({told[0]}; now {told[1]})"
+    return f"another version ({before['version']}; this is {now['version']})"
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, below in value.items():
+            yield from _leaves(below, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value

@@ -1,0 +1,205 @@
+"""results.json: what one run of ``starft test`` found, with its uncertainty and all that is needed to repeat it."""
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from starft import __version__
+from starft.files.digests import content_digest, list_digest
+from starft.files.atomic import replace_file
+from starft.statistics import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
+from starft.runs.results import RESULTS, SCHEMA_VERSION
+from starft.types import EvalSet
+
+SCHEMA = Path(__file__).with_name("results.schema.json")
+"""The JSON Schema of the file."""
+
+OTHER_REGION = "Other"
+"""The region that ``worst_region_acc`` leaves out."""
+
+PACKAGES = ("torch", "lightning", "open_clip_torch", "torchmetrics")
+
+
+class Counts(Protocol):
+    """Right and all predictions of one group."""
+
+    @property
+    def name(self) -> str:
+        """The group's name."""
+        ...
+
+    @property
+    def correct(self) -> int:
+        """Predictions that were right."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """Predictions made."""
+        ...
+
+
+class Rows(Protocol):
+    """What became of each sample of one eval set; all (n,)."""
+
+    @property
+    def label(self) -> Tensor:
+        """True labels."""
+        ...
+
+    @property
+    def prediction(self) -> Tensor:
+        """Predicted labels."""
+        ...
+
+    @property
+    def in_top(self) -> Tensor:
+        """Whether the label is among the likeliest five."""
+        ...
+
+
+def write_results(
+    folder: Path,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Tensor],
+    eval_sets: Sequence[EvalSet],
+    groups: Mapping[str, Sequence[Counts]],
+    cost: Mapping[str, Any],
+    training: Mapping[str, Any] | None,
+    samples: Mapping[str, Rows] | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write results.json and return its path.
+
+    Args:
+        folder: The run folder.
+        config: The resolved config.
+        metrics: Logged numbers, ``test/{eval set}/{metric}``.
+        eval_sets: What was tested.
+        groups: Counts of each eval set's groups.
+        cost: ``seconds`` and ``peak_memory_bytes`` of the test.
+        training: What training took, up to the checkpoint that was tested; null where nothing was trained.
+        samples: What became of each sample, by eval set; intervals that need it are left out elsewhere.
+        notes: What makes these numbers those of a part of a run or of its data, a sentence each.
+    """
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "config": config,
+        "seed": config.get("seed_everything"),
+        "git_commit": git_commit(),
+        "versions": {
+            "python": platform.python_version(),
+            "starft": __version__,
+            **{name: version(name) for name in PACKAGES},
+        },
+        "hardware": hardware(),
+        **cost,
+        "training": training,
+        **({"notes": list(notes)} if notes else {}),
+        "intervals": {"level": LEVEL, "seed": SEED},
+        "ood_acc": _number(metrics.get("test/ood_acc")),
+        "eval_sets": {
+            one.name: _eval_set(one, metrics, groups[one.name], (samples or {}).get(one.name)) for one in eval_sets
+        },
+    }
+    path = folder / RESULTS
+    content = (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    list_digest(folder, path, content_digest(content))
+    replace_file(path, content)
+    return path
+
+
+def _eval_set(
+    eval_set: EvalSet, metrics: Mapping[str, Tensor], groups: Sequence[Counts], samples: Rows | None
+) -> dict[str, Any]:
+    start = f"test/{eval_set.name}/"
+    numbers = {key.removeprefix(start): _number(value) for key, value in metrics.items() if key.startswith(start)}
+    weights = eval_set.group_weights
+    return {
+        "ood": eval_set.ood,
+        "n": sum(counts.total for counts in groups),
+        "metrics": numbers,
+        "ci95": {
+            name: list(interval)
+            for name, interval in _intervals(eval_set, groups, samples).items()
+            if interval is not None and numbers.get(name) is not None
+        },
+        "adjusted_weights": {
+            "of": "training set",
+            "shares": {
+                name: share / math.fsum(weights) for name, share in zip(eval_set.group_names, weights, strict=True)
+            },
+        }
+        if weights and "adjusted_acc" in numbers
+        else None,
+        "groups": [
+            _group(counts) | ({"typical": eval_set.typical_groups[group]} if eval_set.typical_groups else {})
+            for group, counts in enumerate(groups)
+        ],
+    }
+
+
+def _intervals(eval_set: EvalSet, groups: Sequence[Counts], samples: Rows | None) -> dict[str, Interval | None]:
+    """Return the interval of every metric that has one."""
+    correct, total = [counts.correct for counts in groups], [counts.total for counts in groups]
+    found = {"acc": wilson(sum(correct), sum(total))}
+    if eval_set.group_names:
+        kept = [at for at, name in enumerate(eval_set.group_names) if name != OTHER_REGION]
+        found |= {
+            "worst_group_acc": worst_group(correct, total),
+            "worst_region_acc": worst_group([correct[at] for at in kept], [total[at] for at in kept]),
+            "group_mean_acc": group_mean(correct, total),
+        }
+        for name, typical in (("typical_acc", True), ("atypical_acc", False)):
+            ids = [group for group, flag in enumerate(eval_set.typical_groups) if flag is typical]
+            found[name] = wilson(sum(correct[group] for group in ids), sum(total[group] for group in ids))
+        if eval_set.group_weights:
+            found["adjusted_acc"] = group_mean(correct, total, eval_set.group_weights)
+    if samples is not None and len(samples.label):
+        found["top5_acc"] = wilson(int(samples.in_top.sum()), len(samples.in_top))
+        found["macro_f1"] = macro_f1(samples.label.numpy(), samples.prediction.numpy())
+    return found
+
+
+def _number(value: Tensor | None) -> float | None:
+    """Return a metric as JSON can hold it: what nothing was seen of is null."""
+    return None if value is None or math.isnan(float(value)) else float(value)
+
+
+def _group(counts: Counts) -> dict[str, Any]:
+    low_high = wilson(counts.correct, counts.total)
+    return {
+        "name": counts.name,
+        "n": counts.total,
+        "correct": counts.correct,
+        "acc": counts.correct / counts.total if counts.total else None,
+        "ci95": list(low_high) if low_high is not None else None,
+    }
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working directory's repository, with ``-dirty`` if files differ; null outside of one."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the run had to run on."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {"machine": platform.machine(), "torch_threads": torch.get_num_threads(), "gpus": gpus}

@@ -1,0 +1,258 @@
+"""What run folders hold, read without torch; what is missing or damaged in one is told, and never stops a report."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from starft.files.digests import folder_problems
+from starft.errors import ConfigError
+from starft.files.atomic import load_json, not_text
+from starft.runs.samples import STEM, read_samples
+from starft.runs.results import RESULTS, Scores, read_results
+from starft.files.yaml_reader import read_yaml
+
+CONFIG, POOL, LOGS, SWEEP = "config.yaml", "pool.json", "logs", "interpolation.json"
+UNFINISHED = "unfinished.json"
+POINTS = 200
+"""Points of a curve; longer ones are thinned."""
+
+_SEED = re.compile(r"seed[-_]?\d+")
+Curve = tuple[list[float], list[float]]
+"""Steps and values."""
+
+
+@dataclass
+class Run:
+    """One run folder.
+
+    Args:
+        folder: Where it is.
+        name: What the report calls it.
+        sets: Eval sets by name; empty where there are no results.
+        ood_acc: Mean accuracy over the OOD sets.
+        facts: What results.json says beside: versions, hardware, seed, git_commit, seconds.
+        config: The resolved config.
+        pool: What pool.json holds.
+        curves: Logged metric -> curve.
+        sweep: What a WiSE-FT sweep wrote: alphas, and the two metrics across and up.
+        samples: Per-sample predictions, where written.
+        problems: What is missing or damaged, each a sentence without its period.
+        note: What is odd of its results.json though it can be read.
+        unfinished: How far its training came, as in "stopped after step 5 of 9"; empty where it ended.
+    """
+
+    folder: Path
+    name: str
+    sets: dict[str, Scores] = field(default_factory=dict)
+    ood_acc: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    pool: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    sweep: "Sweep | None" = None
+    samples: pd.DataFrame | None = None
+    problems: list[str] = field(default_factory=list)
+    note: str | None = None
+    unfinished: str = ""
+
+    @property
+    def state(self) -> str:
+        """What a table says of the folder."""
+        told = [*self.problems, *([f"training {self.unfinished}"] if self.unfinished else [])]
+        return "; ".join([*(told or ["whole"]), *([self.note] if self.note else [])])
+
+    @property
+    def method(self) -> str:
+        """The name less a last folder that only names the seed."""
+        parts = self.name.split("/")
+        return "/".join(parts[:-1]) if len(parts) > 1 and _SEED.fullmatch(parts[-1]) else self.name
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A line through weight space.
+
+    Args:
+        axes: Metrics across and up.
+        alphas: Places on the line.
+        across: Values in [0, 1].
+        up: Values in [0, 1].
+    """
+
+    axes: tuple[str, str]
+    alphas: tuple[float, ...]
+    across: tuple[float, ...]
+    up: tuple[float, ...]
+
+
+def find_runs(paths: Sequence[Path]) -> list[Run]:
+    """Read every run in or below some folders.
+
+    Args:
+        paths: Run folders, or folders that hold runs.
+
+    Raises:
+        ConfigError: A folder doesn't exist, or none holds a run.
+    """
+    folders: dict[Path, None] = {}
+    for path in paths:
+        if path.is_file():
+            runs = (above for above in path.parents if (above / CONFIG).is_file() or (above / RESULTS).is_file())
+            near = next((f", {run}" for run in runs), "")
+            raise ConfigError(f"{path} is a file; give the folder of its run{near}.")
+        if not path.is_dir():
+            raise ConfigError(f"The run folder {path} doesn't exist; give a run folder, or a folder that holds runs.")
+        held = {found.parent for name in (RESULTS, CONFIG, LOGS) for found in path.rglob(name)}
+        above = {parent for one in held for parent in one.parents}
+        # OUT of a comparison may hold a results.json of its own kind; a run that holds others has a config
+        folders |= dict.fromkeys(
+            sorted((one for one in held if one not in above or (one / CONFIG).is_file()), key=_natural)
+        )
+    if not folders:
+        told = ", ".join(map(str, paths))
+        raise ConfigError(f"No run was found in {told}; give a folder with a results.json or a config.yaml.")
+    resolved = [one.resolve() for one in folders]
+    roots = [path.resolve() for path in paths]
+    root = roots[0] if len(roots) == 1 and resolved != roots else _above(resolved)
+    if any(_SEED.fullmatch(one.relative_to(root).as_posix()) for one in resolved):
+        root = root.parent  # the runs of one method: its name tells more than their seeds
+    names = [one.relative_to(root).as_posix() for one in resolved]
+    for wrong in not_text(names):
+        raise ConfigError(f"The run folder {wrong} has a name that isn't UTF-8; rename it.")
+    return [_read(one, name) for one, name in zip(folders, names, strict=True)]
+
+
+def shortened(path: Path) -> str:
+    """Return a path as it is called from the folder that a command is run in, if it lies below.
+
+    Args:
+        path: Any.
+    """
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) and path != here else str(path)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort seed-2 before seed-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _above(folders: Sequence[Path]) -> Path:
+    """Return the nearest folder that all lie below."""
+    first = folders[0]
+    return next(parent for parent in first.parents if all(parent in one.parents for one in folders))
+
+
+def _read(folder: Path, name: str) -> Run:
+    run = Run(folder, name)
+    for what, read in (
+        (RESULTS, _read_results),
+        (CONFIG, _read_config),
+        (POOL, _read_pool),
+        (LOGS, _read_curves),
+        (UNFINISHED, _read_unfinished),
+        (SWEEP, _read_sweep),
+        ("samples", _read_samples),
+    ):
+        try:
+            if what != RESULTS:  # its reader looks itself
+                run.problems += _file_problems(folder, what)
+            read(run)
+        except Exception as error:  # of a damaged file the libraries raise whatever they stumble over
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            run.problems.append(f"{what} is damaged ({why})")
+    return run
+
+
+def _file_problems(folder: Path, what: str) -> list[str]:
+    names = {CONFIG: (CONFIG,), POOL: (POOL,), "samples": (f"{STEM}.npz", f"{STEM}.parquet")}.get(what, ())
+    return folder_problems(folder, [name for name in names if (folder / name).is_file()])
+
+
+def _read_results(run: Run) -> None:
+    path = run.folder / RESULTS
+    if not path.is_file():
+        run.problems.append("not tested: there is no results.json")
+        return
+    try:
+        held = read_results(path)
+    except ValueError as error:
+        run.problems.append(str(error))
+        return
+    run.sets, run.ood_acc, run.facts, run.config = held.sets, held.ood_acc, held.facts, held.config
+    run.note = held.note
+
+
+def _read_config(run: Run) -> None:
+    path = run.folder / CONFIG
+    if path.is_file() and not run.config:
+        run.config = dict(read_yaml(path))
+
+
+def _read_pool(run: Run) -> None:
+    path = run.folder / POOL
+    if path.is_file():
+        held = load_json(path.read_text(encoding="utf-8"))
+        run.pool = {
+            "name": str(held["name"]),
+            "templates": [str(one) for one in held["templates"]],
+            "per_class": {str(name): [str(one) for one in more] for name, more in held.get("per_class", {}).items()},
+            "source": str(held.get("provenance", {}).get("source")),
+            "bits": {
+                str(one): float(bits)
+                for one, bits in (held.get("provenance", {}).get("ranked") or {}).get("bits", {}).items()
+            },
+        }
+
+
+def _read_curves(run: Run) -> None:
+    paths = [path for path in (run.folder / LOGS).glob("*/metrics.csv") if path.is_file()]
+    tables = [pd.read_csv(path) for path in sorted(paths, key=_version)]
+    if not tables:
+        return
+    table = pd.concat(tables, ignore_index=True)
+    for name in table.columns.drop(["step", "epoch"], errors="ignore"):
+        if not str(name).startswith(("train/", "val/")) or str(name).endswith("_weight"):
+            continue
+        held = table[["step", name]].dropna()
+        held = held[pd.to_numeric(held[name]).notna()].iloc[:: max(1, -(-len(held) // POINTS))]
+        if len(held):
+            run.curves[str(name)] = ([float(step) for step in held["step"]], [float(value) for value in held[name]])
+
+
+def _version(path: Path) -> tuple[int, str]:
+    number = re.search(r"\d+$", path.parent.name)
+    return (int(number.group()) if number else 0, path.parent.name)
+
+
+def _read_unfinished(run: Run) -> None:
+    path = run.folder / UNFINISHED
+    if path.is_file():
+        held = load_json(path.read_text(encoding="utf-8"))
+        of = f" of {int(held['steps'])}" if held["steps"] is not None else ""
+        run.unfinished = f"stopped after step {int(held['step'])}{of}" if held["step"] is not None else "not ended"
+
+
+def _read_sweep(run: Run) -> None:
+    for path in sorted(run.folder.glob(f"interpolation*/{SWEEP}")):
+        held = load_json(path.read_text(encoding="utf-8"))
+        if held["axes"] is None:
+            continue
+        across, up = (str(axis) for axis in held["axes"])
+        rows = sorted(held["rows"], key=lambda row: float(row["alpha"]))
+        run.sweep = Sweep(
+            (across, up),
+            tuple(float(row["alpha"]) for row in rows),
+            tuple(float(row["metrics"][across]) for row in rows),
+            tuple(float(row["metrics"][up]) for row in rows),
+        )
+
+
+def _read_samples(run: Run) -> None:
+    if _file_problems(run.folder, "samples"):
+        return
+    run.samples = read_samples(run.folder)

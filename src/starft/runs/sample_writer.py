@@ -1,0 +1,168 @@
+"""Writing what became of each test sample, and small pictures of the worst mistakes."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from starft.files.digests import content_digest, list_digest
+from starft.errors import ConfigError, StarftError
+from starft.files.atomic import replace_file
+from starft.runs.samples import COLUMNS, PICTURES, SIDE, STEM, TEXTS, picture_path, worst_mistakes
+from starft.safe_text import say
+from starft.types import EvalSet, ImagePreprocessing
+
+MOST = 250_000
+"""Samples that are kept without being asked for."""
+
+
+class Rows(Protocol):
+    """Samples of one eval set, by position: tensors ``position``, ``label`` and on, each (n,)."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+class TestData(Protocol):
+    """What was tested, behind its loaders."""
+
+    @property
+    def test_data(self) -> Sequence[Any]:
+        """Data sets in the order of the eval sets; an item has a normalised ``image`` (3, H, W)."""
+        ...
+
+    def predict_path(self, which: int, index: int) -> str:
+        """Return the path of an image, or an empty text."""
+        ...
+
+
+def check_format(kind: str | None) -> None:
+    """Refuse a format that can't be written here, before the test runs.
+
+    Args:
+        kind: ``auto``, ``npz``, ``parquet`` or null.
+
+    Raises:
+        ConfigError: Parquet needs a package that isn't installed.
+    """
+    if kind == "parquet" and find_spec("pyarrow") is None:
+        raise ConfigError("save_samples parquet needs pyarrow; install starft[parquet], or set save_samples to npz.")
+
+
+def keep_samples(
+    folder: Path,
+    kind: str,
+    eval_sets: Sequence[EvalSet],
+    samples: Mapping[str, Rows],
+    data: TestData,
+    preprocessing: ImagePreprocessing,
+) -> None:
+    """Write what became of each sample, and pictures of the worst mistakes.
+
+    Args:
+        folder: The run folder.
+        kind: ``npz``, ``parquet``, or ``auto``: npz unless there are more than `MOST` samples.
+        eval_sets: What was tested.
+        samples: By eval set.
+        data: Where the images are from.
+        preprocessing: How they were normalised.
+    """
+    if kind == "auto":
+        count = sum(len(samples[one.name]._asdict()["label"]) for one in eval_sets)
+        if count > MOST:
+            say(f"Note: Of {count:,} samples none is kept one by one; --save_samples npz keeps them.", file=sys.stderr)
+            return
+        kind = "npz"
+    table = write_samples(folder, kind, eval_sets, samples, data.predict_path)
+    write_pictures(
+        folder, eval_sets, table, lambda at, index: data.test_data[at][index]["image"].numpy(), preprocessing
+    )
+
+
+def write_samples(
+    folder: Path,
+    kind: str,
+    eval_sets: Sequence[EvalSet],
+    samples: Mapping[str, Rows],
+    path_of: Callable[[int, int], str],
+) -> pd.DataFrame:
+    """Write the file and return its table.
+
+    Args:
+        folder: The run folder.
+        kind: ``npz`` or ``parquet``.
+        eval_sets: What was tested.
+        samples: By eval set.
+        path_of: Gives the path of an image from the positions of its set and of it in the set.
+    """
+    table = pd.concat([_rows(at, one, samples[one.name], path_of) for at, one in enumerate(eval_sets)])
+    buffer = BytesIO()
+    if kind == "parquet":
+        table.to_parquet(buffer, index=False)
+    else:
+        columns = {name: table[name].to_numpy(dtype=np.str_ if name in TEXTS else None) for name in COLUMNS}
+        np.savez_compressed(buffer, allow_pickle=False, **columns)
+    path = folder / f"{STEM}.{kind}"
+    list_digest(folder, path, content_digest(buffer.getbuffer()))
+    replace_file(path, buffer.getbuffer())
+    return table
+
+
+def _rows(at: int, eval_set: EvalSet, samples: Rows, path_of: Callable[[int, int], str]) -> pd.DataFrame:
+    column = {name: values.numpy() for name, values in samples._asdict().items()}
+    names = eval_set.prediction_names
+    groups = eval_set.group_names
+    return pd.DataFrame(
+        {
+            "set": eval_set.name,
+            "index": column["position"],
+            "path": [path_of(at, index) for index in column["position"].tolist()],
+            "label": column["label"],
+            "label_name": [names[label] if label < len(names) else "several" for label in column["label"].tolist()],
+            "prediction": column["prediction"],
+            "prediction_name": [names[label] for label in column["prediction"].tolist()],
+            "confidence": column["confidence"],
+            "right": column["right"],
+            "in_top5": column["in_top"],
+            "group": column["group"] if groups else 0,
+            "group_name": [groups[group] for group in column["group"].tolist()] if groups else "all",
+        }
+    )
+
+
+def write_pictures(
+    folder: Path,
+    eval_sets: Sequence[EvalSet],
+    table: pd.DataFrame,
+    image_of: Callable[[int, int], NDArray[np.float32]],
+    preprocessing: ImagePreprocessing,
+) -> None:
+    """Keep small pictures of the worst mistakes, as the model saw them: a report needs no data then.
+
+    Args:
+        folder: The run folder.
+        eval_sets: What was tested.
+        table: As `write_samples` gave it.
+        image_of: Gives the normalised image (3, H, W), from the positions of its set and of it in the set.
+        preprocessing: How it was normalised.
+    """
+    (folder / PICTURES).mkdir(exist_ok=True)
+    mean, std = (np.array(part, dtype=np.float32)[:, None, None] for part in (preprocessing.mean, preprocessing.std))
+    for at, one in enumerate(eval_sets):
+        for index in worst_mistakes(table, one.name)["index"].tolist():
+            try:
+                image = image_of(at, index)
+            except (OSError, StarftError):  # it was tested, and is gone
+                continue
+            pixels = np.clip(255 * (image * std + mean) + 0.5, 0, 255).astype(np.uint8)
+            picture = Image.fromarray(pixels.transpose(1, 2, 0))
+            picture.thumbnail((SIDE, SIDE))
+            buffer = BytesIO()
+            picture.save(buffer, "jpeg", quality=85)
+            replace_file(picture_path(folder, at, index), buffer.getvalue())

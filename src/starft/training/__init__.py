@@ -1,0 +1,1 @@
+"""Training: the LightningModule, its gradients, optimizer and guards, FSDP, averages of weights."""

@@ -1,0 +1,400 @@
+"""The LightningModule: a CLIP model, its frozen twin, and the terms that train it."""
+
+import sys
+from functools import partial
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from starft.captions.english import doubled_articles
+from starft.captions.pool_files import load_pools
+from starft.captions.sampler import CaptionSampler
+from starft.captions.templates import check_templates
+from starft.clip import (
+    CaptionRuler,
+    ClipEncoder,
+    build_clip,
+    checkpoint_activations,
+    compile_towers,
+    encode_in_chunks,
+    freeze,
+    image_preprocessing,
+    update_statistics_once,
+)
+from starft.clip.token_checks import check_captions
+from starft.distributed import clip_norm, is_sharded, of_first
+from starft.errors import ConfigError
+from starft.evaluation.evaluator import Evaluator, described, evaluated
+from starft.losses import Contrastive, Term
+from starft.losses.base import by_name, check_own_loss, notes_on_epochs
+from starft.losses.context import Progress, StepContext
+from starft.losses.teachers import MOST_REMEMBERED, Teacher
+from starft.runs.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
+from starft.safe_text import say
+from starft.training.gradients import (
+    check_batches,
+    check_rows,
+    check_terms,
+    freeze_what_nothing_reads,
+    nothing_of,
+    reads_logits,
+    resting,
+)
+from starft.training.guards import GuardedModule
+from starft.training.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
+from starft.training.probe import STRENGTHS, check_strengths, probe_of
+from starft.types import Batch, GroupedData, ImagePreprocessing
+
+
+class FinetuneModule(GuardedModule):
+    """Fine-tune CLIP with one objective and any number of regularizers.
+
+    Args:
+        objective: The term that carries the supervision: ``Contrastive`` (FLYP) or ``CrossEntropy`` (FT).
+        model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
+        pretrained: A tag of open_clip's weights, a local weight file, or null for random weights; ``hf-hub:`` and
+            ``local-dir:`` models bring their own.
+        head: ``text`` re-makes the zero-shot head from the tuned text tower; ``linear`` starts from the zero-shot head
+            times exp(logit_scale) and is trained.
+        head_start: What the linear head starts from: ``zero_shot``, or ``probe``, a logistic regression on the frozen
+            features of the training images (LP-FT).
+        probe_strengths: Values of C that the probe tries, inverse strengths of its L2 penalty; the first validation set
+            that has the training classes and isn't OOD chooses. Null takes LP-FT's 100 from 1e-7 to 100.
+        lr: Peak learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
+        decay_one_dimensional: Decay vectors and scalars too, as the paper does.
+        betas: AdamW's decay rates of the two moments.
+        warmup_steps: Length of the linear warm-up in optimizer steps; cosine to 0 follows.
+        regularizers: Terms added to the objective.
+        pool: Name or path of the pool that spurious captions are drawn from, or a list of them; null for none.
+        templates: Caption templates, each with ``{}`` once; null takes those of the data.
+        trim: Compute nothing twice and nothing that reaches no feature: captions' equal beginnings and padding, and in
+            the image tower's last block all but the class token. Same features, but for rounding. Off, a run agrees
+            with one of the authors' code to the last digits that float32 has.
+        freeze_text_tower: Leave the text tower as it is.
+        freeze_image_tower: Leave the image tower as it is.
+        freeze_text_blocks: Leave the text tower's embeddings and this many of its first blocks as they are.
+        freeze_image_blocks: Leave the image tower's stem and this many of its first blocks as they are.
+        gradient_checkpointing: Compute activations again on the way back: less memory, about a third more time.
+        micro_batch_size: Images and captions that go through a tower at a time: a batch of any size in the memory of
+            this one, with loss and gradients of the whole, for one more forward pass. Null takes the batch whole.
+        compile: Compile both towers with torch.compile, when they are first used.
+        seed: Start of the caption draws.
+    """
+
+    def __init__(
+        self,
+        objective: Term | None = None,
+        model_name: str = "ViT-B-16",
+        pretrained: str | None = "openai",
+        head: Literal["text", "linear"] = "text",
+        head_start: Literal["zero_shot", "probe"] = "zero_shot",
+        probe_strengths: list[float] | None = None,
+        lr: float = 1e-5,
+        weight_decay: float = 0.1,
+        decay_one_dimensional: bool = True,
+        betas: tuple[float, float] = (0.9, 0.999),
+        warmup_steps: int = 500,
+        regularizers: list[Term] | None = None,
+        pool: list[str] | str | None = None,
+        templates: list[str] | None = None,
+        trim: bool = True,
+        freeze_text_tower: bool = False,
+        freeze_image_tower: bool = False,
+        freeze_text_blocks: int = 0,
+        freeze_image_blocks: int = 0,
+        gradient_checkpointing: bool = False,
+        micro_batch_size: int | None = None,
+        compile: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_recipe(lr, weight_decay, warmup_steps, betas)
+        check_templates(templates)
+        if head_start == "probe" and head != "linear":
+            raise ConfigError(f"head_start probe is for the linear head; the head is {head!r}, set head to linear.")
+        self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
+        check_strengths(self.probe_strengths)
+        self.save_hyperparameters(ignore=["objective", "regularizers"])
+        self.model_name, self.pretrained, self.head, self.head_start = model_name, pretrained, head, head_start
+        self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
+        self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
+        self.pool = load_pools(pool) if pool is not None else None
+        self.clip = build_clip(model_name, pretrained, trim)
+        self.twin = Teacher(self.clip)
+        self.twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
+        model = self.clip.model
+        terms = [objective or Contrastive(), *(regularizers or [])]
+        check_own_loss(terms)
+        rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
+        self.terms = nn.ModuleDict(by_name(terms))
+        self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()})
+        freeze_what_nothing_reads(self.clip, terms, head)
+        freeze(model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
+        if gradient_checkpointing:
+            checkpoint_activations(model)
+        encode_in_chunks([self.clip, self.twin, *self._followers()], micro_batch_size)
+        if compile:
+            for encoder in (self.clip, self.twin, *self._followers()):
+                compile_towers(encoder.model)
+        self.clip.train()
+        self.class_names: tuple[str, ...] = ()
+        self.templates: tuple[str, ...] = tuple(templates or ())
+        self.linear_head: nn.Parameter | None
+        self.register_parameter("linear_head", None)
+        self.head_bias: Tensor | None
+        self.register_buffer("head_bias", None)  # what DFR adds to the logits
+        self.restart_epoch = 0  # where the learning rate starts anew, as JTT does; 0 for nowhere
+        self.captions: CaptionSampler | None = None
+        self.evaluator: Evaluator | None = None
+        self._host_labels: list[int] = []
+        self._resting: list[nn.Parameter] = []
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing:
+        """How the model wants its images; DataModules ask for it."""
+        return image_preprocessing(self.clip.model)
+
+    # --- what the data tell -------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Take class names, templates and eval sets from the DataModule; make the linear head."""
+        data = described(self.trainer.datamodule)  # type: ignore[attr-defined]
+        strategy = self.trainer.strategy
+        if type(strategy) in (SingleDeviceStrategy, DDPStrategy):  # they move the whole model right after this
+            self.to(strategy.root_device)  # a head of 1000 classes x 80 templates takes minutes on a CPU
+        sets = evaluated(data, stage)
+        names, templates = self.class_names or data.class_names, self.templates or data.templates
+        captions = [(names, templates), *((one.class_names, one.templates) for one in sets)]
+        ruler = CaptionRuler(self.model_name, self.clip.tokenize)
+        check_captions(ruler, captions, self.pool if stage == "fit" else None, self.trainer.is_global_zero)
+        if not self.class_names:
+            self.describe(names, templates)
+        self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
+        if stage == "fit":
+            check_terms(self._terms(), self.pool, self.class_names)
+            note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
+            if note and self.trainer.is_global_zero:  # of the data's templates their check tells
+                say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
+            check_batches(self._terms(), self.trainer, getattr(data, "batch_size", None))
+            for _, term in self._active_terms():
+                term.start(data.train_group_counts if isinstance(data, GroupedData) else {})
+        self.evaluator = Evaluator(sets, keep_samples=stage == "test")
+
+    def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
+        """Set the training classes and, for the linear head, start it from the zero-shot head.
+
+        Args:
+            class_names: One name a class, in label order.
+            templates: Caption templates of these classes.
+        """
+        self.class_names, self.templates = class_names, templates
+        if self.head == "linear":
+            with torch.no_grad():
+                rows = self.twin.class_head(class_names, templates).float()
+            self.linear_head = nn.Parameter(rows.clone(), requires_grad=reads_logits(self._terms()))
+            for teacher in self._followers():
+                teacher.linear_head = rows.clone()
+
+    def on_fit_start(self) -> None:
+        """Start the linear head from a probe where that is asked for; a run that is continued has its head already."""
+        if self.hparams["gradient_checkpointing"]:  # the strategy may have put other norms in
+            update_statistics_once(self.clip.model)
+        if self.head_start == "probe" and self.trainer.ckpt_path is None:
+            self._start_from_probe()
+
+    def on_train_start(self) -> None:
+        """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
+        trainer, loader = self.trainer, cast(Any, self.trainer.train_dataloader)
+        # where its blocks are in parts, all processes call them together, and none may know texts that another doesn't
+        whole = not is_sharded(self.twin)
+        if whole and self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
+            images = trainer.num_training_batches * (loader.batch_size or 1)
+            self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
+        if self.head_bias is not None and self.global_step < trainer.estimated_stepping_batches:
+            raise ConfigError(
+                "The checkpoint's head was refitted by DFR at the end of its run, so training can't go on from it; "
+                "give an earlier checkpoint, or start a new run."
+            )
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
+        for note in plan_notes(self.warmup_steps, self.total_steps, size, batch):
+            say(f"Note: {note}", file=sys.stderr)
+        idle = notes_on_epochs(self._terms(), trainer.max_epochs)
+        for note in filter(None, (*idle, *(term.advice(self.class_names) for term in self._terms()))):
+            say(f"Note: {note}.", file=sys.stderr)
+
+    def _start_from_probe(self) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        probe = probe_of(data, self.class_names, partial(self.features, self.twin), self.probe_strengths)
+        rank_zero_info(f"Linear probe: C {probe.strength:.3g}, validation accuracy {probe.accuracy:.3f}.")
+        self.set_head(probe.head)
+
+    @torch.no_grad()
+    def features(self, encoder: ClipEncoder, batch: Batch) -> Tensor:
+        """Return unit image features (B, D) of a batch that is still on the host, in the trainer's precision.
+
+        Args:
+            encoder: ``clip`` or ``twin``.
+            batch: From a loader of the DataModule.
+        """
+        precision = self.trainer.precision_plugin
+        images: Tensor = precision.convert_input(batch["image"].to(self.device))
+        with precision.forward_context():
+            return encoder.encode_image(images)
+
+    @torch.no_grad()
+    def set_head(self, rows: Tensor, bias: Tensor | None = None) -> None:
+        """Put another linear head in the place of this one; averages of the student start from it too.
+
+        Args:
+            rows: (C, D).
+            bias: (C,), added to the logits in evaluation, after the last step; null for none.
+        """
+        assert self.linear_head is not None, "describe comes first"
+        self.linear_head.copy_(of_first(rows.to(self.linear_head)))  # the same on all devices, to the last bit
+        self.head_bias = None if bias is None else of_first(bias.to(self.linear_head))
+        for teacher in self._followers():
+            teacher.linear_head = self.linear_head.detach().clone()
+
+    def restart(self) -> None:
+        """Put model and head back to where the run started."""
+        self.clip.model.load_state_dict(self.twin.model.state_dict())
+        if self.head_start == "probe":
+            self._start_from_probe()
+        elif self.head == "linear":
+            self.set_head(self.twin.class_head(self.class_names, self.templates))
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Note the labels while they are still on the host: captions are drawn there, and the step must not wait."""
+        if self.trainer.training:
+            self._host_labels = batch["label"].tolist()
+        return batch
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the weighted sum of the terms; a term whose weight is 0 at this point isn't computed."""
+        progress = self._progress()
+        ctx = self._context(batch, progress)
+        total = torch.zeros((), device=self.device)
+        logs: dict[str, Tensor | float] = {}
+        for name, term in self._active_terms():
+            weight = term.weight_at(progress)
+            if weight > 0:
+                value = term(ctx)
+                total = total + weight * value
+                logs |= {f"train/{name}": value.detach(), f"train/{name}_weight": weight}
+        if len(ctx.sizes) > 1:
+            self._resting = resting(self.clip, self.linear_head, self._terms(), progress)
+            total = nothing_of(self._resting, total)
+        parts = {name: value for name, value in logs.items() if isinstance(value, Tensor)}
+        self._losses.note(progress.step + 1, parts | {"train/loss": total.detach()})
+        size = len(ctx.labels)
+        if batch_idx == 0:
+            check_rows(self._terms(), size)
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
+        self.log_dict(logs, batch_size=size)
+        return total
+
+    def on_train_epoch_start(self) -> None:
+        """Refuse, at the first epoch that would have it, that gradients of batches are added up where they mustn't."""
+        check_batches(self._terms(), self.trainer, None)
+
+    def on_after_backward(self) -> None:
+        """Let rest what rests, as a process alone does: it got gradients of 0 for DDP, which waits for some."""
+        for parameter in self._resting:
+            parameter.grad = None
+
+    def _active_terms(self) -> list[tuple[str, Term]]:
+        return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
+
+    def _terms(self) -> list[Term]:
+        return [term for _, term in self._active_terms()]
+
+    def _context(self, batch: Batch, progress: Progress) -> StepContext:
+        assert self.captions is not None, "setup comes first"
+        clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step)
+        return StepContext(
+            batch=batch,
+            captions=clean,
+            spurious_captions=spurious,
+            clip=self.clip,
+            twin=self.twin,
+            linear_head=self.linear_head,
+            class_names=self.class_names,
+            templates=self.templates,
+            progress=progress,
+            teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
+            pool=self.pool,
+            sizes=sizes,
+            together=any(term.reads_spurious and term.weight_at(progress) > 0 for _, term in self._active_terms()),
+        )
+
+    def _followers(self) -> list[Teacher]:
+        return [teacher for teacher in self.teachers.values() if isinstance(teacher, Teacher)]
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip gradients, those that are in parts with the others."""
+        if gradient_clip_val and is_sharded(self.clip):
+            clip_norm(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""
+        super().optimizer_step(*args, **kwargs)
+        total = self.total_steps
+        for teacher in self._followers():
+            teacher.follow(self.clip, self.linear_head, self.global_step + 1, total)
+
+    def _progress(self) -> Progress:
+        epochs = self.trainer.max_epochs
+        return Progress(
+            step=self.global_step,
+            total_steps=self.total_steps,
+            epoch=self.current_epoch,
+            total_epochs=epochs if epochs is not None and epochs > 0 else None,
+        )
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW on all that is trained; linear warm-up, then cosine to 0, step by step."""
+        groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional)
+        clips = bool(self.trainer.gradient_clip_val) and isinstance(self.trainer.precision_plugin, MixedPrecision)
+        optimizer = adamw(groups, self.lr, self.betas, clips_mixed=clips)
+        total = self.total_steps
+        restart = total * self.restart_epoch // (self.trainer.max_epochs or 1) if self.restart_epoch else 0
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total, restart))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the twin out: it is what ``pretrained`` names, and is refilled on load."""
+        super().on_save_checkpoint(checkpoint)
+        strip_twin(checkpoint, self.twin_fingerprint, self._facts())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model or twin; refill the twin; take class names and templates from it."""
+        if self._trainer is not None and isinstance(self.trainer.precision_plugin, DoublePrecision):
+            self.double()  # Lightning does so after it has read the weights, and would round them to float32
+        facts = refill_twin(checkpoint, self.twin, self.twin_fingerprint, self._facts())
+        if not self.class_names or (self.head == "linear" and not self._is_fitting()):
+            self.describe(facts.class_names, facts.templates)
+        elif self._is_fitting():
+            match_classes(facts, self.class_names, self.templates)
+        bias = checkpoint["state_dict"].get("head_bias")
+        self.head_bias = None if bias is None else torch.zeros_like(bias, device=self.device)
+        match_teachers(checkpoint, self.teachers, self._is_fitting())
+
+    def _facts(self) -> CheckpointFacts:
+        return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)

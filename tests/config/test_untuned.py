@@ -1,0 +1,63 @@
+"""A tuned run's folder is scored with its checkpoint, or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from starft.__main__ import main
+
+CONFIG = Path(__file__).parents[2] / "lightning_configs" / "mini" / "starft.yaml"
+TINY = [f"--data.init_args.{name}=12" for name in ("train_size", "val_size", "test_size", "batch_size")]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run, as far as its names go."""
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    text = CONFIG.read_text(encoding="utf-8").replace("runs/mini/starft", str(folder))
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def everything(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+@pytest.mark.parametrize("verb", ["test", "validate", "predict"])
+@pytest.mark.parametrize(
+    ("names", "suggested"),
+    [(["last.ckpt"], ["last.ckpt"]), (["a.ckpt", "last.ckpt", "best.ckpt"], ["best.ckpt", "last.ckpt"])],
+    ids=["last", "best"],
+)
+def test_no_verb_scores_the_untuned_model_in_a_tuned_folder(
+    verb: str, names: list[str], suggested: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in names:
+        (run / "checkpoints" / name).write_bytes(b"")
+    before = everything(run)
+    assert main([verb, f"--config={run / 'config.yaml'}", *TINY]) == 2
+    listed = " or ".join(str(run / "checkpoints" / name) for name in suggested)
+    assert f"starft: {run} holds a tuned model; {verb} it with --ckpt_path {listed}, or, for" in capsys.readouterr().err
+    assert everything(run) == before
+
+
+def test_nor_where_training_left_no_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "unfinished.json").write_text("{}", encoding="utf-8")
+    assert main(["test", f"--config={run / 'config.yaml'}", *TINY]) == 2
+    assert f"The training in {run} left no checkpoint" in capsys.readouterr().err
+
+
+def test_nor_from_a_copy_of_the_folder(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The config of a copied or moved folder still names the old one."""
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"")
+    copy = run.rename(tmp_path / "copy")
+    assert main(["test", f"--config={copy / 'config.yaml'}", *TINY]) == 2
+    assert str(copy / "checkpoints" / "last.ckpt") in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_another_folder_takes_the_untuned_model(run: Path, tmp_path: Path) -> None:
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"")
+    other = f"--trainer.default_root_dir={tmp_path / 'zero-shot'}"
+    assert main(["validate", f"--config={run / 'config.yaml'}", *TINY, other]) == 0
