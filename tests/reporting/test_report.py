@@ -18,9 +18,6 @@ from starft.cli.report import gather
 from starft.reporting.differences import disagreements, table_of
 from starft.reporting.methods import cell_of, interval_of
 from starft.reporting.robustness import fit_line
-from starft.runs import folder as run_folder
-from starft.runs import results_writer as results
-from starft.runs import run_reader as run_reading
 from starft.runs.run_reader import find_runs
 
 EVIL = '<script>alert("1")</script> & $x$ {{ 7 * 7 }} 🦆 | _b_'
@@ -99,11 +96,6 @@ def page(out: Path) -> str:
     target = out.parent / "report.html"
     assert main(["report", str(out), "--out", str(target), "--baseline", str(out / "ce")]) == 0
     return target.read_text(encoding="utf-8")
-
-
-def test_names_of_files_are_those_that_runs_write() -> None:
-    names = (run_reading.RESULTS, run_reading.CONFIG, run_reading.POOL, run_reading.LOGS)
-    assert names == (results.RESULTS, run_folder.CONFIG, run_folder.POOL, run_folder.LOGS)
 
 
 def test_every_section_is_there_and_markup_in_names_is_text(page: str) -> None:

@@ -25,7 +25,8 @@ from starft.files.yaml_reader import read_yaml
 from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
 from starft.reporting.console import Console
 from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
-from starft.runs.results import RESULTS, read_results
+from starft.runs.layout import RESULTS
+from starft.runs.results import read_results
 from starft.safe_text import say, visible
 from starft.wording import did_you_mean
 

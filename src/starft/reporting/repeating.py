@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starft.files.yaml_reader import dump_yaml
-from starft.runs.run_reader import CONFIG, Run, shortened
+from starft.runs.layout import CHECKPOINTS, CONFIG
+from starft.runs.run_reader import Run, shortened
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def repeat_of(run: Run) -> Repeat:
         return Repeat(tuple(lines))
     checkpoint = run.config.get("ckpt_path")
     if path.is_file() and checkpoint:
-        own = Path(str(checkpoint)).parent.resolve() == (run.folder / "checkpoints").resolve()
-        tested = f"NEW_FOLDER/checkpoints/{Path(str(checkpoint)).name}" if own else shortened(Path(str(checkpoint)))
+        own = Path(str(checkpoint)).parent.resolve() == (run.folder / CHECKPOINTS).resolve()
+        tested = f"NEW_FOLDER/{CHECKPOINTS}/{Path(str(checkpoint)).name}" if own else shortened(Path(str(checkpoint)))
         lines.append(f"starft test --config {config} --ckpt_path {shlex.quote(tested)} {new}")
         return Repeat(tuple(lines))
     lines.append(f"starft test --config {CONFIG} {new}")

@@ -9,7 +9,8 @@ from starft.reporting.methods import OOD as OOD_COLUMN
 from starft.reporting.methods import Cell
 from starft.reporting.roles import plain_of, role_of
 from starft.reporting.verdict import ID, OOD, WORST, Method, Sentence, listed, verdict
-from starft.runs.run_reader import CONFIG, Run, shortened
+from starft.runs.layout import CONFIG
+from starft.runs.run_reader import Run, shortened
 
 LISTED = 6
 """Configs that the command for more seeds names; where there are more, or one is missing, it has dots."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from starft.files.atomic import load_json
-from starft.files.digests import file_problem
+from starft.runs.layout import RESULTS
+from starft.runs.manifest import file_problem
 
-RESULTS = "results.json"
 SCHEMA_VERSION = 2
 """Of the file that `starft test` writes."""
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from starft import __version__
-from starft.files.atomic import replace_file
-from starft.files.digests import content_digest, list_digest
-from starft.runs.results import RESULTS, SCHEMA_VERSION
+from starft.runs.layout import RESULTS
+from starft.runs.manifest import replace_listed_file
+from starft.runs.results import SCHEMA_VERSION
 from starft.statistics import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
 from starft.types import EvalSet
 
@@ -112,8 +112,7 @@ def write_results(
     }
     path = folder / RESULTS
     content = (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    list_digest(folder, path, content_digest(content))
-    replace_file(path, content)
+    replace_listed_file(path, content, folder)
     return path
 
 
