@@ -17,7 +17,7 @@ from starft.cli.interpolate import sweep
 from starft.errors import ConfigError, RunFolderError
 from starft.exporting.folder import check_free
 from starft.inference.rows import Output, checked_format
-from starft.reporting.compare_report import markdown_tables
+from starft.reporting.comparison import compare_markdown
 from starft.reporting.console import Console
 from starft.reporting.curve import curve_plot
 from starft.reporting.data_report import data_tables
@@ -189,7 +189,7 @@ def test_markdown_shows_a_name_as_it_is() -> None:
         | {"git_commits": []}
         for name in ("a|b\nc", "<script>")
     }
-    told = markdown_tables(results, {"m": "x|y"})
+    told = compare_markdown(results, {"m": "x|y"})
     assert r"a\|b c" in told
     assert "<script>" not in told
     assert "`` --a=`b` ``" in told

@@ -1,13 +1,13 @@
 """95 % intervals: of a proportion, of the worst group, of means over groups, of what two models differ by.
 
 Nothing here knows of torch. The intervals are over the draw of the *test samples*, with the group sizes as they are;
-what another training seed would give is not in them.
+what another training seed would give is in `half_width_over_seeds` alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
-from statistics import fmean, stdev
+from math import hypot, sqrt
+from statistics import stdev
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ SEED = 0
 Interval = tuple[float, float]
 
 
-def wilson(correct: int, total: int, level: float = LEVEL) -> Interval | None:
-    """Return Wilson's interval of a proportion, or null where nothing was seen.
+def wilson_interval(correct: int, total: int, level: float = LEVEL) -> Interval | None:
+    """Return Wilson's interval of a proportion, or None where nothing was seen.
 
     Args:
         correct: Successes.
@@ -40,8 +40,8 @@ def wilson(correct: int, total: int, level: float = LEVEL) -> Interval | None:
     return float(interval.low), float(interval.high)
 
 
-def worst_group(correct: Sequence[int], total: Sequence[int]) -> Interval | None:
-    """Return an interval of the lowest *true* accuracy among the groups; null where nothing was seen.
+def worst_group_interval(correct: Sequence[int], total: Sequence[int]) -> Interval | None:
+    """Return an interval of the lowest *true* accuracy among the groups; None where nothing was seen.
 
     The lowest of several estimates is biased downward, and resampling repeats the bias on top of it: with four equally
     good groups the percentile bootstrap holds the truth in half to three quarters of all cases, not in 95 %. So this is
@@ -79,10 +79,10 @@ def _wilson_limits(
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
-def group_mean(
+def group_mean_interval(
     correct: Sequence[int], total: Sequence[int], weights: Sequence[float] | None = None, seed: int = SEED
 ) -> Interval | None:
-    """Return a bootstrap interval of a weighted mean of group accuracies; null where nothing was seen.
+    """Return a bootstrap interval of a weighted mean of group accuracies; None where nothing was seen.
 
     Samples are drawn again within each group, which is a binomial draw of its right ones; the rates drawn from are
     ``(correct + 1/2) / (total + 1)``, so that a small group without a mistake isn't taken for one that can't make any.
@@ -91,7 +91,7 @@ def group_mean(
     Args:
         correct: Right predictions of each group.
         total: All predictions of each group; groups without any are left out.
-        weights: Of the groups; null weighs them equally.
+        weights: Of the groups; None weighs them equally.
         seed: Of the draws.
     """
     right, n = np.array(correct, dtype=np.int64), np.array(total, dtype=np.int64)
@@ -104,7 +104,7 @@ def group_mean(
     return _percentiles((drawn / n) @ share)
 
 
-def macro_f1(labels: NDArray[np.int64], predictions: NDArray[np.int64], seed: int = SEED) -> Interval | None:
+def macro_f1_interval(labels: NDArray[np.int64], predictions: NDArray[np.int64], seed: int = SEED) -> Interval | None:
     """Return a percentile bootstrap interval, over samples, of the mean F1 of the labels that occur.
 
     Args:
@@ -116,21 +116,39 @@ def macro_f1(labels: NDArray[np.int64], predictions: NDArray[np.int64], seed: in
         return None
     classes = int(max(labels.max(), predictions.max())) + 1
     cells, counts = np.unique(labels * classes + predictions, return_counts=True)
-    truth, told = cells // classes, cells % classes
+    truth, predicted = cells // classes, cells % classes
     occurs = np.unique(truth)
     generator, values = np.random.default_rng(seed), []
     for _ in range(F1_DRAWS):
         drawn = generator.multinomial(len(labels), counts / len(labels))
-        both = np.bincount(truth, drawn, classes) + np.bincount(told, drawn, classes)
-        hits = np.bincount(truth, drawn * (truth == told), classes)
+        both = np.bincount(truth, drawn, classes) + np.bincount(predicted, drawn, classes)
+        hits = np.bincount(truth, drawn * (truth == predicted), classes)
         seen = occurs[np.bincount(truth, drawn, classes)[occurs] > 0]
         values.append((2 * hits[seen] / both[seen]).mean())
     return _percentiles(np.array(values))
 
 
-def sample_difference(
+@dataclass(frozen=True)
+class Difference:
+    """What one model or method has more than another of one number.
+
+    Args:
+        value: A share, in [-1, 1].
+        interval: 95 %.
+    """
+
+    value: float
+    interval: Interval
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval lies above or below 0, and 0 where it holds 0."""
+        return int(self.interval[0] > 0) - int(self.interval[1] < 0)
+
+
+def paired_difference(
     first: NDArray[Any], second: NDArray[Any], group: NDArray[np.int64] | None = None, seed: int = SEED
-) -> tuple[float, Interval]:
+) -> Difference:
     """Return accuracy of the first model less that of the second on the same samples, with its bootstrap interval.
 
     Samples are drawn again in pairs: what a resample holds of samples that only the first, only the second, or both or
@@ -140,7 +158,7 @@ def sample_difference(
     Args:
         first: Whether the first model was right, (n,), one sample at least; of several runs the share that was.
         second: The same of the second, on the same samples in the same order.
-        group: Group ids (n,): the difference of group means; null for that of accuracies.
+        group: Group ids (n,): the difference of group means; None for that of accuracies.
         seed: Of the draws.
     """
     generator = np.random.default_rng(seed)
@@ -152,43 +170,37 @@ def sample_difference(
     for part in parts:
         counts = np.array([(part == one).sum() + added.get(one, 0.0) for one in steps.tolist()])
         draws += generator.multinomial(len(part), counts / counts.sum(), DRAWS) @ steps / len(part) / len(parts)
-    return float(np.mean([part.mean() for part in parts])), _percentiles(draws)
+    return Difference(float(np.mean([part.mean() for part in parts])), _percentiles(draws))
+
+
+def independent_difference(first: tuple[float, Interval], second: tuple[float, Interval]) -> Difference:
+    """Return the difference of two independent numbers by the distances to the ends of their intervals.
+
+    This is the square-and-add rule (Newcombe, 1998, method 10). Of the same test images it is rather too wide.
+
+    Args:
+        first: A number and its interval.
+        second: What is taken from it.
+    """
+    (one, (one_low, one_high)), (two, (two_low, two_high)) = first, second
+    value = one - two
+    below, above = hypot(one - one_low, two_high - two), hypot(one_high - one, two - two_low)
+    return Difference(value, (value - below, value + above))
+
+
+def half_width_over_seeds(values: Sequence[float], level: float = LEVEL) -> float:
+    """Return Student's half-width of a mean over seeds, n - 1 degrees of freedom; 0 for one, whose spread is unknown.
+
+    Of two methods with the same seeds, give their differences seed by seed.
+
+    Args:
+        values: One a seed.
+        level: Of the interval.
+    """
+    n = len(values)
+    return float(t.ppf((1 + level) / 2, n - 1)) * stdev(values) / sqrt(n) if n > 1 else 0.0
 
 
 def _percentiles(draws: NDArray[np.float64]) -> Interval:
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference.
-
-    Args:
-        mean: Mean over the pairs.
-        interval: 95 % interval of the mean, or null where there is one pair only.
-        n: Pairs.
-    """
-
-    mean: float
-    interval: tuple[float, float] | None
-    n: int
-
-
-def paired_difference(values: Sequence[float], baseline: Sequence[float], level: float = 0.95) -> Difference:
-    """Return the mean of ``values - baseline`` with Student's t interval, n - 1 degrees of freedom.
-
-    Args:
-        values: One number a seed.
-        baseline: One number a seed, in the same order.
-        level: Of the interval.
-
-    Raises:
-        ValueError: They aren't equally many.
-    """
-    gains = [ours - theirs for ours, theirs in zip(values, baseline, strict=True)]
-    mean, n = fmean(gains), len(gains)
-    if n < 2:
-        return Difference(mean, None, n)
-    half = float(t.ppf((1 + level) / 2, n - 1)) * stdev(gains) / sqrt(n)
-    return Difference(mean, (mean - half, mean + half), n)

@@ -19,7 +19,7 @@ from starft.losses import KD, FeatureDistillation
 from starft.losses.group_dro import GroupDRO
 from starft.losses.objectives import Contrastive, CrossEntropy
 from starft.mini import MiniWorld
-from starft.runs.folder import BestCheckpoint
+from starft.runs.kept_checkpoints import BestCheckpoint
 from starft.training.module import FinetuneModule
 from starft.training.optim import warmup_cosine
 

@@ -39,9 +39,10 @@ from campaigns.killed_commands import (
 from fakes.own_images import write_jpeg
 from starft.__main__ import main
 from starft.errors import StarftError
-from starft.files.digests import file_digest, read_manifest
+from starft.files.digests import file_digest
 from starft.inference.classifier import load
 from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
+from starft.runs.manifest import read_manifest
 from starft.runs.run_reader import find_runs
 
 SEED = int(os.environ.get("FAULTS_SEED", "0"))

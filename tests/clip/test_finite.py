@@ -26,7 +26,7 @@ from starft.files.digests import write_sums
 from starft.inference.classifier import Classifier
 from starft.inference.run_writer import _rows
 from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
-from starft.runs.folder import BestCheckpoint
+from starft.runs.kept_checkpoints import BestCheckpoint
 from starft.runs.results import read_results
 from starft.training.averaging import read_member, write_averaged
 from starft.training.probe import rows_of

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from starft.runs.samples import COLUMNS, picture_path
-from starft.statistics import group_mean, wilson, worst_group
+from starft.statistics import group_mean_interval, wilson_interval, worst_group_interval
 
 GROUPS = ("landbird on land", "landbird on water", "waterbird on land", "waterbird on water")
 POOL = {"schema_version": 1, "name": "scenes", "templates": ["{} on a lake", "{} in the snow"], "per_class": {}}
@@ -20,10 +20,13 @@ def eval_set(groups: Mapping[str, tuple[int, int]], ood: bool = False) -> dict[s
     """Return an eval set of results.json from (correct, total) of each group."""
     correct, total = [right for right, _ in groups.values()], [n for _, n in groups.values()]
     rates = [right / n for right, n in groups.values()]
-    metrics, ci95 = {"acc": sum(correct) / sum(total), "ece": 0.05}, {"acc": wilson(sum(correct), sum(total))}
+    metrics, ci95 = {"acc": sum(correct) / sum(total), "ece": 0.05}, {"acc": wilson_interval(sum(correct), sum(total))}
     if len(groups) > 1:
         metrics |= {"worst_group_acc": min(rates), "group_mean_acc": sum(rates) / len(rates)}
-        ci95 |= {"worst_group_acc": worst_group(correct, total), "group_mean_acc": group_mean(correct, total)}
+        ci95 |= {
+            "worst_group_acc": worst_group_interval(correct, total),
+            "group_mean_acc": group_mean_interval(correct, total),
+        }
     return {
         "ood": ood,
         "n": sum(total),
@@ -31,7 +34,7 @@ def eval_set(groups: Mapping[str, tuple[int, int]], ood: bool = False) -> dict[s
         "ci95": ci95,
         "adjusted_weights": None,
         "groups": [
-            {"name": name, "n": n, "correct": right, "acc": right / n, "ci95": wilson(right, n)}
+            {"name": name, "n": n, "correct": right, "acc": right / n, "ci95": wilson_interval(right, n)}
             for name, (right, n) in groups.items()
         ],
     }

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from starft.data.loading import ResumableLoader, ShuffledSampler
 from starft.runs.checkpoints import WholeCheckpointIO
-from starft.runs.folder import CHECKPOINTS, LAST, checkpoint_callbacks
-from starft.runs.unfinished import MarkUnfinished
+from starft.runs.ending import MarkUnfinished
+from starft.runs.kept_checkpoints import checkpoint_callbacks
+from starft.runs.layout import CHECKPOINTS, LAST
 from starft.training.guards import GuardedModule
 from starft.training.stopping import StopSafely
 

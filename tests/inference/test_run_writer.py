@@ -10,6 +10,7 @@ import torch
 
 from starft.inference.rows import columns
 from starft.inference.run_writer import PredictionWriter
+from starft.runs.layout import PREDICTIONS
 from starft.types import EvalSet
 
 WHOLE = EvalSet("whole", ("duck", "owl", "crow"), ("a {}",))
@@ -32,8 +33,8 @@ def test_a_projected_label_is_named_for_the_classes_it_means(
         writer.write_on_batch_end(trainer, None, prediction, None, None, 0, which)  # type: ignore[arg-type]
     writer.on_predict_end(trainer, None)  # type: ignore[arg-type]
     writer.tell()
-    assert capsys.readouterr().out == f"Predictions: {tmp_path / PredictionWriter.FILE} (4 images)\n"
-    with (tmp_path / PredictionWriter.FILE).open(encoding="utf-8") as file:
+    assert capsys.readouterr().out == f"Predictions: {tmp_path / PREDICTIONS} (4 images)\n"
+    with (tmp_path / PREDICTIONS).open(encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0][:3] == columns(1)
     assert rows == [

@@ -1,14 +1,15 @@
-"""Tables and plot of the comparison, against counts by hand."""
+"""Tables and plot of a comparison, and the table of a sweep, against counts by hand."""
 
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.table import Table
 
 from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
 from starft.reporting.console import Console
+from starft.reporting.curve import curve_table
+from starft.reporting.table import Table
 
 TITLES = {"ce": "CE", "starft": "StarFT"}
 COLUMNS = {"id": "ID", "worst": "worst group"}
@@ -20,17 +21,13 @@ THREE = {
 
 
 def cells(table: Table) -> list[list[str]]:
-    return [list(row) for row in zip(*(list(column.cells) for column in table.columns), strict=True)]
-
-
-def headings(table: Table) -> list[str]:
-    return [str(column.header) for column in table.columns]
+    return [[str(cell) for cell in row] for row in table.rows]
 
 
 def test_one_seed_has_no_spread() -> None:
     table = comparison_table(ONE, COLUMNS, TITLES)
     assert table.title == "accuracy in %"
-    assert headings(table) == ["method", "ID", "worst group"]
+    assert table.headings == ["method", "ID", "worst group"]
     assert cells(table) == [["CE", "95.5", "70.0"], ["StarFT", "95.0", "81.2"]]
 
 
@@ -45,13 +42,13 @@ def test_several_seeds_have_mean_and_sample_deviation() -> None:
 def test_gains_are_counted_seed_by_seed() -> None:
     """ID: 0, -2, +1, mean -0.33, one gain; worst group: +10, -1, +30, mean +13, two gains."""
     table = gains_table(THREE, COLUMNS, TITLES, {"starft": "ce"})
-    assert headings(table) == ["method", "ID", "worst group"]
+    assert table.headings == ["method", "ID", "worst group"]
     assert cells(table) == [["StarFT - CE", "-0.3 (1/3)", "+13.0 (2/3)"]]
 
 
 def test_columns_come_in_the_order_asked_for() -> None:
     table = comparison_table(ONE, {"worst": "W", "id": "I"}, TITLES)
-    assert headings(table) == ["method", "W", "I"]
+    assert table.headings == ["method", "W", "I"]
     assert cells(table)[0] == ["CE", "70.0", "95.5"]
 
 
@@ -80,3 +77,11 @@ def test_the_plot_is_a_picture(methods: dict[str, dict[str, list[float]]], tmp_p
     blue, orange = (31, 119, 180), (255, 127, 14)  # the first two of matplotlib's colours: a bar colour a method
     assert {blue, orange} <= colours
     assert [file.name for file in tmp_path.iterdir()] == ["plot.png"]
+
+
+def test_of_a_sweep_accuracies_and_worst_groups_are_shown_and_nothing_else() -> None:
+    """The rest is in the file of numbers: a sweep of all metrics fits no terminal."""
+    metrics = {"id/acc": 0.5, "id/ece": 0.1, "id/text_head_acc": 0.4, "groups/worst_group_acc": 0.25, "ood_acc": 0.125}
+    table = curve_table([{"alpha": 0.25, "metrics": metrics}])
+    assert table.headings == ["alpha", "id", "groups: worst group", "OOD mean"]
+    assert cells(table) == [["0.25", "50.0", "25.0", "12.5"]]

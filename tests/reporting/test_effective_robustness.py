@@ -11,7 +11,6 @@ from starft.__main__ import main
 from starft.cli.report import gather
 from starft.errors import ConfigError
 from starft.reporting.methods import ROBUSTNESS, Cell, pooled
-from starft.reporting.report_tables import points
 from starft.reporting.robustness import robustness_of
 from starft.runs.run_reader import find_runs
 
@@ -121,17 +120,6 @@ def test_one_baseline_named_twice_is_no_line(tmp_path: Path, baselines: list[Pat
     runs = find_runs([baselines[0]])
     with pytest.raises(ConfigError, match="at least two different ID accuracies, got 2"):
         robustness_of({"a": runs}, runs * 2, "id/acc")
-
-
-def test_points_have_no_negative_zero() -> None:
-    assert [points(one) for one in (-0.0, -0.0004, 0.0004, -0.0006, 0.0123, -1.0)] == [
-        "0.0",
-        "0.0",
-        "0.0",
-        "-0.1",
-        "+1.2",
-        "-100.0",
-    ]
 
 
 def test_every_format_tells_it_with_its_interval(tmp_path: Path, baselines: list[Path]) -> None:

@@ -8,10 +8,8 @@ import pytest
 from fakes import run_folders as fake
 from starft.cli.report import gather
 from starft.reporting.differences import difference_of, most_lost
-from starft.reporting.methods import over_seeds
 from starft.reporting.page import Content
 from starft.runs.run_reader import Run, find_runs
-from starft.statistics import sample_difference
 
 REST = dict.fromkeys(fake.GROUPS[1:], (8, 10))
 
@@ -82,16 +80,3 @@ def test_several_runs_are_paired_sample_by_sample_as_one_is(tmp_path: Path) -> N
     assert found[3] is not None
     assert found[3].value == pytest.approx(found[1].value) == pytest.approx(0.1)
     assert found[3].interval == pytest.approx(found[1].interval), "the seeds say the same"
-
-
-def test_shares_of_several_runs_are_drawn_as_they_are() -> None:
-    first, second = np.array([1.0, 0.5, 0.0, 1.0] * 50), np.array([0.5, 0.5, 0.0, 0.0] * 50)
-    value, (low, high) = sample_difference(first, second)
-    assert value == pytest.approx(0.375)
-    error = 1.96 * float(np.std(first - second)) / 200**0.5
-    assert (low, high) == pytest.approx((0.375 - error, 0.375 + error), abs=0.01)
-
-
-def test_the_spread_over_seeds_is_students() -> None:
-    assert over_seeds([0.5]) == 0.0
-    assert over_seeds([0.4, 0.6]) == pytest.approx(12.7062 * 0.1414214 / 2**0.5, rel=1e-4)

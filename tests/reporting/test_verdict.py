@@ -9,14 +9,13 @@ import pytest
 
 from fakes import run_folders as fake
 from starft.cli.report import gather
-from starft.reporting.differences import Difference, difference_of, most_lost, square_and_add
+from starft.reporting.differences import difference_of, most_lost
 from starft.reporting.methods import Cell
 from starft.reporting.page import Content
 from starft.reporting.roles import plain_of, role_of
-from starft.reporting.run_verdict import numbers_of, terms
-from starft.reporting.verdict import ID, OOD, WORST, Differ, Method, verdict
+from starft.reporting.verdict import ID, OOD, WORST, Differ, Method, numbers_of, terms, verdict
 from starft.runs.run_reader import find_runs
-from starft.statistics import wilson
+from starft.statistics import Difference, independent_difference, wilson_interval
 
 CE, FLYP = {"class_path": "starft.losses.CrossEntropy"}, {"class_path": "starft.losses.Contrastive"}
 SEEDS = "One seed: nothing is known of the spread between seeds; repeat with"
@@ -191,17 +190,6 @@ def test_runs_are_told_apart_by_their_configs_and_compared(tmp_path: Path, monke
     assert content.told.terms.startswith("ID accuracy: of “id”; OOD accuracy: of “ood”. In brackets 95 % intervals")
 
 
-def test_two_intervals_are_squared_and_added() -> None:
-    """The example of Newcombe (1998), table II: 56 of 70 less 48 of 80, by method 10."""
-    one, two = wilson(56, 70), wilson(48, 80)
-    assert one is not None
-    assert two is not None
-    found = square_and_add((0.8, one), (0.6, two))
-    assert found.value == pytest.approx(0.2)
-    assert found.interval == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    assert [Difference(0.0, ends).sign for ends in ((0.1, 0.3), (-0.1, 0.3), (-0.3, -0.1))] == [1, 0, -1]
-
-
 def test_other_test_sets_are_not_compared(tmp_path: Path) -> None:
     fake.write_run(tmp_path / "a", sets(900, 800))
     fake.write_run(tmp_path / "b", sets(450, 300, 500))
@@ -249,10 +237,10 @@ def test_a_group_that_falls_is_told_where_the_worst_groups_are_others(tmp_path: 
         groups = {group: (good, 100) for group, good in zip(fake.GROUPS, right, strict=True)}
         fake.write_run(tmp_path / name, {"id": fake.eval_set(groups)}, ckpt_path="a.ckpt" if name == "ours" else None)
     told = content_of(tmp_path).told.verdict[0]
-    one, two = wilson(80, 100, 1 - 0.05 / 4), wilson(98, 100, 1 - 0.05 / 4)
+    one, two = wilson_interval(80, 100, 1 - 0.05 / 4), wilson_interval(98, 100, 1 - 0.05 / 4)
     assert one is not None
     assert two is not None
-    low, high = (100 * abs(end) for end in square_and_add((0.8, one), (0.98, two)).interval)
+    low, high = (100 * abs(end) for end in independent_difference((0.8, one), (0.98, two)).interval)
     assert "no certain difference in worst-group accuracy (0.0 points" in told.text
     assert told.text.endswith(
         f" In the group “waterbird on land” it certainly loses, by 18.0 points ({high:.1f} to {low:.1f})."

@@ -11,8 +11,9 @@ import yaml
 from starft.__main__ import main
 from starft.errors import ConfigError
 from starft.runs.continuing import check_same
-from starft.runs.folder import BestCheckpoint
-from starft.runs.unfinished import UNFINISHED, set_aside, unfinished_note
+from starft.runs.ending import set_aside, unfinished_note
+from starft.runs.kept_checkpoints import BestCheckpoint
+from starft.runs.layout import UNFINISHED
 from starft.training.stopping import StopSafely
 
 HAD: dict[str, Any] = {

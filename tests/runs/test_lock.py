@@ -11,8 +11,8 @@ import pytest
 from starft.__main__ import main
 from starft.errors import RunFolderError
 from starft.files.atomic import remove_temporary_files
-from starft.runs.folder import claim, lock_folder
-from starft.runs.lock import LOCK, locked_if_free
+from starft.runs.folder import claim, lock_folder, locked_if_free
+from starft.runs.layout import LOCK
 
 
 def names(folder: Path) -> list[str]:

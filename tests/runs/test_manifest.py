@@ -15,22 +15,22 @@ from starft.__main__ import main
 from starft.data.facts import SAMPLED, TableFacts, changes, facts_of, load_facts, others, save_facts
 from starft.data.table import ImageTable
 from starft.errors import RunFolderError, WeightsError
-from starft.files.digests import (
-    MANIFEST,
-    SUMS,
-    check_export,
-    check_weights_file,
+from starft.files.digests import SUMS, check_export, write_sums
+from starft.inference.classifier import load
+from starft.losses import CrossEntropy
+from starft.runs.basis import basis_changes, check_run_files
+from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
+from starft.runs.layout import MANIFEST
+from starft.runs.manifest import (
+    check_listed,
     file_problem,
     list_digest,
     read_manifest,
     replace_listed_file,
     write_manifest,
-    write_sums,
 )
-from starft.inference.classifier import load
-from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
-from starft.runs.manifest import basis_changes, check_run_files
 from starft.runs.results import read_results
+from starft.training.module import FinetuneModule
 
 Sets = dict[str, TableFacts]
 
@@ -360,7 +360,17 @@ def test_the_checkpoint_before_the_last_one_may_be_brought_back(small_checkpoint
     replace_listed_file(path, small_checkpoint.read_bytes())
     replace_listed_file(path, b"a later one")
     shutil.copy(small_checkpoint, path)
-    check_weights_file(path)
+    assert check_listed(path)
+
+
+def test_a_training_does_not_start_from_weights_that_are_not_as_their_run_wrote_them(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "weights.pt"
+    path.parent.mkdir()
+    write_manifest(tmp_path, {})
+    replace_listed_file(path, b"weights")
+    path.write_bytes(b"others")
+    with pytest.raises(WeightsError, match=r"weights\.pt isn't as the run wrote it.*goes into a folder of its own"):
+        FinetuneModule(CrossEntropy(), "starft-mini", pretrained=str(path))
 
 
 def test_a_damaged_result_is_told(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 
 from fakes.small_training import Killed, SmallModule, last_of, train
 from starft.errors import ConfigError, Stopped
+from starft.runs.ending import MarkUnfinished, read_early_stopping
+from starft.runs.layout import EARLY, UNFINISHED
 from starft.runs.limits import check_limits, limits
-from starft.runs.unfinished import EARLY, UNFINISHED, MarkUnfinished, read_early_stopping
 from starft.training.stopping import TIMED_OUT, StopSafely
 
 pytestmark = pytest.mark.filterwarnings(

@@ -25,7 +25,7 @@ from starft.clip import build_clip
 from starft.mini import MiniWorld
 from starft.runs.results_writer import SCHEMA, git_commit, write_results
 from starft.runs.samples import read_samples
-from starft.statistics import wilson
+from starft.statistics import wilson_interval
 from starft.types import EvalSet
 
 CONFIG = Path(__file__).parents[2] / "lightning_configs" / "mini" / "zeroshot.yaml"
@@ -51,11 +51,11 @@ def test_wilson_against_published_intervals(correct: int, total: int, low: float
     For 8 of 10: centre (0.8 + 3.8415 / 20) / (1 + 0.38415) = 0.71674, half-width
     1.96 / 1.38415 * sqrt(0.8 * 0.2 / 10 + 3.8415 / 400) = 0.22656.
     """
-    assert wilson(correct, total) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(correct, total) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_nothing_seen_has_no_interval() -> None:
-    assert wilson(0, 0) is None
+    assert wilson_interval(0, 0) is None
 
 
 def test_images_with_and_without_the_usual_attribute(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fakes.processes import forking
 from starft.__main__ import main
-from starft.runs.unfinished import UNFINISHED
+from starft.runs.layout import UNFINISHED
 from starft.training.stopping import StopSafely
 
 pytestmark = pytest.mark.slow

@@ -9,16 +9,10 @@ import lightning as L
 import pytest
 
 from starft.errors import ConfigError, RunFolderError
-from starft.runs.folder import (
-    BestCheckpoint,
-    Traces,
-    check_monitor,
-    check_writable,
-    checkpoint_callbacks,
-    claim,
-    save_config,
-)
-from starft.runs.unfinished import UNFINISHED, MarkUnfinished
+from starft.runs.ending import MarkUnfinished
+from starft.runs.folder import Traces, check_writable, claim, save_config
+from starft.runs.kept_checkpoints import BestCheckpoint, check_monitor, checkpoint_callbacks
+from starft.runs.layout import UNFINISHED
 from starft.types import EvalSet
 
 

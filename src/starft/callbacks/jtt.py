@@ -19,7 +19,7 @@ from starft.clip.finite import check_features
 from starft.errors import ConfigError, DataError, check_between
 from starft.evaluation.evaluator import Evaluator
 from starft.losses.base import Term
-from starft.runs.folder import BestCheckpoint
+from starft.runs.kept_checkpoints import BestCheckpoint
 from starft.safe_text import say
 from starft.training.module import FinetuneModule
 from starft.types import EvalSet, UpsamplingData

@@ -22,10 +22,11 @@ from starft.evaluation.metrics import eval_metric_names
 from starft.files.atomic import replace_file
 from starft.files.shipped import with_shipped_configs
 from starft.files.yaml_reader import read_yaml
-from starft.reporting.compare_report import heading, markdown_tables, print_tables, summarize
+from starft.reporting.comparison import compare_markdown, compare_tables, heading, summarize
 from starft.reporting.console import Console
 from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
-from starft.runs.results import RESULTS, read_results
+from starft.runs.layout import RESULTS
+from starft.runs.results import read_results
 from starft.safe_text import say, visible
 from starft.wording import did_you_mean
 
@@ -157,8 +158,10 @@ def compare(
         },
     }
     replace_file(out / RESULTS, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
-    replace_file(out / TABLE, markdown_tables(results, columns).encode())
-    print_tables(Console(160), results, columns)
+    replace_file(out / TABLE, compare_markdown(results, columns).encode())
+    console = Console(160)
+    for table in compare_tables(results, columns):
+        console.print(table)
     say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, table in {out / TABLE}")
     say(f"All of it on a page: {report_command(out)}")
     return results

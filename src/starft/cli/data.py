@@ -24,8 +24,7 @@ from starft.data.problems import Problem
 from starft.errors import ConfigError, StarftError
 from starft.files.yaml_reader import read_yaml, seed_of
 from starft.reporting.console import Console
-from starft.reporting.data_notes import shortcut, small_group, usual_groups
-from starft.reporting.data_report import data_tables
+from starft.reporting.data_report import data_tables, shortcut, small_group, usual_groups
 from starft.safe_text import indented, say, visible
 from starft.wording import did_you_mean, ended
 

@@ -22,7 +22,7 @@ from starft.reporting.comparison import comparison_plot, comparison_table, gains
 from starft.reporting.console import Console
 from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
 from starft.runs.folder import check_writable
-from starft.runs.results import RESULTS
+from starft.runs.layout import RESULTS
 from starft.safe_text import say
 
 METHODS = {

@@ -31,28 +31,18 @@ from starft.files.yaml_reader import load_yaml
 from starft.inference.run_writer import PredictionWriter
 from starft.losses.base import Term
 from starft.reporting.summary import print_results
+from starft.runs.basis import Manifest, check_run_files
 from starft.runs.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
 from starft.runs.continuing import check_going_on
 from starft.runs.cost import TrainingCost, peak_memory_bytes
-from starft.runs.fit_end import notes_of_training, tell_end
-from starft.runs.folder import (
-    LOGS,
-    POOL,
-    Traces,
-    check_writable,
-    checkpoint_callbacks,
-    claim,
-    lock_folder,
-    refuse_output,
-    save_config,
-)
+from starft.runs.ending import MarkUnfinished, notes_of_training, set_aside, tell_end
+from starft.runs.folder import Traces, check_writable, claim, lock_folder, refuse_output, save_config
+from starft.runs.kept_checkpoints import checkpoint_callbacks
+from starft.runs.layout import LOGS, POOL, PREDICTIONS, RESULTS, SAMPLES
 from starft.runs.limits import limits
 from starft.runs.loggers import TellLoggers, close, foreign, place, read_ids
-from starft.runs.manifest import Manifest, check_run_files
-from starft.runs.results import RESULTS
 from starft.runs.results_writer import write_results
 from starft.runs.sample_writer import check_format, keep_samples
-from starft.runs.unfinished import SAMPLES, MarkUnfinished, set_aside
 from starft.safe_text import say
 from starft.training.fsdp import check_strategy
 from starft.training.module import FinetuneModule
@@ -166,7 +156,7 @@ class StarftCLI(LightningCLI):
         if fits:
             claim(self.folder, checkpoint, self.resolved_config())
         else:
-            output = {"test": RESULTS, "predict": PredictionWriter.FILE}.get(self.subcommand or "")
+            output = {"test": RESULTS, "predict": PREDICTIONS}.get(self.subcommand or "")
             if output is not None:
                 refuse_output(self.folder / output)
             check_writable(self.folder)

@@ -18,6 +18,7 @@ from starft.files.atomic import is_taken, replace_file
 from starft.reporting.console import Console
 from starft.reporting.curve import curve_axes, curve_plot, curve_table
 from starft.runs.folder import check_writable
+from starft.runs.layout import SWEEP, SWEEP_PLOT
 from starft.safe_text import say
 from starft.training.averaging import (
     Member,
@@ -32,9 +33,7 @@ from starft.training.averaging import (
     write_averaged,
 )
 
-SWEEP = tuple(round(0.1 * step, 1) for step in range(11))
-CURVE = "interpolation.json"
-PLOT = "interpolation.png"
+ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 OURS = ("ckpt_path", "trainer.logger", "trainer.default_root_dir")
 
 DESCRIPTION = """Mix the weights of two models, theta = (1 - alpha) start + alpha end, heads included (WiSE-FT).
@@ -63,7 +62,7 @@ def run(words: Sequence[str]) -> int:
     )
     parser.add_argument("--alpha", type=float | None, default=None, help="Write the model at this place on the line.")
     parser.add_argument("--config", type=Path | None, default=None, help="Score a sweep on the sets of this config.")
-    parser.add_argument("--alphas", type=str, default=",".join(map(str, SWEEP)), help="The places of the sweep.")
+    parser.add_argument("--alphas", type=str, default=",".join(map(str, ALPHAS)), help="The places of the sweep.")
     parser.add_argument(
         "--stage", type=Literal["test", "validate"], default="test", help="Score on the test or the validation sets."
     )
@@ -133,7 +132,7 @@ def sweep(
         RunFolderError: The folder holds a sweep already.
         WeightsError: The two don't fit.
     """
-    for path in (folder / CURVE, folder / PLOT):
+    for path in (folder / SWEEP, folder / SWEEP_PLOT):
         if is_taken(path):
             raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
     check_writable(folder)
@@ -148,13 +147,13 @@ def sweep(
         "axes": axes,
         "rows": rows,
     }
-    replace_file(folder / CURVE, (json.dumps(held, indent=2) + "\n").encode())
+    replace_file(folder / SWEEP, (json.dumps(held, indent=2) + "\n").encode())
     console = Console(160)
     console.print(curve_table(rows))
-    told = f"Numbers: {folder / CURVE}"
+    told = f"Numbers: {folder / SWEEP}"
     if axes is not None:
-        curve_plot(rows, axes, folder / PLOT)
-        told += f", curve: {folder / PLOT}"
+        curve_plot(rows, axes, folder / SWEEP_PLOT)
+        told += f", curve: {folder / SWEEP_PLOT}"
     say(told)
     return rows
 

@@ -16,10 +16,9 @@ from starft.reporting.differences import table_of
 from starft.reporting.figures import as_png, overview, style
 from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of
 from starft.reporting.page import Content, Told, html_page
-from starft.reporting.report_file import MARKDOWN_MARK, check_replaceable
-from starft.reporting.report_tables import comma_separated, latex, markdown, prose
+from starft.reporting.report_file import check_replaceable, comma_separated, latex, markdown
 from starft.reporting.robustness import point_of, robustness_of
-from starft.reporting.run_verdict import numbers_of, terms, verdict_of
+from starft.reporting.verdict import numbers_of, terms, verdict_of
 from starft.runs.results import legend
 from starft.runs.run_reader import Run, find_runs
 from starft.safe_text import say
@@ -147,10 +146,8 @@ def _made(content: Content, kind: str) -> bytes:
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # the picture shows a box for such a sign
             return as_png(overview(content.table, content.columns, {name: at for at, name in enumerate(counts)}), 150)
     if kind == "md":
-        told = content.told
-        above = prose([(one.text, one.command) for one in told.verdict], [told.terms])
-        below = prose([], [told.legend])
-        table = markdown(content.table, content.columns, counts, content.baselines)
-        return (MARKDOWN_MARK + above + table + (f"\n{below.rstrip()}\n" if told.legend else "")).encode()
+        told, cells = content.told, (content.table, content.columns, counts)
+        sentences = [(one.text, one.command) for one in told.verdict]
+        return markdown(*cells, content.baselines, sentences, (told.terms, told.legend)).encode()
     made = {"csv": comma_separated, "latex": latex}[kind]
     return made(content.table, content.columns, counts).encode()

@@ -18,8 +18,7 @@ from filelock import FileLock
 
 from starft.cli.fit import StarftCLI, main
 from starft.errors import AllTrained, ConfigError, StarftError, Stopped
-from starft.runs.folder import CHECKPOINTS, LAST
-from starft.runs.results import RESULTS
+from starft.runs.layout import CHECKPOINTS, LAST, RESULTS
 
 QUIET = ("--trainer.enable_model_summary=false",)
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from starft.config.early_checks import config_paths
 from starft.errors import RunFolderError
-from starft.runs.folder import CHECKPOINTS, CONFIG, LAST
-from starft.runs.unfinished import UNFINISHED
+from starft.runs.layout import BEST, CHECKPOINTS, CONFIG, LAST, UNFINISHED
 
 _CONFIG = Path(CONFIG).stem
-FIRST = ("best.ckpt", LAST)
+FIRST = (BEST, LAST)
 """The checkpoints that are suggested first."""
 
 

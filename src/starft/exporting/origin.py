@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from starft.errors import ConfigError
-from starft.files.digests import run_folder
 from starft.files.yaml_reader import read_yaml
-from starft.runs.results import RESULTS, Results, read_results
+from starft.runs.layout import CONFIG, RESULTS, run_folder
+from starft.runs.results import Results, read_results
 
-CONFIG = "config.yaml"
 PLUMBING = {"batch_size", "eval_batch_size", "num_workers", "download", "pin_memory", "prefetch_factor"}
 """Options of data that don't change what is learned, or that are told elsewhere."""
 LONGEST = 100

@@ -12,6 +12,7 @@ from torch import Tensor
 from starft.distributed import gather_objects, world_size
 from starft.errors import NotFiniteError
 from starft.inference.rows import Output, columns
+from starft.runs.layout import PREDICTIONS
 from starft.safe_text import say
 
 Row = tuple[int, int, int, float]
@@ -31,11 +32,9 @@ class PredictionWriter(BasePredictionWriter):
         folder: The run folder.
     """
 
-    FILE = "predictions.csv"
-
     def __init__(self, folder: Path) -> None:
         super().__init__(write_interval="batch")
-        self.path = folder / self.FILE
+        self.path = folder / PREDICTIONS
         self._kept: list[Row] = []
         self._output: Output | None = None
 

@@ -22,6 +22,7 @@ from starft.files.atomic import replace_file
 from starft.prompting.conclusion import conclude, label_bits
 from starft.prompting.ranking import Ranked, presence, rank_phrases
 from starft.reporting.console import Console
+from starft.runs.manifest import checked_pretrained
 from starft.safe_text import say
 
 SIGNIFICANT = 0.05
@@ -43,7 +44,7 @@ def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: in
     """
     assert run.data is not None, "the command has looked"
     names = run.class_names()
-    clip = Twin(build_clip(run.model_name, run.pretrained))
+    clip = Twin(build_clip(run.model_name, checked_pretrained(run.pretrained)))
     clip.to("cuda" if torch.cuda.is_available() else "cpu")
     features, labels = _look(clip, run.data, images, run.seed)
     if len(np.unique(labels)) < 2:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from starft.files.atomic import replace_file
-from starft.reporting.compare_report import heading
+from starft.reporting.comparison import heading
+from starft.reporting.table import Table, percent
 from starft.types import EvalSet
 
 Rows = Sequence[Mapping[str, Any]]
@@ -20,7 +20,7 @@ SHOWN = ("acc", "worst_group_acc")
 
 
 def curve_axes(eval_sets: Sequence[EvalSet], class_names: Sequence[str]) -> list[str] | None:
-    """Return the metrics of the two axes, or null where the sets have no two that belong there.
+    """Return the metrics of the two axes, or None where the sets have no two that belong there.
 
     Across goes the accuracy of the first set that isn't OOD, one with the training classes if there is one; up goes
     ``ood_acc``, or the worst group's accuracy where no set is OOD.
@@ -42,14 +42,9 @@ def curve_table(rows: Rows) -> Table:
     Args:
         rows: The places.
     """
-    table = Table(title="accuracy in %")
-    table.add_column("alpha", justify="right")
     metrics = [metric for metric in rows[0]["metrics"] if metric == "ood_acc" or metric.rpartition("/")[2] in SHOWN]
-    for metric in metrics:
-        table.add_column(heading(metric), justify="right")
-    for row in rows:
-        table.add_row(f"{row['alpha']:g}", *(f"{100 * row['metrics'][metric]:.1f}" for metric in metrics))
-    return table
+    cells = [[f"{row['alpha']:g}", *(percent(row["metrics"][metric]) for metric in metrics)] for row in rows]
+    return Table(["alpha", *map(heading, metrics)], cells, "accuracy in %", align="r" * (1 + len(metrics)))
 
 
 def curve_plot(rows: Rows, axes: Sequence[str], path: Path) -> None:

@@ -1,71 +1,26 @@
-"""What data hold, as tables for the terminal."""
+"""What ``starft data check`` tells: tables of what data hold, how strong a shortcut is, which groups are too small."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from rich.table import Table
+import numpy as np
+from scipy.stats.contingency import association
+
+from starft.data.check import Checked
+from starft.reporting.table import Table
+from starft.runs.results import FEW_IMAGES
+from starft.statistics import wilson_interval
 
 SHOWN = 20
 """How many groups are listed."""
 NAMES = 6
 """How many class names are listed."""
+WEAK, STRONG = 0.1, 0.3
+"""Cramér's V below which an attribute tells little of the label, and from which on it can replace it (CelebA: 0.31)."""
+LABELS = 6
+"""How many labels are listed."""
 
 
-class Found(Protocol):
-    """What was found of one split."""
-
-    @property
-    def name(self) -> str:
-        """Of the set in the run."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """Of the data set."""
-        ...
-
-    @property
-    def split(self) -> str:
-        """Which split."""
-        ...
-
-    @property
-    def images(self) -> int | None:
-        """Number of images."""
-        ...
-
-    @property
-    def published(self) -> int | None:
-        """What the papers say."""
-        ...
-
-    @property
-    def classes(self) -> tuple[int, int]:
-        """Classes with images, and all."""
-        ...
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """In label order; none where they can't be told, or mean nothing."""
-        ...
-
-    @property
-    def templates(self) -> Sequence[str]:
-        """Captions with ``{}`` for the class name."""
-        ...
-
-    @property
-    def groups(self) -> Sequence[tuple[str, int, int | None]]:
-        """Group name, images, and what the papers say."""
-        ...
-
-    @property
-    def example(self) -> str | None:
-        """Path of one image."""
-        ...
-
-
-def data_tables(found: Sequence[Found], train_templates: Sequence[str] = ()) -> list[Table]:
+def data_tables(found: Sequence[Checked], train_templates: Sequence[str] = ()) -> list[Table]:
     """Return a table of all splits, one of their class names and captions and, where there are groups, one of those.
 
     Args:
@@ -73,53 +28,45 @@ def data_tables(found: Sequence[Found], train_templates: Sequence[str] = ()) -> 
         train_templates: Of the training captions, where they aren't those of the data; none if they are.
     """
     published = any(one.published is not None for one in found)
-    table = Table("set", "data set", "split", title="data")
-    for heading in ("images", *(["published"] if published else []), "classes"):
-        table.add_column(heading, justify="right")
-    table.add_column("example", overflow="fold")
+    rows = []
     for one in found:
         seen, known = one.classes
+        counts = [_number(one.images), *([_number(one.published)] if published else [])]
         classes = f"{seen:,} of {known:,}" if known else "–"
-        numbers = [_number(one.images), *([_number(one.published)] if published else []), classes]
-        table.add_row(one.name, one.title, one.split, *numbers, one.example or "–")
-    named = [one for one in found if one.class_names]
-    grouped = [one for one in found if one.groups]
+        rows.append([one.name, one.title, one.split, *counts, classes, one.example or "–"])
+    headings = ["set", "data set", "split", "images", *(["published"] if published else []), "classes", "example"]
+    table = Table(headings, rows, "data", align="lllr" + "r" * published + "rl")
+    named, grouped = [one for one in found if one.class_names], [one for one in found if one.groups]
     return [table, *([_captions(named, train_templates)] if named else []), *([_groups(grouped)] if grouped else [])]
 
 
-def _captions(named: Sequence[Found], train_templates: Sequence[str]) -> Table:
+def _captions(named: Sequence[Checked], train_templates: Sequence[str]) -> Table:
     """Return a row for each list of class names and templates: the sets that have it, the first names, a caption."""
     sets: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for one in named:
         templates = train_templates if one.split == "train" and train_templates else one.templates
         sets.setdefault((tuple(one.class_names), tuple(templates)), []).append(_label(one))
-    table = Table(title="class names and captions")
-    for heading in ("set", "class names", "a caption"):
-        table.add_column(heading, overflow="fold")
-    for (names, templates), of_them in sets.items():
+    rows = []
+    for (names, templates), labels in sets.items():
         more = f", ... ({len(names):,})" if len(names) > NAMES else ""
         of_many = f" (one of {len(templates):,} templates)" if len(templates) > 1 else ""
         caption = templates[0].replace("{}", names[0]) + of_many if templates else "–"
-        table.add_row(", ".join(of_them), ", ".join(names[:NAMES]) + more, caption)
-    return table
+        rows.append([", ".join(labels), ", ".join(names[:NAMES]) + more, caption])
+    return Table(["set", "class names", "a caption"], rows, "class names and captions", align="lll")
 
 
-def _groups(grouped: Sequence[Found]) -> Table:
+def _groups(grouped: Sequence[Checked]) -> Table:
     names = list(dict.fromkeys(name for one in grouped for name, _, _ in one.groups))
     published = any(expected is not None for one in grouped for _, _, expected in one.groups)
-    table = Table(title="images a group (published)" if published else "images a group")
-    table.add_column("group", overflow="fold")
-    for one in grouped:
-        table.add_column(_label(one), justify="right")
     cells = [{name: _count(count, expected) for name, count, expected in one.groups} for one in grouped]
-    for name in names[:SHOWN]:
-        table.add_row(name, *(column.get(name, "–") for column in cells))
+    rows = [[name, *(column.get(name, "–") for column in cells)] for name in names[:SHOWN]]
     if len(names) > SHOWN:
-        table.add_row(f"... and {len(names) - SHOWN} more", *("" for _ in cells))
-    return table
+        rows.append([f"... and {len(names) - SHOWN} more", *("" for _ in cells)])
+    title = "images a group (published)" if published else "images a group"
+    return Table(["group", *map(_label, grouped)], rows, title)
 
 
-def _label(one: Found) -> str:
+def _label(one: Checked) -> str:
     return one.split if one.name == one.split else f"{one.name} {one.split}"
 
 
@@ -129,3 +76,72 @@ def _number(value: int | None) -> str:
 
 def _count(count: int, expected: int | None) -> str:
     return f"{count:,}" if expected is None else f"{count:,} ({expected:,})"
+
+
+def shortcut(counts: Sequence[int], labels: Sequence[str], attributes: Sequence[str]) -> list[str]:
+    """Return how far an attribute goes with the label, in a sentence or two; none where nothing can be told.
+
+    Args:
+        counts: Images of each pair of label and attribute, attribute by attribute.
+        labels: Class names.
+        attributes: Values of the attribute.
+    """
+    table = np.array(counts, dtype=np.int64).reshape(len(labels), len(attributes))
+    seen = np.flatnonzero(table.sum(axis=1))
+    if not len(seen):
+        return []
+    shares = table[seen] / table[seen].sum(axis=1, keepdims=True)
+    order = np.argsort(-shares.max(axis=1), kind="stable")[:LABELS]
+    best = [(at, int(shares[at].argmax())) for at in order]
+    usual = [f"{100 * shares[at, place]:.0f} % of {labels[seen[at]]} are {attributes[place]!r}" for at, place in best]
+    more = f"; ... ({len(seen):,} labels)" if len(seen) > LABELS else ""
+    lines = [f"most common attribute of each label: {'; '.join(usual)}{more}."]
+    table = table[seen][:, table.sum(axis=0) > 0]
+    if min(table.shape) > 1:
+        strength = float(association(table, method="cramer"))
+        means = "a model may lean on the attribute"
+        if strength < WEAK:
+            means = "the attribute tells little of the label"
+        elif strength >= STRONG:
+            means = "a model can learn the attribute instead of the label"
+        lines.append(f"Cramér's V of label and attribute: {strength:.2f} of 1; {means}.")
+    return lines
+
+
+def usual_groups(counts: Sequence[int], attributes: int) -> set[int]:
+    """Return the ids of the groups that pair a label with its usual attribute in training; no label has two.
+
+    Args:
+        counts: Training images of each pair of label and attribute, attribute by attribute.
+        attributes: How many values the attribute has.
+    """
+    table = np.array(counts, dtype=np.int64).reshape(-1, attributes)
+    return {label * attributes + int(row.argmax()) for label, row in enumerate(table) if (row == row.max()).sum() == 1}
+
+
+def small_group(name: str, groups: Sequence[tuple[str, int]], split: str = "val", pairs: bool = False) -> str:
+    """Return what to know before a model is chosen or judged by its worst group, without its period, or "".
+
+    Args:
+        name: Of the set.
+        groups: Name and images of each group; those without images are left out of the worst.
+        split: ``val``, which chooses a checkpoint, or ``test``, which judges it.
+        pairs: Whether the set has images without their label's usual attribute, which are counted together too.
+    """
+    group, images = min(
+        ((group, images) for group, images in groups if images), key=lambda one: one[1], default=("", 0)
+    )
+    interval = wilson_interval(images // 2, images)
+    if interval is None or images >= FEW_IMAGES:
+        return ""
+    half = 100 * (interval[1] - interval[0]) / 2
+    atypical = f"{split}/{name}/atypical_acc" if pairs else ""
+    if split == "val":
+        instead = f"keep val/{name}/acc{f', take {atypical}' if pairs else ''}"
+        advice = f"choose a checkpoint by little more than chance; {instead}, or validate on more images"
+    else:
+        advice = f"say little of a model; {f'look at {atypical} too, or ' if pairs else ''}test on more images"
+    return (
+        f"the smallest group, {group!r}, has {images} image{'' if images == 1 else 's'}: the 95 % interval of its "
+        f"accuracy reaches up to {half:.0f} points to each side, so {split}/{name}/worst_group_acc would {advice}"
+    )

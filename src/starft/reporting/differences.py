@@ -8,34 +8,24 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from starft.reporting.methods import OOD, ROBUSTNESS, Cell, cell_of, over_seeds, pooled, value_of
+from starft.reporting.methods import OOD, ROBUSTNESS, Cell, cell_of, pooled, value_of
 from starft.reporting.roles import RANK, role_of
 from starft.runs.run_reader import Run
-from starft.statistics import LEVEL, Interval, sample_difference, wilson
+from starft.statistics import (
+    LEVEL,
+    Difference,
+    Interval,
+    half_width_over_seeds,
+    independent_difference,
+    paired_difference,
+    wilson_interval,
+)
 
 Number = tuple[float, Interval]
 """With its interval."""
 
 NO_INTERVAL = {"ece"}
 """Metrics without one, of which no value is the best."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What one method has more than another of one number.
-
-    Args:
-        value: A share, in [-1, 1].
-        interval: 95 %.
-    """
-
-    value: float
-    interval: Interval
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the interval lies above or below 0, and 0 where it holds 0."""
-        return int(self.interval[0] > 0) - int(self.interval[1] < 0)
 
 
 @dataclass(frozen=True)
@@ -50,8 +40,7 @@ class Disagreement:
         first_only: Samples that only the first gets right.
         second_only: Samples that only the second gets right.
         neither: Samples that neither gets right.
-        difference: Accuracy of the first less that of the second.
-        interval: Of the difference, by the paired bootstrap.
+        difference: Accuracy of the first less that of the second, by the paired bootstrap.
         indices: Positions of samples that they disagree on, the surest mistakes first.
     """
 
@@ -62,8 +51,7 @@ class Disagreement:
     first_only: int
     second_only: int
     neither: int
-    difference: float
-    interval: Interval
+    difference: Difference
     indices: tuple[int, ...]
 
 
@@ -104,12 +92,12 @@ def difference_of(
     first: str,
     second: str,
 ) -> Difference | None:
-    """Return the number of the first method less that of the second; null where they can't be compared.
+    """Return the number of the first method less that of the second; None where they can't be compared.
 
     Where all their runs kept what became of each sample, the interval of accuracies and group means is that of the
     paired bootstrap, of several runs on the share of them that was right; what other seeds would give is added in
-    squares. Elsewhere it is made of the two intervals by the square-and-add rule (Newcombe, 1998,
-    method 10), which takes the two for independent: of the same test images it is rather too wide.
+    squares. Elsewhere it is made of the two intervals, which
+    takes the two for independent.
 
     Args:
         methods: Runs by method.
@@ -126,24 +114,11 @@ def difference_of(
         return paired
     if one.interval is None or two.interval is None:
         return None
-    return square_and_add((one.value, one.interval), (two.value, two.interval))
-
-
-def square_and_add(first: tuple[float, Interval], second: tuple[float, Interval]) -> Difference:
-    """Return the difference of two independent numbers by the distances to the ends of their intervals.
-
-    Args:
-        first: A number and its interval.
-        second: What is taken from it.
-    """
-    (one, (one_low, one_high)), (two, (two_low, two_high)) = first, second
-    value = one - two
-    below, above = math.hypot(one - one_low, two_high - two), math.hypot(one_high - one, two - two_low)
-    return Difference(value, (value - below, value + above))
+    return independent_difference((one.value, one.interval), (two.value, two.interval))
 
 
 def most_lost(first: Sequence[Run], second: Sequence[Run], eval_set: str) -> tuple[str, Difference] | None:
-    """Return the group in which the first method certainly loses most to the second; null for none.
+    """Return the group in which the first method certainly loses most to the second; None for none.
 
     The intervals are made of Wilson's by the square-and-add rule, at a level for all groups together (Bonferroni): the
     more groups there are, the more likely one falls by chance. Of several runs see `_over_runs`.
@@ -164,7 +139,7 @@ def most_lost(first: Sequence[Run], second: Sequence[Run], eval_set: str) -> tup
         numbers = [
             (one.acc, ends)
             for one in of_runs
-            if one.acc is not None and (ends := wilson(round(one.acc * one.n), one.n, level)) is not None
+            if one.acc is not None and (ends := wilson_interval(round(one.acc * one.n), one.n, level)) is not None
         ]
         if len(numbers) == len(of_runs):
             gain = _over_runs(numbers[: len(first)], numbers[len(first) :], level)
@@ -178,7 +153,7 @@ def _over_runs(first: Sequence[Number], second: Sequence[Number], level: float) 
     Where each run of the first lies below (or above) each of the second beyond its interval, more seeds don't take that
     back: the interval reaches over all those pairs. Elsewhere the spread over the seeds is in it, see `pooled`.
     """
-    pairs = [square_and_add(one, two) for one in first for two in second]
+    pairs = [independent_difference(one, two) for one in first for two in second]
     if len({pair.sign for pair in pairs}) == 1 and pairs[0].sign:
         lows, highs = zip(*(pair.interval for pair in pairs), strict=True)
         return Difference(float(np.mean([pair.value for pair in pairs])), (min(lows), max(highs)))
@@ -187,7 +162,7 @@ def _over_runs(first: Sequence[Number], second: Sequence[Number], level: float) 
     assert two is not None
     assert one.interval is not None
     assert two.interval is not None
-    return square_and_add((one.value, one.interval), (two.value, two.interval))
+    return independent_difference((one.value, one.interval), (two.value, two.interval))
 
 
 def _same_sets(first: Run, second: Run, column: str) -> bool:
@@ -200,7 +175,7 @@ def _same_sets(first: Run, second: Run, column: str) -> bool:
 
 
 def _paired(first: Sequence[Run], second: Sequence[Run], column: str) -> Difference | None:
-    """Return the difference sample by sample; null where that can't be told."""
+    """Return the difference sample by sample; None where that can't be told."""
     name, _, metric = column.rpartition("/")
     if column != OOD and metric not in ("acc", "group_mean_acc"):
         return None
@@ -217,7 +192,8 @@ def _paired(first: Sequence[Run], second: Sequence[Run], column: str) -> Differe
         parts.append(np.full(len(right_a[-1]), at) + group)
     if not names:
         return None
-    value, (low, high) = sample_difference(np.concatenate(right_a), np.concatenate(right_b), np.concatenate(parts))
+    found = paired_difference(np.concatenate(right_a), np.concatenate(right_b), np.concatenate(parts))
+    value, (low, high) = found.value, found.interval
     seeds = _seeds_apart(first, second, column)
     return Difference(value, (value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds)))
 
@@ -226,12 +202,12 @@ def _seeds_apart(first: Sequence[Run], second: Sequence[Run], column: str) -> fl
     """Return the half-width that other seeds add to a difference: seed by seed where both have the same ones."""
     ones, twos = ([value_of(run, column) or 0.0 for run in runs] for runs in (first, second))
     if len(first) > 1 and [run.facts.get("seed") for run in first] == [run.facts.get("seed") for run in second]:
-        return over_seeds([one - two for one, two in zip(ones, twos, strict=True)])
-    return math.hypot(over_seeds(ones), over_seeds(twos))
+        return half_width_over_seeds([one - two for one, two in zip(ones, twos, strict=True)])
+    return math.hypot(half_width_over_seeds(ones), half_width_over_seeds(twos))
 
 
 def _matched(first: Run, second: Run, eval_set: str) -> pd.DataFrame | None:
-    """Return the samples of two runs side by side; null where they didn't see the same ones."""
+    """Return the samples of two runs side by side; None where they didn't see the same ones."""
     if first.samples is None or second.samples is None:
         return None
     one, two = (run.samples[run.samples["set"] == eval_set] for run in (first, second))  # type: ignore[index]
@@ -264,11 +240,11 @@ def disagreements(runs: Sequence[Run], most: int = 6, shown: int = 12) -> list[D
             if pair is None:
                 continue
             a, b = pair["right_a"].to_numpy(dtype=bool), pair["right_b"].to_numpy(dtype=bool)
-            difference, interval = sample_difference(a, b)
+            difference = paired_difference(a, b)
             sure = np.where(a, pair["confidence_b"], pair["confidence_a"])  # of the one that is wrong
             odd = np.flatnonzero(a != b)
             odd = odd[np.argsort(-sure[odd], kind="stable")][:shown]
             counts = (int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum()), int((~a & ~b).sum()))
             indices = tuple(int(index) for index in pair["index"].to_numpy()[odd])
-            found.append(Disagreement(first.name, second.name, name, *counts, difference, interval, indices))
+            found.append(Disagreement(first.name, second.name, name, *counts, difference, indices))
     return found

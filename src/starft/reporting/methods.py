@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy.stats import t as student
-
-from starft.reporting.summary import HEADINGS as SCORES
+from starft.reporting.table import percent, points
+from starft.runs import results
 from starft.runs.run_reader import Run
-from starft.statistics import LEVEL, Interval
+from starft.statistics import LEVEL, Interval, half_width_over_seeds
 
 OOD = "ood_acc"
 ROBUSTNESS = "effective_robustness"
 """The column of what `starft.reporting.robustness` tells; it needs a line of baselines."""
 
-HEADINGS = {**SCORES, ROBUSTNESS: "effective robustness"}
+HEADINGS = {**results.HEADINGS, ROBUSTNESS: "effective robustness"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class Cell:
 
     Args:
         value: Mean over the runs.
-        interval: 95 %; null where the metric has none.
-        spread: Standard deviation over the runs; null for one run.
+        interval: 95 %; None where the metric has none.
+        spread: Standard deviation over the runs; None for one run.
         best: Whether it is better than all others beyond its uncertainty.
     """
 
@@ -90,7 +89,7 @@ def heading(column: str) -> str:
 
 
 def value_of(run: Run, column: str) -> float | None:
-    """Return a number of a run, or null.
+    """Return a number of a run, or None.
 
     Args:
         run: A run.
@@ -103,7 +102,7 @@ def value_of(run: Run, column: str) -> float | None:
 
 
 def interval_of(run: Run, column: str) -> Interval | None:
-    """Return the interval of a number of a run, or null; that of ``ood_acc`` is the normal one of a mean of sets.
+    """Return the interval of a number of a run, or None; that of ``ood_acc`` is the normal one of a mean of sets.
 
     Args:
         run: A run.
@@ -124,7 +123,7 @@ def interval_of(run: Run, column: str) -> Interval | None:
 
 
 def cell_of(runs: Sequence[Run], column: str) -> Cell | None:
-    """Return the number of a method; null where none of its runs has it.
+    """Return the number of a method; None where none of its runs has it.
 
     Args:
         runs: Of one method.
@@ -133,19 +132,8 @@ def cell_of(runs: Sequence[Run], column: str) -> Cell | None:
     return pooled([(value, interval_of(run, column)) for run in runs if (value := value_of(run, column)) is not None])
 
 
-def over_seeds(values: Sequence[float], level: float = LEVEL) -> float:
-    """Return Student's half-width of a mean over runs; 0 for one run, of whose spread nothing is known.
-
-    Args:
-        values: One a run.
-        level: Of the interval.
-    """
-    n = len(values)
-    return float(student.ppf((1 + level) / 2, n - 1)) * stdev(values) / math.sqrt(n) if n > 1 else 0.0
-
-
 def pooled(held: Sequence[tuple[float, Interval | None]], lowest: float = 0.0, level: float = LEVEL) -> Cell | None:
-    """Return the mean over runs; null without any.
+    """Return the mean over runs; None without any.
 
     The interval of several runs takes in both what other test samples and what other seeds would give: the runs' mean
     half-widths and Student's half-width of the mean over the seeds, added in squares.
@@ -163,6 +151,26 @@ def pooled(held: Sequence[tuple[float, Interval | None]], lowest: float = 0.0, l
     ends = [(value - interval[0], interval[1] - value) for value, interval in held if interval is not None]
     if len(ends) < len(held):
         return Cell(mean, None, spread)
-    seeds = over_seeds(values, level)
+    seeds = half_width_over_seeds(values, level)
     below, above = (math.hypot(fmean(side), seeds) for side in zip(*ends, strict=True))
     return Cell(mean, (max(lowest, mean - below), min(1.0, mean + above)), spread)
+
+
+def shown(value: float, column: str) -> str:
+    """Return a number of a column: effective robustness in points, others in %.
+
+    Args:
+        value: The number, a share.
+        column: ``{eval set}/{metric}``, ``ood_acc`` or ``effective_robustness``.
+    """
+    return points(value) if column == ROBUSTNESS else percent(value)
+
+
+def between(interval: Interval, column: str) -> str:
+    """Return the ends of an interval of a column.
+
+    Args:
+        interval: Both ends, shares.
+        column: ``{eval set}/{metric}``, ``ood_acc`` or ``effective_robustness``.
+    """
+    return (" to " if column == ROBUSTNESS else "–").join(shown(end, column) for end in interval)

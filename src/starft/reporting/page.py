@@ -1,7 +1,8 @@
 """The report as one HTML file: everything in it, nothing from elsewhere, every name shown as text."""
 
+import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from starft import __version__
+from starft.files.yaml_reader import dump_yaml
 from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
 from starft.reporting.heat_maps import classes_of, group_maps
-from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
+from starft.reporting.methods import OOD, ROBUSTNESS, Cell, between, heading, names_of
 from starft.reporting.pictures import thumbnail
-from starft.reporting.repeating import Repeat, repeat_of
-from starft.reporting.report_tables import between, percent, points, shown
+from starft.reporting.report_file import number
 from starft.reporting.robustness import Line
 from starft.reporting.roles import role_of
+from starft.reporting.table import Item, Table, percent, points
 from starft.reporting.verdict import Sentence
+from starft.runs.layout import CHECKPOINTS, CONFIG
 from starft.runs.run_reader import Run, shortened
 from starft.runs.samples import worst_mistakes
 from starft.safe_text import visible, visible_lines
@@ -56,8 +59,8 @@ class Content:
         methods: Tested runs by method.
         table: Method -> column -> cell.
         columns: Of the table.
-        id_column: The column that is ID accuracy; null where there is none.
-        line: Of the baselines, or null.
+        id_column: The column that is ID accuracy; None where there is none.
+        line: Of the baselines, or None.
         baselines: Names of the runs it was fitted to.
         told: In words.
     """
@@ -82,15 +85,16 @@ def html_page(content: Content) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         finalize=lambda part: visible_lines(part) if isinstance(part, str) and not isinstance(part, Markup) else part,
     )  # fmt: skip
-    environment.filters |= {"percent": percent, "points": points, "shown": shown, "between": between}
+    environment.filters |= {"percent": percent, "points": points, "between": lambda ends: between(ends, "acc")}
     environment.filters |= {"breakable": _breakable, "shortened": lambda path: shortened(Path(path))}
     environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
-    environment.filters |= {"heading": heading, "metric": lambda column: heading(column.rpartition("/")[2])}
     runs = content.runs
     content_sets = dict.fromkeys(name for some in content.methods.values() for run in some for name in run.sets)
     trained = list(dict.fromkeys(run.method for run in runs if run.curves))
     # those without a test have no place in the table, but curves
     positions = {method: at for at, method in enumerate(dict.fromkeys([*content.methods, *trained]))}
+    signs = {method: _sign(method, at) for method, at in positions.items()}
+    sets = {name: [one for one in content.columns if one.rpartition("/")[0] == name] for name in _set_names(content)}
     compared = disagreements([run for some in content.methods.values() for run in some])
     with style(), warnings.catch_warnings():
         # Names may hold signs that the plots' font lacks; the browser's fonts have them.
@@ -108,13 +112,14 @@ def html_page(content: Content) -> str:
         version=__version__,
         content=content,
         plots=plots,
-        legend=[(method, *look(at)) for method, at in positions.items()],
-        marks=SIGNS,
-        place=positions,
+        sign=signs.__getitem__,
         seeds=any(len(some) > 1 for some in content.methods.values()),
         facts=[(run, _facts(run)) for run in runs],
-        short=_short(content),
-        sets={name: [one for one in content.columns if one.rpartition("/")[0] == name] for name in _set_names(content)},
+        short=_methods_table(content, _short(content), signs, heading),
+        sets={
+            name: _methods_table(content, columns, signs, lambda column: heading(column.rpartition("/")[2]))
+            for name, columns in sets.items()
+        },
         groups=_groups(content, positions),
         classes={name: told for name in content_sets if (told := classes_of(content.methods, name)) is not None},
         weights={name: one.weights for run in reversed(runs) for name, one in run.sets.items() if one.weights},
@@ -129,6 +134,28 @@ def html_page(content: Content) -> str:
 def _breakable(name: str) -> Markup:
     """Return a name that may go on in a new line after its underscores and slashes."""
     return escape(visible(name)).replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
+
+
+def _sign(method: str, at: int) -> Markup:
+    """Return a method's name with its mark in its colour."""
+    color, mark = look(at)
+    return Markup('<b style="color:{}">{}</b>&nbsp;{}').format(color, SIGNS[mark], _breakable(method))
+
+
+def _methods_table(
+    content: Content, columns: Sequence[str], signs: Mapping[str, Markup], heading_of: Callable[[str], str]
+) -> Markup:
+    """Return some columns of the table of methods; how many runs there are of each is told where any has several."""
+    several = any(len(runs) > 1 for runs in content.methods.values())
+    rows: list[list[Item]] = [
+        [
+            signs[method],
+            *([str(len(content.methods[method]))] if several else []),
+            *(number(row[column], column) for column in columns),
+        ]
+        for method, row in content.table.items()
+    ]
+    return Table(["method", *(["runs"] if several else []), *map(heading_of, columns)], rows).html()
 
 
 def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:
@@ -287,6 +314,42 @@ def _environments(runs: Sequence[Run]) -> list[tuple[dict[str, str], list[Run]]]
             }
             found.setdefault(tuple(flat.items()), []).append(run)
     return [(dict(facts), tested) for facts, tested in found.items()]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What repeats a run.
+
+    Args:
+        lines: Commands, in their order.
+        config: What the ``config.yaml`` that they name is to hold, where the run folder has none; or None.
+    """
+
+    lines: tuple[str, ...]
+    config: str | None = None
+
+
+def repeat_of(run: Run) -> Repeat:
+    """Return what repeats a run: its training, where it has a config of one, and its test.
+
+    A test that belongs to no training here leaves no config but the one in its results.json, so that one is told.
+
+    Args:
+        run: Any; without a config nothing is told.
+    """
+    path = run.folder / CONFIG
+    config, new = shlex.quote(shortened(path)), "--trainer.default_root_dir NEW_FOLDER"
+    lines = [f"starft fit --config {config} {new}"] if path.is_file() and run.config else []
+    if not run.sets or not run.config:
+        return Repeat(tuple(lines))
+    checkpoint = run.config.get("ckpt_path")
+    if path.is_file() and checkpoint:
+        own = Path(str(checkpoint)).parent.resolve() == (run.folder / CHECKPOINTS).resolve()
+        tested = f"NEW_FOLDER/{CHECKPOINTS}/{Path(str(checkpoint)).name}" if own else shortened(Path(str(checkpoint)))
+        lines.append(f"starft test --config {config} --ckpt_path {shlex.quote(tested)} {new}")
+        return Repeat(tuple(lines))
+    lines.append(f"starft test --config {CONFIG} {new}")
+    return Repeat(tuple(lines), dump_yaml(run.config, width=120))
 
 
 def _repeats(runs: Sequence[Run]) -> dict[str, list[tuple[str, Repeat]]]:

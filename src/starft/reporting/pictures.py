@@ -14,8 +14,9 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from starft.runs.layout import PICTURES
 from starft.runs.run_reader import Run
-from starft.runs.samples import PICTURES, SIDE, picture_path
+from starft.runs.samples import SIDE, picture_path
 
 LARGEST_KEPT = 256_000
 """Bytes of a picture that a test kept; it writes some thousands."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Literal
 
+from starft.runs.layout import CHECKPOINTS
+
 Role = Literal["zero-shot", "CE", "FLYP", "other"]
 Plain = Literal["CE", "FLYP"]
 
@@ -37,7 +39,7 @@ def role_of(config: Mapping[str, Any]) -> Role:
         *([probe] if probe else ()),
         *([sampling] if (sampling := _mapping(data.get("init_args")).get("sampling")) not in (None, "shuffle") else ()),
     ]
-    mixed = PurePath(str(checkpoint)).parent.name != "checkpoints"
+    mixed = PurePath(str(checkpoint)).parent.name != CHECKPOINTS
     if plain is None or extra or mixed:
         return "other"
     return "CE" if plain == "CE" else "FLYP"

@@ -1,18 +1,27 @@
 """Whether fine-tuning helped, in a few sentences: what a reader wants to know before the tables."""
 
+import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from starft.reporting.differences import Difference
+from starft.reporting.differences import difference_of, most_lost
+from starft.reporting.methods import OOD as OOD_COLUMN
 from starft.reporting.methods import Cell
-from starft.reporting.report_tables import percent, points
-from starft.reporting.roles import Plain, Role
+from starft.reporting.roles import Plain, Role, plain_of, role_of
+from starft.reporting.table import percent, points
+from starft.runs.layout import CONFIG
+from starft.runs.run_reader import Run, shortened
+from starft.statistics import Difference
 
 ID, OOD, WORST = "ID accuracy", "OOD accuracy", "worst-group accuracy"
 """The numbers that a verdict is on."""
 
 PAIRS = 4
 """Sentences that compare two methods; where more would be needed, the best of each number is told instead."""
+
+LISTED = 6
+"""Configs that the command for more seeds names; where there are more, or one is missing, it has dots."""
 
 NAMED = 3
 """Methods that a sentence names before it counts the rest."""
@@ -59,11 +68,11 @@ class Sentence:
 
 
 Differ = Callable[[str, str, str], Difference | None]
-"""Name of a number and of two methods -> the first less the second; null where they can't be compared."""
+"""Name of a number and of two methods -> the first less the second; None where they can't be compared."""
 
 
 Losing = Callable[[str, str], tuple[str, Difference] | None]
-"""Names of two methods -> the group in which the first loses most, and how much; null where it loses in none."""
+"""Names of two methods -> the group in which the first loses most, and how much; None where it loses in none."""
 
 
 def verdict(
@@ -110,7 +119,7 @@ def _pairs(methods: Sequence[Method]) -> list[tuple[Method, Method]]:
 def _alone(one: Method) -> str:
     """Return what the only method reached."""
     what = " is the pre-trained model, not tuned: it" if one.role == "zero-shot" else ""
-    reached = listed([f"{percent(cell.value)} % {word}{_ends(cell)}" for word, cell in one.cells.items()])
+    reached = _listed([f"{percent(cell.value)} % {word}{_ends(cell)}" for word, cell in one.cells.items()])
     return f"{one.name}{what} reaches {reached}. It is compared with nothing."
 
 
@@ -119,7 +128,7 @@ def _ends(cell: Cell) -> str:
 
 
 def _against(one: Method, two: Method, differ: Differ, losing: Losing) -> str | None:
-    """Return what one method gains and loses against another; null where nothing of them can be compared."""
+    """Return what one method gains and loses against another; None where nothing of them can be compared."""
     found = {word: gain for word in one.cells if (gain := differ(word, one.name, two.name)) is not None}
     if not found:
         return None
@@ -128,11 +137,11 @@ def _against(one: Method, two: Method, differ: Differ, losing: Losing) -> str | 
     for sign, verb in ((1, "beats"), (-1, "loses to")):
         told = [f"{word} by {_size(gain)}" for word, gain in found.items() if gain.sign == sign]
         if told:
-            parts.append(f"{verb} {'it' if parts else rival} in {listed(told)}")
+            parts.append(f"{verb} {'it' if parts else rival} in {_listed(told)}")
     unsure = [f"{word} ({_signed(gain)})" for word, gain in found.items() if gain.sign == 0]
     if unsure:
-        parts.append(f"shows no certain difference{'' if parts else f' to {rival}'} in {listed(unsure)}")
-    sentence = f"{one.name} {listed(parts)}."
+        parts.append(f"shows no certain difference{'' if parts else f' to {rival}'} in {_listed(unsure)}")
+    sentence = f"{one.name} {_listed(parts)}."
     fallen = losing(one.name, two.name) if WORST in found and found[WORST].sign >= 0 else None
     if fallen is not None:  # the worst group may be another one of each, and hide it
         sentence += f" In the group “{fallen[0]}” it certainly loses, by {_size(fallen[1])}."
@@ -191,10 +200,10 @@ def _beside(zero_shot: Method, methods: Sequence[Method], word: str, differ: Dif
 
 def _first(names: Sequence[str]) -> str:
     """Return the first names, and how many more there are."""
-    return listed([*names[:NAMED], *([f"{len(names) - NAMED} more"] if len(names) > NAMED else [])])
+    return _listed([*names[:NAMED], *([f"{len(names) - NAMED} more"] if len(names) > NAMED else [])])
 
 
-def listed(parts: Sequence[str]) -> str:
+def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
@@ -219,3 +228,89 @@ def _seeds(methods: Sequence[Method], configs: str) -> list[Sentence]:
     who = "One seed" if len(once) == len(trained) else f"One seed of {_first(once)}"
     told = f"{who}: nothing is known of the spread between seeds; repeat with"
     return [Sentence(told, f"starft compare --configs {configs} --seeds 0,1,2")]
+
+
+# --- of runs ----------------------------------------------------------------------------------------------------------
+
+
+def verdict_of(
+    methods: Mapping[str, Sequence[Run]],
+    table: Mapping[str, Mapping[str, Cell | None]],
+    numbers: Mapping[str, str],
+) -> list[Sentence]:
+    """Return the verdict on runs.
+
+    Args:
+        methods: Tested runs by method.
+        table: Method -> column -> cell.
+        numbers: Name of a number -> its column, as `numbers_of` tells.
+    """
+    known = []
+    for name, runs in methods.items():
+        config = runs[0].config
+        model = config.get("model") or {}
+        cells = {word: cell for word, column in numbers.items() if (cell := table[name][column]) is not None}
+        about = (role_of(config), plain_of(config), f"{model.get('model_name')} {model.get('pretrained')}")
+        known.append(Method(name, *about, len(runs), cells))
+    files = {one.name: methods[one.name][0].folder / CONFIG for one in known if one.role != "zero-shot"}
+    paths = [shortened(path) for path in files.values() if path.is_file()]
+    names = {name.rpartition("/")[2] for name in files}  # they name folders
+    usable = len(paths) == len(files) == len(names) <= LISTED and all(
+        re.fullmatch(r"[\w-][\w.-]*", one) for one in names
+    )
+    several = ",".join(f"{name.rpartition('/')[2]}={path}" for name, path in zip(files, paths, strict=False))
+    grouped = numbers.get(WORST, "").rpartition("/")[0]
+
+    def losing(first: str, second: str) -> tuple[str, Difference] | None:
+        return most_lost(methods[first], methods[second], grouped)
+
+    told = verdict(
+        known,
+        lambda word, first, second: difference_of(methods, table, numbers[word], first, second),
+        shlex.quote(paths[0]) if paths else "...",
+        shlex.quote(several) if usable else "...",
+        losing,
+    )
+    return [*told, *_unfinished(methods)]
+
+
+def _unfinished(methods: Mapping[str, Sequence[Run]]) -> list[Sentence]:
+    """Return what to know of runs that were tested before their training had ended.
+
+    Args:
+        methods: Runs by method.
+    """
+    runs = [run for runs in methods.values() for run in runs if run.unfinished]
+    told = [f"{run.name} {run.unfinished}" for run in runs[:LISTED]] + ["others"] * (len(runs) > LISTED)
+    return [Sentence(f"Not trained to the end, so not what the method can do: {_listed(told)}.")] if told else []
+
+
+def numbers_of(columns: Sequence[str], id_column: str | None, ood_sets: Sequence[str]) -> dict[str, str]:
+    """Return the numbers that a verdict is on, each with its column; the worst group is that of a set of its own first.
+
+    Args:
+        columns: That there are.
+        id_column: The one of ID accuracy; None for none.
+        ood_sets: Names of the OOD sets, whose worst groups come last.
+    """
+    worst = [column for column in columns if column.rpartition("/")[2] == "worst_group_acc"]
+    usual = (id_column or "").rpartition("/")[0]
+    worst.sort(key=lambda column: ((name := column.rpartition("/")[0]) in ood_sets, name == usual))
+    found = {ID: id_column, OOD: OOD_COLUMN if OOD_COLUMN in columns else None, WORST: worst[0] if worst else None}
+    return {word: column for word, column in found.items() if column is not None}
+
+
+def terms(numbers: Mapping[str, str], ood_sets: Sequence[str]) -> str:
+    """Return what the words of a verdict mean.
+
+    Args:
+        numbers: Name of a number -> its column.
+        ood_sets: Names of the OOD sets.
+    """
+    told = []
+    for word, column in numbers.items():
+        sets = list(ood_sets) if word == OOD else [column.rpartition("/")[0]]
+        named = _listed([f"“{name}”" for name in sets])
+        told.append(f"{word}: {'the mean over ' if len(sets) > 1 else 'of '}{named}")
+    certain = "one method beats another where the interval of their difference excludes 0"
+    return f"{'; '.join(told)}. In brackets 95 % intervals; {certain}."

@@ -17,7 +17,9 @@ from starft.clip import Twin
 from starft.clip.finite import first_not_finite, tensors_in
 from starft.clip.names import VOCABULARY, is_path
 from starft.errors import AllTrained, WeightsError
-from starft.files.digests import CHECKPOINTS, check_weights_file, replace_listed_file
+from starft.files.digests import check_weights_file
+from starft.runs.layout import CHECKPOINTS
+from starft.runs.manifest import check_listed, replace_listed_file
 
 KEY = "starft"
 TWIN = "twin."
@@ -352,7 +354,8 @@ def _read(path: Path) -> dict[str, Any]:
         beside = sorted(one.name for one in path.parent.glob("*.ckpt"))[:5]
         there = f"its folder holds {', '.join(beside)}" if beside else "check its path"
         raise WeightsError(f"The checkpoint {path} doesn't exist; {there}.")
-    check_weights_file(path)
+    if not check_listed(path):
+        check_weights_file(path)
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:

@@ -17,9 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from starft.errors import ConfigError
 from starft.files.atomic import load_json, replace_file
-
-IDS = "loggers.json"
-"""Which runs of Weights & Biases and MLflow a run folder belongs to, so that a test goes on with the training's."""
+from starft.runs.layout import LOGGER_IDS
 
 NEEDS = {"TensorBoardLogger": ("tensorboard",), "WandbLogger": ("wandb",), "MLFlowLogger": ("mlflow", "sqlalchemy")}
 """Logger -> the packages it needs; the first one names the extra."""
@@ -37,11 +35,13 @@ def read_ids(folder: Path) -> dict[str, str]:
         ConfigError: The file is damaged.
     """
     try:
-        return {str(name): str(one) for name, one in load_json((folder / IDS).read_text(encoding="utf-8")).items()}
+        return {
+            str(name): str(one) for name, one in load_json((folder / LOGGER_IDS).read_text(encoding="utf-8")).items()
+        }
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError) as error:
-        raise ConfigError(f"{folder / IDS} is damaged; delete it to log to a new run.") from error
+        raise ConfigError(f"{folder / LOGGER_IDS} is damaged; delete it to log to a new run.") from error
 
 
 def place(loggers: Any, folder: Path, ids: dict[str, str]) -> None:
@@ -156,7 +156,7 @@ class TellLoggers(Callback):
             elif isinstance(one, MLFlowLogger):
                 ids["mlflow"] = str(one.run_id)
         if ids != self.ids:
-            replace_file(self.folder / IDS, json.dumps(ids).encode())
+            replace_file(self.folder / LOGGER_IDS, json.dumps(ids).encode())
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tell the config."""

@@ -1,253 +1,180 @@
-"""What a run stands on: data, pool, config, pre-trained weights and versions, written down before its first step.
+"""``manifest.json`` of a run folder, as a file: the digests of what the run wrote, and what isn't as it was written.
 
-``manifest.json`` holds digests, ``manifest.npz`` what is needed to name what changed among the images. Both are checked
-where a run goes on, and where its checkpoints are scored.
+It lists the run's files in ``files``: name -> the digests that the file may have, the newest first. A new digest is
+written before its file is swapped in, and those before it stay until it is, so that a kill or a full disk between the
+two leaves a file that is known, however often that happens. `starft.runs.basis` says what else it holds.
 """
 
 import json
-import platform
-import sys
-import time
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from io import BytesIO
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_only
-
-from starft import __version__
-from starft.captions.pool_files import pool_text
-from starft.captions.pools import Pool
-from starft.data.datamodules import BaseDataModule
-from starft.data.facts import Changes, TableFacts, changes, facts_of, load_facts, others, save_facts
-from starft.errors import RunFolderError
+from starft.errors import RunFolderError, WeightsError
 from starft.files.atomic import replace_file
-from starft.files.digests import (
-    MANIFEST,
-    content_digest,
-    file_digest,
-    file_problem,
-    folder_problems,
-    list_digest,
-    read_manifest,
-    run_folder,
-    write_manifest,
-)
-from starft.runs.folder import CONFIG, POOL, ROWS
-from starft.safe_text import say
+from starft.files.digests import REPLACED, content_digest, file_digest
+from starft.runs.layout import MANIFEST, run_folder_of
 
-PACKAGES = ("torch", "lightning", "open_clip_torch")
-SHOWN = 4
-"""Changes that a sentence names."""
+SCHEMA_VERSION = 1
+KEPT = 2
+"""Digests that are kept of a file once it is written: its own, and that of the one before it."""
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python, starft and what it computes with."""
-    return {
-        "python": platform.python_version(),
-        "starft": __version__,
-        **{name: version(name) for name in PACKAGES},
-    }
-
-
-def basis_of(model: L.LightningModule, data: BaseDataModule, stage: str) -> dict[str, Any]:
-    """Return what a run stands on beside its images and files, as plain values.
-
-    Args:
-        model: As it was built.
-        data: After its setup.
-        stage: ``fit``, ``validate``, ``test`` or ``predict``.
-    """
-    pool: Pool | None = getattr(model, "pool", None)
-    return {
-        "versions": versions(),
-        "weights": getattr(model, "twin_fingerprint", None),
-        "pool": None if pool is None else _pool_facts(pool),
-        "class_names": list(data.class_names),
-        "drawn_by": data.drawn_by,
-        "captions": _captions(data, stage),
-    }
-
-
-def _captions(data: BaseDataModule, stage: str) -> dict[str, dict[str, str]]:
-    """Return digests of what each set that is scored is asked for by: names and templates may come from files."""
-    validates = stage in ("fit", "validate")
-    sets = {f"val/{one.name}": one for one in data.val_sets} if validates else {}
-    if stage == "test" or any(name.startswith("test/") for name in data.tables(stage)):
-        sets |= {f"test/{one.name}": one for one in data.test_sets}
-    return {
-        name: {
-            "class names": _texts_digest(one.class_names),
-            "templates": _texts_digest(one.templates),
-            "group names": _texts_digest(one.group_names),
-        }
-        for name, one in sets.items()
-    }
-
-
-def _texts_digest(texts: Sequence[str]) -> str:
-    return content_digest(json.dumps([*texts]).encode())
-
-
-def _pool_facts(pool: Pool) -> dict[str, Any]:
-    return {"name": pool.name, "sha256": content_digest(pool_text(pool).encode()), "templates": len(pool.templates)}
-
-
-def basis_changes(before: Mapping[str, Any], now: Mapping[str, Any], fits: bool) -> Changes:
-    """Return what changed in what a run stands on beside its images and files.
-
-    Args:
-        before: What `basis_of` returned for the run.
-        now: What it returns now.
-        fits: Whether training goes on; else what only training reads is left out.
-    """
-    other, notes = [], []
-    if before.get("weights") and before["weights"] != now["weights"]:
-        other.append("the pre-trained weights are others than those it began with")
-    old, new = before.get("pool"), now["pool"]
-    if old and new and old["sha256"] != new["sha256"]:
-        same = old["name"] == new["name"]
-        counts = f"{old['templates']} templates then, {new['templates']} now"
-        other.append(f"pool {old['name']} {'was edited' if same else 'is now ' + new['name']} ({counts})")
-    for key in sorted(now["drawn_by"].keys() & before.get("drawn_by", {}).keys()) if fits else ():
-        if now["drawn_by"][key] != before["drawn_by"][key]:
-            other.append(f"the images are drawn by {key} {now['drawn_by'][key]}, not {before['drawn_by'][key]}")
-    for name, captions in now.get("captions", {}).items():
-        before_captions = before.get("captions", {}).get(name, {})
-        different = [what for what, digest in captions.items() if before_captions.get(what, digest) != digest]
-        if different:
-            other.append(f"{' and '.join(different)} of {name} are others")
-    for name, value in now["versions"].items() if fits else ():
-        if (then := before.get("versions", {}).get(name)) not in (None, value):
-            notes.append(f"{name} was {then} and is {value}")
-    return Changes(tuple(other), tuple(notes))
-
-
-class Manifest(Callback):
-    """Checks what a run stands on when the data are known, and writes it down before the first step of a training.
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what the manifest of a run folder holds; an empty mapping where there is none.
 
     Args:
         folder: The run folder.
-        checkpoint: That training goes on from, or that is scored; null for the pre-trained model.
-    """
-
-    def __init__(self, folder: Path, checkpoint: str | Path | None) -> None:
-        self.folder, self.checkpoint = folder, Path(checkpoint) if checkpoint is not None else None
-        self._done = False
-        self._sets: dict[str, TableFacts] = {}
-        self._basis: dict[str, Any] = {}
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Look at data and model, and compare them with what the checkpoint's run stood on.
-
-        Raises:
-            RunFolderError: Training would go on with something else.
-        """
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        stage = str(getattr(stage, "value", stage))
-        if self._done:  # the same model and data are scored with other weights
-            return
-        self._done = True
-        before = self._before(trainer) if self.checkpoint is not None else {}
-        if not isinstance(data, BaseDataModule) or (stage != "fit" and not before.get("versions")):
-            return
-        self._sets = {name: facts_of(table) for name, table in data.tables(stage).items()}
-        self._basis = basis_of(pl_module, data, stage)
-        if before.get("versions"):
-            self._compare(trainer, before, stage == "fit")
-
-    def _before(self, trainer: L.Trainer) -> dict[str, Any]:
-        """Return what the manifest of the checkpoint's run holds; tell where there is none."""
-        assert self.checkpoint is not None
-        manifest = read_manifest(run_folder(self.checkpoint))
-        if not manifest.get("versions") and trainer.is_global_zero:
-            say(
-                f"Note: {self.checkpoint} has no {MANIFEST} of its run, as it was written by an earlier starft or lies "
-                "elsewhere; nobody can tell whether data, pool or config changed since.",
-                file=sys.stderr,
-            )
-        return manifest
-
-    def _compare(self, trainer: L.Trainer, before: Mapping[str, Any], fits: bool) -> None:
-        assert self.checkpoint is not None
-        folder = run_folder(self.checkpoint)
-        found = [basis_changes(before, self._basis, fits), self._set_changes(folder, before, fits)]
-        other = [one for part in found for one in part.other]
-        notes = [one for part in found for one in part.notes]
-        if fits and other:
-            raise RunFolderError(
-                f"The run in {folder} would go on with something else than it began with: {_some(other)}. Bring that "
-                "back as it was, or start a new run in another folder, without --ckpt_path."
-            )
-        for told, what in ((other, "Since the run began"), (notes, "Since the run began, perhaps of no matter")):
-            if told and trainer.is_global_zero:
-                say(f"Note: {what}: {_some(told)}.", file=sys.stderr)
-
-    def _set_changes(self, folder: Path, before: Mapping[str, Any], fits: bool) -> Changes:
-        digests = before.get("sets", {})
-        if all(facts.digest() == digests.get(name) for name, facts in self._sets.items() if name in digests):
-            return Changes((), ())
-        if (problem := file_problem(folder / ROWS)) or not (sets := load_facts(folder / ROWS)):
-            names = ", ".join(name for name in self._sets if name in digests)
-            why = problem or f"{folder / ROWS} can't be read"
-            return Changes((f"images, labels or rows of {names} changed ({why}, so nobody can tell which)",), ())
-        elsewhere = () if fits else others(sets, self._sets)
-        return changes(sets, {name: facts for name, facts in self._sets.items() if name not in elsewhere})
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write it down; what is known of the run's files so far stays."""
-        if trainer.is_global_zero and self._basis:
-            write_basis(self.folder, self._basis, self._sets)
-
-
-def write_basis(folder: Path, basis: Mapping[str, Any], sets: Mapping[str, TableFacts]) -> None:
-    """Write manifest and rows of a run, and the digests of its config and pool.
-
-    Args:
-        folder: The run folder.
-        basis: As `basis_of` returns it.
-        sets: What is known of the images, by set.
-    """
-    buffer = BytesIO()
-    save_facts(buffer, sets)
-    content = buffer.getvalue()
-    if read_manifest(folder):
-        list_digest(folder, folder / ROWS, content_digest(content))
-    replace_file(folder / ROWS, content)
-    before = read_manifest(folder)
-    created = before.get("created") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    digests = {name: facts.digest() for name, facts in sets.items()}
-    files = before.get("files", {})
-    write_manifest(folder, {"created": created, **basis, "sets": digests, "files": files})
-    for path in (folder / ROWS, *sorted(folder.glob("config*.yaml")), *sorted(folder.glob("pool*.json"))):
-        if path.name == ROWS or path.name not in files:
-            list_digest(folder, path, file_digest(path))
-
-
-def check_run_files(checkpoint: Path, fits: bool) -> None:
-    """Look whether config and pool in the folder of a checkpoint's run are as the run wrote them.
-
-    Args:
-        checkpoint: That training goes on from, or that is scored.
-        fits: Whether training goes on.
 
     Raises:
-        RunFolderError: They aren't, and nobody could tell what the run would go on with.
+        RunFolderError: It is damaged, or was edited.
     """
-    folder = run_folder(checkpoint)
-    problems = folder_problems(folder, (CONFIG, POOL))
-    if problems and fits:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        own = manifest.pop("sha256")
+        if own != _own_digest(manifest) or not isinstance(manifest["files"], dict):
+            raise ValueError(own)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunFolderError(
-            f"{_some(problems)}; what the run had can't be compared with what it would go on with. Bring the file back "
-            "as it was, or start a new run in another folder, without --ckpt_path."
-        )
-    if problems and getattr(rank_zero_only, "rank", 0) == 0:
-        say(f"Note: {_some(problems)}.", file=sys.stderr)
+            f"{path} is damaged or was edited, so nobody can tell whether what it lists is as it was; bring it back "
+            "from a copy, or delete it to go on without these checks."
+        ) from error
+    return dict(manifest)
 
 
-def _some(parts: list[str]) -> str:
-    more = f"; and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
-    return "; ".join(parts[:SHOWN]) + more
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a run folder.
+
+    Args:
+        folder: The run folder.
+        manifest: What it holds.
+    """
+    content = {"files": {}, **manifest, "schema_version": SCHEMA_VERSION}
+    text = json.dumps({**content, "sha256": _own_digest(content)}, indent=1)
+    replace_file(folder / MANIFEST, f"{text}\n".encode())
+
+
+def _own_digest(manifest: Mapping[str, Any]) -> str:
+    return content_digest(json.dumps(manifest, sort_keys=True).encode())
+
+
+def replace_listed_file(path: Path, content: bytes | memoryview, folder: Path | None = None) -> None:
+    """Write a file of a run in one step, and its digest into the run's manifest.
+
+    Only the process that has the run's lock may do so.
+
+    Args:
+        path: The file to make or replace; its folder must exist.
+        content: All of it.
+        folder: The run folder, whose manifest is made if need be; None looks for one that has a manifest.
+
+    Raises:
+        OSError: The disk is full, or the folder can't be written to.
+        RunFolderError: The manifest is damaged.
+    """
+    folder = folder or run_folder_of(path)
+    if folder is not None:
+        list_digest(folder, path, content_digest(content))
+    replace_file(path, content)
+    if folder is not None:
+        _forget_old_digests(folder, path)
+
+
+def list_digest(folder: Path, path: Path, digest: str) -> None:
+    """Write the digest of a file into the manifest of its run; files that are gone are left out.
+
+    Args:
+        folder: The run folder.
+        path: A file in it or below it.
+        digest: Of what the file holds, or will hold in a moment.
+    """
+    manifest = read_manifest(folder)
+    files: dict[str, list[str]] = manifest.get("files", {})
+    name = _name_in(folder, path)
+    if files.get(name, [None])[0] == digest:
+        return
+    there = {one: digests for one, digests in files.items() if (folder / one).exists()}
+    there[name] = list(dict.fromkeys([digest, *files.get(name, [])]))
+    write_manifest(folder, {**manifest, "files": there})
+
+
+def _forget_old_digests(folder: Path, path: Path) -> None:
+    """Keep the digests of a file that was just written, and of the one before it, alone."""
+    manifest, name = read_manifest(folder), _name_in(folder, path)
+    digests = manifest["files"][name]
+    if len(digests) > KEPT:
+        write_manifest(folder, {**manifest, "files": {**manifest["files"], name: digests[:KEPT]}})
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    """Return a file's name below a folder; a link stays what it is, wherever it leads."""
+    return Path(path).absolute().relative_to(folder.absolute()).as_posix()
+
+
+def check_listed(path: Path) -> bool:
+    """Return whether the manifest of a run knows a weight file, and refuse one that isn't as the run wrote it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RunFolderError: The manifest is damaged.
+        WeightsError: The file's bytes aren't those that were written.
+    """
+    folder = run_folder_of(path)
+    if folder is None or _name_in(folder, path) not in read_manifest(folder)["files"]:
+        return False
+    if problem := file_problem(path):
+        raise WeightsError(f"{problem}; {REPLACED}")
+    return True
+
+
+def checked_pretrained(pretrained: str | None) -> str | None:
+    """Return what names pre-trained weights; refuse a file of a run that isn't as the run wrote it.
+
+    Args:
+        pretrained: A tag, a path, or None.
+
+    Raises:
+        RunFolderError: The manifest of the run is damaged.
+        WeightsError: The file's bytes aren't those that were written.
+    """
+    if pretrained is not None and Path(pretrained).is_file():
+        check_listed(Path(pretrained))
+    return pretrained
+
+
+def file_problem(path: Path) -> str:
+    """Return what is wrong with a file that a run wrote, as a part of a sentence; empty where nothing is.
+
+    A file that no manifest lists has no problem.
+
+    Args:
+        path: The file; one that is missing has a problem if it is listed.
+    """
+    folder = run_folder_of(path)
+    try:
+        for _ in range(3):  # a run that is under way may write another one meanwhile
+            digests = read_manifest(folder).get("files", {}).get(_name_in(folder, path)) if folder is not None else None
+            if folder is None or digests is None:
+                return ""
+            if not path.is_file():
+                return f"{path} is missing, though the run wrote it"
+            if file_digest(path) in digests:
+                return ""
+    except RunFolderError as error:
+        return str(error).rstrip(".")
+    return f"{path} isn't as the run wrote it: its SHA-256 isn't the one in {MANIFEST}"
+
+
+def folder_problems(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return what is wrong with some files of a run, each a part of a sentence.
+
+    Args:
+        folder: The run folder.
+        names: Of the files in it; those that neither exist nor are listed have no problem.
+    """
+    return [problem for name in names if (problem := file_problem(folder / name))]

@@ -7,14 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from starft.files.atomic import load_json
-from starft.files.digests import file_problem
+from starft.runs.layout import RESULTS
+from starft.runs.manifest import file_problem
 
-RESULTS = "results.json"
 SCHEMA_VERSION = 2
 """Of the file that `starft test` writes."""
 
 FEW_IMAGES = 25
 """A group of fewer images says too little to choose or judge a model by."""
+
+HEADINGS = {
+    "acc": "accuracy",
+    "worst_group_acc": "worst group",
+    "typical_acc": "typical",
+    "atypical_acc": "atypical",
+    "group_mean_acc": "group mean",
+    "adjusted_acc": "adjusted",
+    "top5_acc": "top 5",
+    "macro_f1": "macro F1",
+    "ece": "ECE",
+    "text_head_acc": "text head",
+}
+"""Metric -> its heading; other metrics keep their names."""
 
 LEGEND = {
     "typical_acc": "typical: accuracy of the images that show their label's usual attribute of the training set",

@@ -13,10 +13,18 @@ import torch
 from torch import Tensor
 
 from starft import __version__
-from starft.files.atomic import replace_file
-from starft.files.digests import content_digest, list_digest
-from starft.runs.results import RESULTS, SCHEMA_VERSION
-from starft.statistics import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
+from starft.runs.layout import RESULTS
+from starft.runs.manifest import replace_listed_file
+from starft.runs.results import SCHEMA_VERSION
+from starft.statistics import (
+    LEVEL,
+    SEED,
+    Interval,
+    group_mean_interval,
+    macro_f1_interval,
+    wilson_interval,
+    worst_group_interval,
+)
 from starft.types import EvalSet
 
 SCHEMA = Path(__file__).with_name("results.schema.json")
@@ -112,8 +120,7 @@ def write_results(
     }
     path = folder / RESULTS
     content = (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    list_digest(folder, path, content_digest(content))
-    replace_file(path, content)
+    replace_listed_file(path, content, folder)
     return path
 
 
@@ -150,22 +157,22 @@ def _eval_set(
 def _intervals(eval_set: EvalSet, groups: Sequence[Counts], samples: Rows | None) -> dict[str, Interval | None]:
     """Return the interval of every metric that has one."""
     correct, total = [counts.correct for counts in groups], [counts.total for counts in groups]
-    found = {"acc": wilson(sum(correct), sum(total))}
+    found = {"acc": wilson_interval(sum(correct), sum(total))}
     if eval_set.group_names:
         kept = [at for at, name in enumerate(eval_set.group_names) if name != OTHER_REGION]
         found |= {
-            "worst_group_acc": worst_group(correct, total),
-            "worst_region_acc": worst_group([correct[at] for at in kept], [total[at] for at in kept]),
-            "group_mean_acc": group_mean(correct, total),
+            "worst_group_acc": worst_group_interval(correct, total),
+            "worst_region_acc": worst_group_interval([correct[at] for at in kept], [total[at] for at in kept]),
+            "group_mean_acc": group_mean_interval(correct, total),
         }
         for name, typical in (("typical_acc", True), ("atypical_acc", False)):
             ids = [group for group, flag in enumerate(eval_set.typical_groups) if flag is typical]
-            found[name] = wilson(sum(correct[group] for group in ids), sum(total[group] for group in ids))
+            found[name] = wilson_interval(sum(correct[group] for group in ids), sum(total[group] for group in ids))
         if eval_set.group_weights:
-            found["adjusted_acc"] = group_mean(correct, total, eval_set.group_weights)
+            found["adjusted_acc"] = group_mean_interval(correct, total, eval_set.group_weights)
     if samples is not None and len(samples.label):
-        found["top5_acc"] = wilson(int(samples.in_top.sum()), len(samples.in_top))
-        found["macro_f1"] = macro_f1(samples.label.numpy(), samples.prediction.numpy())
+        found["top5_acc"] = wilson_interval(int(samples.in_top.sum()), len(samples.in_top))
+        found["macro_f1"] = macro_f1_interval(samples.label.numpy(), samples.prediction.numpy())
     return found
 
 
@@ -175,7 +182,7 @@ def _number(value: Tensor | None) -> float | None:
 
 
 def _group(counts: Counts) -> dict[str, Any]:
-    low_high = wilson(counts.correct, counts.total)
+    low_high = wilson_interval(counts.correct, counts.total)
     return {
         "name": counts.name,
         "n": counts.total,

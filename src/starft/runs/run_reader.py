@@ -10,13 +10,12 @@ import pandas as pd
 
 from starft.errors import ConfigError
 from starft.files.atomic import load_json, not_text
-from starft.files.digests import folder_problems
 from starft.files.yaml_reader import read_yaml
-from starft.runs.results import RESULTS, Scores, read_results
-from starft.runs.samples import STEM, read_samples
+from starft.runs.layout import CONFIG, LOGS, METRICS, POOL, RESULTS, SAMPLES_NPZ, SAMPLES_PARQUET, SWEEP, UNFINISHED
+from starft.runs.manifest import folder_problems
+from starft.runs.results import Scores, read_results
+from starft.runs.samples import read_samples
 
-CONFIG, POOL, LOGS, SWEEP = "config.yaml", "pool.json", "logs", "interpolation.json"
-UNFINISHED = "unfinished.json"
 POINTS = 200
 """Points of a curve; longer ones are thinned."""
 
@@ -169,7 +168,7 @@ def _read(folder: Path, name: str) -> Run:
 
 
 def _file_problems(folder: Path, what: str) -> list[str]:
-    names = {CONFIG: (CONFIG,), POOL: (POOL,), "samples": (f"{STEM}.npz", f"{STEM}.parquet")}.get(what, ())
+    names = {CONFIG: (CONFIG,), POOL: (POOL,), "samples": (SAMPLES_NPZ, SAMPLES_PARQUET)}.get(what, ())
     return folder_problems(folder, [name for name in names if (folder / name).is_file()])
 
 
@@ -210,7 +209,7 @@ def _read_pool(run: Run) -> None:
 
 
 def _read_curves(run: Run) -> None:
-    paths = [path for path in (run.folder / LOGS).glob("*/metrics.csv") if path.is_file()]
+    paths = [path for path in (run.folder / LOGS).glob(f"*/{METRICS}") if path.is_file()]
     tables = [pd.read_csv(path) for path in sorted(paths, key=_version)]
     if not tables:
         return

@@ -14,8 +14,9 @@ from PIL import Image
 
 from starft.errors import ConfigError, StarftError
 from starft.files.atomic import replace_file
-from starft.files.digests import content_digest, list_digest
-from starft.runs.samples import COLUMNS, PICTURES, SIDE, STEM, TEXTS, picture_path, worst_mistakes
+from starft.runs.layout import PICTURES, SAMPLES_NPZ, SAMPLES_PARQUET
+from starft.runs.manifest import replace_listed_file
+from starft.runs.samples import COLUMNS, SIDE, TEXTS, picture_path, worst_mistakes
 from starft.safe_text import say
 from starft.types import EvalSet, ImagePreprocessing
 
@@ -108,9 +109,8 @@ def write_samples(
     else:
         columns = {name: table[name].to_numpy(dtype=np.str_ if name in TEXTS else None) for name in COLUMNS}
         np.savez_compressed(buffer, allow_pickle=False, **columns)
-    path = folder / f"{STEM}.{kind}"
-    list_digest(folder, path, content_digest(buffer.getbuffer()))
-    replace_file(path, buffer.getbuffer())
+    path = folder / (SAMPLES_PARQUET if kind == "parquet" else SAMPLES_NPZ)
+    replace_listed_file(path, buffer.getbuffer(), folder)
     return table
 
 

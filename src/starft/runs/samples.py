@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-STEM = "samples"
-PICTURES = "samples"
-"""Folder of the pictures, in the run folder."""
+from starft.runs.layout import PICTURES, SAMPLES_NPZ, SAMPLES_PARQUET
 
 SHOWN = 12
 """Mistakes of each set that get a picture."""
@@ -49,7 +47,7 @@ def read_samples(folder: Path) -> pd.DataFrame | None:
     Raises:
         ValueError: The file is damaged.
     """
-    npz, parquet = folder / f"{STEM}.npz", folder / f"{STEM}.parquet"
+    npz, parquet = folder / SAMPLES_NPZ, folder / SAMPLES_PARQUET
     try:
         if npz.is_file():
             table = _read_npz(npz)

@@ -18,10 +18,11 @@ from starft.clip import build_clip
 from starft.clip.finite import first_not_finite
 from starft.errors import ConfigError, WeightsError
 from starft.files.atomic import replace_file
-from starft.files.digests import replace_listed_file, run_folder_of
 from starft.losses.teachers import Teacher
 from starft.runs.checkpoints import KEY, TEACHERS, CheckpointFacts, check_checkpoint, fingerprint
-from starft.runs.lock import locked_if_free
+from starft.runs.folder import locked_if_free
+from starft.runs.layout import CONFIG, run_folder_of
+from starft.runs.manifest import checked_pretrained, replace_listed_file
 
 State = Mapping[str, Tensor]
 
@@ -81,7 +82,7 @@ def pretrained_weights(member: Member) -> dict[str, Tensor]:
         WeightsError: The name leads to other weights by now, or they can't be had.
     """
     named = _load(member.path)["hyper_parameters"]
-    twin = Teacher(build_clip(named["model_name"], named["pretrained"], named["trim"]))
+    twin = Teacher(build_clip(named["model_name"], checked_pretrained(named["pretrained"]), named["trim"]))
     if fingerprint(twin.state_dict()) != member.twin:
         raise WeightsError(
             f"{member.path} was tuned from other weights than {named['model_name']} with {named['pretrained']} holds; "
@@ -180,7 +181,7 @@ def next_command(path: Path, members: Sequence[Member]) -> str:
         path: The averaged checkpoint.
         members: Those that lie in ``checkpoints`` of a run folder lend its config.
     """
-    configs = [member.path.parent.parent / "config.yaml" for member in members]
+    configs = [member.path.parent.parent / CONFIG for member in members]
     config = next((one for one in configs if one.is_file()), None)
     if config is None:
         return ""

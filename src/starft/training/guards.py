@@ -12,8 +12,8 @@ from starft.distributed import world_size
 from starft.errors import ConfigError
 from starft.evaluation.scoring import ScoringModule
 from starft.runs.checkpoints import TWIN
+from starft.runs.ending import early_stopping_states, epoch_is_partial, keep_what_is_due
 from starft.runs.limits import NO_END
-from starft.runs.resuming import early_stopping_states, epoch_is_partial, keep_what_is_due
 from starft.training.unsupported_callbacks import check_callbacks
 from starft.types import Batch
 

@@ -36,6 +36,7 @@ from starft.losses.base import by_name, check_own_loss, notes_on_epochs
 from starft.losses.context import Progress, StepContext
 from starft.losses.teachers import MOST_REMEMBERED, Teacher
 from starft.runs.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
+from starft.runs.manifest import checked_pretrained
 from starft.safe_text import say
 from starft.training.gradients import (
     check_batches,
@@ -126,19 +127,18 @@ class FinetuneModule(GuardedModule):
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
         self.pool = load_pools(pool) if pool is not None else None
-        self.clip = build_clip(model_name, pretrained, trim)
+        self.clip = build_clip(model_name, checked_pretrained(pretrained), trim)
         self.twin = Teacher(self.clip)
         self.twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
-        model = self.clip.model
         terms = [objective or Contrastive(), *(regularizers or [])]
         check_own_loss(terms)
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
         self.terms = nn.ModuleDict(by_name(terms))
         self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()})
         freeze_what_nothing_reads(self.clip, terms, head)
-        freeze(model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
+        freeze(self.clip.model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
         if gradient_checkpointing:
-            checkpoint_activations(model)
+            checkpoint_activations(self.clip.model)
         encode_in_chunks([self.clip, self.twin, *self._followers()], micro_batch_size)
         if compile:
             for encoder in (self.clip, self.twin, *self._followers()):

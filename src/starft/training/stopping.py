@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 
 from starft.distributed import highest
 from starft.errors import ConfigError, Stopped
-from starft.runs.folder import CHECKPOINTS, LAST
+from starft.runs.layout import CHECKPOINTS, LAST
 from starft.wording import did_you_mean
 
 OUT_OF_TIME = 1000
