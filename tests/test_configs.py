@@ -177,7 +177,7 @@ def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.
         words += [f"--model.regularizers={json.dumps([term])}"]
     cli = main([verb, *words])
     assert (cli.model.seed, cli.datamodule.seed) == (7, 7), "a link was lost"
-    resolved = yaml.safe_load(cli.resolved_config())
+    resolved = yaml.safe_load(cli.resolved_config)
     assert resolved["model"]["seed"] == resolved["data"]["init_args"]["seed"] == 7
     if verb == "fit":
         assert cli.trainer.global_step == epochs

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,7 +137,7 @@ class StarftCLI(LightningCLI):
         if checkpoint is not None and checkpoint.is_file() and (fits or first):
             check_run_files(checkpoint, fits)
         if checkpoint is not None and fits:
-            self._facts, changes = check_going_on(checkpoint, load_yaml(self.resolved_config()), self._is_trial)
+            self._facts, changes = check_going_on(checkpoint, load_yaml(self.resolved_config), self._is_trial)
             notes += changes
         elif checkpoint is not None:
             self._facts = check_checkpoint(checkpoint)
@@ -154,7 +155,7 @@ class StarftCLI(LightningCLI):
         traces = Traces(self.folder)
         self._at_end.enter_context(lock_folder(self.folder))
         if fits:
-            claim(self.folder, checkpoint, self.resolved_config())
+            claim(self.folder, checkpoint, self.resolved_config)
         else:
             output = {"test": RESULTS, "predict": PREDICTIONS}.get(self.subcommand or "")
             if output is not None:
@@ -181,7 +182,7 @@ class StarftCLI(LightningCLI):
         if not any(isinstance(one, CSVLogger) for one in self.trainer.loggers):
             self.trainer.loggers = [CSVLogger(self.folder, name=LOGS), *self.trainer.loggers]
         self.model._log_hyperparams = False
-        config = load_yaml(self.resolved_config())
+        config = load_yaml(self.resolved_config)
         self.trainer.callbacks.append(TellLoggers(self.folder, config, read_ids(self.folder)))  # type: ignore[attr-defined]
 
     def _set_seed(self) -> None:
@@ -225,10 +226,8 @@ class StarftCLI(LightningCLI):
         self._cost = TrainingCost()
         extra: list[Any] = [self._cost]
         if self.subcommand == "fit":
-            monitor, mode, every = (
-                self._get(self.config, f"checkpoint.{key}") for key in ("monitor", "mode", "every_n_train_steps")
-            )
-            extra += [*checkpoint_callbacks(self.folder, monitor, mode, every), StopSafely(self.folder)]
+            chosen = (self._get(self.config, f"checkpoint.{key}") for key in ("monitor", "mode", "every_n_train_steps"))
+            extra += [*checkpoint_callbacks(self.folder, *chosen), StopSafely(self.folder)]
             extra += [] if self._is_trial else [MarkUnfinished(self.folder)]
         extra += [] if self._is_trial else [Manifest(self.folder, self._get(self.config, "ckpt_path"))]
         if self.subcommand == "predict" and not self._is_trial:
@@ -244,7 +243,7 @@ class StarftCLI(LightningCLI):
     def before_fit(self) -> None:
         """Save the resolved config and the pool, with its provenance, beside the checkpoints."""
         if not self._is_trial and self.trainer.is_global_zero:
-            save_config(self.folder, self.resolved_config())
+            save_config(self.folder, self.resolved_config)
             if self.model.pool is not None:
                 save_config(self.folder, pool_text(self.model.pool), POOL)
 
@@ -261,10 +260,14 @@ class StarftCLI(LightningCLI):
         given = self._get(self.config, "ckpt_path")
         return notes_of_training(Path(given)) if given is not None else []
 
+    @cached_property
     def resolved_config(self) -> str:
-        """Return the whole config of this run as YAML, defaults included."""
-        config = self.config.get(str(self.subcommand), self.config)
-        return str(self._parser(self.subcommand).dump(config, skip_none=False, skip_link_targets=False))
+        """The whole config of this run as YAML, defaults included; parsing has validated it."""
+        config, parser = self.config.get(str(self.subcommand), self.config), self._parser(self.subcommand)
+        return str(parser.dump(config, skip_none=False, skip_validation=True, skip_link_targets=False))
+
+    def _dump_config(self) -> None:
+        self.config_dump = load_yaml(self.resolved_config)  # Lightning would write and read another
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Leave the table of a test to us: Lightning's would say the same without groups."""
@@ -288,7 +291,7 @@ class StarftCLI(LightningCLI):
         evaluator = self.model.evaluator
         groups, samples = evaluator.groups(), evaluator.samples()  # of all processes, so all take part
         if self.trainer.is_global_zero and not self._is_trial:
-            config = load_yaml(self.resolved_config())
+            config = load_yaml(self.resolved_config)
             metrics, sets = self.trainer.callback_metrics, evaluator.eval_sets
             kind = self._get(self.config, "save_samples")
             if kind is not None:

@@ -110,9 +110,10 @@ def import_prefix(configs: Iterable[Path]) -> str:
     Args:
         configs: Files; where a module that was imported lies beside one of them, its folder is needed.
     """
-    files = {Path(file).parent for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))}
+    files = [file for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))]
+    imported = {*map(os.path.dirname, files)}  # of thousands of files, where a Path takes long to make
     folders = dict.fromkeys(path.resolve().parent for path in configs)
-    needed = [folder for folder in folders if folder in files and folder != Path.cwd()]
+    needed = [folder for folder in folders if str(folder) in imported and folder != Path.cwd()]
     return f"PYTHONPATH={shlex.quote(os.pathsep.join(map(_short, needed)))} " if needed else ""
 
 
