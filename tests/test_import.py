@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import docstring_parser
@@ -35,6 +36,17 @@ def test_import_starft_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == starft.__version__
     assert "starft" in loaded(done.stderr)
     assert loaded(done.stderr) & HEAVY == set()
+
+
+def test_the_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources that nobody installed have no tag to take one from, and still import."""
+    assert starft.__version__ == version("starft")
+
+    def none(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", none)
+    assert starft.__version__ == "unknown"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], [], ["--version"], ["-V"]], ids=" ".join)

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from starft.inference.classifier import Classifier, load
     from starft.training.module import FinetuneModule
 
+    __version__: str
+
 __all__ = [
     "Classifier",
     "FinetuneModule",
@@ -21,8 +23,6 @@ __all__ = [
     "mini",
 ]
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Classifier": "starft.inference.classifier",
     "FinetuneModule": "starft.training.module",
@@ -33,8 +33,18 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import what stands in ``__all__`` when it is asked for: ``import starft`` alone loads no torch."""
+    if name == "__version__":
+        return _installed_version()
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name in __all__:
         return import_module(f"starft.{name}")
     raise AttributeError(f"module 'starft' has no attribute {name!r}")
+
+
+def _installed_version() -> str:
+    """Return the version that the installation took from git's tags, or "unknown" of sources that nobody installed."""
+    try:
+        return str(import_module("importlib.metadata").version("starft"))  # takes a tenth of a second to load
+    except ModuleNotFoundError:
+        return "unknown"

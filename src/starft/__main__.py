@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from starft import __version__
+import starft
 from starft.cli.launch import share_cores
 from starft.config.class_paths import SAFE
 from starft.config.early_checks import check_words
@@ -32,6 +32,7 @@ VERBS = {
     "report": ("starft.cli.report", "tell what runs found: one HTML page, a table or a picture"),
     "init": ("starft.cli.init", "write a config for your own images: a table of them, or a folder of folders"),
     "demo": ("starft.cli.demo", "fine-tune on the embedded world and compare the methods"),
+    "completion": ("starft.cli.completion", "print a script that completes these words in bash, zsh or tcsh"),
 }
 """Verb -> the module that does it, imported only then, and what it does."""
 
@@ -73,7 +74,7 @@ def _main(words: list[str]) -> int:
     if SAFE_OPTION in words:
         return _safely([word for word in words if word != SAFE_OPTION])
     if words and words[0] in ("--version", "-V"):
-        say(f"starft {__version__}")
+        say(f"starft {starft.__version__}")
         return 0
     if wrong := not_text(words):
         return _complain(f"{wrong[0]} isn't UTF-8; rename the file or folder that is called so.", 2)
@@ -107,7 +108,8 @@ def _work(words: list[str]) -> int:
     name = _module(words)
     if name == "starft.cli.fit":
         check_words(words)
-    return int(import_module(name).run(words))
+    modules = [{verb: module for verb, (module, _) in VERBS.items()}] if words[0] == "completion" else []
+    return int(import_module(name).run(words, *modules))
 
 
 def _module(words: list[str]) -> str:
