@@ -143,7 +143,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "fit": lambda path: main(["fit", "--config", str(path)]),
     "data": lambda path: main(["data", "check", "--config", str(path)]),
     "compare": lambda path: main(["compare", "--configs", str(path)]),
-    "rank": lambda path: main(["prompts", "rank", "--config", str(path), "--pool", "backgrounds"]),
+    "rank": lambda path: main(["prompts", "rank", "backgrounds", "--config", str(path)]),
     "prompts": lambda path: read_config(str(path)),
     "query": lambda path: load_query(str(path)),
     "section": lambda path: main(["fit", "--config", "mini/ce", "--model", str(path)]),

@@ -128,7 +128,7 @@ def test_every_problem_is_told_in_one_sentence(
         (["general.yaml", "--parameters", '{"model": "x"}'], "--parameters: 'parameters' can't hold model"),
         (["general.yaml", "--out", "pool.txt"], "--out must name a .json file; got pool.txt"),
         (["general.yaml", "--out", "general.yaml/x.json"], "general.yaml can't be written to: "),
-        (["general.yaml", "--modle", "x"], "unrecognized arguments: --modle"),
+        (["general.yaml", "--modle", "x"], "There is no option --modle. Did you mean --model?"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_is_asked(

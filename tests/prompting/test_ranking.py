@@ -85,7 +85,7 @@ def test_the_same_ranking_twice_and_per_class_phrases() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["mini_scenes"], "the following arguments are required: config"),
+        (["mini_scenes"], "The following arguments are required: config. See `starft prompts rank --help`."),
         (["nope", "--config", "classes.yaml"], "No pool is called 'nope'"),
         (["mini_scenes", "--config", "classes.yaml"], "has no 'data' section; rank needs images"),
         (["mini_scenes", "--config", "nowhere.yaml"], "The config nowhere.yaml can't be read"),

@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from starft.cli.fit import check_command
 from starft.cli.single_run import Run, finish_apart, run_for_each_seed, trains
+from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
-from starft.config.parser import prepare_parser
-from starft.config.parser_errors import keys_of_parser, one_sentence
-from starft.config.words import split_words
 from starft.errors import ConfigError, RunFolderError, Stopped
 from starft.evaluation.metrics import eval_metric_names
 from starft.files.atomic import replace_file
@@ -46,11 +42,6 @@ MINI_COLUMNS = {
 OURS = ("seed_everything", "trainer.default_root_dir", "ckpt_path", "config")
 """Options of a run that the comparison sets."""
 
-DESCRIPTION = """Run several configs with several seeds, each once, and compare them in one table.
-
-What is done in OUT stays: the same command goes on after a stop or a kill; more configs or seeds run what is missing.
-Options of `starft fit` with a dot in their name, such as --trainer.max_epochs=1, go to every run."""
-
 
 @dataclass(frozen=True)
 class Method:
@@ -68,39 +59,39 @@ class Method:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run ``starft compare``.
+    """Run ``starft compare``: `command` tells its options."""
+    return run_command(command, "starft compare", words[1:], OURS)
+
+
+def command(
+    *,
+    configs: str,
+    seeds: str = "0",
+    out: Path = Path("runs/compare"),
+    baseline: str | None = None,
+    metrics: str | None = None,
+    overrides: tuple[str, ...] = (),
+) -> int:
+    """Run several configs with several seeds, each once, and compare them in one table.
+
+    What is done in OUT stays: the same command goes on after a stop or a kill; more configs or seeds run what is
+    missing.
 
     Args:
-        words: The verb and its options.
+        configs: Configs with commas between: files or shipped names, such as mini/ce,mini/starft; NAME=FILE names one.
+        seeds: Seeds to run, such as 0,1,2.
+        out: Where runs and tables go.
+        baseline: Its name; null takes the first config.
+        metrics: Such as id/acc,groups/worst_group_acc; null takes those that all have.
+        overrides: They go to every run, as to `starft fit`.
 
     Raises:
         ConfigError: An option or a config can't be used.
         RunFolderError: The folder holds something else.
     """
-    own, passed = split_words(words[1:], OURS)
-    prepare_parser()
-    parser = ArgumentParser(prog="starft compare", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument(
-        "--configs",
-        type=str,
-        required=True,
-        help="Configs with commas between: files or shipped names, such as mini/ce,mini/starft; NAME=FILE names one.",
-    )
-    parser.add_argument("--seeds", type=str, default="0", help="Seeds to run, such as 0,1,2.")
-    parser.add_argument("--out", type=Path, default=Path("runs/compare"), help="Where runs and tables go.")
-    parser.add_argument("--baseline", type=str | None, default=None, help="Its name; null takes the first config.")
-    parser.add_argument(
-        "--metrics", type=str | None, default=None, help="Such as id/acc,groups/worst_group_acc; null: what all have."
-    )
-    try:
-        options = parser.parse_args(own)
-    except ArgumentError as error:
-        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
-    methods = read_methods(options.configs)
-    seeds = read_seeds(options.seeds)
-    baseline = _baseline(options.baseline, methods)
-    metrics = options.metrics.split(",") if options.metrics is not None else None
-    compare(methods, seeds, options.out, baseline, metrics, passed)
+    methods = read_methods(configs)
+    columns = metrics.split(",") if metrics is not None else None
+    compare(methods, read_seeds(seeds), out, _baseline(baseline, methods), columns, overrides)
     return 0
 
 

@@ -7,13 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from starft.cli.compare import MINI_COLUMNS, in_turn, read_run, read_seeds, report_command, run_all
 from starft.cli.single_run import finish, run_for_each_seed
-from starft.config.parser import prepare_parser
-from starft.config.parser_errors import keys_of_parser, one_sentence
-from starft.errors import ConfigError
+from starft.config.command import run_command
 from starft.files.atomic import replace_file
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import read_yaml
@@ -54,36 +50,29 @@ STATE = "demo.json"
 
 
 def run(words: Sequence[str]) -> int:
-    """Run ``starft demo``.
+    """Run ``starft demo``: `command` tells its options."""
+    return run_command(command, "starft demo", words[1:])
+
+
+def command(seeds: str = "0", out: Path = Path("runs/demo"), show: bool = False) -> int:
+    """Fine-tune the tiny CLIP on the embedded world with every method and compare them.
 
     Args:
-        words: The verb and its options.
+        seeds: Seeds to run, such as 0,1,2.
+        out: Where runs, table and plot go.
+        show: Only draw the world: write OUT/world.png.
 
     Raises:
-        ConfigError: An option can't be used.
+        ConfigError: The seeds can't be used.
         RunFolderError: The folder holds something else.
     """
-    prepare_parser()
-    parser = ArgumentParser(
-        prog="starft demo",
-        description="Fine-tune the tiny CLIP on the embedded world with every method and compare them.",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--seeds", type=str, default="0", help="Seeds to run, such as 0,1,2.")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="Where runs, table and plot go.")
-    parser.add_argument("--show", action="store_true", help="Only draw the world: write OUT/world.png.")
-    try:
-        options = parser.parse_args(list(words[1:]))
-    except ArgumentError as error:
-        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
-    seeds = read_seeds(options.seeds)
-    if options.show:
-        check_writable(options.out)
-        contact_sheet(options.out / "world.png")
-        say(f"wrote {options.out / 'world.png'}")
+    numbers = read_seeds(seeds)
+    if show:
+        check_writable(out)
+        contact_sheet(out / "world.png")
+        say(f"wrote {out / 'world.png'}")
         return 0
-    demo(seeds, options.out)
+    demo(numbers, out)
     return 0
 
 

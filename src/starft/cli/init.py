@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from starft.config.options import OptionParser
+from starft.config.command import run_command
 from starft.config.own_images import TABLES, Own, look_at_folder, look_at_table
 from starft.errors import ConfigError
 from starft.files.atomic import is_taken, replace_file
@@ -27,24 +27,22 @@ EPOCHS = 20
 
 
 def run(words: Sequence[str]) -> int:
-    """Run ``starft init``.
+    """Run ``starft init``: `command` tells its options."""
+    return run_command(command, "starft init", words[1:])
+
+
+def command(source: Path, out: Path | None = None) -> int:
+    """Write a commented config for your own images: a table (.csv, .tsv, .parquet, .jsonl), or a folder of folders.
 
     Args:
-        words: The verb and its options.
+        source: The table, or the folder that holds a folder for each class.
+        out: The config to write; null takes the source's name with .yaml.
 
     Raises:
         StarftError: An option or the images can't be used, or the config is there already.
     """
-    parser = OptionParser(
-        "starft init",
-        "Write a commented config for your own images: a table (.csv, .tsv, .parquet, .jsonl), or a folder of folders.",
-    )
-    parser.add_argument("source", type=Path, help="the table, or the folder that holds a folder for each class")
-    parser.add_argument("--out", type=Path, default=None, help="the config to write; the source's name with .yaml")
-    options = parser.parse_args(list(words[1:]))
-    source: Path = options.source
     name = source.resolve().stem or "images"
-    out: Path = options.out or Path(f"{name}.yaml")
+    out = out or Path(f"{name}.yaml")
     if out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--out must end in .yaml; got {out}.")
     if is_taken(out):

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from starft.cli.weight_scoring import Scorer
+from starft.config.command import run_command
 from starft.config.early_checks import check_config_files
-from starft.config.parser import prepare_parser
-from starft.config.parser_errors import keys_of_parser, one_sentence
-from starft.config.words import split_words
 from starft.errors import ConfigError, RunFolderError
 from starft.files.atomic import is_taken, replace_file
 from starft.reporting.console import Console
@@ -34,59 +30,61 @@ from starft.training.averaging import (
 )
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
-OURS = ("ckpt_path", "trainer.logger", "trainer.default_root_dir")
-
-DESCRIPTION = """Mix the weights of two models, theta = (1 - alpha) start + alpha end, heads included (WiSE-FT).
-
-With --alpha: write that model as a checkpoint for `starft test` and `predict`. With --config: score a sweep of alphas
-on its test sets and draw ID against OOD accuracy. Options with a dot, as --data.init_args.root=x, go to the config."""
+OURS = ("trainer.logger", "trainer.default_root_dir")
 
 
 def run(words: Sequence[str]) -> int:
-    """Run ``starft interpolate``.
+    """Run ``starft interpolate``: `command` tells its options."""
+    return run_command(command, "starft interpolate", words[1:], OURS)
+
+
+def command(
+    *,
+    ckpt_path: Path,
+    start: Path | None = None,
+    alpha: float | None = None,
+    config: Path | None = None,
+    alphas: str = ",".join(map(str, ALPHAS)),
+    stage: Literal["test", "validate"] = "test",
+    out: Path | None = None,
+    overrides: tuple[str, ...] = (),
+) -> int:
+    """Mix the weights of two models, theta = (1 - alpha) start + alpha end, heads included (WiSE-FT).
+
+    With --alpha: write that model as a checkpoint for `starft test` and `predict`. With --config: score a sweep of
+    alphas on its test sets and draw ID against OOD accuracy.
 
     Args:
-        words: The verb and its options.
+        ckpt_path: The end, alpha 1: a checkpoint.
+        start: The start, alpha 0: another checkpoint; null: the pre-trained.
+        alpha: Write the model at this place on the line.
+        config: Score a sweep on the sets of this config.
+        alphas: The places of the sweep.
+        stage: Score on the test or the validation sets.
+        out: Checkpoint to write, or folder of the sweep.
+        overrides: They change the config.
 
     Raises:
         ConfigError: An option can't be used, or the two models don't fit.
         WeightsError: A checkpoint can't be used.
         RunFolderError: What would be written exists already.
     """
-    own, passed = split_words(words[1:], OURS[1:])
-    prepare_parser()
-    parser = ArgumentParser(prog="starft interpolate", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--ckpt_path", type=Path, required=True, help="The end, alpha 1: a checkpoint.")
-    parser.add_argument(
-        "--start", type=Path | None, default=None, help="The start, alpha 0: another checkpoint; null: the pre-trained."
-    )
-    parser.add_argument("--alpha", type=float | None, default=None, help="Write the model at this place on the line.")
-    parser.add_argument("--config", type=Path | None, default=None, help="Score a sweep on the sets of this config.")
-    parser.add_argument("--alphas", type=str, default=",".join(map(str, ALPHAS)), help="The places of the sweep.")
-    parser.add_argument(
-        "--stage", type=Literal["test", "validate"], default="test", help="Score on the test or the validation sets."
-    )
-    parser.add_argument("--out", type=Path | None, default=None, help="Checkpoint to write, or folder of the sweep.")
-    try:
-        options = parser.parse_args(own)
-    except ArgumentError as error:
-        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
-    if (options.alpha is None) == (options.config is None):
+    if (alpha is None) == (config is None):
         raise ConfigError("Give either --alpha, for a checkpoint, or --config, for a sweep.")
-    if passed and options.config is None:
-        raise ConfigError(f"{passed[0]} is for a config, and none is given; leave it out, or sweep with --config.")
-    alphas = read_alphas(options.alphas) if options.alpha is None else [_checked(options.alpha)]
-    end = read_member(options.ckpt_path)
-    start = read_member(options.start) if options.start is not None else None
-    if start is not None:
-        check_alike(start, end)
-    if options.alpha is not None:
-        path = options.out or options.ckpt_path.with_name(f"{options.ckpt_path.stem}-alpha{options.alpha:g}.ckpt")
-        write_point(start, end, options.alpha, path)
-    else:
-        check_config_files(["test", f"--config={options.config}"])
-        folder = options.out or options.ckpt_path.parent.parent / f"interpolation-{options.stage}"
-        sweep(start, end, alphas, Scorer(options.config, end, options.stage, passed), folder)
+    if overrides and config is None:
+        raise ConfigError(f"{overrides[0]} is for a config, and none is given; leave it out, or sweep with --config.")
+    places = read_alphas(alphas) if alpha is None else [_checked(alpha)]
+    end = read_member(ckpt_path)
+    first = read_member(start) if start is not None else None
+    if first is not None:
+        check_alike(first, end)
+    if alpha is not None:
+        path = out or ckpt_path.with_name(f"{ckpt_path.stem}-alpha{alpha:g}.ckpt")
+        write_point(first, end, alpha, path)
+    elif config is not None:
+        check_config_files(["test", f"--config={config}"])
+        folder = out or ckpt_path.parent.parent / f"interpolation-{stage}"
+        sweep(first, end, places, Scorer(config, end, stage, overrides), folder)
     return 0
 
 

@@ -4,64 +4,66 @@ import csv
 import signal
 import sys
 import time
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from starft.config.options import OptionParser
+from starft.config.command import run_command
 from starft.data.loading import usable_cores
 from starft.errors import ConfigError, DataError, Stopped
 from starft.inference.classifier import Classifier, load
 from starft.inference.inputs import Inputs, find
-from starft.inference.rows import FORMATS, Output, checked_format, columns
+from starft.inference.rows import Output, checked_format, columns
 from starft.inference.stream import batches
 from starft.reporting.console import Console
 from starft.safe_text import say, visible
 from starft.wording import count_of, shortened
 
-ABOUT = """Write label and probability of images, in their order, as the model of a checkpoint sees them.
-
-IMAGES are files, folders, globs in quotes, tables (CSV, TSV, Parquet, JSON lines) with a column of paths, or - for a
-path a line on standard input. Images that can't be read are told and skipped. Rows are written as they come; Ctrl-C
-leaves whole ones.
-
-The eval sets of a config are predicted by `starft predict --config CONFIG --ckpt_path CKPT`, see
-`starft predict --config CONFIG --help`.
-"""
 SHOWN = 20
 """How many bad images are told one by one."""
 
 
-def parser() -> OptionParser:
-    """Return the verb's parser."""
-    made = OptionParser("starft predict", ABOUT)
-    made.formatter_class = RawDescriptionHelpFormatter
-    made.add_argument("checkpoint", metavar="CKPT", help="a checkpoint, or a folder by `starft export`")
-    made.add_argument("images", metavar="IMAGES", nargs="+", help="files, folders, globs, tables or -")
-    made.add_argument(
-        "--out", type=Path, help="file to make: .csv, .jsonl or .parquet; CSV on standard output if left out"
-    )
-    made.add_argument("--format", choices=list(FORMATS), help="what to write, whatever the file is called")
-    made.add_argument("--classes", help='other class names, as "a,b,c", scored zero-shot by the tuned text tower')
-    made.add_argument("--top-k", type=int, default=1, help="how many classes a row lists, best first (1)")
-    made.add_argument("--column", default="path", help="the column of paths in tables (path)")
-    made.add_argument("--batch-size", type=int, default=64, help="images that go through the model at a time (64)")
-    made.add_argument(
-        "--workers", type=int, help="processes that decode images; chosen by the number of CPUs if left out"
-    )
-    made.add_argument("--device", help="where the model runs, such as cpu or cuda; a GPU if there is one")
-    return made
-
-
 def run(words: Sequence[str]) -> int:
-    """Run the verb.
+    """Run ``starft predict``: `command` tells its options."""
+    return run_command(command, "starft predict", words[1:])
+
+
+def command(
+    ckpt: str,
+    images: list[str],
+    out: Path | None = None,
+    format: Literal["csv", "jsonl", "parquet"] | None = None,
+    classes: str | None = None,
+    top_k: int = 1,
+    column: str = "path",
+    batch_size: int = 64,
+    workers: int | None = None,
+    device: str | None = None,
+) -> int:
+    """Write label and probability of images, in their order, as the model of a checkpoint sees them.
+
+    IMAGES are files, folders, globs in quotes, tables (CSV, TSV, Parquet, JSON lines) with a column of paths, or - for
+    a path a line on standard input. Images that can't be read are told and skipped. Rows are written as they come;
+    Ctrl-C leaves whole ones.
+
+    With a config: `starft predict --config CONFIG --ckpt_path CKPT` predicts its eval sets; for its options see
+    `starft predict --config CONFIG --help`.
 
     Args:
-        words: "predict" and what comes behind it.
+        ckpt: A checkpoint, or a folder by `starft export`.
+        images: Files, folders, globs, tables or -.
+        out: File to make: .csv, .jsonl or .parquet; null writes CSV on standard output.
+        format: What to write, whatever the file is called.
+        classes: Other class names, as "a,b,c", scored zero-shot by the tuned text tower.
+        top_k: How many classes a row lists, best first.
+        column: The column of paths in tables.
+        batch_size: Images that go through the model at a time.
+        workers: Processes that decode images; null goes by the number of CPUs.
+        device: Where the model runs, such as cpu or cuda; null takes a GPU if there is one.
 
     Raises:
         ConfigError: An option can't be used.
@@ -69,25 +71,20 @@ def run(words: Sequence[str]) -> int:
         Stopped: Ctrl-C.
         WeightsError: The checkpoint can't be used.
     """
-    if words[1:] in (["--help"], ["-h"]):
-        parser().print_help()
-        return 0
-    options = parser().parse_args(list(words[1:]))
-    for name, least in (("batch_size", 1), ("workers", 0), ("top_k", 1)):
-        value = getattr(options, name)
+    for name, value, least in (("batch-size", batch_size, 1), ("workers", workers, 0), ("top-k", top_k, 1)):
         if value is not None and value < least:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}; got {value}.")
-    checked_format(options.out, options.format)
-    found = find(options.images, options.column)
-    model = load(options.checkpoint, options.device)
-    if options.classes is not None:
-        model = model.with_classes(_names(options.classes))
-    top_k = model.checked_top_k(options.top_k)
+            raise ConfigError(f"--{name} must be at least {least}; got {value}.")
+    checked_format(out, format)
+    found = find(images, column)
+    model = load(ckpt, device)
+    if classes is not None:
+        model = model.with_classes(_names(classes))
+    top_k = model.checked_top_k(top_k)
     for note in found.notes:
         say(f"Note: {note}.", file=sys.stderr)
-    workers = _workers() if options.workers is None else options.workers
-    with Output(options.out, options.format, columns(top_k)) as output, _sigterm_as_ctrl_c():
-        predict(model, found, output, top_k, options.batch_size, workers, str(options.out or "standard output"))
+    workers = _workers() if workers is None else workers
+    with Output(out, format, columns(top_k)) as output, _sigterm_as_ctrl_c():
+        predict(model, found, output, top_k, batch_size, workers, str(out or "standard output"))
     return 0
 
 

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse import ArgumentError, ArgumentParser
-
-from starft.config.parser import prepare_parser
-from starft.config.parser_errors import keys_of_parser, one_sentence
+from starft.config.command import run_command
 from starft.errors import ConfigError
 from starft.files.atomic import replace_file
 from starft.reporting.differences import table_of
@@ -31,44 +28,33 @@ PROBLEMS = 3
 
 
 def run(words: Sequence[str]) -> int:
-    """Run ``starft report``.
+    """Run ``starft report``: `command` tells its options."""
+    return run_command(command, "starft report", words[1:])
+
+
+def command(
+    runs: list[Path],
+    out: Path | None = None,
+    format: Literal["html", "md", "csv", "latex", "png"] | None = None,
+    baseline: list[Path] = [],  # noqa: B006  # never changed
+    overwrite: bool = False,
+) -> int:
+    """Tell what runs found: one page, a table or a picture.
 
     Args:
-        words: The verb and its options.
+        runs: Run folders, or folders that hold runs.
+        out: The file to write; null is report.html, report.md and so on, here; - is standard output.
+        format: Null goes by --out.
+        baseline: Runs that the line of effective robustness is fitted to.
+        overwrite: Replace --out even if it isn't a report.
 
     Raises:
         ConfigError: An option can't be used, or there is no run.
     """
-    prepare_parser()
-    parser = ArgumentParser(
-        prog="starft report",
-        description="Tell what runs found: one page, a table or a picture.",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="Run folders, or folders that hold runs.")
-    parser.add_argument(
-        "--out",
-        type=Path | None,
-        default=None,
-        help="The file to write; null is report.html, report.md and so on, here; - is standard output.",
-    )
-    parser.add_argument(
-        "--format", type=Literal["html", "md", "csv", "latex", "png"] | None, default=None, help="Null goes by --out."
-    )
-    parser.add_argument(
-        "--baseline", type=Path, nargs="*", default=[], help="Runs that the line of effective robustness is fitted to."
-    )
-    parser.add_argument("--overwrite", action="store_true", help="Replace --out even if it isn't a report.")
-    try:
-        options = parser.parse_args(list(words[1:]))
-    except ArgumentError as error:
-        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
-    kind, out = _target(options.format, options.out)
-    if out != STDOUT:
-        check_replaceable(out, options.overwrite)
-    baselines = [] if not options.baseline else find_runs(options.baseline)
-    content = gather(find_runs(options.runs), baselines)
+    kind, file = _target(format, out)
+    if file != STDOUT:
+        check_replaceable(file, overwrite)
+    content = gather(find_runs(runs), find_runs(baseline) if baseline else [])
     if kind != "html" and not content.table:
         why = "; ".join(f"{one.name}: {', '.join(one.problems)}" for one in content.runs[:PROBLEMS])
         raise ConfigError(
@@ -76,19 +62,19 @@ def run(words: Sequence[str]) -> int:
             "--format html."
         )
     made = _made(content, kind)
-    if out == STDOUT:
+    if file == STDOUT:
         sys.stdout.buffer.write(made)
         sys.stdout.buffer.flush()
     else:
-        replace_file(out, made)
+        replace_file(file, made)
     for one in content.runs:
         if one.problems:
             say(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
     for note in dict.fromkeys(one.note for one in content.runs if one.note is not None):
         names = [one.name for one in content.runs if one.note == note]
         say(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
-    if out != STDOUT:
-        say(f"Report of {count_of(len(content.runs), 'run')}: {out}")
+    if file != STDOUT:
+        say(f"Report of {count_of(len(content.runs), 'run')}: {file}")
     return 0
 
 

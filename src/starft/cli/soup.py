@@ -5,14 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentError, ArgumentParser
 from rich.table import Table
 
 from starft.cli.weight_scoring import Scorer
+from starft.config.command import run_command
 from starft.config.early_checks import check_config_files
-from starft.config.parser import prepare_parser
-from starft.config.parser_errors import keys_of_parser, one_sentence
-from starft.config.words import split_words
 from starft.errors import ConfigError, RunFolderError
 from starft.files.atomic import is_taken, replace_file
 from starft.reporting.console import Console
@@ -33,62 +30,64 @@ from starft.wording import did_you_mean
 
 OURS = ("trainer.logger", "trainer.default_root_dir")
 
-DESCRIPTION = """Average the weights of several checkpoints of one model into one checkpoint (model soups).
-
-uniform: all of them. greedy: sorted by a validation metric, each is kept only if the mean with it is strictly better;
-the soup is never below its best member there. Options with a dot, as --data.init_args.root=x, go to the config."""
-
 
 def run(words: Sequence[str]) -> int:
-    """Run ``starft soup``.
+    """Run ``starft soup``: `command` tells its options."""
+    return run_command(command, "starft soup", words[1:], OURS)
+
+
+def command(
+    *,
+    ckpt_paths: str,
+    kind: Literal["uniform", "greedy"] = "uniform",
+    config: Path | None = None,
+    metric: str | None = None,
+    out: Path,
+    overrides: tuple[str, ...] = (),
+) -> int:
+    """Average the weights of several checkpoints of one model into one checkpoint (model soups).
+
+    uniform: all of them. greedy: sorted by a validation metric, each is kept only if the mean with it is strictly
+    better; the soup is never below its best member there.
 
     Args:
-        words: The verb and its options.
+        ckpt_paths: Checkpoints with commas between, two at least.
+        kind: Which are averaged.
+        config: Its validation sets choose; for greedy.
+        metric: Such as id/acc; null takes the config's checkpoint.monitor.
+        out: Checkpoint to write; beside it a .json tells of it.
+        overrides: They change the config.
 
     Raises:
         ConfigError: An option can't be used, or the checkpoints don't fit.
         WeightsError: A checkpoint can't be used.
         RunFolderError: What would be written exists already.
     """
-    own, passed = split_words(words[1:], OURS)
-    prepare_parser()
-    parser = ArgumentParser(prog="starft soup", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--ckpt_paths", type=str, required=True, help="Checkpoints with commas between, two at least.")
-    parser.add_argument("--kind", type=Literal["uniform", "greedy"], default="uniform", help="Which are averaged.")
-    parser.add_argument("--config", type=Path | None, default=None, help="Its validation sets choose; for greedy.")
-    parser.add_argument(
-        "--metric", type=str | None, default=None, help="Such as id/acc; null takes the config's checkpoint.monitor."
-    )
-    parser.add_argument("--out", type=Path, required=True, help="Checkpoint to write; beside it a .json tells of it.")
-    try:
-        options = parser.parse_args(own)
-    except ArgumentError as error:
-        raise ConfigError(one_sentence(error, keys_of_parser(parser))) from error
-    paths = [Path(word.strip()) for word in options.ckpt_paths.split(",")]
+    paths = [Path(word.strip()) for word in ckpt_paths.split(",")]
     if len(paths) < 2 or len({path.resolve() for path in paths}) < len(paths):
-        raise ConfigError(f"A soup takes two different checkpoints or more; got {options.ckpt_paths!r}.")
-    if (options.kind == "greedy") != (options.config is not None):
+        raise ConfigError(f"A soup takes two different checkpoints or more; got {ckpt_paths!r}.")
+    if (kind == "greedy") != (config is not None):
         raise ConfigError("A greedy soup needs --config, whose validation sets choose; a uniform one takes none.")
-    if passed and options.config is None:
-        raise ConfigError(f"{passed[0]} is for a config, and none is given; leave it out.")
-    for path in (options.out, options.out.with_suffix(".json")):
+    if overrides and config is None:
+        raise ConfigError(f"{overrides[0]} is for a config, and none is given; leave it out.")
+    for path in (out, out.with_suffix(".json")):
         if is_taken(path):
             raise RunFolderError(f"{path} exists already; give another --out, or move it away.")
     members = [read_member(path) for path in paths]
     for other in members[1:]:
         check_alike(members[0], other)
-    check_writable(options.out.parent)
-    if options.kind == "uniform":
+    check_writable(out.parent)
+    if config is None:
         state, told = uniform(members), {"kind": "uniform", "kept": [str(path) for path in paths]}
     else:
-        check_config_files(["validate", f"--config={options.config}"])
-        scorer = Scorer(options.config, members[0], "validate", passed)
-        state, told = greedy(members, scorer, options.metric)
+        check_config_files(["validate", f"--config={config}"])
+        scorer = Scorer(config, members[0], "validate", overrides)
+        state, told = greedy(members, scorer, metric)
         Console(160).print(_table(told))
-    write_averaged(options.out, members[0], state, told)
-    replace_file(options.out.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
-    say(f"A soup of {len(told['kept'])} of {len(members)}: {options.out}")
-    if command := next_command(options.out, members):
+    write_averaged(out, members[0], state, told)
+    replace_file(out.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
+    say(f"A soup of {len(told['kept'])} of {len(members)}: {out}")
+    if command := next_command(out, members):
         say(command)
     return 0
 

@@ -10,7 +10,6 @@ from jsonargparse import set_dumper, set_loader, set_parsing_settings
 from jsonargparse.typing import register_type
 
 from starft.config.class_paths import RUNS_CODE, TRUSTED, is_safe
-from starft.config.options import path_from_text
 from starft.errors import ConfigError
 from starft.files.yaml_reader import dump_yaml, load_yaml
 
@@ -29,6 +28,20 @@ def prepare_parser() -> None:
     if "import_path_denylist" not in signature(set_parsing_settings).parameters:
         raise ConfigError("--safe needs a newer jsonargparse; install it: pip install --upgrade jsonargparse.")
     set_parsing_settings(import_path_denylist=["*", *RUNS_CODE], import_path_allowlist=list(TRUSTED))
+
+
+def path_from_text(text: str) -> Path:
+    """Return a path that a person gave; an empty one, as of a shell's variable without a value, isn't the folder here.
+
+    Args:
+        text: An option's value.
+
+    Raises:
+        ArgumentTypeError: It is empty.
+    """
+    if text == "":
+        raise ArgumentTypeError("the path is empty; give one, or leave it out")
+    return Path(text)
 
 
 def _load_value(text: str) -> Any:

@@ -1,0 +1,127 @@
+"""A command is a typed function: its signature and docstring are its options and their help."""
+
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from typing import Any, get_args, get_origin
+
+from docstring_parser import parse
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+
+from starft.config.parser import prepare_parser
+from starft.config.parser_errors import one_sentence
+from starft.errors import ConfigError
+
+OVERRIDES = "overrides"
+"""The parameter of a command that takes options with a dot in their name, which change its config."""
+
+
+class Paragraphs(DefaultHelpFormatter):
+    """Help whose paragraphs stay apart."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n\n".join(fill(paragraph, width, indent) for paragraph in text.split("\n\n"))
+
+
+def run_command(function: Callable[..., int], prog: str, words: Sequence[str], sets: Sequence[str] = ()) -> int:
+    """Call a command's function with the options that a person gave, and return its exit status.
+
+    Args:
+        function: Typed, with a Google docstring.
+        prog: The command's words, such as ``starft soup``.
+        words: The options behind them.
+        sets: Options that the command sets itself, so that they can't change its config.
+
+    Raises:
+        ConfigError: An option can't be used.
+    """
+    parser = parser_of(function, prog)
+    takes = signature(function).parameters
+    own, overrides = split_words(words, sets) if OVERRIDES in takes else ([*words], [])
+    try:
+        options = parser.parse_args(own)
+    except ArgumentError as error:
+        option_of = {action.dest: text for action in parser._actions for text in action.option_strings[-1:]}
+        sentence = one_sentence(error, [text.removeprefix("--") for text in option_of.values()])
+        key = sentence.partition(":")[0]
+        sentence = option_of.get(key, key if key in takes else key[:1].upper() + key[1:]) + sentence.removeprefix(key)
+        raise ConfigError(sentence if sentence.endswith("?") else f"{sentence} See `{prog} --help`.") from error
+    given = {name: options[name] for name in takes if name != OVERRIDES}
+    return function(**given, **({OVERRIDES: tuple(overrides)} if OVERRIDES in takes else {}))
+
+
+def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
+    """Return the parser of a command.
+
+    What has no default is required, and given by its place unless it is keyword-only; a bool is a flag; a list takes
+    several words. Option names have dashes, but for Lightning's own ``--ckpt_path``.
+
+    Args:
+        function: Typed, with a Google docstring.
+        prog: The command's words.
+    """
+    docstring = parse(function.__doc__ or "")
+    helps = {param.arg_name: " ".join((param.description or "").split()) for param in docstring.params}
+    about = [docstring.short_description or "", *(docstring.long_description or "").split("\n\n")]
+    if OVERRIDES in helps:
+        about.append(f"Options with a dot, such as --data.init_args.NAME VALUE: {helps[OVERRIDES]}")
+    prepare_parser()
+    parser = ArgumentParser(
+        prog=prog,
+        description="\n\n".join(filter(None, about)),
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=Paragraphs,
+    )
+    for name, parameter in signature(function, eval_str=True).parameters.items():
+        if name != OVERRIDES:
+            _add(parser, name, parameter, helps[name])
+    return parser
+
+
+def _add(parser: ArgumentParser, name: str, parameter: Parameter, help_text: str) -> None:
+    required = parameter.default is Parameter.empty
+    how: dict[str, Any] = {"type": parameter.annotation, "help": help_text}
+    if get_origin(parameter.annotation) is list:
+        how |= {"type": get_args(parameter.annotation)[0], "nargs": "+" if required else "*"}
+    if required and parameter.kind is not Parameter.KEYWORD_ONLY:
+        parser.add_argument(name, **how)
+        return
+    option = f"--{name}" if name.startswith("ckpt_path") else f"--{name.replace('_', '-')}"
+    if parameter.annotation is bool:
+        parser.add_argument(option, action="store_true", help=help_text)
+    elif required:
+        parser.add_argument(option, dest=name, required=True, **how)
+    else:
+        parser.add_argument(option, default=parameter.default, **how)
+
+
+def split_words(words: Sequence[str], sets: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return a command's own words, and the options to hand on, which have a dot in their name, as ``--name=value``.
+
+    Args:
+        words: All options.
+        sets: Names with a dot, or without, that can't be handed on, as the command sets them.
+
+    Raises:
+        ConfigError: One of these is given.
+    """
+    own: list[str] = []
+    passed: list[str] = []
+    at = 0
+    while at < len(words):
+        name, equals, _ = words[at].partition("=")
+        if not (name.startswith("--") and "." in name):
+            own.append(words[at])
+            at += 1
+        elif equals or at + 1 == len(words) or words[at + 1].startswith("--"):
+            passed.append(words[at])
+            at += 1
+        else:
+            passed.append(f"{words[at]}={words[at + 1]}")
+            at += 2
+    for word in [*own, *passed]:
+        option = word.partition("=")[0].removeprefix("--")
+        if word.startswith("--") and option in sets:
+            raise ConfigError(f"{option} is set by this command itself; leave it out.")
+    return own, passed
