@@ -29,6 +29,17 @@ def test_wilson_against_statsmodels(correct: int, total: int) -> None:
     )
 
 
+def test_wilson_against_published_intervals() -> None:
+    """Newcombe (Statistics in Medicine 17, 1998) has 81 of 263; the other is worked by hand.
+
+    For 8 of 10: centre (0.8 + 3.8415 / 20) / (1 + 0.38415) = 0.71674, half-width
+    1.96 / 1.38415 * sqrt(0.8 * 0.2 / 10 + 3.8415 / 400) = 0.22656.
+    """
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=5e-5)
+    assert wilson_interval(0, 0) is None
+
+
 def test_one_clearly_worst_group_has_its_own_wilson_interval() -> None:
     assert worst_group_interval([60, 98, 97], [100, 100, 100]) == pytest.approx(wilson_interval(60, 100))
     assert worst_group_interval([5, 0], [10, 0]) == pytest.approx(wilson_interval(5, 10))

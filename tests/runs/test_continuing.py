@@ -149,34 +149,6 @@ def test_a_second_signal(number: int) -> None:
             signal.signal(one, handler)
 
 
-@pytest.mark.slow
-def test_a_run_that_was_tested_before_it_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = tmp_path / "run"
-    small = ["train_size=24", "val_size=12", "test_size=12", "batch_size=12"]
-    words = ["--config=mini/ce", f"--trainer.default_root_dir={run}", *(f"--data.init_args.{one}" for one in small)]
-    words += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-    last = run / "checkpoints" / "last.ckpt"
-    assert main(["fit", *words, "--trainer.max_epochs=1"]) == 0
-    (run / UNFINISHED).touch()
-    capsys.readouterr()
-    assert main(["test", *words, f"--ckpt_path={last}"]) == 0
-    assert "hasn't ended" in capsys.readouterr().err
-    held = (run / "results.json").read_bytes()
-    go_on = ["fit", *words, "--trainer.max_epochs=2", f"--ckpt_path={last}"]
-    assert main([*go_on, "--model.lr=1e-3"]) == 2
-    assert (
-        "starft: A run goes on with the options that it had: model.lr 0.0006 (given is 0.001). "
-        in capsys.readouterr().err
-    )
-    assert (run / "results.json").read_bytes() == held
-    assert main(go_on) == 0
-    aside = "results.json is results-1.json, samples.npz is samples-1.npz, samples is samples-1.\n"
-    assert f"kept apart: {aside}" in capsys.readouterr().err
-    assert (run / "results-1.json").read_bytes() == held
-    assert main(["test", *words, f"--ckpt_path={last}"]) == 0
-    assert "hasn't ended" not in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("verb", ["fit", "test"])
 def test_a_checkpoint_of_another_model_is_told_before_a_model_is_loaded(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from starft.__main__ import main
 from starft.data.facts import SAMPLED, TableFacts, changes, facts_of, load_facts, others, save_facts
@@ -20,7 +21,7 @@ from starft.inference.classifier import load
 from starft.losses import CrossEntropy
 from starft.runs.basis import basis_changes, check_run_files
 from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
-from starft.runs.layout import MANIFEST
+from starft.runs.layout import MANIFEST, UNFINISHED
 from starft.runs.manifest import (
     check_listed,
     file_problem,
@@ -416,35 +417,62 @@ SMALL += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary
 def test_a_run_keeps_its_manifest_true_and_goes_on_with_the_same_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Trained, tested before its end, refused with another pool and another rate, moved, gone on with, damaged."""
     pool = tmp_path / "mine.json"
     templates = ["{} on a lake", "{} in the snow", "{} in a forest"]
     shape = {"schema_version": 1, "name": "mine", "templates": templates}
     shape |= {"description": "scenes", "provenance": {"source": "curated", "created": "2026-01-01T00:00:00Z"}}
     pool.write_text(json.dumps(shape), encoding="utf-8")
     run = tmp_path / "run"
-    words = ["--config=mini/starft", f"--trainer.default_root_dir={run}", f"--model.pool={pool}", *SMALL]
-    last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
-    assert main(["fit", *words, "--trainer.max_epochs=1"]) == 0
+
+    def starft(verb: str, *options: str, goes_on: bool = True) -> tuple[int, str]:
+        """Run a command; return its status and what it complains of."""
+        words = ["--config=mini/starft", f"--trainer.default_root_dir={run}", f"--model.pool={pool}", *SMALL]
+        last = [f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"] if goes_on else []
+        return main([verb, *words, *last, *options]), capsys.readouterr().err
+
+    assert starft("fit", "--trainer.max_epochs=1", goes_on=False)[0] == 0
     manifest = read_manifest(run)
     assert {"config.yaml", "pool.json", "manifest.npz", "checkpoints/last.ckpt"} <= manifest["files"].keys()
     assert manifest["drawn_by"] == {"task": "species", "train_size": 24, "val_size": 12, "seed": 0}
     assert not (run / ".lock").exists()
+    config = (run / "config.yaml").read_bytes()
+
     pool.write_text(json.dumps(shape | {"templates": templates[:2]}), encoding="utf-8")
-    capsys.readouterr()
-    assert main(["fit", *words, "--trainer.max_epochs=2", last]) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told == (
+    (run / UNFINISHED).touch()
+    status, complaint = starft("fit", "--trainer.max_epochs=2")
+    assert status == 2
+    assert complaint.splitlines()[-1] == (
         f"starft: The run in {run} would go on with something else than it began with: pool mine was edited (3 "
         "templates then, 2 now). Bring that back as it was, or start a new run in another folder, without --ckpt_path."
     )
-    assert main(["test", *words, last]) == 0
-    assert "Note: Since the run began: pool mine was edited (3 templates then, 2 now)." in capsys.readouterr().err
+    status, complaint = starft("test")
+    assert status == 0
+    assert "Note: Since the run began: pool mine was edited (3 templates then, 2 now)." in complaint
+    assert "hasn't ended" in complaint
     assert "results.json" in read_manifest(run)["files"]
+    results = (run / "results.json").read_bytes()
     pool.write_text(json.dumps(shape), encoding="utf-8")
-    shutil.move(run, tmp_path / "moved")  # and a run folder may be moved
-    words[1] = f"--trainer.default_root_dir={tmp_path / 'moved'}"
-    last = f"--ckpt_path={tmp_path / 'moved' / 'checkpoints' / 'last.ckpt'}"
-    assert main(["fit", *words, "--trainer.max_epochs=2", last]) == 0
-    flip(tmp_path / "moved" / "checkpoints" / "last.ckpt", 4000)
-    assert main(["test", *words, last]) == 2
-    assert "isn't as the run wrote it" in capsys.readouterr().err
+    status, complaint = starft("fit", "--trainer.max_epochs=2", "--model.lr=1e-3")
+    assert status == 2
+    assert "starft: A run goes on with the options that it had: model.lr 0.0006 (given is 0.001). " in complaint
+    assert (run / "results.json").read_bytes() == results
+
+    run = Path(shutil.move(run, tmp_path / "moved"))  # a run folder may be moved
+    status, complaint = starft("fit", "--trainer.max_epochs=2")
+    assert status == 0
+    aside = "results.json is results-1.json, samples.npz is samples-1.npz, samples is samples-1.\n"
+    assert f"kept apart: {aside}" in complaint
+    assert (run / "results-1.json").read_bytes() == results
+    assert (run / "config.yaml").read_bytes() == config
+    assert yaml.safe_load((run / "config-2.yaml").read_text(encoding="utf-8"))["trainer"]["max_epochs"] == 2
+    assert not (run / UNFINISHED).exists()
+
+    flip(run / "checkpoints" / "last.ckpt", 4000)
+    status, complaint = starft("test")
+    assert status == 2
+    assert "isn't as the run wrote it" in complaint
+    flip(run / "checkpoints" / "last.ckpt", 4000)
+    status, complaint = starft("test")
+    assert status == 0
+    assert "hasn't ended" not in complaint

@@ -25,7 +25,6 @@ from starft.clip import build_clip
 from starft.mini import MiniWorld
 from starft.runs.results_writer import SCHEMA, git_commit, write_results
 from starft.runs.samples import read_samples
-from starft.statistics import wilson_interval
 from starft.types import EvalSet
 
 CONFIG = Path(__file__).parents[2] / "lightning_configs" / "mini" / "zeroshot.yaml"
@@ -39,23 +38,6 @@ class Counted:
     name: str
     correct: int
     total: int
-
-
-@pytest.mark.parametrize(
-    ("correct", "total", "low", "high"),
-    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
-)
-def test_wilson_against_published_intervals(correct: int, total: int, low: float, high: float) -> None:
-    """81 of 263 is the example of Newcombe (Statistics in Medicine 17, 1998); the others are worked by hand.
-
-    For 8 of 10: centre (0.8 + 3.8415 / 20) / (1 + 0.38415) = 0.71674, half-width
-    1.96 / 1.38415 * sqrt(0.8 * 0.2 / 10 + 3.8415 / 400) = 0.22656.
-    """
-    assert wilson_interval(correct, total) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_nothing_seen_has_no_interval() -> None:
-    assert wilson_interval(0, 0) is None
 
 
 def test_images_with_and_without_the_usual_attribute(tmp_path: Path) -> None:

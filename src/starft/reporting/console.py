@@ -16,7 +16,7 @@ class Console(rich_console.Console):
     Args:
         width: Columns where the output isn't a terminal; a terminal has its own.
         stderr: Whether it prints to standard error.
-        file: Where it prints else; null for none.
+        file: Where it prints else; None for none.
     """
 
     def __init__(self, width: int = 120, stderr: bool = False, file: IO[str] | None = None) -> None:

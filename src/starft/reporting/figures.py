@@ -94,7 +94,7 @@ def scatter(cells: Mapping[str, tuple[Cell, Cell]], positions: Mapping[str, int]
     Args:
         cells: Method -> its numbers across and up.
         positions: Method -> its position in the report.
-        line: Of the baselines, or null.
+        line: Of the baselines, or None.
     """
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.add_subplot()

@@ -24,7 +24,7 @@ class HeatCell:
     """A cell of a map of groups.
 
     Args:
-        acc: Mean accuracy over the runs; null where there are no images.
+        acc: Mean accuracy over the runs; None where there are no images.
         n: Images.
         usual: Whether the training set has more images of this group than of any other of its class.
     """
@@ -50,7 +50,7 @@ class HeatMap:
 
 
 def split_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Return classes and attributes of group names such as "duck on land", in the order of group ids; null for others.
+    """Return classes and attributes of group names such as "duck on land", in the order of group ids; None for others.
 
     Group ids go through the attributes of one class, then through those of the next.
 

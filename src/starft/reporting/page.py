@@ -14,7 +14,7 @@ from starft import __version__
 from starft.files.yaml_reader import dump_yaml
 from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
-from starft.reporting.heat_maps import classes_of, group_maps
+from starft.reporting.heat_maps import Classes, Confusions, classes_of, group_maps
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, between, heading, names_of
 from starft.reporting.pictures import thumbnail
 from starft.reporting.report_file import number
@@ -114,14 +114,19 @@ def html_page(content: Content) -> str:
         plots=plots,
         sign=signs.__getitem__,
         seeds=any(len(some) > 1 for some in content.methods.values()),
-        facts=[(run, _facts(run)) for run in runs],
+        facts=_runs_table(runs),
         short=_methods_table(content, _short(content), signs, heading),
         sets={
             name: _methods_table(content, columns, signs, lambda column: heading(column.rpartition("/")[2]))
             for name, columns in sets.items()
         },
         groups=_groups(content, positions),
-        classes={name: told for name in content_sets if (told := classes_of(content.methods, name)) is not None},
+        classes={
+            name: (told, _classes_table(told, signs))
+            for name in content_sets
+            if (told := classes_of(content.methods, name)) is not None
+        },
+        most=_confusions_table,
         weights={name: one.weights for run in reversed(runs) for name, one in run.sets.items() if one.weights},
         mistakes=[one for run in runs if run.samples is not None for one in _mistakes(run)][:RUNS_WITH_MISTAKES],
         disagreements=_by_pair(compared, runs),
@@ -179,8 +184,26 @@ def _set_names(content: Content) -> list[str]:
     return list(dict.fromkeys(name for one in content.columns if (name := one.rpartition("/")[0])))
 
 
-def _facts(run: Run) -> dict[str, str]:
-    """Return what a row of the list of runs says."""
+def _classes_table(told: Classes, signs: Mapping[str, Markup]) -> Markup:
+    """Return the accuracy of each class for each method."""
+    rows = [[_breakable(name), f"{n:,}", *map(percent, accuracies)] for name, n, accuracies in told.rows]
+    return Table(["class", "images", *(signs[method] for method in told.methods)], rows).html()
+
+
+def _confusions_table(told: Confusions) -> Markup:
+    """Return the most frequent confusions of a method."""
+    rows = [[_breakable(label), _breakable(prediction), f"{n:,}"] for label, prediction, n in told.most]
+    return Table(["class", "taken for", "images"], rows, align="llr").html()
+
+
+def _runs_table(runs: Sequence[Run]) -> Markup:
+    """Return what each run was of, and what became of it."""
+    headings = ["run", "terms", "model", "data", "seed", "commit", "test, s", "state"]
+    return Table(headings, [[run.name, *_facts(run), run.state] for run in runs], align="llllrrrl").html()
+
+
+def _facts(run: Run) -> list[str]:
+    """Return terms, model, data, seed, commit and seconds of a run."""
     model, data = run.config.get("model") or {}, run.config.get("data") or {}
 
     def named(thing: Any) -> str:
@@ -192,14 +215,14 @@ def _facts(run: Run) -> dict[str, str]:
         weight = (one.get("init_args") or {}).get("weight") if isinstance(one, dict) else None
         terms.append(named(one) + (f" × {weight:g}" if isinstance(weight, int | float) else ""))
     seconds = run.facts.get("seconds")
-    return {
-        "model": f"{model.get('model_name', '–')}, {model.get('pretrained', '–')}" if isinstance(model, dict) else "–",
-        "terms": "nothing trained" if run.sets and role_of(run.config) == "zero-shot" else " + ".join(terms) or "–",
-        "data": named(data),
-        "seed": str(run.facts.get("seed", run.config.get("seed_everything", "–"))),
-        "commit": str(run.facts.get("git_commit") or "–")[:12],
-        "seconds": f"{float(seconds):,.0f}" if isinstance(seconds, int | float) else "–",
-    }
+    return [
+        "nothing trained" if run.sets and role_of(run.config) == "zero-shot" else " + ".join(terms) or "–",
+        f"{model.get('model_name', '–')}, {model.get('pretrained', '–')}" if isinstance(model, dict) else "–",
+        named(data),
+        str(run.facts.get("seed", run.config.get("seed_everything", "–"))),
+        str(run.facts.get("git_commit") or "–")[:12],
+        f"{float(seconds):,.0f}" if isinstance(seconds, int | float) else "–",
+    ]
 
 
 def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, Any]]:

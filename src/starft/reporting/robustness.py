@@ -121,7 +121,7 @@ def robustness_of(
 
 
 def point_of(run: Run, id_column: str) -> tuple[float, float] | None:
-    """Return ID and OOD accuracy of a run, or null if it lacks one.
+    """Return ID and OOD accuracy of a run, or None if it lacks one.
 
     Args:
         run: A run.

@@ -122,7 +122,7 @@ class Manifest(Callback):
 
     Args:
         folder: The run folder.
-        checkpoint: That training goes on from, or that is scored; null for the pre-trained model.
+        checkpoint: That training goes on from, or that is scored; None for the pre-trained model.
     """
 
     def __init__(self, folder: Path, checkpoint: str | Path | None) -> None:

@@ -284,8 +284,8 @@ def check_checkpoint(
     Args:
         path: The file.
         continues: Whether training goes on from it.
-        max_epochs: Until so many epochs; null or -1 for no limit.
-        max_steps: Until so many steps; null or -1 for no limit.
+        max_epochs: Until so many epochs; None or -1 for no limit.
+        max_steps: Until so many steps; None or -1 for no limit.
 
     Returns:
         What it says of itself.

@@ -52,5 +52,5 @@ class TrainingCost(Callback):
 
     @property
     def told(self) -> dict[str, Any] | None:
-        """What the checkpoint that was loaded says, or null where there was none."""
+        """What the checkpoint that was loaded says, or None where there was none."""
         return self._earlier or None

@@ -48,7 +48,7 @@ class MarkUnfinished(Callback):
     def __init__(self, folder: Path) -> None:
         self.path, self.early = folder / UNFINISHED, folder / EARLY
         self.started: int | None = None
-        """Step that training began after; null where it didn't begin."""
+        """Step that training began after; None where it didn't begin."""
         self.message = ""
         """How the training ended if not with its last step, a sentence."""
 

@@ -66,7 +66,7 @@ def locked_if_free(folder: Path | None) -> Iterator[bool]:
     """Take the lock of a run folder for a block, and tell whether it was free.
 
     Args:
-        folder: The run folder, or null where there is none.
+        folder: The run folder, or None where there is none.
     """
     if folder is None:
         yield False
@@ -116,7 +116,7 @@ def claim(folder: Path, resumed_from: Path | None, config: str = "") -> None:
 
     Args:
         folder: Where the run will write.
-        resumed_from: The checkpoint that is continued, or null for a new run.
+        resumed_from: The checkpoint that is continued, or None for a new run.
         config: The resolved config.
 
     Raises:

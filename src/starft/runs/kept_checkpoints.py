@@ -21,7 +21,7 @@ def check_monitor(monitor: str | None, validated: Sequence[str]) -> None:
     """Refuse a metric of a set that isn't validated.
 
     Args:
-        monitor: Such as ``val/id/acc``, or null.
+        monitor: Such as ``val/id/acc``, or None.
         validated: Names of the validation sets, the training data's own first.
 
     Raises:
@@ -134,7 +134,7 @@ def checkpoint_callbacks(
 
     Args:
         folder: The run folder.
-        monitor: A validation metric, or null.
+        monitor: A validation metric, or None.
         mode: ``max`` or ``min``.
         every_n_train_steps: Write ``last.ckpt`` this often too, and not only after each epoch.
     """

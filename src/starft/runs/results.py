@@ -68,9 +68,9 @@ class Group:
     Args:
         name: The group's name.
         n: Samples.
-        acc: Accuracy; null where there are none.
+        acc: Accuracy; None where there are none.
         ci95: Its interval.
-        typical: Whether it pairs a label with its usual attribute; null where that can't be said.
+        typical: Whether it pairs a label with its usual attribute; None where that can't be said.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Scores:
     Args:
         ood: Whether it counts in ``ood_acc``.
         n: Samples.
-        metrics: Metric -> value; null where nothing was seen.
+        metrics: Metric -> value; None where nothing was seen.
         ci95: Metric -> interval, for those that have one.
         groups: In the order of group ids; one, of everything, where the set has none.
         weights: Group -> weight in adjusted accuracy.
@@ -101,7 +101,7 @@ class Scores:
     weights: dict[str, float]
 
     def interval(self, metric: str) -> Interval | None:
-        """Return the interval of a metric, or null; the first schema has that of accuracy with the groups only.
+        """Return the interval of a metric, or None; the first schema has that of accuracy with the groups only.
 
         Args:
             metric: Its name.
@@ -118,7 +118,7 @@ class Results:
     Args:
         schema_version: Of the file.
         sets: Eval sets by name.
-        ood_acc: Mean accuracy over the OOD sets; null without any.
+        ood_acc: Mean accuracy over the OOD sets; None without any.
         config: The resolved config.
         facts: ``seed``, ``git_commit``, ``seconds``, ``versions``, ``hardware``.
         training: ``seconds``, ``peak_memory_bytes`` and more of the training; empty where nothing was trained.
@@ -148,7 +148,7 @@ class Results:
 
     @property
     def note(self) -> str | None:
-        """What a reader should know of the file's version and of what was scored; null for nothing."""
+        """What a reader should know of the file's version and of what was scored; None for nothing."""
         version, notes = f"schema {self.schema_version}", [note.removesuffix(".") for note in self.notes]
         if self.schema_version < SCHEMA_VERSION:
             notes.insert(0, f"results.json is of an earlier starft ({version}), which told fewer numbers")

@@ -94,7 +94,7 @@ def write_results(
         eval_sets: What was tested.
         groups: Counts of each eval set's groups.
         cost: ``seconds`` and ``peak_memory_bytes`` of the test.
-        training: What training took, up to the checkpoint that was tested; null where nothing was trained.
+        training: What training took, up to the checkpoint that was tested; None where nothing was trained.
         samples: What became of each sample, by eval set; intervals that need it are left out elsewhere.
         notes: What makes these numbers those of a part of a run or of its data, a sentence each.
     """
@@ -193,7 +193,7 @@ def _group(counts: Counts) -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the working directory's repository, with ``-dirty`` if files differ; null outside of one."""
+    """Return the commit of the working directory's repository, with ``-dirty`` if files differ; None outside of one."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

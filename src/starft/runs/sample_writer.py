@@ -47,7 +47,7 @@ def check_format(kind: str | None) -> None:
     """Refuse a format that can't be written here, before the test runs.
 
     Args:
-        kind: ``auto``, ``npz``, ``parquet`` or null.
+        kind: ``auto``, ``npz``, ``parquet`` or None.
 
     Raises:
         ConfigError: Parquet needs a package that isn't installed.

@@ -39,7 +39,7 @@ COLUMNS = (
 
 
 def read_samples(folder: Path) -> pd.DataFrame | None:
-    """Return the table of a run folder, or null where none was written.
+    """Return the table of a run folder, or None where none was written.
 
     Args:
         folder: The run folder.
