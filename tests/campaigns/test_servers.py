@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from starft.__main__ import main
-from starft.prompting.forms import begins_in_form
+from starft.prompting.completion import begins_in_form
 
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("STARFT_SERVERS", "")
@@ -29,7 +29,7 @@ description: Things.
 kind: general
 count: 2
 messages:
-  - {role: user, content: 'List {count} places. Answer in JSON.'}
+  - {role: user, content: 'List {count} places, each as a template with {} in it. Answer in JSON.'}
 parameters: {max_tokens: 60, temperature: 0.0}
 """
 

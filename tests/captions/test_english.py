@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from starft.captions import english
-from starft.captions.english import a_or_an, doubled_articles, is_modifier, mend_articles
+from starft.captions.english import a_or_an, doubled_articles, is_modifier, mend_articles, singular, words
 
 
 def test_examples() -> None:
@@ -82,3 +82,27 @@ def test_of_many_names_a_few_are_told() -> None:
     told = doubled_articles([f"a thing {number}" for number in range(9)], ["a {}."])
     assert "'a thing 4', ... (9), or" in told
     assert "a thing 5" not in told
+
+
+@pytest.mark.parametrize(
+    ("plural", "one"),
+    [("ducks", "duck"), ("boxes", "box"), ("branches", "branch"), ("berries", "berry"), ("glass", "glass"),
+     ("bus", "bus"), ("buses", "bus"), ("iris", "iris"), ("children", "child"), ("ties", "tie"), ("houses", "house"),
+     ("gas", "gas"), ("lens", "lens"), ("compass", "compass"), ("wolves", "wolf"), ("gadwalls", "gadwall"),
+     ("people", "person"), ("snowmen", "snowman"), ("doves", "dove"), ("gloves", "glove"), ("horses", "horse")],
+)  # fmt: skip
+def test_singular(plural: str, one: str) -> None:
+    assert singular(plural) == one
+
+
+@pytest.mark.parametrize(
+    ("one", "more"),
+    [("magpie", "magpies"), ("collie", "collies"), ("canoe", "canoes"), ("shoe", "shoes"), ("tomato", "tomatoes"),
+     ("walrus", "walruses"), ("corgi", "corgis"), ("emu", "emus"), ("knife", "knives"), ("goose", "geese")],
+)  # fmt: skip
+def test_singular_and_plural_count_as_one_word(one: str, more: str) -> None:
+    assert singular(one) == singular(more)
+
+
+def test_words() -> None:
+    assert words("{} With Snow-capped Peaks!") == ["with", "snow", "capped", "peak"]

@@ -74,7 +74,8 @@ Behaviour = Callable[[dict[str, Any], int], Reply]
 
 
 def phrases(*texts: str) -> Reply:
-    return Reply(json.dumps({"phrases": list(texts)}))
+    """Return an answer with a template for each phrase; texts with a brace stay as they are."""
+    return Reply(json.dumps({"templates": [text if "{" in text else f"{{}} {text}" for text in texts]}))
 
 
 def asked_class(request: dict[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ kind: {kind}
 count: 5
 messages:
   - role: user
-    content: 'Answer in JSON: with what does "{{class_name}}" appear?'
+    content: 'Answer in JSON, with {{}} in each: with what does "{{class_name}}" appear?'
 {more}
 """
 GENERAL = QUERY.format(kind="general", more="").replace('does "{class_name}"', "do things")

@@ -2,12 +2,10 @@
 
 import pytest
 
-from starft.prompting.answers import Reading, UnusableAnswer, read_answer, read_phrases
-from starft.prompting.phrases import Unfit, to_template
-from starft.prompting.thoughts import without_thoughts
+from starft.prompting.answers import Reading, UnusableAnswer, read_answer, without_thoughts
 
-FINAL = '{"phrases": ["in the snow", "at dawn"]}'
-DRAFT = '{"phrases": ["on a draft"]}'
+FINAL = '{"templates": ["in the snow", "at dawn"]}'
+DRAFT = '{"templates": ["on a draft"]}'
 DRAFT_LIST = "1. on a draft\n2. by a draft"
 TAGS = ["think", "thinking", "thought", "Thoughts", "reasoning", "REASON", "reflection", "scratchpad", "seed:think"]
 
@@ -15,14 +13,16 @@ TAGS = ["think", "thinking", "thought", "Thoughts", "reasoning", "REASON", "refl
 @pytest.mark.parametrize("draft", [DRAFT, DRAFT_LIST, f"```json\n{DRAFT}\n```", "hm", f"<think>{DRAFT}</think>"])
 @pytest.mark.parametrize("tag", TAGS)
 def test_a_draft_in_thoughts_is_no_answer(tag: str, draft: str) -> None:
-    assert read_phrases(f"<{tag}>{draft}</{tag}>\n{FINAL}") == ["in the snow", "at dawn"]
-    assert read_phrases(f'<{tag} time="3">{draft}</{tag}>1. in the snow\n2. at dawn') == ["in the snow", "at dawn"]
-    assert read_phrases(f"{draft}</{tag}>{FINAL}") == ["in the snow", "at dawn"], "the template wrote the opening tag"
+    assert read_answer(f"<{tag}>{draft}</{tag}>\n{FINAL}").texts == ["in the snow", "at dawn"]
+    assert read_answer(f'<{tag} time="3">{draft}</{tag}>1. in the snow\n2. at dawn').texts == ["in the snow", "at dawn"]
+    assert read_answer(f"{draft}</{tag}>{FINAL}").texts == ["in the snow", "at dawn"], (
+        "the template wrote the opening tag"
+    )
     for reason in ("stop", "length", "abort"):
         with pytest.raises(UnusableAnswer, match="thought that doesn't end"):
-            read_phrases(f"<{tag}>\n{draft}", reason)
+            read_answer(f"<{tag}>\n{draft}", reason)
     with pytest.raises(UnusableAnswer, match="nothing but a thought"):
-        read_phrases(f"<{tag}>{draft}</{tag}>")
+        read_answer(f"<{tag}>{draft}</{tag}>")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_draft_in_thoughts_is_no_answer(tag: str, draft: str) -> None:
     ],
 )
 def test_every_family_of_models_thinks_in_tags_of_its_own(text: str) -> None:
-    assert read_phrases(text) == ["in the snow", "at dawn"]
+    assert read_answer(text).texts == ["in the snow", "at dawn"]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_every_family_of_models_thinks_in_tags_of_its_own(text: str) -> None:
         (f"{DRAFT}\n{FINAL}", "holds 2 JSON values"),
         ('{"phrase": "in the snow"}\n{"phrase": "at dawn"}', "holds 2 JSON values"),
         (f"I should answer like {DRAFT} I think.\n1. in the snow\n2. at dawn", "holds JSON and a list"),
-        ('{"phrases": ["on a draft"], "phrases": ["in the snow"]}', "has the key 'phrases' twice"),
-        ('Sure: {"a": {"x": 1, "x": 2}, "phrases": ["in the snow"]}', "has the key 'x' twice"),
+        ('{"templates": ["on a draft"], "templates": ["in the snow"]}', "has the key 'templates' twice"),
+        ('Sure: {"a": {"x": 1, "x": 2}, "templates": ["in the snow"]}', "has the key 'x' twice"),
         (f"{DRAFT_LIST}\n\nBetter:\n1. in the snow\n2. at dawn", "holds two lists"),
         (f"{DRAFT_LIST}\n1. in the snow\n2. at dawn", "holds two lists"),
         ("- on a draft\n\nFinal list\n\n- in the snow", "holds two lists"),
@@ -69,21 +69,21 @@ def test_every_family_of_models_thinks_in_tags_of_its_own(text: str) -> None:
 )  # fmt: skip
 def test_what_can_be_read_in_two_ways_is_not_read(text: str, why: str) -> None:
     with pytest.raises(UnusableAnswer, match=why):
-        read_phrases(text)
+        read_answer(text)
 
 
 @pytest.mark.parametrize("reason", ["length", "max_tokens", "abort", "model_length", "MAX_TOKENS"])
 def test_what_was_cut_is_no_answer_unless_it_is_whole(reason: str) -> None:
-    assert read_phrases(FINAL, reason) == ["in the snow", "at dawn"]
+    assert read_answer(FINAL, reason).texts == ["in the snow", "at dawn"]
     for text in (f"{DRAFT} no, rather", "1. in the snow\n2. at da", f"First {DRAFT}", FINAL[:-5]):
         with pytest.raises(UnusableAnswer, match="breaks off"):
-            read_phrases(text, reason)
+            read_answer(text, reason)
 
 
 def test_headings_and_lines_beside_a_list_are_left_out_and_told() -> None:
     text = "Sure!\n# List\n- **Weather:**\n- in the snow\n  (white)\n- at dawn\nLet me know if you need more."
     reading = read_answer(text)
-    assert reading.phrases == ["at dawn"]
+    assert reading.texts == ["at dawn"]
     assert reading.left_out == [
         ("Sure!", "stands outside the list"),
         ("# List", "stands outside the list"),
@@ -93,44 +93,16 @@ def test_headings_and_lines_beside_a_list_are_left_out_and_told() -> None:
         ("Let me know if you need more.", "stands outside the list"),
     ]
     nested = "- **Weather**:\n  - in the snow\n  - in fog\n- **Time**:\n  - at dawn"
-    assert read_phrases(nested) == ["in the snow", "in fog", "at dawn"]
-    assert read_phrases("- **Weather**\n- in the snow\n- at dawn") == ["in the snow", "at dawn"]
-    assert read_phrases("1. {} in the snow\n2. {} at dawn") == ["{} in the snow", "{} at dawn"]
+    assert read_answer(nested).texts == ["in the snow", "in fog", "at dawn"]
+    assert read_answer("- **Weather**\n- in the snow\n- at dawn").texts == ["in the snow", "at dawn"]
+    assert read_answer("1. {} in the snow\n2. {} at dawn").texts == ["{} in the snow", "{} at dawn"]
 
 
-@pytest.mark.parametrize(
-    ("phrase", "why"),
-    [
-        ("Let me know if you need more", "remark"),
-        ("let me know if you need more.", "remark"),
-        ("Feel free to ask for more", "remark"),
-        ("I hope this helps", "remark"),
-        ("I avoided naming the object", "remark"),
-        ("Here are 30 phrases", "remark"),
-        ("These phrases avoid class names", "remark"),
-        ("Note: no two are alike", "remark"),
-        ("That's all!", "remark"),
-        ("Would you like more?", "remark"),
-        ("**Backgrounds:**", "heading"),
-        ("Weather:", "heading"),
-        ("in the snow: cold and white", "explanation"),
-    ],
-)
-def test_headings_and_remarks_make_no_template(phrase: str, why: str) -> None:
-    with pytest.raises(Unfit, match=why):
-        to_template(phrase)
-
-
-@pytest.mark.parametrize("phrase", ["on a golf course", "at 5:30", "in the thin air", "with a list of names"])
-def test_phrases_that_look_like_remarks_stay(phrase: str) -> None:
-    assert to_template(phrase) == f"{{}} {phrase}"
-
-
-@pytest.mark.parametrize("text", ['{"phrases": [%s]}', "[%s]", "So: [[%s]]"])
+@pytest.mark.parametrize("text", ['{"templates": [%s]}', "[%s]", "So: [[%s]]"])
 def test_a_number_of_thousands_of_digits_is_one_sentence(text: str) -> None:
     with pytest.raises(UnusableAnswer, match="isn't of the form"):
-        read_phrases(text % ("9" * 5000))
-    assert read_phrases('{"n": %s, "phrases": ["at dawn"]}' % ("9" * 5000)) == ["at dawn"]
+        read_answer(text % ("9" * 5000))
+    assert read_answer('{"n": %s, "templates": ["at dawn"]}' % ("9" * 5000)).texts == ["at dawn"]
 
 
 def test_thoughts_come_back() -> None:
@@ -153,7 +125,7 @@ def test_thoughts_come_back() -> None:
         (f"{DRAFT}\nWait, that's wrong. Better: in the snow, at dawn", "is taken back behind it: \"Wait, that's wrong"),
         (f"{DRAFT_LIST}\n\nHmm, these are wrong.", "is taken back behind it: 'Hmm"),
         ("* on a draft\n* by a draft\n\n- in the snow\n- at dawn", "holds two lists"),
-        ('{"phrases": ["on a draft"], "Phrases": ["in the snow"]}', "has the key 'phrases' twice"),
+        ('{"templates": ["on a draft"], "Templates": ["in the snow"]}', "has the key 'templates' twice"),
     ],
 )
 def test_what_a_model_calls_a_draft_is_no_answer(text: str, why: str) -> None:
@@ -178,21 +150,6 @@ def test_tokens_of_chat_templates_cost_no_phrase(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "phrase",
-    [
-        "These should cover your use case.",
-        "They reflect common scenes",
-        "in the snow (rejected)",
-        "in the snow – no, too common",
-        "at dawn -- soft light",
-    ],
-)
-def test_a_verdict_on_a_phrase_is_no_phrase(phrase: str) -> None:
-    with pytest.raises(Unfit):
-        to_template(phrase)
-
-
-@pytest.mark.parametrize(
     "before",
     [
         "Here are phrases that avoid the class name:",
@@ -202,4 +159,4 @@ def test_a_verdict_on_a_phrase_is_no_phrase(phrase: str) -> None:
     ],
 )
 def test_other_words_before_a_list_are_no_heading_of_drafts(before: str) -> None:
-    assert read_phrases(f"{before}\n- in the snow\n- at dawn") == ["in the snow", "at dawn"]
+    assert read_answer(f"{before}\n- in the snow\n- at dawn").texts == ["in the snow", "at dawn"]

@@ -44,11 +44,11 @@ def once(fault: Reply) -> Behaviour:
 FAULTS: dict[str, tuple[Reply, str]] = {
     "500": (Reply(status=500, body=BROKEN), r"answered 500 to the question about 'owl': the server is on fire; 1 of 4"),
     "truncated JSON": (
-        Reply('{"phrases": ["in the forest", "on a la'),
+        Reply('{"templates": ["in the forest", "on a la'),
         r"The answer to the question about 'owl' breaks off: ",
     ),
     "truncated by tokens": (
-        Reply('{"phrases": ["in the forest", "on a la', finish_reason="length"),
+        Reply('{"templates": ["in the forest", "on a la', finish_reason="length"),
         r"^starft: The answer to the question about 'owl' breaks off at the limit of tokens: .*la'; it has 5 tokens: "
         r"raise it with --parameters '\{\"max_tokens\": 10\}', or lower the query's count; it is kept in "
         r"prompts/cache/mine/[0-9a-f]{64}\.rejected\.json; 1 of 4 questions has no answer yet, the others are kept in",
@@ -57,9 +57,9 @@ FAULTS: dict[str, tuple[Reply, str]] = {
         Reply(body=b'{"id": "1", "choices": [{"index": 0, "mess'),
         r"sent no readable completion for the question about 'owl'",
     ),
-    "wrong schema": (Reply('{"items": ["in the forest"]}'), r"isn't of the form \{\"phrases\": .* but .*items"),
-    "phrases of another type": (Reply('{"phrases": ["at dawn", 3]}'), r"isn't of the form"),
-    "empty list": (Reply('{"phrases": []}'), r"The answer to the question about 'owl' is an empty list; it is kept"),
+    "wrong schema": (Reply('{"items": ["in the forest"]}'), r"isn't of the form \{\"templates\": .* but .*items"),
+    "phrases of another type": (Reply('{"templates": ["at dawn", 3]}'), r"isn't of the form"),
+    "empty list": (Reply('{"templates": []}'), r"The answer to the question about 'owl' is an empty list; it is kept"),
     "empty text": (Reply(""), r"about 'owl' is empty; it is kept"),
     "no text": (Reply(None), r"about 'owl' is empty; it is kept"),
     "refusal": (
@@ -125,7 +125,7 @@ def test_partial_goes_on_without_and_says_so(generate: Generate, server: ChatSer
         Reply(status=429, body=LIMIT, headers={"Retry-After": "1"}),
         Reply(status=500, body=BROKEN, headers={"Retry-After-Ms": "10"}),
         Reply(delay=0.6, content="{}"),
-        Reply('{"phrases": ["at dawn"]}', drop=True),
+        Reply('{"templates": ["{} at dawn"]}', drop=True),
     ],
     ids=["429", "500", "timeout", "dropped"],
 )
@@ -154,7 +154,7 @@ def test_a_passing_fault_is_survived(generate: Generate, server: ChatServer, fau
             "take the key in OPENAI_API_KEY: bad key; set OPENAI_API_KEY to",
         ),
         (Reply(status=403, body={"error": {"message": "not here"}}), "answered 403 to the question about"),
-        (Reply('{"phrases": ["at dawn"]}', drop=True), "can't be reached or dropped the connection"),
+        (Reply('{"templates": ["{} at dawn"]}', drop=True), "can't be reached or dropped the connection"),
     ],
     ids=["429", "401", "403", "dropped"],
 )
@@ -265,9 +265,9 @@ def test_strange_phrases(generate: Generate, server: ChatServer) -> None:
     reasons = [drop["reason"] for drop in pool.provenance["dropped"]]
     assert len(reasons) == len(strange) - 6
     for reason in (
-        "holds more than one placeholder",
+        "holds {} more than once",
         "isn't in Latin letters",
-        "is empty",
+        "says nothing beside the caption",
         "has more than 12 words",
         "holds characters that can't be printed",
         "repeats '{} on a hill'",
@@ -286,7 +286,7 @@ def test_ten_thousand_phrases(generate: Generate, server: ChatServer) -> None:
     assert len(pool.templates) == 5, "as many as were asked for"
     assert len(pool.provenance["dropped"]) == 9995
     assert pool.provenance["dropped"][-1] == {
-        "phrase": "in room 9999 of the house",
+        "text": "{} in room 9999 of the house",
         "reason": "comes after the 5 that were asked for",
     }
 
@@ -294,7 +294,7 @@ def test_ten_thousand_phrases(generate: Generate, server: ChatServer) -> None:
 def test_nothing_usable_at_all(generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]) -> None:
     server.behaviour = lambda request, number: phrases("在森林里", "{}")
     assert generate() == 2
-    assert "No template came of 2 phrases (the first, '在森林里', isn't in Latin letters)" in sentence(capsys)
+    assert "No template came of 2 texts (the first, '{} 在森林里', isn't in Latin letters)" in sentence(capsys)
     assert not POOL.exists()
 
 
@@ -330,7 +330,7 @@ def test_an_interrupted_run_keeps_what_came(
 def test_a_limit_that_was_set_is_named(
     generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.behaviour = lambda request, number: Reply('{"phrases": ["at d', finish_reason="length", tokens=50)
+    server.behaviour = lambda request, number: Reply('{"templates": ["at d', finish_reason="length", tokens=50)
     assert generate("general.yaml", "--parameters", '{"temperature": 1, "max_completion_tokens": 50}') == 2
     told = capsys.readouterr()
     assert "the limit was 50, by max_completion_tokens: raise it with --parameters" in told.err

@@ -34,7 +34,7 @@ def test_one_request_makes_a_pool(generate: Generate, server: ChatServer, capsys
     assert pool.provenance["dropped"] == []
     out = capsys.readouterr().out
     assert "1 of 1 question answered: 10 tokens in, 5 tokens out." in out
-    assert "Wrote prompts/pools/mine.json: 3 templates from 3 of the 5 phrases asked for; 0 dropped.\n" in out
+    assert "Wrote prompts/pools/mine.json: 3 templates from 3 of the 5 asked for; 0 dropped.\n" in out
     assert "shipped" not in out
 
 
@@ -45,7 +45,7 @@ def test_a_pool_with_the_name_of_a_shipped_one_is_told_apart(
     assert generate("backgrounds") == 0
     out = capsys.readouterr().out
     assert (
-        "Wrote prompts/pools/backgrounds.json: 1 template from 2 of the 60 phrases asked for; "
+        "Wrote prompts/pools/backgrounds.json: 1 template from 2 of the 60 asked for; "
         "1 dropped: 1 makes no template, listed in its provenance.\n"
     ) in out
     mine = "prompts/pools/backgrounds.json"
@@ -65,13 +65,13 @@ def test_the_result_line_counts_what_came_and_what_was_dropped(
     many = ["in room 1", "in room 2", "in room 3", "in room 4", "in room 5", "in room 6", "in room 7", "in room 8"]
     server.behaviour = lambda request, number: phrases("beside a duck", "near owls", *many, "in the room 1", "{}")
     assert generate("general.yaml", "--data", "classes.yaml") == 0
-    told = "5 templates from 12 phrases, 5 asked for; 7 dropped: 3 beyond the number asked for, 2 name a class, "
+    told = "5 templates from 12, 5 asked for; 7 dropped: 3 beyond the number asked for, 2 name a class, "
     out = capsys.readouterr().out
     assert f"{told}1 makes no template, 1 repeats another, listed in its provenance." in out
     assert generate("per_class.yaml", "--overwrite") == 0
     out = capsys.readouterr().out
     assert "4 of 4 questions answered: 40 tokens in, 20 tokens out." in out
-    assert "1 template for all classes, 20 for single ones from 48 phrases, 20 asked for; 28 dropped: " in out
+    assert "1 template for all classes, 20 for single ones from 48, 20 asked for; 28 dropped: " in out
 
 
 def test_what_it_does_is_said_on_stderr(
@@ -107,12 +107,12 @@ def test_what_is_sent(generate: Generate, server: ChatServer) -> None:
     first = min(server.requests, key=lambda request: request["messages"][0]["content"])
     assert first == {
         "model": "some-model",
-        "messages": [{"role": "user", "content": 'Answer in JSON: with what does "crow" appear?'}],
+        "messages": [{"role": "user", "content": 'Answer in JSON, with {} in each: with what does "crow" appear?'}],
         "temperature": 0.5,
         "top_k": 3,
         "response_format": {
             "type": "json_schema",
-            "json_schema": {"name": "phrases", "strict": True, "schema": SCHEMA},
+            "json_schema": {"name": "templates", "strict": True, "schema": SCHEMA},
         },
     }
 
@@ -147,7 +147,7 @@ def test_a_server_that_refuses_schemas_is_asked_in_json_mode_then_in_plain_text(
         def reply(request: dict[str, Any], number: int) -> Reply:
             kind = request.get("response_format", {}).get("type")
             if kind in kinds:
-                plain = Reply("Sure!\n1. in the forest\n2) on a lake\n- at dawn")
+                plain = Reply("Sure!\n1. {} in the forest\n2) {} on a lake\n- {} at dawn")
                 return plain if kind is None else by_class(request, 0)
             return Reply(status=400, body={"error": {"message": f"response_format {kind} is not supported"}})
 
@@ -177,7 +177,7 @@ def test_every_answer_is_cached_with_raw_text_and_usage(generate: Generate) -> N
     assert generate() == 0
     (path,) = answers()
     held = json.loads(path.read_text())
-    assert json.loads(held["answer"]["text"]) == {"phrases": ["in the forest", "on a lake", "at dawn"]}
+    assert json.loads(held["answer"]["text"]) == {"templates": ["{} in the forest", "{} on a lake", "{} at dawn"]}
     assert held["answer"]["prompt_tokens"] == 10
     assert held["answer"]["completion_tokens"] == 5
     assert held["question"]["model"] == "gpt-4o-mini"
@@ -279,7 +279,7 @@ def test_dry_run_prints_the_messages_and_asks_nothing(
     assert generate("per_class.yaml", "--dry-run") == 0
     out = capsys.readouterr().out
     for name in ("duck", "owl", "robin", "crow"):
-        assert f'Answer in JSON: with what does "{name}" appear?' in out
+        assert f'Answer in JSON, with {{}} in each: with what does "{name}" appear?' in out
     assert out.endswith("4 requests; 0 answers in prompts/cache/mine already.\n")
     assert server.requests == []
     assert not Path("prompts").exists()
@@ -323,15 +323,15 @@ def test_phrases_that_name_a_class_or_do_not_fit_the_model_are_dropped_with_thei
     pool = load_pool(POOL)
     assert pool.templates == ("{} at night", f"{{}} {long}")
     assert pool.provenance["dropped"] == [
-        {"phrase": "among ducks", "reason": "names the class 'duck'"},
-        {"phrase": "beside a Night Owl", "reason": "names the class 'night owl'"},
+        {"text": "{} among ducks", "reason": "names the class 'duck'"},
+        {"text": "{} beside a Night Owl", "reason": "names the class 'night owl'"},
     ]
     Path("classes.yaml").write_text(
         f"class_names: [duck, '{'woodpecker ' * 8}']\nmodel: {{model_name: starft-mini}}\n",
     )
     assert generate("general.yaml", "--data", "classes.yaml", "--overwrite") == 0
-    reasons = {drop["phrase"]: drop["reason"] for drop in load_pool(POOL).provenance["dropped"]}
-    assert reasons[long] == "is too long for the model's context with the longest class name"
+    reasons = {drop["text"]: drop["reason"] for drop in load_pool(POOL).provenance["dropped"]}
+    assert reasons[f"{{}} {long}"] == "is too long for the model's context with the longest class name"
 
 
 def test_an_existing_pool_is_refused_before_anything_is_asked(

@@ -14,7 +14,7 @@ GOOD = {
     "description": "d",
     "kind": "general",
     "count": 5,
-    "messages": [{"role": "user", "content": "List {count} things as JSON."}],
+    "messages": [{"role": "user", "content": "List {count} things as JSON with {}."}],
 }
 
 
@@ -70,15 +70,15 @@ def without(key: str) -> dict[str, object]:
         (GOOD | {"messages": [{"role": "user"}]}, r"messages\[0\] must hold role and content and nothing else"),
         (GOOD | {"messages": [{"role": "x", "content": "JSON"}]}, r"messages\[0\] has the role 'x', roles are system"),
         (GOOD | {"messages": [{"role": "user", "content": " "}]}, r"messages\[0\] has no content"),
-        (GOOD | {"messages": [{"role": "user", "content": "hi"}]}, "must ask for JSON by that word"),
+        (GOOD | {"messages": [{"role": "user", "content": "hi {}"}]}, "must ask for JSON by that word"),
         (GOOD | {"kind": "per_class", "fallback": ["{}"]}, r"a per_class query must hold \{class_name\}"),
         (
-            GOOD | {"messages": [{"role": "user", "content": "JSON of {class_name}"}]},
+            GOOD | {"messages": [{"role": "user", "content": "JSON of {class_name} with {}"}]},
             r"a general query has no class to put in the place of \{class_name\}",
         ),
-        (GOOD | {"bare": "with"}, r"'bare' must hold \{phrase\} and \{\} once each"),
-        (GOOD | {"uncounted": "in {}"}, r"'uncounted' must hold \{phrase\} and \{\} once each"),
-        (GOOD | {"adjective": "{phrase}"}, r"'adjective' must hold \{phrase\} and \{\} once each"),
+        (GOOD | {"messages": [{"role": "user", "content": "JSON"}]}, r"must ask for templates, with \{\} where the"),
+        (GOOD | {"bare": "{} with {phrase}"}, "'bare' set phrases into templates in an older version; take it out"),
+        (GOOD | {"before": "yes"}, "'before' must be true or false, got 'yes'"),
         (GOOD | {"fallback": ["no slot"]}, r"'fallback' must be a list of templates that hold \{\} once each"),
         (GOOD | {"parameters": 3}, "'parameters' must map names to values"),
         (GOOD | {"parameters": {"model": "x"}}, "'parameters' can't hold model, which starft sets itself"),

@@ -8,8 +8,7 @@ from PIL import Image
 
 from starft.__main__ import main
 from starft.captions.pool_files import load_pool
-from starft.prompting.conclusion import conclude, label_bits
-from starft.prompting.ranking import Ranked, rank_phrases
+from starft.prompting.ranking import Ranked, conclude, label_bits, rank_phrases
 
 ROOT = Path(__file__).parents[2]
 

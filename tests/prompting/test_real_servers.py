@@ -13,8 +13,7 @@ from chat_server import ChatServer, Generate, Reply, by_class, phrases
 
 from starft.__main__ import main
 from starft.captions.pool_files import load_pool
-from starft.prompting.address import address_of
-from starft.prompting.waiting import asked_wait, seconds_to_wait
+from starft.prompting.connection import address_of, asked_wait, seconds_to_wait
 
 POOL = Path("prompts/pools/mine.json")
 CACHE = Path("prompts/cache/mine")
@@ -87,12 +86,12 @@ def test_a_form_can_be_chosen(
 @pytest.mark.parametrize(
     "text",
     [
-        "1. in the forest\n2. at dawn",
-        '```json\n{"phrases": ["in the forest", "at dawn"]}\n```',
-        'Sure: {"phrases": ["in the forest", "at dawn"]}',
-        '["in the forest", "at dawn"]',
-        '<think>hm</think>{"phrases": ["in the forest", "at dawn"]}',
-        '{"phrases": ["in the forest", "at dawn"], "note": "x"}',
+        "1. {} in the forest\n2. {} at dawn",
+        '```json\n{"templates": ["{} in the forest", "{} at dawn"]}\n```',
+        'Sure: {"templates": ["{} in the forest", "{} at dawn"]}',
+        '["{} in the forest", "{} at dawn"]',
+        '<think>hm</think>{"templates": ["{} in the forest", "{} at dawn"]}',
+        '{"templates": ["{} in the forest", "{} at dawn"], "note": "x"}',
     ],
 )
 def test_a_form_that_was_taken_and_ignored_is_noted(
@@ -138,19 +137,28 @@ def test_an_answer_of_one_server_is_not_taken_for_anothers(generate: Generate, s
     assert len(server.requests) == 1, "one server, however its URL is written"
 
 
-def test_an_answer_whose_server_nobody_noted_is_told_and_left_there(
+def test_an_answer_of_an_older_version_is_told_and_left_there(
     generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert generate() == 0
     (path,) = CACHE.glob("*.json")
     held = json.loads(path.read_text())
-    del held["question"]["address"]
+    held["question"]["schema"] = json.loads(json.dumps(held["question"]["schema"]).replace("templates", "phrases"))
+    held["answer"]["text"] = '{"phrases": ["in the forest"]}'
     old = CACHE / "old.json"
     old.write_text(json.dumps(held))
     path.unlink()
     capsys.readouterr()
+    note = (
+        "Note: 1 answer in prompts/cache/mine of an older version can't be used, since they hold phrases where "
+        "templates with {} are asked for now; they are left there."
+    )
+    assert generate("general.yaml", "--offline", "--overwrite") == 2
+    told = capsys.readouterr()
+    assert note in told.out
+    assert "Offline, 1 of 1 answer of gpt-4o-mini is missing from prompts/cache/mine" in told.err
     assert generate("general.yaml", "--overwrite") == 0
-    assert "Note: 1 answer in prompts/cache/mine of an older version can't be used" in capsys.readouterr().out
+    assert note in capsys.readouterr().out
     assert old.is_file()
     assert generate("general.yaml", "--overwrite") == 0
     assert "older version" not in capsys.readouterr().out, "nothing is missing"
@@ -193,7 +201,7 @@ def test_the_address_holds_no_secret() -> None:
 
 
 def test_a_full_context_is_named(generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str]) -> None:
-    server.behaviour = lambda request, number: Reply('{"phrases": ["at d', finish_reason="length", tokens=500)
+    server.behaviour = lambda request, number: Reply('{"templates": ["at d', finish_reason="length", tokens=500)
     assert generate("general.yaml", "--parameters", '{"max_tokens": 4000}') == 2
     said = complaint(capsys)
     assert "below the limit of 4000 that was sent, so the model's context is full, with 510 tokens" in said
@@ -206,7 +214,7 @@ def test_a_full_context_is_named(generate: Generate, server: ChatServer, capsys:
 def test_thought_is_kept_and_its_tokens_are_told(
     generate: Generate, server: ChatServer, capsys: pytest.CaptureFixture[str], field: str
 ) -> None:
-    thought = {field: 'A draft: {"phrases": ["on a draft"]}'}
+    thought = {field: 'A draft: {"templates": ["on a draft"]}'}
     server.behaviour = lambda request, number: Reply(
         phrases("at dawn").content, tokens=90, message=thought, details={"reasoning_tokens": 80}
     )
@@ -225,14 +233,14 @@ def test_thought_is_kept_and_its_tokens_are_told(
 
 # Every form a reply takes: what was paid for is kept
 
-CALL = {"tool_calls": [{"type": "function", "function": {"name": "phrases", "arguments": '{"phrases": ["at dawn"]}'}}]}
-TWO = {"message": {"content": '{"phrases": ["a"]}'}, "finish_reason": "stop"}
+CALL = {"tool_calls": [{"type": "function", "function": {"name": "tell", "arguments": '["{} at dawn"]'}}]}
+TWO = {"message": {"content": '{"templates": ["a"]}'}, "finish_reason": "stop"}
 
 
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        (Reply(None, message=CALL), "with a call of the tool 'phrases' and no text"),
+        (Reply(None, message=CALL), "with a call of the tool 'tell' and no text"),
         (Reply(None, message={"function_call": {"name": "old"}}), "with a call of the tool 'old' and no text"),
         (Reply([{"type": "image_url", "image_url": {}}]), "with 'image_url' and no text"),
         (Reply(None, message={"audio": {"id": "a"}}), "with 'audio' and no text"),
@@ -244,7 +252,7 @@ TWO = {"message": {"content": '{"phrases": ["a"]}'}, "finish_reason": "stop"}
         (Reply(body={"choices": [{"text": "1. a"}]}), "sent no completion for the question"),
         (Reply(body={"error": {"message": "quota"}}), "answered the question with an error and status 200: 'quota'"),
         (Reply(body={"error": "quota", "choices": []}), "with an error and status 200: 'quota'"),
-        (Reply({"phrases": ["at dawn"]}), "with 'an object with phrases' and no text"),
+        (Reply({"templates": ["{} at dawn"]}), "with 'an object with templates' and no text"),
         (Reply(5), "with 'int' and no text"),
         (Reply(body=b'{"choices": [{"mess'), "sent no readable completion for the question"),
         (Reply(body=b'data: {"choices": []}\n\n', content_type="text/event-stream"), "sent no completion"),
@@ -276,11 +284,11 @@ def test_no_paid_reply_replaces_another(generate: Generate, server: ChatServer) 
 @pytest.mark.parametrize(
     "content",
     [
-        [{"type": "text", "text": '{"phrases": ["at dawn"]}'}],
-        [{"type": "thinking", "thinking": "1. on a draft"}, {"type": "text", "text": '{"phrases": ["at dawn"]}'}],
-        [{"type": "text", "text": '{"phrases": '}, {"type": "output_text", "text": '["at dawn"]}'}],
-        ['{"phrases": ["at dawn"]}'],
-        {"type": "text", "text": '{"phrases": ["at dawn"]}'},
+        [{"type": "text", "text": '{"templates": ["{} at dawn"]}'}],
+        [{"type": "thinking", "thinking": "1. on a draft"}, {"type": "text", "text": '{"templates": ["{} at dawn"]}'}],
+        [{"type": "text", "text": '{"templates": '}, {"type": "output_text", "text": '["{} at dawn"]}'}],
+        ['{"templates": ["{} at dawn"]}'],
+        {"type": "text", "text": '{"templates": ["{} at dawn"]}'},
     ],
 )
 def test_content_may_be_a_list_of_parts(generate: Generate, server: ChatServer, content: Any) -> None:
@@ -432,9 +440,9 @@ def test_what_a_server_says_does_not_steer_the_terminal(
     faults = [
         *[Reply(status=status, body=body) for status in (400, 401, 404, 429, 500)],
         Reply(steer), Reply(None, refusal=steer), Reply(body=body), Reply(body=steer.encode()),
-        Reply('{"phrases": ["at d', finish_reason=steer),
+        Reply('{"templates": ["at d', finish_reason=steer),
         Reply(None, message={"tool_calls": [{"function": {"name": steer}}]}),
-        Reply(json.dumps({"phrases": ["at dawn", f"on a {steer} lake"]}), model=steer),
+        Reply(json.dumps({"templates": ["{} at dawn", f"{{}} on a {steer} lake"]}), model=steer),
     ]  # fmt: skip
     for fault in faults:
         server.behaviour = lambda request, number, fault=fault: fault  # type: ignore[misc]

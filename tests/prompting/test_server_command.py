@@ -9,7 +9,7 @@ from chat_server import ChatServer, Reply
 from starft.__main__ import main
 
 WORDS = "Hello there, how are you?"
-SCHEMA_TEXT = '{"phrases": ["hello"]}'
+SCHEMA_TEXT = '{"templates": ["hello"]}'
 
 
 def ask(server: ChatServer, *words: str) -> int:
@@ -45,7 +45,7 @@ REFUSED = Reply(status=500, body={"error": {"message": "no grammar"}})
         ((REFUSED, '{"a": 1}', WORDS), "refused constrained answered", "ask with --form json_object"),
         (('["hello"]', "[]", WORDS), "ignored ignored answered", "No form binds the model"),
         (
-            (Reply('{"phrases": ["he', finish_reason="length"), Reply('{"a', finish_reason="length"), WORDS),
+            (Reply('{"templates": ["he', finish_reason="length"), Reply('{"a', finish_reason="length"), WORDS),
             "constrained constrained answered",
             "form json_schema",
         ),
@@ -104,7 +104,7 @@ def test_a_server_that_answers_nothing_is_one_sentence(
 
 
 def test_no_usage_is_told(server: ChatServer, capsys: pytest.CaptureFixture[str]) -> None:
-    server.behaviour = lambda request, number: Reply(json.dumps({"phrases": []}), usage=False)
+    server.behaviour = lambda request, number: Reply(json.dumps({"templates": []}), usage=False)
     assert ask(server, "--model", "any") == 0
     out = capsys.readouterr().out
     assert "The server does not tell the tokens that are used." in out

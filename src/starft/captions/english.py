@@ -1,4 +1,4 @@
-"""The little English that captions and pools need: a or an, and what kind of word a phrase begins with."""
+"""The little English that captions and pools need: a or an, singular and plural, how a phrase begins."""
 
 import re
 from collections.abc import Sequence
@@ -22,6 +22,15 @@ PREPOSITIONS = frozenset({
     "with", "within", "without", "indoors", "outdoors",
 })  # fmt: skip
 """Words that a phrase behind a noun begins with."""
+
+_SINGULAR = {
+    "calves": "calf", "children": "child", "corgis": "corgi", "elves": "elf", "emus": "emu", "feet": "foot",
+    "gases": "gas", "geese": "goose", "gnus": "gnu", "halves": "half", "hooves": "hoof", "irises": "iris",
+    "knives": "knife", "leaves": "leaf", "lenses": "lens", "lives": "life", "loaves": "loaf", "mantises": "mantis",
+    "menus": "menu", "mice": "mouse", "oxen": "ox", "people": "person", "scarves": "scarf", "shelves": "shelf",
+    "skis": "ski", "teeth": "tooth", "thieves": "thief", "wives": "wife", "wolves": "wolf",
+}  # fmt: skip
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 _SOUNDS_LIKE_A_CONSONANT = re.compile(r"(?:uni(?!n|m|d)|uk|use|usu|uti|eu|ewe|one\b|once\b|u-)", re.IGNORECASE)
 _SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
@@ -89,3 +98,38 @@ def is_modifier(text: str) -> bool:
     if not re.fullmatch(r"\w[\w'-]*(?: [\w'-]+)*", text) or not any(map(str.isalpha, text)):
         return False
     return text.split(maxsplit=1)[0].casefold() not in DETERMINERS | PREPOSITIONS
+
+
+def singular(word: str) -> str:
+    """Return what the singular and the plural of an English noun share, the singular as a rule.
+
+    Spelling alone is looked at, so that of "magpies" and "magpie" comes "magpy".
+
+    Args:
+        word: In lower case.
+
+    Example:
+        >>> [singular(word) for word in ("ducks", "beaches", "cities", "grass", "leaves", "snowmen", "lens")]
+        ['duck', 'beach', 'city', 'grass', 'leaf', 'snowman', 'lens']
+    """
+    if word in _SINGULAR or word in _SINGULAR.values():
+        return _SINGULAR.get(word, word)
+    if word.endswith("men"):
+        return f"{word[:-3]}man"
+    if len(word) > 4 and word.endswith("ies"):
+        return f"{word[:-3]}y"
+    if len(word) > 3 and word.endswith(("ie", "oe")):
+        return f"{word[:-2]}y" if word.endswith("ie") else word[:-1]
+    if word.endswith(("sses", "shes", "ches", "xes", "oes")) or (word.endswith("uses") and not word.endswith("ouses")):
+        return word[:-2]
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in lower case and singular, without punctuation.
+
+    Example:
+        >>> words("In the Snow-covered forests!")
+        ['in', 'the', 'snow', 'covered', 'forest']
+    """
+    return [singular(word) for word in _WORD.findall(text.casefold())]

@@ -11,8 +11,8 @@ from starft.wording import did_you_mean
 
 VERBS = {
     "generate": ("starft.prompting.generate", "generate", "ask a language model for spurious labels, write a pool"),
-    "check": ("starft.prompting.checks", "check", "tell everything that is wrong with a pool"),
-    "list": ("starft.prompting.listing", "list_at_hand", "list the pools at hand and the queries"),
+    "check": ("starft.prompting.pools_at_hand", "check", "tell everything that is wrong with a pool"),
+    "list": ("starft.prompting.pools_at_hand", "list_at_hand", "list the pools at hand and the queries"),
     "rank": ("starft.prompting.rank_command", "rank", "rank a pool's phrases by how they go with your data's labels"),
     "server": (
         "starft.prompting.server",

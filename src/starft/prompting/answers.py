@@ -1,4 +1,4 @@
-"""Reading answers: the phrases in what a language model wrote, as strictly as its form allows.
+"""Reading answers: the templates in what a language model wrote, as strictly as its form allows.
 
 An answer that could be read in two ways isn't read at all: which of two lists a model means can't be known.
 """
@@ -12,7 +12,67 @@ from typing import Any
 
 from starft.errors import PromptError
 from starft.prompting.cache import Answer
-from starft.prompting.thoughts import THOUGHT, UnfinishedThought, without_thoughts
+
+_NAME = r"(?:\w+:)?(?:think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad|inner_monologue|draft)"
+_OPENING = re.compile(
+    rf"(?:<|&lt;){_NAME}\b[^<>&]*(?:>|&gt;)|\[THINK\]|◁think▷|<\|(?:begin_of_thought|start_thinking)\|>"
+    r"|<\|?channel\|?>\s*(?:analysis|commentary|thought)(?:<\|message\|>)?",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    rf"(?:<|&lt;)/{_NAME}\s*(?:>|&gt;)|\[/THINK\]|◁/think▷|<\|(?:end_of_thought|end_thinking|end)\|>|<channel\|>",
+    re.IGNORECASE,
+)
+
+THOUGHT = "[thought]"
+"""The line that stands where a thought was taken out, so that what was before and behind it isn't joined."""
+
+
+class UnfinishedThought(ValueError):  # noqa: N818  # what came of a question
+    """A thought that has no end: nothing behind its beginning is an answer."""
+
+
+def without_thoughts(text: str) -> tuple[str, str]:
+    """Return a text without the thoughts in it, and the thoughts.
+
+    A closing tag alone ends a thought that began before the text, as where a chat template has written the opening.
+
+    Args:
+        text: What a model wrote.
+
+    Raises:
+        UnfinishedThought: A thought begins and doesn't end.
+
+    Example:
+        >>> without_thoughts("<think>1. on a draft</think>1. at dawn")
+        ('1. at dawn', '1. on a draft')
+    """
+    tags = sorted(
+        [(tag.start(), tag.end(), 1) for tag in _OPENING.finditer(text)]
+        + [(tag.start(), tag.end(), -1) for tag in _CLOSING.finditer(text)]
+    )
+    thoughts, rest, depth, begin, end = list[str](), list[str](), 0, 0, 0
+    for start, stop, step in tags:
+        if step == 1:
+            if depth == 0:
+                rest.append(text[end:start])
+                begin = stop
+            depth += 1
+        elif depth == 0 and text[start : start + 2] in ("<|", "<c"):  # an end of any kind
+            rest.append(text[end:start])
+        elif depth == 0:  # all until here was a thought, what looked like an answer too
+            thoughts, rest = [text[:start]], []
+        else:
+            depth -= 1
+            if depth == 0:
+                thoughts.append(text[begin:start])
+        end = stop if step == -1 else end
+    if depth:
+        raise UnfinishedThought
+    rest.append(text[end:])
+    kept = [part.strip() for part in rest if part.strip()]
+    return f"\n{THOUGHT}\n".join(kept), "\n".join(thought.strip() for thought in thoughts if thought.strip())
+
 
 CUT = ("length", "max_tokens", "max_length", "model_length")
 """What servers call an end at a limit of tokens."""
@@ -25,8 +85,8 @@ _FENCE = re.compile(r"^\s*(?:```|~~~)[\w-]*\s*$")
 _OPENING_BRACKET = re.compile(r'[{\[](?=\s*["{\[])')
 _TAG = re.compile(r"<(/?)([A-Za-z_][\w:-]*)[^<>]*>")
 _ANSWER_TAGS = frozenset({
-    "answer", "response", "output", "result", "final", "final_answer", "solution", "json", "phrases", "list",
-    "pre", "code", "p", "br", "ul", "ol", "li", "b", "i", "em", "strong", "div", "span",
+    "answer", "response", "output", "result", "final", "final_answer", "solution", "json", "phrases", "templates",
+    "list", "pre", "code", "p", "br", "ul", "ol", "li", "b", "i", "em", "strong", "div", "span",
 })  # fmt: skip
 """Tags around an answer; inside of any other a model may be drafting."""
 _TEMPLATE_TOKEN = re.compile(
@@ -40,8 +100,8 @@ _OTHER_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|?>")
 _NOT_MEANT = re.compile(
     r"\W*(?:here(?:'s| is| are)\s+)?(?:(?:my|the|a|an|some|first|initial|rough|final)\s+)*"
     r"(?:drafts?|thinking|thoughts?|scratchpad|brainstorm(?:ing)?|rejected|discarded|excluded|avoid(?:ed)?|try|attempt"
-    r"|(?:phrases|items|ones|those)\s+(?:to avoid|not to use|i rejected|i (?:would )?avoid))"
-    r"(?:\s+(?:list|phrases|items|candidates|ideas|process|version|ones))?\W*"
+    r"|(?:phrases|templates|items|ones|those)\s+(?:to avoid|not to use|i rejected|i (?:would )?avoid))"
+    r"(?:\s+(?:list|phrases|templates|items|candidates|ideas|process|version|ones))?\W*"
     r"|.*\b(?:i(?:'m| am) (?:sorry|unable)|(?:can't|cannot|unable to|won't) (?:help|assist|comply|provide))\b.*",
     re.IGNORECASE,
 )
@@ -71,7 +131,7 @@ class NoAnswer(PromptError):  # noqa: N818  # what came of a question
 
 
 class UnusableAnswer(ValueError):  # noqa: N818  # what came of a question
-    """An answer that holds no phrases; the message says why, to stand behind "the answer"."""
+    """An answer that holds no templates; the message says why, to stand behind "the answer"."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +139,16 @@ class Reading:
     """What an answer holds.
 
     Args:
-        phrases: In its order.
-        left_out: Lines of a list that are no phrases, each with the reason.
+        texts: What it gives as templates, in its order.
+        left_out: Lines of a list that are no items, each with the reason.
     """
 
-    phrases: list[str]
+    texts: list[str]
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read_answer(text: str, finish_reason: str = "stop") -> Reading:
-    r"""Return the phrases of an answer, and what was left out of a list.
+    r"""Return the templates of an answer, and what was left out of a list.
 
     JSON as asked for is taken, and JSON in a code fence or between other words; where there is no JSON at all, the
     lines of a list. Thoughts don't count. JSON of another form or that breaks off, two lists, and a list in a list
@@ -102,17 +162,17 @@ def read_answer(text: str, finish_reason: str = "stop") -> Reading:
         UnusableAnswer: Nothing can be taken from it, or it isn't clear what.
 
     Example:
-        >>> read_answer('{"phrases": ["in the snow", "at dawn"]}').phrases
-        ['in the snow', 'at dawn']
-        >>> read_answer("1. in the snow\n2. at dawn").phrases
-        ['in the snow', 'at dawn']
+        >>> read_answer('{"templates": ["{} in the snow", "{} at dawn"]}').texts
+        ['{} in the snow', '{} at dawn']
+        >>> read_answer("1. {} in the snow\n2. {} at dawn").texts
+        ['{} in the snow', '{} at dawn']
     """
     finish_reason = finish_reason.casefold()
     cut = finish_reason not in WHOLE
     if finish_reason in ("content_filter", "safety"):
         raise UnusableAnswer("was held back by the server's content filter")
     if (whole := _whole_json(text)) is not None:
-        return Reading(_phrases_of(whole, text))
+        return Reading(_texts_of(whole, text))
     try:
         text, thought = without_thoughts(text)
     except UnfinishedThought:
@@ -128,19 +188,6 @@ def read_answer(text: str, finish_reason: str = "stop") -> Reading:
     if cut:
         raise UnusableAnswer(f"{_breaks_off(finish_reason)}: ...{shorten(text[-60:])}")
     return _from_list(text)
-
-
-def read_phrases(text: str, finish_reason: str = "stop") -> list[str]:
-    """Return the phrases of an answer, as `read_answer` does.
-
-    Args:
-        text: The raw answer.
-        finish_reason: Why the model stopped, as the server says it.
-
-    Raises:
-        UnusableAnswer: Nothing can be taken from it, or it isn't clear what.
-    """
-    return read_answer(text, finish_reason).phrases
 
 
 def shorten(text: str, most: int = 80) -> str:
@@ -205,7 +252,7 @@ def _json_values(text: str, finish_reason: str) -> list[tuple[int, int, Any]]:
 
 
 def _from_json(text: str, values: list[tuple[int, int, Any]], cut: bool) -> list[str]:
-    """Return the phrases of the one JSON value of a text that holds other words too."""
+    """Return the templates of the one JSON value of a text that holds other words too."""
     first = values[0][2]
     if any(value != first for _, _, value in values):
         raise UnusableAnswer(f"holds {len(values)} JSON values, and which is meant can't be known: {shorten(text)}")
@@ -213,23 +260,23 @@ def _from_json(text: str, values: list[tuple[int, int, Any]], cut: bool) -> list
         text[end:start]
         for end, start in zip([0, *(v[1] for v in values)], [*(v[0] for v in values), len(text)], strict=True)
     )
-    phrases = _phrases_of(first, text[values[0][0] :])
+    texts = _texts_of(first, text[values[0][0] :])
     if cut and around.strip():
         raise UnusableAnswer(f"breaks off behind a list that may be a draft: ...{shorten(text[-60:])}")
     if any(_ITEM.match(line) for line in around.splitlines()):
         raise UnusableAnswer(f"holds JSON and a list, and which is meant can't be known: {shorten(text)}")
     _refuse_drafts(text[: values[0][0]])
     _refuse_taken_back(text[values[-1][1] :])
-    return phrases
+    return texts
 
 
-def _phrases_of(data: Any, text: str) -> list[str]:
-    phrases = data.get("phrases") if isinstance(data, dict) else data
-    if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
-        raise UnusableAnswer(f'isn\'t of the form {{"phrases": ["...", ...]}} but {shorten(text)}')
-    if not phrases:
+def _texts_of(data: Any, text: str) -> list[str]:
+    texts = data.get("templates") if isinstance(data, dict) else data
+    if not isinstance(texts, list) or not all(isinstance(item, str) for item in texts):
+        raise UnusableAnswer(f'isn\'t of the form {{"templates": ["...", ...]}} but {shorten(text)}')
+    if not texts:
         raise UnusableAnswer("is an empty list")
-    return phrases
+    return texts
 
 
 def _from_list(text: str) -> Reading:
@@ -256,11 +303,11 @@ def _from_list(text: str) -> Reading:
         elif follower is None and any(_indent(behind) > _indent(line) for behind in lines[index + 1 : index + 2]):
             reading.left_out.append((phrase, "goes on in a line that is no item of the list"))
         else:
-            reading.phrases.append(phrase)
+            reading.texts.append(phrase)
     left_out = [(line, why) for line, why in reading.left_out if line != THOUGHT]
-    if not reading.phrases:
+    if not reading.texts:
         raise UnusableAnswer(f"is a list of headings: {shorten(text)}")
-    return Reading(reading.phrases, left_out)
+    return Reading(reading.texts, left_out)
 
 
 def _refuse_two_lists(lines: list[str], items: dict[int, re.Match[str]]) -> None:

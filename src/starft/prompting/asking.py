@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from starft.prompting.answers import CUT, NoAnswer, UnusableAnswer, read_phrases
+from starft.prompting.answers import CUT, NoAnswer, UnusableAnswer, read_answer
 from starft.prompting.cache import Answer, AnswerCache
 from starft.prompting.query import Question
 
@@ -124,7 +124,7 @@ def _count(answer: Answer, outcome: Outcome) -> None:
 def _keep(question: Question, answer: Answer, cache: AnswerCache, outcome: Outcome, row: _Row) -> None:
     _count(answer, outcome)
     try:
-        read_phrases(answer.text, answer.finish_reason)
+        read_answer(answer.text, answer.finish_reason)
     except UnusableAnswer as why:
         told = f"{why}{_spent_on_thought(answer)}"
         kept = cache.reject(question, answer, told)

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from starft.errors import PromptError
 from starft.files.atomic import load_json, replace_file
-from starft.prompting.query import Question
+from starft.prompting.query import SCHEMA, Question
 from starft.safe_text import say
 
 SCHEMA_VERSION = 1
@@ -82,13 +82,13 @@ class AnswerCache:
                 "make it readable for you or give another --cache."
             ) from error
 
-    def without_address(self) -> int:
-        """Return how many answers an older version kept, which doesn't say which server gave them."""
+    def of_older_versions(self) -> int:
+        """Return how many answers older versions kept, which asked for phrases and not for templates."""
         count = 0
         for path in self.folder.glob("*.json"):
             try:
-                held = json.loads(path.read_bytes())
-                count += "address" not in held["question"] and "reason" not in held
+                kept = json.loads(path.read_bytes())
+                count += kept["question"]["schema"] != SCHEMA and "reason" not in kept
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 continue
         return count

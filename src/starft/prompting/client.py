@@ -13,14 +13,32 @@ from types import TracebackType
 from typing import Any, Self
 
 from starft.errors import PromptError
-from starft.prompting.address import address_of, chosen_url, host_of
 from starft.prompting.answers import WHOLE, NoAnswer, shorten
 from starft.prompting.cache import Answer
-from starft.prompting.completion import Completion, error_in, parse_body, read_completion
-from starft.prompting.failures import KEY_WORDS, LIST_MOST, model_names, reason_for_no_connection, server_message
-from starft.prompting.forms import FORMS, IGNORED, Form, FormChoice, keeps_form
+from starft.prompting.completion import (
+    FORMS,
+    IGNORED,
+    Completion,
+    Form,
+    FormChoice,
+    error_in,
+    keeps_form,
+    parse_body,
+    read_completion,
+)
+from starft.prompting.connection import (
+    KEY_WORDS,
+    LIST_MOST,
+    address_of,
+    asked_wait,
+    chosen_url,
+    host_of,
+    model_names,
+    reason_for_no_connection,
+    seconds_to_wait,
+    server_message,
+)
 from starft.prompting.query import Question
-from starft.prompting.waiting import asked_wait, seconds_to_wait
 from starft.safe_text import visible
 from starft.wording import count_of, did_you_mean
 

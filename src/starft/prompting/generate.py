@@ -15,13 +15,12 @@ from starft.captions.pool_files import LOCAL_POOLS, list_pools, save_pool
 from starft.captions.pools import Pool
 from starft.config.prompts import RunConfig, read_config_or_none
 from starft.errors import PromptError, Stopped
-from starft.prompting.address import OPENAI, address_of
 from starft.prompting.answers import Reading, UnusableAnswer, read_answer
 from starft.prompting.asking import Outcome, ask_all
-from starft.prompting.assemble import Phrases, answers_digest, build_pool, count_drops
+from starft.prompting.assemble import answers_digest, build_pool, count_drops, count_served, notes_on_answers
 from starft.prompting.cache import Answer, AnswerCache
-from starft.prompting.forms import Form
-from starft.prompting.origin import count_served, notes_on_answers
+from starft.prompting.completion import Form
+from starft.prompting.connection import OPENAI, address_of
 from starft.prompting.query import Query, Question, check_parameters, load_query
 from starft.prompting.targets import check_target
 from starft.reporting.console import Console
@@ -64,13 +63,13 @@ def generate(
 
     Args:
         query: A shipped query (backgrounds, textures, resolution, style, cooccurring, per_class) or a .yaml file.
-        data: A training config whose class names are asked about and kept out of phrases, or a file with class_names.
+        data: A training config whose class names are asked about and kept out of templates, or a file with class_names.
         model: Name of the language model on the server; null takes gpt-4o-mini, from OpenAI alone.
         base_url: Any server that speaks OpenAI's chat completions, such as http://localhost:11434/v1; null takes
             OPENAI_BASE_URL or OpenAI's own.
         out: The pool to write; null writes prompts/pools/NAME.json with the query's name.
         cache: Folder of the answers.
-        clip_model: The CLIP whose context phrases must fit; null takes that of --data, or else ViT-B-16.
+        clip_model: The CLIP whose context templates must fit; null takes that of --data, or else ViT-B-16.
         parameters: Sampling parameters as JSON, sent instead of the query's own; {} sends none.
         form: The form to ask for; auto takes json_schema, json_object or text, the first that the server takes.
         concurrency: Requests at a time.
@@ -118,10 +117,10 @@ def generate(
     outcome = Outcome()
     with nullcontext() if offline else answers.one_at_a_time():
         missing = questions if refresh else [question for question in questions if not _usable(answers.get(question))]
-        if missing and (old := answers.without_address()):
+        if missing and (old := answers.of_older_versions()):
             say(
-                f"Note: {count_of(old, 'answer')} in {answers.folder} of an older version can't be used, since nothing "
-                "says which server gave them; they are left there."
+                f"Note: {count_of(old, 'answer')} in {answers.folder} of an older version can't be used, since they "
+                "hold phrases where templates with {} are asked for now; they are left there."
             )
         if missing and not offline:
             client = import_module("starft.prompting.client").Client(
@@ -138,7 +137,7 @@ def generate(
     save_pool(pool, target, overwrite)
     for note in notes_on_answers(pool.provenance):
         say(note)
-    came = sum(len(held[1].phrases) for held in found if held is not None)
+    came = sum(len(held[1].texts) for held in found if held is not None)
     _print_result(pool, target, came, asked.count * sum(held is not None for held in found))
     return 0
 
@@ -172,10 +171,7 @@ def _interrupted(questions: Sequence[Question], answers: AnswerCache, refresh: b
 def _print_result(pool: Pool, target: Path, came: int, asked_for: int) -> None:
     size = sum(map(len, pool.per_class.values()))
     classes = f" for all classes, {size} for single ones" if pool.per_class else ""
-    more = came > asked_for
-    of = (
-        f"{count_of(came, 'phrase')}, {asked_for} asked for" if more else f"{came} of the {asked_for} phrases asked for"
-    )
+    of = f"{came}, {asked_for} asked for" if came > asked_for else f"{came} of the {asked_for} asked for"
     dropped = pool.provenance["dropped"]
     where = ", listed in its provenance" if dropped else ""
     templates = count_of(len(pool.templates), "template")
@@ -261,7 +257,7 @@ def _print_usage(outcome: Outcome, total: int, answers: AnswerCache) -> None:
 
 
 def _read(questions: Sequence[Question], answers: AnswerCache) -> list[tuple[Answer, Reading] | None]:
-    """Return the answer and the phrases of each question, null where there is no usable one."""
+    """Return the answer and what it holds of each question, None where there is no usable one."""
     found: list[tuple[Answer, Reading] | None] = []
     for question in questions:
         answer = answers.get(question)
@@ -327,12 +323,12 @@ def _pool(
         "clip_model": limit.model_name,
         "unanswered": gaps,
     }
-    phrases = [Phrases(question.class_name, reading.phrases, reading.left_out) for question, _, reading in held]
-    pool = build_pool(query, phrases, class_names, limit.too_long, provenance)
+    readings = [(question.class_name, reading) for question, _, reading in held]
+    pool = build_pool(query, readings, class_names, limit.too_long, provenance)
     if not pool.templates:
         dropped = pool.provenance["dropped"]
         raise PromptError(
-            f"No template came of {count_of(len(dropped), 'phrase')} (the first, {visible(dropped[0]['phrase'])!r}, "
+            f"No template came of {count_of(len(dropped), 'text')} (the first, {visible(dropped[0]['text'])!r}, "
             f"{dropped[0]['reason']}); change the query's messages, or ask another --model."
         )
     return pool

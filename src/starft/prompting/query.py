@@ -12,16 +12,17 @@ from starft.captions.templates import is_template
 from starft.errors import PromptError
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import parse_yaml, read_bytes
-from starft.prompting.address import OPENAI
-from starft.prompting.placing import ADJECTIVE, BARE, PHRASE
+from starft.prompting.connection import OPENAI
 from starft.wording import did_you_mean
 
 REQUIRED = ("name", "description", "kind", "count", "messages")
-OPTIONAL = ("bare", "uncounted", "adjective", "fallback", "parameters")
+OPTIONAL = ("before", "fallback", "parameters")
+FRAMES = ("bare", "uncounted", "adjective")
+"""Keys of older versions, which asked for phrases and set them into templates."""
 KINDS = ("general", "per_class")
 ROLES = ("system", "developer", "user", "assistant")
 MOST = 1000
-"""More phrases than this don't fit into one answer."""
+"""More templates than this don't fit into one answer."""
 
 OWN_PARAMETERS = ("model", "messages", "response_format", "stream", "n", "tools")
 """Parameters of a request that starft sets itself."""
@@ -30,8 +31,8 @@ CLASS, COUNT = "{class_name}", "{count}"
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"phrases": {"type": "array", "items": {"type": "string"}}},
-    "required": ["phrases"],
+    "properties": {"templates": {"type": "array", "items": {"type": "string"}}},
+    "required": ["templates"],
     "additionalProperties": False,
 }
 """What every answer should look like."""
@@ -83,13 +84,11 @@ class Query:
 
     Args:
         name: What its pool is called.
-        description: What its phrases are about.
+        description: What its templates are about.
         kind: ``general``: one request for all classes; ``per_class``: one request for each class of a data set.
-        count: How many phrases an answer should have; ``{count}`` in a message.
+        count: How many templates an answer should have; ``{count}`` in a message.
         messages: What is asked; ``{class_name}`` stands for the class.
-        bare: Template for phrases that name something: ``{phrase}`` and ``{}`` (the caption), once each.
-        uncounted: Such a template for bare nouns that aren't counted, such as fog and leather.
-        adjective: Such a template for phrases that only describe.
+        before: Whether words may stand before ``{}``, as in "blurry {}".
         fallback: Templates for every class, beside those of the answers; a per-class query needs at least one.
         parameters: Sampling parameters, sent as they are.
         source: Where the file comes from, as the provenance tells it.
@@ -101,9 +100,7 @@ class Query:
     kind: str
     count: int
     messages: tuple[dict[str, str], ...]
-    bare: str
-    uncounted: str
-    adjective: str
+    before: bool
     fallback: tuple[str, ...]
     parameters: dict[str, Any]
     source: str
@@ -164,9 +161,7 @@ def load_query(name_or_path: str) -> Query:
         kind=data["kind"],
         count=data["count"],
         messages=tuple({"role": m["role"], "content": m["content"]} for m in data["messages"]),
-        bare=data.get("bare", BARE),
-        uncounted=data.get("uncounted", data.get("bare", BARE)),
-        adjective=data.get("adjective", ADJECTIVE),
+        before=data.get("before", False),
         fallback=tuple(data.get("fallback", ())),
         parameters=data.get("parameters") or {},
         source=f"prompts/queries/{path.name}" if mine else path.name if path.is_absolute() else path.as_posix(),
@@ -182,12 +177,7 @@ def check_query(data: object) -> list[str]:
     """
     if not isinstance(data, dict):
         return [f"it must hold the keys {', '.join(REQUIRED)}, and may hold {', '.join(OPTIONAL)}"]
-    known = (*REQUIRED, *OPTIONAL)
-    problems = [f"the key {key!r} is missing" for key in REQUIRED if key not in data]
-    for key in data:
-        if key not in known:
-            near = did_you_mean(str(key), known, limit=1).replace(" Did you mean", "; did you mean")
-            problems.append(f"unknown key {key!r}, the keys are {', '.join(known)}{near}")
+    problems = _check_keys(data)
     for key in ("name", "description"):
         if key in data and not (isinstance(data[key], str) and data[key].strip()):
             problems.append(f"{key!r} must be a text that isn't empty, got {data[key]!r}")
@@ -201,7 +191,8 @@ def check_query(data: object) -> list[str]:
         problems.append(f"'count' must be a whole number from 1 to {MOST}, got {count!r}")
     if "messages" in data:
         problems += _check_messages(data["messages"], data.get("kind"))
-    problems += _check_frames(data)
+    if not isinstance(data.get("before", False), bool):
+        problems.append(f"'before' must be true or false, got {data['before']!r}")
     fallback = data.get("fallback", [])
     if not isinstance(fallback, list) or not all(map(is_template, fallback)):
         problems.append(f"'fallback' must be a list of templates that hold {{}} once each, got {fallback!r}")
@@ -229,12 +220,18 @@ def check_parameters(parameters: object) -> list[str]:
     return []
 
 
-def _check_frames(data: dict[str, Any]) -> list[str]:
-    problems = []
-    for key, usual in (("bare", BARE), ("uncounted", BARE), ("adjective", ADJECTIVE)):
-        frame = data.get(key, usual)
-        if not (isinstance(frame, str) and frame.count(PHRASE) == 1 and is_template(frame.replace(PHRASE, ""))):
-            problems.append(f"{key!r} must hold {PHRASE} and {{}} once each, as in {usual!r}, got {frame!r}")
+def _check_keys(data: dict[str, Any]) -> list[str]:
+    known = (*REQUIRED, *OPTIONAL)
+    problems = [f"the key {key!r} is missing" for key in REQUIRED if key not in data]
+    for key in data:
+        if key in FRAMES:
+            problems.append(
+                f"{key!r} set phrases into templates in an older version; take it out and ask for whole templates in "
+                "'messages', with {} where the caption goes"
+            )
+        elif key not in known:
+            near = did_you_mean(str(key), known, limit=1).replace(" Did you mean", "; did you mean")
+            problems.append(f"unknown key {key!r}, the keys are {', '.join(known)}{near}")
     return problems
 
 
@@ -254,6 +251,8 @@ def _check_messages(messages: object, kind: object) -> list[str]:
     text = " ".join(message["content"] for message in messages)
     if "json" not in text.casefold():
         problems.append("its messages must ask for JSON by that word, which servers insist on in JSON mode")
+    if "{}" not in text:
+        problems.append("its messages must ask for templates, with {} where the caption goes, as in '{} on a lake'")
     if kind == "per_class" and CLASS not in text:
         problems.append(f"a per_class query must hold {CLASS} in a message")
     if kind == "general" and CLASS in text:

@@ -55,7 +55,7 @@ def rank(
     if run.section is None:
         raise PromptError(f"The config {config} has no 'data' section; rank needs images, as `starft fit` does.")
     say(f"Ranking the phrases of {given.name} on the training images of {config} ...", file=sys.stderr)
-    kept = import_module("starft.prompting.rank_work").rank_on(run, given, top, images, permutations, picture)
+    kept = import_module("starft.prompting.ranking").rank_on(run, given, top, images, permutations, picture)
     save_pool(kept, target, overwrite)
     ranked = len(kept.provenance["ranked"]["bits"])
     best = f"{min(top, ranked)} of {count_of(ranked, 'phrase')}, the first"

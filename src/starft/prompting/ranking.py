@@ -12,17 +12,32 @@ the score as its probability. Chance is what the same scores give with shuffled 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rich.progress import track
+from rich.table import Table
 from scipy.special import rel_entr
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from starft.captions.pools import inject
+from starft.captions.pools import Pool, inject
 from starft.captions.templates import caption
-from starft.clip import ClipEncoder
+from starft.clip import ClipEncoder, Twin, build_clip, image_preprocessing
+from starft.config.prompts import RunConfig
+from starft.data.datamodules import BaseDataModule
+from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
+from starft.errors import PromptError
+from starft.files.atomic import replace_file
+from starft.reporting.console import Console
+from starft.runs.manifest import checked_pretrained
+from starft.safe_text import say, visible
+from starft.wording import count_of
 
 SOME_CLASSES = 32
 """Captions are averaged over at most so many classes, evenly spread: more changes little and costs text encoding."""
@@ -150,3 +165,170 @@ def _by_class(
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     sums = np.add.reduceat(scores[order], starts, axis=0)
     return counts / len(labels), np.clip(sums / counts[:, None], 0.0, 1.0)
+
+
+BY_CHANCE = 0.05
+"""Chance that any phrase at all is said to go with the label though none does."""
+
+WEAK = 0.01
+"""A phrase that tells less than this share of the label is a weak shortcut."""
+
+
+def label_bits(labels: NDArray[np.int64]) -> float:
+    """Return the entropy of labels in bits.
+
+    Args:
+        labels: Of the images.
+
+    Example:
+        >>> label_bits(np.array([0, 0, 1, 1]))
+        1.0
+    """
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def conclude(ranked: Sequence[Ranked], bits: float, images: int) -> str:
+    """Return what a ranking says.
+
+    Args:
+        ranked: All phrases, the first first.
+        bits: Entropy of the label.
+        images: How many were looked at.
+    """
+    real = [row for row in ranked if row.p_any <= BY_CHANCE]
+    if not real:
+        return (
+            f"Conclusion: none of the {count_of(len(ranked), 'phrase')} goes with the label beyond chance on "
+            f"{count_of(images, 'image')}. This CLIP sees no shortcut of this pool in your data; "
+            "others may be there, so try another pool, or more --images."
+        )
+    first = real[0]
+    share = first.bits / bits
+    kinds = f", most on {', '.join(map(visible, first.classes[:3]))}" if first.classes else ""
+    strength = "a weak shortcut" if share < WEAK else "a shortcut that your data offer"
+    go = "goes" if len(real) == 1 else "go"
+    return (
+        f"Conclusion: {len(real)} of {count_of(len(ranked), 'phrase')} {go} with the label beyond chance. The first, "
+        f"{visible(first.template)!r}, tells {100 * share:.2g} % of the label's {bits:.2f} bits{kinds}: {strength}. "
+        "Whether a model takes it, its groups show; StarFT with a pool of the first phrases holds against it."
+    )
+
+
+SIGNIFICANT = 0.05
+
+
+def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: int, picture: Path) -> Pool:
+    """Rank a pool's phrases on training images, print and plot the ranking; return the pool of the first phrases.
+
+    Args:
+        run: Tells data, model and seed.
+        given: The pool.
+        top: How many phrases to keep.
+        images: Training images to look at, at most.
+        permutations: How often labels are shuffled.
+        picture: The plot to write.
+
+    Raises:
+        StarftError: Model or data can't be used.
+    """
+    assert run.data is not None, "the command has looked"
+    names = run.class_names()
+    clip = Twin(build_clip(run.model_name, checked_pretrained(run.pretrained)))
+    clip.to("cuda" if torch.cuda.is_available() else "cpu")
+    features, labels = _look(clip, run.data, images, run.seed)
+    if len(np.unique(labels)) < 2:
+        told = f"The {len(labels)} images of {run.path} that were looked at are all of one class"
+        raise PromptError(f"{told}; give a larger --images.")
+    phrases = sorted({*given.templates, *(t for own in given.per_class.values() for t in own)})
+    scores = presence(clip, features, phrases, names, run.templates()[0])
+    ranked = rank_phrases(phrases, scores, labels, names, permutations, run.seed)
+    _print_table(ranked, len(labels))
+    say(conclude(ranked, label_bits(labels), len(labels)))
+    _plot(ranked, given.name, picture)
+    return _top(given, ranked, top, run.path, len(labels), permutations)
+
+
+def _loader(data: BaseDataModule, train_set: Dataset[Any], chosen: list[int]) -> DataLoader[Any]:
+    """Return the loader of some images; bad ones of a data set on disk stop or are skipped, as the config has it."""
+    batch, workers = data.eval_batch_size, data.num_workers
+    if not isinstance(train_set, ImageSet):
+        return DataLoader(Subset(train_set, chosen), batch_size=batch, num_workers=workers)
+    images = Guarded(train_set, getattr(data, "on_bad_image", "stop"))
+    return GuardedLoader(images, batch_size=batch, sampler=chosen, num_workers=workers, collate_fn=gathered)
+
+
+@torch.no_grad()
+def _look(clip: Twin, data: BaseDataModule, most: int, seed: int) -> tuple[torch.Tensor, NDArray[np.int64]]:
+    """Return features (N, D) and labels (N,) of training images."""
+    if data.train_set is None:
+        data.preprocessing = image_preprocessing(clip.model)
+        data.setup("fit")
+    train_set: Dataset[Any] | None = data.train_set
+    if train_set is None:
+        raise PromptError(f"{type(data).__name__} makes no train_set in setup; rank needs the training images.")
+    size = len(train_set)  # type: ignore[arg-type]  # map-style data sets have a length
+    chosen = sorted(np.random.default_rng(seed).permutation(size)[:most].tolist())
+    loader = _loader(data, train_set, chosen)
+    console = Console(stderr=True)
+    features, labels = [], []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # training images may be cropped at random
+        for batch in track(loader, "looking", console=console, disable=not console.is_terminal):
+            features.append(clip.encode_image(batch["image"].to(clip.device)).float())
+            labels.append(batch["label"])
+    return torch.cat(features), torch.cat(labels).numpy()
+
+
+def _print_table(ranked: Sequence[Ranked], images: int) -> None:
+    table = Table("", "phrase", "bits", "chance", "p", "share", "goes with", box=None)
+    for place, one in enumerate(ranked, 1):
+        classes = ", ".join(one.classes[:4]) + (", ..." if len(one.classes) > 4 else "")
+        numbers = (f"{one.bits:.3f}", f"{one.chance:.3f}", f"{one.p_value:.3f}", f"{one.share:.3f}")
+        table.add_row(str(place), one.template, *numbers, classes if one.p_value <= SIGNIFICANT else "")
+    Console(140).print(table)
+    say(f"bits: mutual information with the label beyond chance, on {images} training images.")
+
+
+def _plot(ranked: Sequence[Ranked], name: str, path: Path) -> None:
+    figure = Figure(figsize=(8, 1 + 0.25 * len(ranked)), layout="constrained")
+    axes = figure.subplots()
+    colors = ["tab:red" if one.p_value <= SIGNIFICANT else "tab:gray" for one in ranked]
+    axes.barh([one.template for one in ranked], [one.bits for one in ranked], color=colors)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"bits about the label beyond chance (red: p at most {SIGNIFICANT})")
+    for text in (axes.set_title(f"What the phrases of {name} say about the label"), *axes.get_yticklabels()):
+        text.set_parse_math(False)  # phrases and names may hold dollar signs
+    temporary = path.with_name(f".{path.name}.tmp.png")
+    try:
+        figure.savefig(temporary, dpi=120)
+        replace_file(path, temporary.read_bytes())
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _top(given: Pool, ranked: Sequence[Ranked], top: int, config: Path, images: int, permutations: int) -> Pool:
+    """Return the pool of the first phrases, with the whole ranking in its provenance."""
+    best = {one.template for one in ranked[:top]}
+    general = [template for template in given.templates if template in best]
+    # A pool needs a phrase for every class, so where all of the best are of single classes, the best serves all.
+    general = general or [ranked[0].template]
+    per_class = {
+        name: tuple(sorted(left)) for name, own in given.per_class.items() if (left := {*own} & best - {*general})
+    }
+    return Pool(
+        name=f"{given.name}-top",
+        description=f"{given.description} The {len(best)} phrases that say most about the label.",
+        templates=tuple(sorted(general)),
+        per_class=per_class,
+        provenance={
+            "source": given.provenance["source"],
+            "ranked": {
+                "config": config.name,
+                "images": images,
+                "permutations": permutations,
+                "bits": {one.template: round(one.bits, 4) for one in ranked},
+            },
+            "pool": {"name": given.name, "provenance": given.provenance},
+        },
+    )

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from starft.errors import PromptError
-from starft.prompting.address import address_of
 from starft.prompting.answers import WHOLE
 from starft.prompting.cache import Answer
-from starft.prompting.forms import FORMS, begins_in_form, keeps_form
+from starft.prompting.completion import FORMS, begins_in_form, keeps_form
+from starft.prompting.connection import address_of
 from starft.prompting.query import Question
 from starft.reporting.console import Console
 from starft.safe_text import say, visible

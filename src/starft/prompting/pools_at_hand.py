@@ -1,20 +1,25 @@
-"""``starft prompts check``: everything that is wrong with a pool, all at once."""
+"""``starft prompts check`` and ``list``: everything that is wrong with a pool, and the pools and queries at hand."""
 
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from starft.captions.english import is_modifier, mend_articles
-from starft.captions.pool_files import check_pool, find_pool, read_json
-from starft.captions.pools import inject
+from starft.captions.pool_files import LOCAL_POOLS, check_pool, find_pool, list_pools, load_pool, read_json
+from starft.captions.pools import heard_alike, inject
 from starft.captions.templates import is_template
 from starft.config.prompts import read_config_or_none
 from starft.errors import PoolError
 from starft.prompting.assemble import NamedClass
-from starft.prompting.phrases import fold
-from starft.safe_text import say
+from starft.prompting.query import list_queries, load_query
+from starft.prompting.templates import fold
+from starft.reporting.console import Console
+from starft.safe_text import say, visible
 from starft.wording import count_of, did_you_mean
 
 if TYPE_CHECKING:
@@ -37,18 +42,18 @@ def check(pool: str, data: str | None = None, model: str | None = None, override
         ConfigError: Data or model can't be used.
     """
     path = find_pool(pool)
-    held = read_json(path)
+    content = read_json(path)
     config = read_config_or_none(data, overrides)
     say(f"Checking {path} ...", file=sys.stderr)
     names = config.class_names() if config is not None else ()
-    found = list(_templates(held))
-    problems = check_pool(held)
+    found = list(_templates(content))
+    problems = check_pool(content)
     problems += _repeats(found)
-    problems += _english(held, found)
-    problems += _classes(held, found, names)
+    problems += _english(content, found)
+    problems += _classes(content, found, names)
     limit = import_module("starft.prompting.lengths").LengthLimit(model, config)
     problems += [*_lengths(found, limit), *_same_tokens(found, limit)]
-    for problem in _in_order(problems, held):
+    for problem in _in_order(problems, content):
         say(problem)
     if config is not None:
         of_classes = import_module("starft.clip.token_checks").class_problems(limit.ruler, names, config.templates())
@@ -63,10 +68,10 @@ def check(pool: str, data: str | None = None, model: str | None = None, override
     return 0
 
 
-def _in_order(problems: Sequence[str], held: Any) -> list[str]:
+def _in_order(problems: Sequence[str], content: Any) -> list[str]:
     """Return problems in the order of the file; what is about the file as a whole comes first."""
     places: dict[str, int] = {}
-    for key, value in held.items() if isinstance(held, dict) else ():
+    for key, value in content.items() if isinstance(content, dict) else ():
         for place in (key, repr(key), f"unknown key {key!r}"):
             places[place] = len(places)
         for name, own in value.items() if key == "per_class" and isinstance(value, dict) else ():
@@ -83,19 +88,19 @@ def _in_order(problems: Sequence[str], held: Any) -> list[str]:
     return sorted(problems, key=place_of)
 
 
-def _templates(held: Any) -> Iterator[tuple[str, str | None, str]]:
+def _templates(content: Any) -> Iterator[tuple[str, str | None, str]]:
     """Yield where each usable template is, its class or null, and the template; others are told by `check_pool`."""
-    for where, name, template in _texts(held):
+    for where, name, template in _texts(content):
         if is_template(template):
             yield where, name, template
 
 
-def _texts(held: Any) -> Iterator[tuple[str, str | None, str]]:
+def _texts(content: Any) -> Iterator[tuple[str, str | None, str]]:
     """Yield where each text is that should be a template, its class or null, and the text."""
-    if not isinstance(held, dict):
+    if not isinstance(content, dict):
         return
-    per_class = held.get("per_class")
-    lists: list[tuple[str, str | None, object]] = [("templates", None, held.get("templates"))]
+    per_class = content.get("per_class")
+    lists: list[tuple[str, str | None, object]] = [("templates", None, content.get("templates"))]
     for name, own in per_class.items() if isinstance(per_class, dict) else ():
         lists.append((f"per_class[{name!r}]", name, own))
     for where, name, own in lists:
@@ -110,17 +115,13 @@ def _repeats(found: Sequence[tuple[str, str | None, str]]) -> Iterator[str]:
     for where, name, template in found:
         key = fold(template)
         first = seen.get((None, key)) or seen.get((name, key))
-        if first is not None and _plain(first[1]) != _plain(template):
+        if first is not None and heard_alike(first[1]) != heard_alike(template):
             yield f"{where} says the same as {first[0]} (plural, articles and order don't count); take one of them out."
         seen.setdefault((name, key), (where, template))
 
 
-def _plain(template: str) -> str:
-    return " ".join(template.casefold().split())
-
-
-def _english(held: Any, found: Sequence[tuple[str, str | None, str]]) -> Iterator[str]:
-    for where, _, text in _texts(held):
+def _english(content: Any, found: Sequence[tuple[str, str | None, str]]) -> Iterator[str]:
+    for where, _, text in _texts(content):
         if (mended := mend_articles(text)) != text:
             yield f"{where} has the wrong article; write {mended!r}."
     for where, _, template in found:
@@ -130,10 +131,10 @@ def _english(held: Any, found: Sequence[tuple[str, str | None, str]]) -> Iterato
             yield f"{where} doesn't read as English: {caption!r}; put {before!r} behind the {{}}, or a comma after it."
 
 
-def _classes(held: Any, found: Sequence[tuple[str, str | None, str]], names: Sequence[str]) -> Iterator[str]:
+def _classes(content: Any, found: Sequence[tuple[str, str | None, str]], names: Sequence[str]) -> Iterator[str]:
     if not names:
         return
-    per_class = held.get("per_class") if isinstance(held, dict) else None
+    per_class = content.get("per_class") if isinstance(content, dict) else None
     for name in per_class if isinstance(per_class, dict) else {}:
         if name not in names:
             near = did_you_mean(str(name), names)
@@ -164,3 +165,42 @@ def _same_tokens(found: Sequence[tuple[str, str | None, str]], limit: "LengthLim
             yield (
                 f"{whole[at][0]} is the same tokens to {limit.model_name} as {whole[first][0]}; take one of them out."
             )
+
+
+def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:
+    """List the shipped pools and those of a folder, with their size and where they come from, and the queries.
+
+    Args:
+        folder: Where pools of your own are.
+    """
+    own = [path for kind in ("*.json", "*.txt") for path in Path(folder).glob(kind)]
+    files = {path.resolve(): path for path in (*sorted(own), *list_pools())}
+    console = Console(160)
+    table = Table("pool", "templates", "classes", "source", "model", "query", "created", "file", box=None)
+    broken = []
+    for path in sorted(files.values(), key=lambda path: (path.stem, str(path))):
+        try:
+            pool = load_pool(path.as_posix())
+        except PoolError as error:
+            broken.append(str(error))
+            continue
+        told = pool.provenance
+        size = sum(map(len, pool.per_class.values()))
+        table.add_row(
+            pool.name,
+            str(len(pool.templates)),
+            f"{size} for {len(pool.per_class)}" if pool.per_class else "-",
+            *(visible(str(told.get(key) or "-")) for key in ("source", "model", "query")),
+            str(told.get("created") or "-")[:10],
+            str(path) if path.parent == Path(folder) else "shipped",
+        )
+    console.print(table)
+    for problem in broken:
+        say(f"Not usable: {problem}")
+    queries = Table("query", "kind", "phrases", "about", box=None)
+    for path in list_queries():
+        query = load_query(path.stem)
+        queries.add_row(query.name, query.kind, str(query.count), query.description)
+    console.print()
+    console.print(queries)
+    return 0
