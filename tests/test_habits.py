@@ -72,6 +72,15 @@ def test_the_citation_is_of_the_paper_that_readme_names() -> None:
     assert len(paper["authors"]) == 6
 
 
+def test_readme_explains_its_words_and_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    words = readme.split("### Words")[1].split("\n## ")[0]
+    assert all(f"**{word}**" in words for word in ("ID", "OOD", "CE", "FLYP", "head", "twin", "pool", "group"))
+    assert "**worst group**" in words
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"cli.md", "api.md"}  # made when the site is built
+    assert pages <= {*re.findall(r"\(docs/(\w+\.md)\)", readme)}
+
+
 def test_all_is_the_union_of_what_users_may_want() -> None:
     found = extras()
     (line,) = found["all"]

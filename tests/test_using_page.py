@@ -1,10 +1,11 @@
-"""docs/using.md and docs/tutorials: every command and snippet runs, in the order it stands there."""
+"""docs/using.md and the notebooks of docs/tutorials: every command, snippet and cell runs, in its order."""
 
+import json
 import re
-import runpy
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -38,8 +39,22 @@ def test_the_page_runs(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert set(pd.read_parquet("boats.parquet")["label"]) <= {"sailing boat", "ferry"}
 
 
+def run_notebook(name: str, **parameters: Any) -> None:
+    """Run the code cells of a notebook, with other values for what its cell of parameters sets."""
+    cells = json.loads((TUTORIALS / name).read_text(encoding="utf-8"))["cells"]
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            continue
+        assert (cell["outputs"], cell["execution_count"]) == ([], None), f"{name} is kept without outputs"
+        exec(compile("".join(cell["source"]), name, "exec"), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            assert parameters.keys() <= namespace.keys()
+            namespace |= parameters
+
+
 def test_every_tutorial_is_tested() -> None:
-    assert {path.name for path in TUTORIALS.iterdir()} == {"embedded_world.py", "own_data.py"}
+    assert {path.name for path in TUTORIALS.iterdir()} == {"embedded_world.ipynb", "own_data.ipynb"}
 
 
 @pytest.mark.slow
@@ -47,7 +62,7 @@ def test_the_tutorial_of_the_embedded_world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(TUTORIALS / "embedded_world.py"))["main"](SMALL)
+    run_notebook("embedded_world.ipynb", OPTIONS=SMALL)
     said = capsys.readouterr().out
     assert said.count("[Prediction(label='") == 2
     assert (tmp_path / "runs" / "tutorial" / "export" / "open_clip_config.json").is_file()
@@ -61,6 +76,6 @@ def test_the_tutorial_of_own_data(
     own_images.write_table(tmp_path, name="photos.csv")
     for number in range(3):
         own_images.write_jpeg(tmp_path / "new_photos" / f"{number}.jpg", number)
-    runpy.run_path(str(TUTORIALS / "own_data.py"))["main"]("photos.csv", "new_photos", OWN)
+    run_notebook("own_data.ipynb", OPTIONS=OWN)
     assert len(pd.read_csv("runs/own/predictions.csv")) == 3
     assert "cosines among them: tensor([[1" in capsys.readouterr().out
