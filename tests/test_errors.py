@@ -14,6 +14,7 @@ from starft.errors import (
     RunFolderError,
     StarftError,
     Stopped,
+    Terminated,
     WeightsError,
     check_between,
     did_you_mean,
@@ -96,6 +97,7 @@ def raising(error: BaseException) -> Callable[[], int]:
         (RunFolderError("runs/x isn't empty."), 2, "runs/x isn't empty."),
         (Stopped("Stopped after step 3; continue.", 143), 143, "Stopped after step 3; continue."),
         (KeyboardInterrupt(), 130, "Interrupted."),
+        (Terminated(), 143, "Interrupted."),
         (
             OSError(28, os.strerror(28), "runs/x/last.ckpt"),
             2,

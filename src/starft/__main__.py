@@ -8,7 +8,7 @@ from importlib import import_module
 from starft import __version__
 from starft.class_paths import SAFE
 from starft.early_checks import check_words
-from starft.errors import StarftError, Stopped, did_you_mean
+from starft.errors import StarftError, Stopped, Terminated, did_you_mean
 from starft.files import not_text
 from starft.launch import share_cores
 from starft.resources import with_shipped_configs
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``starft``; null takes those of the process.
 
     Returns:
-        Exit status: 0, 2 for a person's mistake, 130 after Ctrl-C, 141 where nobody reads the output any more.
+        Exit status: 0, 2 for a person's mistake, 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads the output
+        any more.
     """
     try:
         try:
@@ -127,8 +128,8 @@ def _guarded(words: list[str]) -> int:
             raise
         where = f" ({error.filename})" if error.filename else ""
         return _complain(f"{error.strerror}{where}; free the disk or give another place, and run it again.", 2)
-    except KeyboardInterrupt:
-        return _complain("Interrupted.", 130)
+    except KeyboardInterrupt as stop:
+        return _complain("Interrupted.", 143 if isinstance(stop, Terminated) else 130)
 
 
 def _complain(sentence: str, status: int) -> int:

@@ -15,7 +15,7 @@ from starft.comparison_folder import claim_runs, open_comparison, save_seconds
 from starft.config_parser import prepare_parser
 from starft.data.from_config import data_of
 from starft.early_checks import check_config_files
-from starft.errors import ConfigError, RunFolderError, Stopped, did_you_mean
+from starft.errors import ConfigError, RunFolderError, Stopped, Terminated, did_you_mean
 from starft.files import replace_file
 from starft.metrics import eval_metric_names
 from starft.parser_errors import keys_of_parser, one_sentence
@@ -24,6 +24,7 @@ from starft.resources import with_shipped_configs
 from starft.results_reading import RESULTS, read_results
 from starft.runs import Run, finish_apart, run_for_each_seed, trains
 from starft.safe_text import say, visible
+from starft.stopping import sigterm_as_ctrl_c
 from starft.terminal import Console
 from starft.words import split_words
 from starft.yaml_files import read_yaml
@@ -200,10 +201,12 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
         if one.done:
             continue
         try:
-            execute(one)
-        except Stopped as stop:
+            with sigterm_as_ctrl_c():
+                execute(one)
+        except (Stopped, KeyboardInterrupt) as stop:
             told = f"Stopped while running {one.title}, seed {one.seed}; give the same command again to go on."
-            raise Stopped(told, stop.status) from stop
+            status = stop.status if isinstance(stop, Stopped) else 143 if isinstance(stop, Terminated) else 130
+            raise Stopped(told, status) from stop
         finally:
             note(spent + time.monotonic() - start)
     return spent + time.monotonic() - start

@@ -1,12 +1,10 @@
 """``starft predict CKPT IMAGES...``: what a trained model says of images, from its checkpoint alone."""
 
 import csv
-import signal
 import sys
 import time
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,12 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from starft.classifier import Classifier, load
 from starft.data.loading import usable_cores
 from starft.english import count_of
-from starft.errors import ConfigError, DataError, Stopped, shortened
+from starft.errors import ConfigError, DataError, Stopped, Terminated, shortened
 from starft.options import OptionParser
 from starft.predicting.inputs import Inputs, find
 from starft.predicting.rows import FORMATS, Output, checked_format, columns
 from starft.predicting.stream import batches
 from starft.safe_text import say, visible
+from starft.stopping import sigterm_as_ctrl_c
 from starft.terminal import Console
 
 ABOUT = """Write label and probability of images, in their order, as the model of a checkpoint sees them.
@@ -86,7 +85,7 @@ def run(words: Sequence[str]) -> int:
     for note in found.notes:
         say(f"Note: {note}.", file=sys.stderr)
     workers = _workers() if options.workers is None else options.workers
-    with Output(options.out, options.format, columns(top_k)) as output, _sigterm_as_ctrl_c():
+    with Output(options.out, options.format, columns(top_k)) as output, sigterm_as_ctrl_c():
         predict(model, found, output, top_k, options.batch_size, workers, str(options.out or "standard output"))
     return 0
 
@@ -135,9 +134,10 @@ def predict(
                     rows = zip(batch.names, values.tolist(), places.tolist(), strict=True)
                     output.write([dict(zip(names, _cells(model, *row), strict=True)) for row in rows])
                 bar.update(task, completed=output.count + bad)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         raise Stopped(
-            f"Stopped; {where} holds whole rows of the first {count_of(output.count, 'image')}.", 130
+            f"Stopped; {where} holds whole rows of the first {count_of(output.count, 'image')}.",
+            143 if isinstance(stop, Terminated) else 130,
         ) from None
     seconds = time.monotonic() - start
     done = output.count
@@ -156,13 +156,3 @@ def _cells(model: Classifier, name: str, values: list[float], places: list[int])
 
 def _workers() -> int:
     return min(8, max(1, usable_cores() - 1))
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let what a scheduler sends end the command as Ctrl-C does, with whole rows."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

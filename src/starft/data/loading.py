@@ -5,6 +5,8 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_start_method, resource_tracker
 from typing import Any, NamedTuple
 
 import torch
@@ -74,6 +76,28 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+STOPS = frozenset({signal.SIGINT, signal.SIGTERM})
+"""The signals that stop a command."""
+
+
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block is done; a process that is started in it begins with both blocked.
+
+    A signal to all processes of a run would end a process that hasn't come as far as to say what it does with it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    if get_start_method() != "fork":
+        resource_tracker.ensure_running()  # its start lets both signals in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def deaf_to_stops(worker: int) -> None:
     """Make a worker process deaf to Ctrl-C and SIGTERM that weren't sent by its parent; a ``worker_init_fn``.
 
@@ -87,6 +111,8 @@ def deaf_to_stops(worker: int) -> None:
     if hasattr(signal, "sigwaitinfo"):  # elsewhere nobody tells who sent it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    elif hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _end_with_parent(parent: int) -> None:
@@ -95,7 +121,16 @@ def _end_with_parent(parent: int) -> None:
     os._exit(0)
 
 
-class ResumableLoader(DataLoader[Any]):
+class SignalProofLoader(DataLoader[Any]):
+    """A DataLoader whose workers are deaf to stops from their first moment on, given `deaf_to_stops` too."""
+
+    def __iter__(self) -> Any:
+        """Start the workers, or take up those that live on."""
+        with stop_signals_blocked():
+            return super().__iter__()
+
+
+class ResumableLoader(SignalProofLoader):
     """A DataLoader over a `ShuffledSampler` that goes on where a checkpoint was written.
 
     Lightning calls ``state_dict`` and ``load_state_dict``. Batches are counted as they are handed out, whatever the
