@@ -9,7 +9,16 @@ import pytest
 
 from starft.__main__ import VERBS, main
 from starft.config.parser_errors import one_sentence
-from starft.errors import ConfigError, PoolError, RunFolderError, StarftError, Stopped, WeightsError, check_between
+from starft.errors import (
+    ConfigError,
+    PoolError,
+    RunFolderError,
+    StarftError,
+    Stopped,
+    Terminated,
+    WeightsError,
+    check_between,
+)
 from starft.wording import did_you_mean
 
 
@@ -88,6 +97,7 @@ def raising(error: BaseException) -> Callable[[], int]:
         (RunFolderError("runs/x isn't empty."), 2, "runs/x isn't empty."),
         (Stopped("Stopped after step 3; continue.", 143), 143, "Stopped after step 3; continue."),
         (KeyboardInterrupt(), 130, "Interrupted."),
+        (Terminated(), 143, "Interrupted."),
         (
             OSError(28, os.strerror(28), "runs/x/last.ckpt"),
             2,

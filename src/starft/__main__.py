@@ -9,7 +9,7 @@ import starft
 from starft.cli.launch import share_cores
 from starft.config.class_paths import SAFE
 from starft.config.early_checks import check_words
-from starft.errors import StarftError, Stopped
+from starft.errors import StarftError, Stopped, Terminated
 from starft.files.atomic import not_text
 from starft.files.shipped import with_shipped_configs
 from starft.safe_text import indented, say
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``starft``; null takes those of the process.
 
     Returns:
-        Exit status: 0, 2 for a person's mistake, 130 after Ctrl-C, 141 where nobody reads the output any more.
+        Exit status: 0, 2 for a person's mistake, 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads the output
+        any more.
     """
     try:
         try:
@@ -133,8 +134,8 @@ def _guarded(words: list[str]) -> int:
             raise
         where = f" ({error.filename})" if error.filename else ""
         return _complain(f"{error.strerror}{where}; free the disk or give another place, and run it again.", 2)
-    except KeyboardInterrupt:
-        return _complain("Interrupted.", 130)
+    except KeyboardInterrupt as stop:
+        return _complain("Interrupted.", 143 if isinstance(stop, Terminated) else 130)
 
 
 def _complain(sentence: str, status: int) -> int:

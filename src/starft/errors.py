@@ -82,6 +82,10 @@ def check_between(name: str, value: int, least: int, most: int) -> None:
         raise ConfigError(f"{name} must be at most {most}; got {value}.")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it ends what a command is at as Ctrl-C does."""
+
+
 class Stopped(StarftError):  # noqa: N818  # nothing went wrong
     """A run that was asked to stop and did, with everything saved.
 

@@ -287,20 +287,27 @@ def test_a_run_that_was_killed_before_its_test_is_tested(tmp_path: Path, monkeyp
 
 @pytest.mark.slow
 def test_a_run_of_its_own_process_stopped_refused_and_finished() -> None:
+    """The first time the run is told alone, as by `kill`; the second time its command is."""
     quiet = ("--trainer.enable_progress_bar=false", "--trainer.check_val_every_n_epoch=1")
     run = Run("ce", Path("ce.yaml"), 3, Path("ce/seed-3"), True, ("--trainer.max_epochs=400", *quiet))
 
-    def interrupt() -> None:
-        while not (run.folder / "checkpoints" / "last.ckpt").is_file():
+    def interrupt(number: int, here: bool) -> None:
+        last = run.folder / "checkpoints" / "last.ckpt"
+        written = last.stat().st_mtime_ns if here else 0
+        while not last.is_file() or last.stat().st_mtime_ns == written:
             time.sleep(0.05)
-        for process in active_children():
-            os.kill(process.pid or 0, signal.SIGINT)
+        for pid in [os.getpid()] if here else [process.pid or 0 for process in active_children()]:
+            os.kill(pid, number)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(Stopped, match="Stopped after step"):
-        finish_apart(run)
-    thread.join()
+    for number, here, told in ((signal.SIGINT, False, "Stopped after step"), (signal.SIGTERM, True, "^$")):
+        thread = threading.Thread(target=interrupt, args=(number, here))
+        thread.start()
+        with pytest.raises(Stopped, match=told) as stop:
+            finish_apart(run)
+        thread.join()
+        assert stop.value.status == 128 + number
+        assert not active_children()
+    assert json.loads((run.folder / "unfinished.json").read_text(encoding="utf-8"))["step"] is not None, "it was saved"
     assert not run.done
     wrong = Run("ce", Path("ce.yaml"), 3, Path("ce/seed-4"), True, ("--model.lr=-1", *quiet))
     with pytest.raises(ConfigError, match=r"^ce, seed 3: lr must be a finite number"):

@@ -1,6 +1,7 @@
 """The demo: what it writes, what it runs again and what it doesn't, what it refuses."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def test_a_killed_demo_is_taken_up(
     out = tmp_path / "out"
     cli.kill_at = kill_at
     assert main(["demo", "--out", str(out)]) == 130
-    assert sentence(capsys) == "Interrupted."
+    at = demo.METHODS[cli.calls[-1][1]]
+    assert sentence(capsys) == f"Stopped while running {at}, seed 0; give the same command again to go on."
     assert not (out / "results.json").exists()
     killed, cli.kill_at = list(cli.calls), None
     cli.calls.clear()
@@ -161,14 +163,19 @@ def test_a_killed_demo_is_taken_up(
     assert list(results(out)["methods"]) == METHODS
 
 
+@pytest.mark.parametrize(("how", "status"), [("saved", 143), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_demo_tells_its_own_way_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    how: str | int, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Whether a step was saved, or a signal came before the first one."""
+
     def stopped(words: list[str]) -> None:
+        if isinstance(how, int):
+            signal.raise_signal(how)
         raise Stopped("Stopped after step 3; continue with the same command and --ckpt_path last.ckpt.", 143)
 
     monkeypatch.setattr(runs, "run_cli", stopped)
-    assert main(["demo", "--out", str(tmp_path / "out")]) == 143
+    assert main(["demo", "--out", str(tmp_path / "out")]) == status
     assert sentence(capsys) == "Stopped while running zero-shot, seed 0; give the same command again to go on."
 
 

@@ -87,12 +87,13 @@ def train(
     """Train three epochs, or what ``options`` of the trainer say; return the module and its trainer."""
     module = module or SmallModule()
     folder.mkdir(exist_ok=True)
+    stop = StopSafely(folder)
     trainer = L.Trainer(
         **{"max_epochs": 3, "accelerator": "cpu", "num_sanity_val_steps": 0, **options},
         callbacks=[
             *callbacks,
             *checkpoint_callbacks(folder, "val/id/acc", "max", every_n_train_steps),
-            StopSafely(folder),
+            stop,
             MarkUnfinished(folder),
         ],
         logger=False,
@@ -101,5 +102,6 @@ def train(
         default_root_dir=folder,
         plugins=[WholeCheckpointIO()],
     )
-    trainer.fit(module, datamodule=SmallData(), ckpt_path=last_of(folder) if goes_on else None)
+    with stop.heard(trainer):
+        trainer.fit(module, datamodule=SmallData(), ckpt_path=last_of(folder) if goes_on else None)
     return module, trainer

@@ -127,12 +127,21 @@ def test_bad_images_are_told_and_skipped(
     assert "starft: None of the 1 image can be read; check the paths.\n" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["p.csv", "p.jsonl", "p.parquet"])
-def test_ctrl_c_in_the_middle_of_a_row_leaves_whole_rows(
-    name: str, checkpoint: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "number", "status"),
+    [("p.csv", signal.SIGINT, 130), ("p.jsonl", signal.SIGTERM, 143), ("p.parquet", signal.SIGINT, 130)],
+)
+def test_a_signal_in_the_middle_of_a_row_leaves_whole_rows(
+    name: str,
+    number: int,
+    status: int,
+    checkpoint: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The second write is hit when half of it is out; who listened to Ctrl-C before does so again."""
-    writes, before = 0, signal.getsignal(signal.SIGINT)
+    """The second write is hit when half of it is out; who listened to the signal before does so again."""
+    writes, before = 0, signal.getsignal(number)
 
     def interrupted(plain: Any) -> Any:
         def write(self: Any, held: Any) -> None:
@@ -140,7 +149,7 @@ def test_ctrl_c_in_the_middle_of_a_row_leaves_whole_rows(
             writes += 1
             if writes == 2:
                 plain(self, held[:1])
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
                 held = held[1:]
             plain(self, held)
 
@@ -149,7 +158,7 @@ def test_ctrl_c_in_the_middle_of_a_row_leaves_whole_rows(
     for kind in (rows.TextWriter, rows.ParquetWriter):
         monkeypatch.setattr(kind, "write", interrupted(kind.write))
     words = [f"--out={name}", "--workers=0", "--device=cpu", "--batch-size=2"]
-    assert main(["predict", str(checkpoint), str(photos), *words]) == 130
+    assert main(["predict", str(checkpoint), str(photos), *words]) == status
     assert capfd.readouterr().err.endswith(f"starft: Stopped; {name} holds whole rows of the first 4 images.\n")
     readers = {
         "p.csv": pd.read_csv,
@@ -157,7 +166,7 @@ def test_ctrl_c_in_the_middle_of_a_row_leaves_whole_rows(
         "p.parquet": pd.read_parquet,
     }
     assert [Path(path).name for path in readers[name](name)["path"]] == ["0.jpg", "2.jpg", "4.jpg", "6.jpg"]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize("workers", [0, 2])

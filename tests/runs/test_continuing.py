@@ -2,14 +2,15 @@
 
 import signal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 import yaml
 
 from starft.__main__ import main
-from starft.errors import ConfigError
+from starft.errors import ConfigError, Stopped
 from starft.runs.continuing import check_same
 from starft.runs.ending import set_aside, unfinished_note
 from starft.runs.kept_checkpoints import BestCheckpoint
@@ -133,7 +134,7 @@ def test_a_second_signal(number: int) -> None:
     """Of SIGTERM it changes nothing, and never reaches Lightning's handler, which would end the run with status 0."""
     heard: list[int] = []
     before = {one: signal.signal(one, lambda got, _: heard.append(got)) for one in (signal.SIGTERM, signal.SIGINT)}
-    stop = StopSafely(Path())
+    stop, trainer = StopSafely(Path()), cast(Any, SimpleNamespace(global_step=3, is_global_zero=True))
     try:
         stop.on_train_start(None, None)  # type: ignore[arg-type]
         signal.raise_signal(number)
@@ -141,7 +142,8 @@ def test_a_second_signal(number: int) -> None:
         assert (stop.received, heard) == (number, [])
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        stop.on_train_end(None, None)  # type: ignore[arg-type]
+        with pytest.raises(Stopped, match="after step 3; continue"), stop.heard(trainer):
+            pass
         signal.raise_signal(signal.SIGTERM)
         assert heard == [signal.SIGTERM]
     finally:

@@ -13,7 +13,7 @@ from starft.cli.single_run import Run, finish_apart, run_for_each_seed, trains
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
-from starft.errors import ConfigError, RunFolderError, Stopped
+from starft.errors import ConfigError, RunFolderError, Stopped, Terminated
 from starft.evaluation.metrics import eval_metric_names
 from starft.files.atomic import replace_file
 from starft.files.shipped import with_shipped_configs
@@ -24,6 +24,7 @@ from starft.runs.comparison_folder import claim_runs, open_comparison, save_seco
 from starft.runs.layout import RESULTS
 from starft.runs.results import read_results
 from starft.safe_text import say, visible
+from starft.training.stopping import sigterm_as_ctrl_c
 from starft.wording import did_you_mean
 
 STATE = "compare.json"
@@ -195,10 +196,12 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
         if one.done:
             continue
         try:
-            execute(one)
-        except Stopped as stop:
+            with sigterm_as_ctrl_c():
+                execute(one)
+        except (Stopped, KeyboardInterrupt) as stop:
             told = f"Stopped while running {one.title}, seed {one.seed}; give the same command again to go on."
-            raise Stopped(told, stop.status) from stop
+            status = stop.status if isinstance(stop, Stopped) else 143 if isinstance(stop, Terminated) else 130
+            raise Stopped(told, status) from stop
         finally:
             note(spent + time.monotonic() - start)
     return spent + time.monotonic() - start

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from io import StringIO
-from typing import Any
+from typing import Any, Literal, get_args
 
 from starft.cli import prompts
-from starft.config.options import OptionParser
+from starft.config.command import run_command
 from starft.errors import ConfigError
 from starft.safe_text import say
 
-SHELLS = ["bash", "zsh", "tcsh"]
+Shell = Literal["bash", "zsh", "tcsh"]
 OPTION = re.compile(r"^  (?:-\w\b.*?, )?(--[\w.]+)(?: (?:\{([\w,]+)\}|\[?=?(\S)))?", re.MULTILINE)
 """An option in a help text, its choices, and the beginning of the name of its value."""
 
@@ -29,15 +29,21 @@ def run(words: Sequence[str], modules: Mapping[str, str]) -> int:
     Raises:
         ConfigError: shtab, which writes the script, isn't installed.
     """
-    parser = OptionParser("starft completion", "Print a script that completes the words of starft in your shell.")
-    parser.add_argument("shell", choices=SHELLS, help="the shell that you use")
-    options = parser.parse_args(list(words[1:]))
-    try:
-        import shtab  # noqa: PLC0415  # an extra
-    except ModuleNotFoundError as error:
-        raise ConfigError("Completion needs shtab; install it: pip install 'starft[completion]'.") from error
-    say(shtab.complete(_parser(modules, shtab.FILE), options.shell), lines=True)
-    return 0
+
+    def command(shell: Shell) -> int:
+        """Print a script that completes the words of starft in your shell.
+
+        Args:
+            shell: The shell that you use.
+        """
+        try:
+            import shtab  # noqa: PLC0415  # an extra
+        except ModuleNotFoundError as error:
+            raise ConfigError("Completion needs shtab; install it: pip install 'starft[completion]'.") from error
+        say(shtab.complete(_parser(modules, shtab.FILE), shell), lines=True)
+        return 0
+
+    return run_command(command, "starft completion", words[1:])
 
 
 def _parser(modules: Mapping[str, str], file: Mapping[str, Any]) -> ArgumentParser:
@@ -51,7 +57,7 @@ def _parser(modules: Mapping[str, str], file: Mapping[str, Any]) -> ArgumentPars
     for verb, module in modules.items():
         subparser = verbs.add_parser(verb, help=verb)
         if verb == "completion":
-            subparser.add_argument("shell", choices=SHELLS)
+            subparser.add_argument("shell", choices=get_args(Shell))
         elif verb not in inner:
             _add_options(subparser, [verb], module, file)
         else:

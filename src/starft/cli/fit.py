@@ -47,7 +47,7 @@ from starft.runs.sample_writer import check_format, keep_samples
 from starft.safe_text import say
 from starft.training.fsdp import check_strategy
 from starft.training.module import FinetuneModule
-from starft.training.stopping import StopSafely
+from starft.training.stopping import StopBetweenBatches, StopSafely
 
 DEFAULT_FOLDER = "runs/latest"
 
@@ -67,6 +67,7 @@ class StarftCLI(LightningCLI):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._words = kwargs["args"]
         self._verb = self._words[0]
+        self._stops = StopBetweenBatches()
         with ExitStack() as self._at_end:
             super().__init__(*args, **kwargs)
 
@@ -196,7 +197,7 @@ class StarftCLI(LightningCLI):
             doing = "predicts" if subcommand == "predict" else "is scored"
             say(f"Note: No --ckpt_path is given: the pre-trained model {doing}.", file=sys.stderr)
         try:
-            with self._leaving_no_trace():
+            with self._stops.heard(self.trainer), self._leaving_no_trace():
                 super()._run_subcommand(subcommand)
         finally:
             close(self.trainer)
@@ -216,18 +217,16 @@ class StarftCLI(LightningCLI):
             if isinstance(error, StarftError):
                 raise
             raise refusal(error) from error
-        except SystemExit as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
-                raise error.__context__ from None
-            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with its logger and callbacks in the run folder."""
         self._cost = TrainingCost()
-        extra: list[Any] = [self._cost]
+        if self.subcommand == "fit":
+            self._stops = StopSafely(self.folder)
+        extra: list[Any] = [self._cost, self._stops]
         if self.subcommand == "fit":
             chosen = (self._get(self.config, f"checkpoint.{key}") for key in ("monitor", "mode", "every_n_train_steps"))
-            extra += [*checkpoint_callbacks(self.folder, *chosen), StopSafely(self.folder)]
+            extra += checkpoint_callbacks(self.folder, *chosen)
             extra += [] if self._is_trial else [MarkUnfinished(self.folder)]
         extra += [] if self._is_trial else [Manifest(self.folder, self._get(self.config, "ckpt_path"))]
         if self.subcommand == "predict" and not self._is_trial:

@@ -1,11 +1,9 @@
 """``starft predict CKPT IMAGES...``: what a trained model says of images, from its checkpoint alone."""
 
 import csv
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -14,13 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from starft.config.command import run_command
 from starft.data.loading import usable_cores
-from starft.errors import ConfigError, DataError, Stopped
+from starft.errors import ConfigError, DataError, Stopped, Terminated
 from starft.inference.classifier import Classifier, load
 from starft.inference.inputs import Inputs, find
 from starft.inference.rows import Output, checked_format, columns
 from starft.inference.stream import batches
 from starft.reporting.console import Console
 from starft.safe_text import say, visible
+from starft.training.stopping import sigterm_as_ctrl_c
 from starft.wording import count_of, shortened
 
 SHOWN = 20
@@ -83,7 +82,7 @@ def command(
     for note in found.notes:
         say(f"Note: {note}.", file=sys.stderr)
     workers = _workers() if workers is None else workers
-    with Output(out, format, columns(top_k)) as output, _sigterm_as_ctrl_c():
+    with Output(out, format, columns(top_k)) as output, sigterm_as_ctrl_c():
         predict(model, found, output, top_k, batch_size, workers, str(out or "standard output"))
     return 0
 
@@ -132,9 +131,10 @@ def predict(
                     rows = zip(batch.names, values.tolist(), places.tolist(), strict=True)
                     output.write([dict(zip(names, _cells(model, *row), strict=True)) for row in rows])
                 bar.update(task, completed=output.count + bad)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         raise Stopped(
-            f"Stopped; {where} holds whole rows of the first {count_of(output.count, 'image')}.", 130
+            f"Stopped; {where} holds whole rows of the first {count_of(output.count, 'image')}.",
+            143 if isinstance(stop, Terminated) else 130,
         ) from None
     seconds = time.monotonic() - start
     done = output.count
@@ -153,13 +153,3 @@ def _cells(model: Classifier, name: str, values: list[float], places: list[int])
 
 def _workers() -> int:
     return min(8, max(1, usable_cores() - 1))
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let what a scheduler sends end the command as Ctrl-C does, with whole rows."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

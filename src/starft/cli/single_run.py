@@ -3,20 +3,22 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, get_start_method, parent_process, resource_tracker, set_start_method
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 from filelock import FileLock
 
 from starft.cli.fit import StarftCLI, main
+from starft.distributed import STOPS, stop_signals_blocked
 from starft.errors import AllTrained, ConfigError, StarftError, Stopped
 from starft.runs.layout import CHECKPOINTS, LAST, RESULTS
 
@@ -155,7 +157,7 @@ def finish_apart(run: Run) -> None:
     """Do what `finish` does in a process of its own, whose peak memory is that of this run alone.
 
     On Linux the process is forked from one that has imported everything and done nothing, so it starts at once. It
-    stops, with its work saved, where this process is interrupted or dies.
+    stops, with its work saved, where this process is told to stop, or dies.
 
     Args:
         run: What to run.
@@ -167,19 +169,24 @@ def finish_apart(run: Run) -> None:
     if sys.platform == "linux":
         context.set_forkserver_preload(["starft.cli.fit"])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_apart, args=(run, theirs, Path.cwd()))  # type: ignore[attr-defined]
-    process.start()
-    theirs.close()
-    interrupted = _join(process)
-    try:
-        answer = ours.recv()
-    except EOFError:  # nothing to tell
-        answer = None
-    ours.close()
+    given = (run, theirs, Path.cwd(), get_start_method())
+    process = context.Process(target=_apart, args=given)  # type: ignore[attr-defined]
+    with _passing_stops_on(process) as heard:
+        if sys.platform != "win32":
+            resource_tracker.ensure_running()  # its start lets the signals in again
+        with stop_signals_blocked():
+            process.start()
+        theirs.close()
+        process.join()
+        try:
+            answer = ours.recv()
+        except EOFError:  # nothing to tell
+            answer = None
+        ours.close()
     if isinstance(answer, OSError):
         raise answer
-    if interrupted:
-        raise Stopped("", 130) if answer is not None else KeyboardInterrupt
+    if heard:
+        raise Stopped("", 128 + heard[0])
     if answer is not None:
         told, status = answer
         raise Stopped(told, status) if status != 2 else ConfigError(f"{run.title}, seed {run.seed}: {told}")
@@ -188,23 +195,38 @@ def finish_apart(run: Run) -> None:
         raise StarftError(f"{run.title}, seed {run.seed} {how}; give the same command again to go on.")
 
 
-def _join(process: BaseProcess) -> bool:
-    """Wait for a process; return whether Ctrl-C came, which the terminal sends to both."""
-    interrupted = False
-    while True:
-        try:
-            process.join()
-            return interrupted
-        except KeyboardInterrupt:
-            interrupted = True
+@contextmanager
+def _passing_stops_on(process: BaseProcess) -> Iterator[list[int]]:
+    """Note the signals that stop a command, and send each on as SIGTERM.
+
+    A terminal sends Ctrl-C to both processes. SIGTERM on top of it changes nothing, where a second Ctrl-C would stop
+    the run at once.
+    """
+    heard: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        if process.pid is not None:
+            process.terminate()
+
+    listens = current_thread() is main_thread()
+    before = {number: signal.signal(number, note) for number in STOPS if listens}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _apart(run: Run, told: Connection, folder: Path) -> None:
+def _apart(run: Run, told: Connection, folder: Path, start_method: str) -> None:
     os.chdir(folder)
+    set_start_method(start_method, force=True)  # else each data worker would be a new Python that imports torch
     Thread(target=_stop_with_parent, daemon=True).start()
     sys.modules["__main__"].__spec__ = find_spec("starft.__main__")  # what `_command` gives words to
     answer: object = None
     try:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # from here on somebody hears them
         finish(run)
     except KeyboardInterrupt:
         answer = ("", 130)

@@ -7,11 +7,11 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from starft.data.check import Checked
 from starft.data.images import KNOWN, SIXTEEN_BIT, BadImageError, Reader, TooLongError, check_length, read_image
-from starft.data.loading import usable_cores
+from starft.data.loading import SignalProofLoader, deaf_to_stops, usable_cores
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
 from starft.types import ImagePreprocessing
@@ -90,7 +90,13 @@ def decode(
     """
     workers = usable_cores() if workers is None else workers
     done: dict[str, Decoded] = {}
-    loader = DataLoader(_Files(paths, readers or {}), batch_size=CHUNK, num_workers=workers, collate_fn=list)
+    loader = SignalProofLoader(
+        _Files(paths, readers or {}),
+        batch_size=CHUNK,
+        num_workers=workers,
+        collate_fn=list,
+        worker_init_fn=deaf_to_stops,
+    )
     for chunk in loader:
         done.update(zip(paths[len(done) : len(done) + len(chunk)], chunk, strict=True))
         advance(len(chunk))

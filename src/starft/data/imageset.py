@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
 from starft.data.images import BadImageError, prepared, read_image
-from starft.data.loading import Turn
+from starft.data.loading import SignalProofLoader, Turn
 from starft.data.table import ImageTable
 from starft.data.transforms import Transform, drawn_from, seed_of
 from starft.errors import DataError
@@ -159,7 +159,7 @@ def gathered(rows: Sequence[Loaded]) -> Loaded:
     return Loaded(default_collate(good) if good else None, tuple(bad for row in rows for bad in row.bad))
 
 
-class GuardedLoader(DataLoader[Any]):
+class GuardedLoader(SignalProofLoader):
     """An evaluation loader over a `Guarded` set: a batch without its bad images, none where all of it is bad.
 
     Of several processes, which wait for each other batch by batch, each must have as many as it was dealt: there a

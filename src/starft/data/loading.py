@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from starft.data.sampling import Draw, everything
+from starft.distributed import stop_signals_blocked
 
 
 class ShuffledSampler(DistributedSampler[Any]):
@@ -87,6 +88,8 @@ def deaf_to_stops(worker: int) -> None:
     if hasattr(signal, "sigwaitinfo"):  # elsewhere nobody tells who sent it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    elif hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _end_with_parent(parent: int) -> None:
@@ -95,7 +98,16 @@ def _end_with_parent(parent: int) -> None:
     os._exit(0)
 
 
-class ResumableLoader(DataLoader[Any]):
+class SignalProofLoader(DataLoader[Any]):
+    """A DataLoader whose workers are deaf to stops from their first moment on, given `deaf_to_stops` too."""
+
+    def __iter__(self) -> Any:
+        """Start the workers, or take up those that live on."""
+        with stop_signals_blocked():
+            return super().__iter__()
+
+
+class ResumableLoader(SignalProofLoader):
     """A DataLoader over a `ShuffledSampler` that goes on where a checkpoint was written.
 
     Lightning calls ``state_dict`` and ``load_state_dict``. Batches are counted as they are handed out, whatever the

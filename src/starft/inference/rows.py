@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from starft.data.datasets.table_file import LINES_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES
+from starft.distributed import STOPS
 from starft.errors import ConfigError, RunFolderError
 from starft.files.atomic import is_taken
 from starft.safe_text import csv_cell, csv_path, visible_lines
@@ -237,15 +238,16 @@ def _cell(column: str, value: str | float) -> str:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let a Ctrl-C wait until the block is done."""
+    """Let Ctrl-C and SIGTERM wait until the block is done."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears it
         yield
         return
     heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    before = {number: signal.signal(number, lambda got, frame: heard.append(got)) for number in STOPS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if heard:
-        raise KeyboardInterrupt
+        signal.raise_signal(heard[0])

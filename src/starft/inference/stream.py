@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from starft.data.images import BadImageError, prepared
-from starft.data.loading import deaf_to_stops
+from starft.data.loading import SignalProofLoader, deaf_to_stops
 from starft.data.transforms import Transform
 from starft.files.atomic import is_text
 from starft.inference.inputs import Item
@@ -65,7 +65,7 @@ def batches(
     """
     with warnings.catch_warnings():  # whoever asks for more workers than there are processors gets them
         warnings.filterwarnings("ignore", message="This DataLoader will create")
-        loader = DataLoader(
+        loader = SignalProofLoader(
             Pictures(transform),
             batch_sampler=_chunks(items, batch_size),
             num_workers=workers,

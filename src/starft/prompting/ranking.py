@@ -32,6 +32,7 @@ from starft.clip import ClipEncoder, Twin, build_clip, image_preprocessing
 from starft.config.prompts import RunConfig
 from starft.data.datamodules import BaseDataModule
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
+from starft.data.loading import SignalProofLoader, deaf_to_stops
 from starft.errors import PromptError
 from starft.files.atomic import replace_file
 from starft.reporting.console import Console
@@ -251,11 +252,15 @@ def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: in
 
 def _loader(data: BaseDataModule, train_set: Dataset[Any], chosen: list[int]) -> DataLoader[Any]:
     """Return the loader of some images; bad ones of a data set on disk stop or are skipped, as the config has it."""
-    batch, workers = data.eval_batch_size, data.num_workers
+    how: dict[str, Any] = {
+        "batch_size": data.eval_batch_size,
+        "num_workers": data.num_workers,
+        "worker_init_fn": deaf_to_stops,
+    }
     if not isinstance(train_set, ImageSet):
-        return DataLoader(Subset(train_set, chosen), batch_size=batch, num_workers=workers)
+        return SignalProofLoader(Subset(train_set, chosen), **how)
     images = Guarded(train_set, getattr(data, "on_bad_image", "stop"))
-    return GuardedLoader(images, batch_size=batch, sampler=chosen, num_workers=workers, collate_fn=gathered)
+    return GuardedLoader(images, sampler=chosen, collate_fn=gathered, **how)
 
 
 @torch.no_grad()

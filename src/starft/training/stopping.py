@@ -2,16 +2,20 @@
 
 import math
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
+from lightning.pytorch.trainer.states import TrainerFn
 
-from starft.distributed import highest
-from starft.errors import ConfigError, Stopped
+from starft.distributed import STOPS, highest
+from starft.errors import ConfigError, Stopped, Terminated
 from starft.runs.layout import CHECKPOINTS, LAST
 from starft.wording import did_you_mean
 
@@ -21,11 +25,129 @@ TIMED_OUT = 124
 """Exit status of a run that ``max_time`` ended before its plan did, as that of timeout(1)."""
 
 
-class StopSafely(Callback):
-    """On Ctrl-C, SIGTERM or the end of ``max_time``, finish the step, write ``last.ckpt`` and stop.
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let what a scheduler sends end the block as Ctrl-C does."""
+    listens = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _terminate) if listens else None
+    try:
+        yield
+    finally:
+        if listens:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+class StopBetweenBatches(Callback):
+    """On Ctrl-C or SIGTERM, stop before the next batch is looked at.
+
+    Once the trainer is set up, signals are noted and nothing else: an error out of nowhere could be lost where data
+    workers start or end, and after Lightning's own handler the command would end with status 0.
 
     A second Ctrl-C stops at once; a second SIGTERM changes nothing: schedulers and launchers send it twice to the same
-    process. Where gradients of several batches are added up, the step is finished with all of them.
+    process. A trainer that has this runs inside of `heard`.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Listen: the workers are started next."""
+        self._listen()
+
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # only there are signals heard
+            for number in STOPS:
+                self._before.setdefault(number, signal.signal(number, self._note))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    @contextmanager
+    def heard(self, trainer: L.Trainer) -> Iterator[None]:
+        """Take signals as before when a trainer has ended, and tell of one, whatever became of it.
+
+        Lightning makes an exit of Ctrl-C. Workers that hear signals, as those of somebody's own DataModule, end at
+        them, and torch makes an error of that. A signal may come too late to stop anything.
+
+        Args:
+            trainer: That has this callback.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came before the trainer was set up, or twice.
+            Stopped: A signal has come.
+        """
+        try:
+            yield
+        except (SystemExit, RuntimeError) as error:
+            told = isinstance(error, SystemExit) or "DataLoader worker (pid" in str(error)
+            if told and (cause := self._cause_of(error, trainer)) is not None:
+                raise cause from None
+            raise
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            self._before.clear()
+        if self.received not in (None, OUT_OF_TIME):
+            raise self._stopped(trainer)
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        """Stop a validation of its own, or the trial validation before a training."""
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            self.stop_if_asked(trainer)
+
+    def on_test_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        """Stop a test."""
+        self.stop_if_asked(trainer)
+
+    def on_predict_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        """Stop a prediction, each process by itself: they may have different numbers of batches."""
+        self.stop_if_asked(trainer, together=False)
+
+    def stop_if_asked(self, trainer: L.Trainer, together: bool = True) -> None:
+        """Stop if a signal has come.
+
+        Args:
+            trainer: That is stopped.
+            together: Stop where any process heard it; all of them ask.
+
+        Raises:
+            Stopped: One has.
+        """
+        heard = self.received or 0
+        self.received = (highest(heard) if together else heard) or None
+        if self.received is not None:
+            raise self._stopped(trainer)
+
+    def _cause_of(self, error: BaseException, trainer: L.Trainer) -> BaseException | None:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__context__
+        if cause is None and self.received is not None and isinstance(error, RuntimeError):
+            return self._cut_off(trainer)
+        return cause
+
+    def _stopped(self, trainer: L.Trainer) -> Stopped:
+        late = trainer.state.finished
+        told = "at the end: all is written." if late else "before the end; give the same command again."
+        return self._because(told, trainer)
+
+    def _cut_off(self, trainer: L.Trainer) -> Stopped:
+        return self._stopped(trainer)
+
+    def _because(self, told: str, trainer: L.Trainer) -> Stopped:
+        return Stopped(f"Stopped {told}", 128 + (self.received or 0), trainer.is_global_zero)
+
+
+class StopSafely(StopBetweenBatches):
+    """On Ctrl-C, SIGTERM or the end of ``max_time``, finish the step, write ``last.ckpt`` and stop.
+
+    Where gradients of several batches are added up, the step is finished with all of them.
 
     Where the step ends an epoch, its validation and checkpoints come first, so that ``best.ckpt`` misses none. Several
     processes stop at the same step, whichever of them heard the signal, or has run out of time.
@@ -37,12 +159,11 @@ class StopSafely(Callback):
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
-        self.received: int | None = None
-        self._saved = False
+        self._began = self._saved = False
         self._step = 0
         self._limit = self._deadline = math.inf
-        self._before: dict[int, Any] = {}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let no timer go on from the time of an earlier process, and early stopping have the patience it is given."""
@@ -71,14 +192,11 @@ class StopSafely(Callback):
                 timer._duration = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen, and start the clock."""
+        """Stop if a signal has come; else start the clock, and take SIGTERM back from Lightning's handler."""
+        self.stop_if_asked(trainer)
+        self._listen()
+        self._began = True
         self._deadline = time.monotonic() + self._limit
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = self.received or number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -115,6 +233,8 @@ class StopSafely(Callback):
         return self.folder / CHECKPOINTS / LAST
 
     def _stopped(self, trainer: L.Trainer) -> Stopped:
+        if not self._began:
+            return self._because("before the first step; give the same command again.", trainer)
         late = self.received == OUT_OF_TIME
         why = f" of {trainer.estimated_stepping_batches}, as trainer.max_time is over" if late else ""
         return Stopped(
@@ -124,18 +244,13 @@ class StopSafely(Callback):
             trainer.is_global_zero,
         )
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop listening."""
-        self._restore()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Stop listening."""
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
+    def _cut_off(self, trainer: L.Trainer) -> Stopped:
+        if not self._began:
+            return self._stopped(trainer)
+        again = "give the same command again"
+        if self._last.is_file():
+            again = f"continue with the same command and --ckpt_path {self._last}"
+        return self._because(f"in step {trainer.global_step + 1}, with its data workers; {again}.", trainer)
 
 
 def _timers(trainer: L.Trainer) -> list[Timer]:

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.loading import ResumableLoader, ShuffledSampler, deaf_to_stops, usable_cores
+from starft.data.loading import ResumableLoader, ShuffledSampler, SignalProofLoader, deaf_to_stops, usable_cores
 from starft.data.problems import told_of
 from starft.data.sampling import Draw, Sampling, draw_for, everything, upsampled
 from starft.data.table import ImageTable
@@ -239,7 +239,7 @@ class BaseDataModule(L.LightningDataModule, ABC):
         return self.test_dataloader()
 
     def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        return DataLoader(
+        return SignalProofLoader(
             dataset,
             batch_size=self.eval_batch_size,
             num_workers=self.num_workers,
