@@ -42,6 +42,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'starft' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """Return what there is, imported or not: for shells that complete names, and for the documentation."""
+    return sorted({*globals(), *__all__})
+
+
 def _installed_version() -> str:
     """Return the version that the installation took from git's tags, or "unknown" of sources that nobody installed."""
     try:
