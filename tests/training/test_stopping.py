@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from starft.stopping import StopBetweenBatches, StopSafely
 
 from fakes.own_images import write_table
 from fakes.processes import forking
@@ -20,6 +19,7 @@ from fakes.signalling import LOADER, MARK, NUMBER, WHEN
 from starft.__main__ import main
 from starft.distributed import STOPS, stop_signals_blocked
 from starft.errors import Stopped
+from starft.training.stopping import StopBetweenBatches, StopSafely
 
 CONFIG = Path(__file__).parents[2] / "lightning_configs" / "csv" / "ce.yaml"
 SMALL = [
