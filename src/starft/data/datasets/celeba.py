@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 
-COUNTS = {"train": (71629, 66874, 22880, 1387), "val": (8535, 8276, 2874, 182), "test": (9767, 7535, 2480, 180)}
 LABEL, ATTRIBUTE = "Blond_Hair", "Male"
 
 
@@ -32,23 +31,16 @@ class CelebASource(PublishedSource):
   img_align_celeba/
     000001.jpg  ... 202599.jpg"""
     folders = ("celeba", "celebA", "CelebA", "celebA_v1.0")
+    counts: ClassVar = {
+        "train": (71629, 66874, 22880, 1387),
+        "val": (8535, 8276, 2874, 182),
+        "test": (9767, 7535, 2480, 180),
+    }
     own_templates = ("a photo of a person with {}.",)
     own_class_names = ("dark hair", "blond hair")
-
-    @property
-    def group_names(self) -> tuple[str, ...]:
-        """Hair by sex; group = 2 * blond + male."""
-        return ("not blond, female", "not blond, male", "blond, female", "blond, male")
-
-    @property
-    def attribute_names(self) -> tuple[str, ...]:
-        """The second half of a group's name."""
-        return ("female", "male")
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """``train``, ``val`` and ``test``, as published."""
-        return ("train", "val", "test")
+    group_names = ("not blond, female", "not blond, male", "blond, female", "blond, male")
+    """Hair by sex; group = 2 * blond + male."""
+    attribute_names = ("female", "male")
 
     @property
     def _images(self) -> str:
@@ -94,11 +86,6 @@ class CelebASource(PublishedSource):
         rows = np.flatnonzero(in_split == self.splits.index(split))
         paths = tuple(f"{self._images}/{files[row]}" for row in rows)
         return ImageTable(self.root, paths, blond[rows], 2 * blond[rows] + male[rows])
-
-    def published(self, split: str) -> Published:
-        """Return the counts of the group DRO paper."""
-        counts = COUNTS[split]
-        return Published(sum(counts), dict(zip(self.group_names, counts, strict=True)))
 
     def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:
         """Score by group."""

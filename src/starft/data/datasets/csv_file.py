@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 
 from starft.data.datasets.cells import canonical
 from starft.data.datasets.drawn import DrawnSource
-from starft.data.datasets.label_map import Given as GivenMap
 from starft.data.datasets.label_map import map_labels
-from starft.data.datasets.names import class_list, texts
+from starft.data.datasets.names import class_list
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
 from starft.data.problems import some
 from starft.data.split_names import NUMBERED, splits_of
@@ -57,18 +57,11 @@ class CSVSource(DrawnSource):
         group_column: Column of group names; null takes ``group`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
             text file with a name a line. Null takes the labels themselves, sorted.
-        templates: Caption templates, each with ``{}`` once, or a text file with one a line.
         separator: Between the cells of a text file; null finds it.
-        test_fraction: Share of the images that is drawn for the test where there is no split column; null takes 0.2,
-            or all images of an eval set.
-        val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
-        split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
-        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
-            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
         splits: What the split column has for each split, one value or several: ``{train: 0, val: 1, test: 2}``; null
             takes the names above, and 0, 1 and 2 where it has just these.
-        label_map: The class of each label, where many labels make few classes: ``{label: class}``, or a table (CSV) of
-            two columns, label and class. ``class_names`` then says how the classes are called.
+        **kwargs: ``templates``, ``test_fraction``, ``val_fraction``, ``split_seed``, ``equal_groups`` and ``label_map``
+            as of `CSV`; an eval set without fractions is all test.
     """
 
     title = "CSV"
@@ -84,35 +77,24 @@ class CSVSource(DrawnSource):
         attribute_column: str | None = None,
         group_column: str | None = None,
         class_names: dict[str, str] | list[str] | str | None = None,
-        templates: list[str] | str = "a photo of a {}.",
         separator: str | None = None,
-        test_fraction: float | None = None,
-        val_fraction: float | None = None,
-        split_seed: int = 0,
-        equal_groups: bool | None = None,
         splits: GivenSplits | None = None,
-        label_map: GivenMap | None = None,
+        **kwargs: Any,
     ) -> None:
         self._root_of_file = root is None
         folder = Path(root) if root is not None else Path(file).parent
-        super().__init__(folder, test_fraction, val_fraction, split_seed, equal_groups)
+        super().__init__(folder, **kwargs)
         self.file = Path(file)
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
         self._one_column_each()
         splits_of((), splits)
-        self.given_names, self.given_templates = class_names, templates
-        self.given_splits, self.label_map = splits, label_map
+        self.given_names, self.given_splits = class_names, splits
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Given, or those of the label column."""
         return self._read.class_names
-
-    @cached_property
-    def templates(self) -> tuple[str, ...]:
-        """Given, one or many."""
-        return texts(self.given_templates, "templates")
 
     @property
     def group_names(self) -> tuple[str, ...]:

@@ -1,10 +1,13 @@
 """Images of a user's own that may come without splits."""
 
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from starft.data.datasets.label_map import Given
+from starft.data.datasets.names import texts
 from starft.data.splits import Ints, draw_splits
 from starft.data.table import Source
 from starft.errors import ConfigError
@@ -18,11 +21,15 @@ class DrawnSource(Source):
 
     Args:
         root: Folder that holds the images.
-        test_fraction: Share of the images that is drawn for the test; null takes 0.2, or all of an eval set.
+        templates: Caption templates, each with ``{}`` once, or a text file with one a line.
+        test_fraction: Share of the images that is drawn for the test where the data tell no splits; null takes 0.2, or
+            all images of an eval set.
         val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
-        split_seed: Of these draws.
-        equal_groups: Whether test and validation are drawn in equal numbers of every group, as far as half of each
-            group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
+        split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
+        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
+        label_map: The class of each label or class folder, where many make few classes: ``{label: class}``, or a table
+            (CSV) of two columns, label and class. ``class_names`` then says how the classes are called.
     """
 
     option = "data.init_args.{}"
@@ -31,12 +38,15 @@ class DrawnSource(Source):
     def __init__(
         self,
         root: Path,
-        test_fraction: float | None,
-        val_fraction: float | None,
-        split_seed: int,
+        templates: list[str] | str = "a photo of a {}.",
+        test_fraction: float | None = None,
+        val_fraction: float | None = None,
+        split_seed: int = 0,
         equal_groups: bool | None = None,
+        label_map: Given | None = None,
     ) -> None:
         super().__init__(root)
+        self.given_templates, self.label_map = templates, label_map
         self.has_splits = False  # until they are read
         self.all_is_test, self._nothing_given = False, test_fraction is None and val_fraction is None
         test = TEST if test_fraction is None else test_fraction
@@ -47,6 +57,11 @@ class DrawnSource(Source):
             )
         self.test_fraction, self.val_fraction, self.split_seed = test, val, split_seed
         self.equal_groups, self._drawn_equally = equal_groups, False
+
+    @cached_property
+    def templates(self) -> tuple[str, ...]:
+        """Given, one or many."""
+        return texts(self.given_templates, "templates")
 
     def as_eval(self) -> Source:
         """Return a source of the same images that is all test, unless its splits or fractions are given."""

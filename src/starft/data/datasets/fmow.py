@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 
-COUNTS = {"train": 76_863, "val": 19_915, "test": 22_108, "id_val": 11_483, "id_test": 11_327}
 REGIONS = ("Asia", "Europe", "Africa", "Americas", "Oceania", "Other")
 VAL_YEAR, TEST_YEAR = 2013, 2016
 """From which year on images are out of distribution: for validation, for testing."""
@@ -52,22 +51,15 @@ class FMoWSource(PublishedSource):
   images/
     rgb_img_0.png  ..."""
     folders = ("fmow_v1.1",)
+    counts: ClassVar = {"train": 76_863, "val": 19_915, "test": 22_108, "id_val": 11_483, "id_test": 11_327}
     own_templates = ("a satellite photo of a {}.", "an aerial photo of a {}.")
+    group_names = REGIONS
+    """Here a group is a region, whatever the label."""
 
     @property
     def own_class_names(self) -> tuple[str, ...]:
         """The categories, with spaces for underscores."""
         return tuple(name.replace("_", " ") for name in CATEGORIES)
-
-    @property
-    def group_names(self) -> tuple[str, ...]:
-        """The regions; here a group is a region, whatever the label."""
-        return REGIONS
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """WILDS' five."""
-        return tuple(COUNTS)
 
     @cached_property
     def _rows(self) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -91,10 +83,6 @@ class FMoWSource(PublishedSource):
         after, before = {"test": (TEST_YEAR, 10_000), "val": (VAL_YEAR, TEST_YEAR)}.get(split, (0, VAL_YEAR))
         rows = np.flatnonzero((np.array(given) == split.removeprefix("id_")) & (years >= after) & (years < before))
         return ImageTable(self.root, tuple(f"images/rgb_img_{row}.png" for row in rows), labels[rows], regions[rows])
-
-    def published(self, split: str) -> Published:
-        """Return the counts of WILDS."""
-        return Published(COUNTS[split])
 
     def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:
         """Score by accuracy and by the worst region's; images of later years are out of distribution."""

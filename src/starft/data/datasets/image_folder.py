@@ -2,11 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from starft.data.datasets.drawn import DrawnSource
-from starft.data.datasets.label_map import Given, map_labels
+from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list, texts
 from starft.data.listing import list_files
 from starft.data.picture_files import left_out, lost_classes
@@ -30,15 +31,8 @@ class ImageFolderSource(DrawnSource):
             class and attribute.
         class_names: Names of the class folders in sorted order; or the name of each folder (``{n01: cat, n02: dog}``);
             or a text file with a name a line. Null takes the folders' names, ``_`` read as a space.
-        templates: Caption templates, each with ``{}`` once, or a text file with one a line.
-        test_fraction: Share of the images that is drawn for the test where there are no split folders; null takes
-            0.2, or all images of an eval set.
-        val_fraction: Share that is drawn for validation; null takes 0.1, or none of an eval set.
-        split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
-        equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
-            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
-        label_map: The class of each class folder, where many make few classes: ``{folder: class}``, or a table (CSV) of
-            two columns, folder and class. ``class_names`` then says how the classes are called.
+        **kwargs: ``templates``, ``test_fraction``, ``val_fraction``, ``split_seed``, ``equal_groups`` and ``label_map``
+            as of `ImageFolder`; an eval set without fractions is all test.
     """
 
     title = "ImageFolder"
@@ -49,27 +43,16 @@ class ImageFolderSource(DrawnSource):
         root: Path,
         attribute_level: bool = False,
         class_names: dict[str, str] | list[str] | str | None = None,
-        templates: list[str] | str = "a photo of a {}.",
-        test_fraction: float | None = None,
-        val_fraction: float | None = None,
-        split_seed: int = 0,
-        equal_groups: bool | None = None,
-        label_map: Given | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(Path(root), test_fraction, val_fraction, split_seed, equal_groups)
-        self.attribute_level, self.given_names, self.given_templates = attribute_level, class_names, templates
-        self.label_map = label_map
+        super().__init__(Path(root), **kwargs)
+        self.attribute_level, self.given_names = attribute_level, class_names
         self._lost = ""  # of its classes, as a sentence, once the folders are read
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Given, or the folders'."""
         return self._read[0]
-
-    @cached_property
-    def templates(self) -> tuple[str, ...]:
-        """Given, one or many."""
-        return texts(self.given_templates, "templates")
 
     @property
     def group_names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 
 
 @cache
@@ -58,17 +58,9 @@ class ImageNetSource(ImageNetClasses):
     n01440764/  ... 1000 folders
       ILSVRC2012_val_00000293.JPEG"""
     folders = ("imagenet", "ILSVRC2012")
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """``train`` and ``test``."""
-        return ("train", "test")
+    counts: ClassVar = {"train": 1_281_167, "test": 50_000}
 
     def table(self, split: str) -> ImageTable:
         """List ``train/``, or for ``test`` ``val/``."""
         labels = {synset: label for label, synset in enumerate(synsets())}
         return self.from_class_folders("train" if split == "train" else "val", labels)
-
-    def published(self, split: str) -> Published:
-        """Return the counts of the paper."""
-        return Published(1_281_167 if split == "train" else 50_000)

@@ -10,20 +10,12 @@ from dataclasses import replace
 from typing import ClassVar
 
 from starft.data.datasets.imagenet import ImageNetClasses, synsets
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 from starft.types import EvalSet
 
 
 class _TestOnly(ImageNetClasses):
     """A set that is tested on only, with one folder a class."""
-
-    images: ClassVar[int]
-    """Published number of images."""
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """``test`` alone."""
-        return ("test",)
 
     @property
     def labels(self) -> dict[str, int]:
@@ -33,10 +25,6 @@ class _TestOnly(ImageNetClasses):
     def table(self, split: str) -> ImageTable:
         """List the class folders."""
         return self.from_class_folders("", self.labels)
-
-    def published(self, split: str) -> Published:
-        """Return the count of the paper."""
-        return Published(self.images)
 
 
 class ImageNetV2Source(_TestOnly):
@@ -50,7 +38,7 @@ class ImageNetV2Source(_TestOnly):
   0/  ... 999/
     1e2d2e2b0d6f3ff3e8ae2b7a85ccf6a7ac4c7e7e.jpeg"""
     folders = ("imagenetv2-matched-frequency-format-val",)
-    images = 10_000
+    counts: ClassVar = {"test": 10_000}
 
     @property
     def labels(self) -> dict[str, int]:
@@ -66,7 +54,7 @@ class ImageNetSketchSource(_TestOnly):
   n01440764/  ... 1000 folders
     sketch_0.JPEG"""
     folders = ("sketch", "imagenet-sketch")
-    images = 50_889
+    counts: ClassVar = {"test": 50_889}
 
 
 class _Subset(_TestOnly):
@@ -96,7 +84,7 @@ class ImageNetRSource(_Subset):
     art_0.jpg"""
     folders = ("imagenet-r",)
     subset = "r"
-    images = 30_000
+    counts: ClassVar = {"test": 30_000}
 
 
 class ImageNetASource(_Subset):
@@ -108,4 +96,4 @@ class ImageNetASource(_Subset):
     0.000116_digital clock _ digital clock_0.865662.jpg"""
     folders = ("imagenet-a",)
     subset = "a"
-    images = 7_500
+    counts: ClassVar = {"test": 7_500}

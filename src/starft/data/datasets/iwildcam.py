@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 
 CLASSES = 182
-COUNTS = {"train": 129_809, "val": 14_961, "test": 42_791, "id_val": 7_314, "id_test": 8_154}
 
 
 class IWildCamSource(PublishedSource):
@@ -32,12 +31,8 @@ class IWildCamSource(PublishedSource):
   train/  (images of all splits)
     8b31d3be-21bc-11ea-a13a-137349068a90.jpg"""
     folders = ("iwildcam_v2.0",)
+    counts: ClassVar = {"train": 129_809, "val": 14_961, "test": 42_791, "id_val": 7_314, "id_test": 8_154}
     own_templates = ("a photo of {}.", "a camera trap photo of {}.")
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """WILDS' five."""
-        return tuple(COUNTS)
 
     @cached_property
     def own_class_names(self) -> tuple[str, ...]:
@@ -59,10 +54,6 @@ class IWildCamSource(PublishedSource):
         self.need("train")
         rows = np.flatnonzero(np.array(splits) == split)
         return ImageTable(self.root, tuple(f"train/{files[row]}" for row in rows), labels[rows])
-
-    def published(self, split: str) -> Published:
-        """Return the counts of WILDS."""
-        return Published(COUNTS[split])
 
     def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:
         """Score by accuracy and macro-F1; other camera traps are out of distribution."""

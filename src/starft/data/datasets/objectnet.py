@@ -13,7 +13,7 @@ from PIL import Image
 
 from starft.data.datasets.imagenet import ImageNetClasses
 from starft.data.images import read_image
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 
@@ -54,11 +54,8 @@ class ObjectNetSource(ImageNetClasses):
     pytorch_to_imagenet_2012_id.json
     imagenet_to_label_2012_v2"""
     folders = ("objectnet-1.0",)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """``test`` alone; its licence forbids training on it."""
-        return ("test",)
+    counts: ClassVar = {"test": 18_574}
+    """Images that overlap ImageNet; of all 313 classes there are 50,273. The licence forbids training on them."""
 
     @cached_property
     def imagenet_labels(self) -> dict[str, tuple[int, ...]]:
@@ -85,10 +82,6 @@ class ObjectNetSource(ImageNetClasses):
         labels = {folder: label for label, folder in enumerate(self.imagenet_labels)}
         table = self.from_class_folders("images", labels, others=True)
         return replace(table, read=read_without_border)
-
-    def published(self, split: str) -> Published:
-        """Return how many images overlap ImageNet; of all 313 classes there are 50,273."""
-        return Published(18_574)
 
     def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:
         """Score each class by the highest logit among its ImageNet classes."""

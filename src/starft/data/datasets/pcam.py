@@ -13,10 +13,8 @@ from PIL import Image
 
 from starft.data.datasets.published import PublishedSource
 from starft.data.images import BadImageError
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 from starft.errors import DataError
-
-COUNTS = {"train": 262_144, "val": 32_768, "test": 32_768}
 
 
 def read_patch(path: str) -> Image.Image:
@@ -61,13 +59,9 @@ class PatchCamelyonSource(PublishedSource):
   camelyonpatch_level_2_split_test_x.h5
   camelyonpatch_level_2_split_test_y.h5"""
     folders = ("pcam",)
+    counts: ClassVar = {"train": 262_144, "val": 32_768, "test": 32_768}
     own_templates = ("this is a photo of {}.",)
     own_class_names = ("healthy lymph node tissue", "lymph node tumor tissue")
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """``train``, ``val`` and ``test``, as published."""
-        return tuple(COUNTS)
 
     def table(self, split: str) -> ImageTable:
         """List the images of one file; labels are read from the other."""
@@ -89,7 +83,3 @@ class PatchCamelyonSource(PublishedSource):
             raise DataError(
                 f"{self.title}: {path} can't be read as HDF5 with a data set {key!r}; get it again."
             ) from error
-
-    def published(self, split: str) -> Published:
-        """Return the counts of the paper."""
-        return Published(COUNTS[split])

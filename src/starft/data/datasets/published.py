@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from starft.captions.templates import check_templates
 from starft.data.listing import list_files
-from starft.data.table import ImageTable, Source
+from starft.data.table import ImageTable, Published, Source
 from starft.errors import ConfigError, DataError
 from starft.files.atomic import load_json
 from starft.wording import did_you_mean
@@ -30,6 +30,8 @@ class PublishedSource(Source):
     """What the data set's folder is usually called."""
     own_templates: ClassVar[tuple[str, ...]]
     """Templates where the config gives none."""
+    counts: ClassVar[Mapping[str, int | tuple[int, ...] | None]]
+    """Split -> its images as they are published, or those of each group; None where nobody says."""
 
     def __init__(self, root: Path, class_names: list[str] | None = None, templates: list[str] | None = None) -> None:
         root = Path(root)
@@ -57,6 +59,18 @@ class PublishedSource(Source):
     def templates(self) -> tuple[str, ...]:
         """Caption templates, each with ``{}`` once."""
         return tuple(self._templates) if self._templates else self.own_templates
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that are published."""
+        return tuple(self.counts)
+
+    def published(self, split: str) -> Published:
+        """Return the counts of the paper."""
+        counts = self.counts[split]
+        if not isinstance(counts, tuple):
+            return Published(counts)
+        return Published(sum(counts), dict(zip(self.group_names, counts, strict=True)))
 
     def need(self, below: str) -> Path:
         """Return the path of a file or folder that must be there.

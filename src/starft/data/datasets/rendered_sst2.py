@@ -6,9 +6,7 @@ Paper: Radford et al., ICML 2021, arXiv 2103.00020, on the Stanford Sentiment Tr
 from typing import ClassVar
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable, Published
-
-COUNTS = {"train": 6920, "val": 872, "test": 1821}
+from starft.data.table import ImageTable
 
 
 class RenderedSST2Source(PublishedSource):
@@ -22,18 +20,10 @@ class RenderedSST2Source(PublishedSource):
     positive/
       1.png"""
     folders = ("rendered-sst2",)
+    counts: ClassVar = {"train": 6920, "val": 872, "test": 1821}
     own_templates = ("a {} review of a movie.",)
     own_class_names = ("negative", "positive")
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """``train``, ``val`` and ``test``, as published."""
-        return tuple(COUNTS)
 
     def table(self, split: str) -> ImageTable:
         """List one folder."""
         return self.from_class_folders("valid" if split == "val" else split, {"negative": 0, "positive": 1})
-
-    def published(self, split: str) -> Published:
-        """Return OpenAI's counts."""
-        return Published(COUNTS[split])

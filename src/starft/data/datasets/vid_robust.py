@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from starft.data.datasets.imagenet import ImageNetClasses, synsets
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 
@@ -39,11 +39,8 @@ class ImageNetVidRobustSource(ImageNetClasses):
     ILSVRC2015_val_00000000/  ...
       000010.JPEG"""
     folders = ("imagenet-vid-robust", "imagenet_vid_ytbb_robust/imagenet-vid-robust")
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """``test`` alone."""
-        return ("test",)
+    counts: ClassVar = {"test": None}
+    """The paper counts 1109 sets; whether it counts a frame of two sets once or twice it doesn't say."""
 
     @cached_property
     def _sets(self) -> dict[str, list[str]]:
@@ -92,10 +89,6 @@ class ImageNetVidRobustSource(ImageNetClasses):
                 "get a whole copy."
             ) from error
         return ImageTable(self.root, tuple(self._frames), np.array(labels, np.int64))
-
-    def published(self, split: str) -> Published:
-        """The paper counts 1109 sets; whether it counts a frame of two sets once or twice it doesn't say."""
-        return Published(None)
 
     def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:
         """Score 30 classes by their highest ImageNet logit, frame by frame and set by set (``pm0``, ``pm10``)."""

@@ -10,11 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable, Published
+from starft.data.table import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
-
-COUNTS = {"train": (3498, 184, 56, 1057), "val": (467, 466, 133, 133), "test": (2255, 2255, 642, 642)}
 
 
 class WaterbirdsSource(PublishedSource):
@@ -29,23 +27,12 @@ class WaterbirdsSource(PublishedSource):
   001.Black_footed_Albatross/  ... 200 folders
     Black_Footed_Albatross_0009_34.jpg"""
     folders = ("waterbird_complete95_forest2water2", "waterbirds_v1.0")
+    counts: ClassVar = {"train": (3498, 184, 56, 1057), "val": (467, 466, 133, 133), "test": (2255, 2255, 642, 642)}
     own_templates = ("This is a picture of a {}.",)
     own_class_names = ("landbird", "waterbird")
-
-    @property
-    def group_names(self) -> tuple[str, ...]:
-        """Bird by background; group = 2 * bird + background."""
-        return ("landbird on land", "landbird on water", "waterbird on land", "waterbird on water")
-
-    @property
-    def attribute_names(self) -> tuple[str, ...]:
-        """The second half of a group's name."""
-        return ("land", "water")
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """``train``, ``val`` and ``test``, as published."""
-        return ("train", "val", "test")
+    group_names = ("landbird on land", "landbird on water", "waterbird on land", "waterbird on water")
+    """Bird by background; group = 2 * bird + background."""
+    attribute_names = ("land", "water")
 
     @cached_property
     def _rows(self) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -67,11 +54,6 @@ class WaterbirdsSource(PublishedSource):
         rows = np.flatnonzero(columns["split"] == self.splits.index(split))
         labels = columns["y"][rows]
         return ImageTable(self.root, tuple(files[row] for row in rows), labels, 2 * labels + columns["place"][rows])
-
-    def published(self, split: str) -> Published:
-        """Return the counts of the paper."""
-        counts = COUNTS[split]
-        return Published(sum(counts), dict(zip(self.group_names, counts, strict=True)))
 
     def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:
         """Score by group; a model tuned on something else is scored by the words "landbird" and "waterbird"."""
