@@ -8,7 +8,7 @@ import pytest
 from fakes import run_folders as fake
 from starft.cli.report import gather
 from starft.reporting.differences import difference_of, most_lost
-from starft.reporting.page import Content
+from starft.reporting.report_file import Content
 from starft.runs.run_reader import Run, find_runs
 
 REST = dict.fromkeys(fake.GROUPS[1:], (8, 10))

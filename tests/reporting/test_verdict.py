@@ -11,7 +11,7 @@ from fakes import run_folders as fake
 from starft.cli.report import gather
 from starft.reporting.differences import difference_of, most_lost
 from starft.reporting.methods import Cell
-from starft.reporting.page import Content
+from starft.reporting.report_file import Content
 from starft.reporting.roles import plain_of, role_of
 from starft.reporting.verdict import ID, OOD, WORST, Differ, Method, numbers_of, terms, verdict
 from starft.runs.run_reader import find_runs

@@ -23,7 +23,8 @@ from starft import __version__
 from starft.__main__ import main
 from starft.clip import build_clip
 from starft.mini import MiniWorld
-from starft.runs.results_writer import SCHEMA, git_commit, write_results
+from starft.runs.environment import git_commit
+from starft.runs.results_writer import SCHEMA, write_results
 from starft.runs.samples import read_samples
 from starft.types import EvalSet
 

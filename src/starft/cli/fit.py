@@ -35,8 +35,8 @@ from starft.reporting.summary import print_results
 from starft.runs.basis import Manifest, check_run_files
 from starft.runs.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
 from starft.runs.continuing import check_going_on
-from starft.runs.cost import TrainingCost, peak_memory_bytes
 from starft.runs.ending import MarkUnfinished, notes_of_training, set_aside, tell_end
+from starft.runs.environment import TrainingCost, peak_memory_bytes
 from starft.runs.folder import Traces, check_writable, claim, lock_folder, refuse_output, save_config
 from starft.runs.kept_checkpoints import checkpoint_callbacks
 from starft.runs.layout import LOGS, POOL, PREDICTIONS, RESULTS, SAMPLES

@@ -12,8 +12,8 @@ from starft.files.atomic import replace_file
 from starft.reporting.differences import table_of
 from starft.reporting.figures import as_png, overview, style
 from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of
-from starft.reporting.page import Content, Told, html_page
-from starft.reporting.report_file import check_replaceable, comma_separated, latex, markdown
+from starft.reporting.page import html_page
+from starft.reporting.report_file import Content, Told, check_replaceable, comma_separated, latex, markdown
 from starft.reporting.robustness import point_of, robustness_of
 from starft.reporting.verdict import numbers_of, terms, verdict_of
 from starft.runs.results import legend
@@ -124,16 +124,11 @@ def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
 
 
 def _made(content: Content, kind: str) -> bytes:
-    counts = {method: len(runs) for method, runs in content.methods.items()}
     if kind == "html":
         return html_page(content).encode()
     if kind == "png":
         with style(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # the picture shows a box for such a sign
-            return as_png(overview(content.table, content.columns, {name: at for at, name in enumerate(counts)}), 150)
-    if kind == "md":
-        told, cells = content.told, (content.table, content.columns, counts)
-        sentences = [(one.text, one.command) for one in told.verdict]
-        return markdown(*cells, content.baselines, sentences, (told.terms, told.legend)).encode()
-    made = {"csv": comma_separated, "latex": latex}[kind]
-    return made(content.table, content.columns, counts).encode()
+            positions = {name: at for at, name in enumerate(content.methods)}
+            return as_png(overview(content.table, content.columns, positions), 150)
+    return {"md": markdown, "csv": comma_separated, "latex": latex}[kind](content).encode()

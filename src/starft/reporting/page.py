@@ -2,7 +2,7 @@
 
 import shlex
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,9 @@ from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style
 from starft.reporting.heat_maps import Classes, Confusions, classes_of, group_maps
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, between, heading, names_of
 from starft.reporting.pictures import thumbnail
-from starft.reporting.report_file import number
-from starft.reporting.robustness import Line
+from starft.reporting.report_file import Content, methods_table
 from starft.reporting.roles import role_of
-from starft.reporting.table import Item, Table, percent, points
-from starft.reporting.verdict import Sentence
+from starft.reporting.table import Table, percent, points
 from starft.runs.layout import CHECKPOINTS, CONFIG
 from starft.runs.run_reader import Run, shortened
 from starft.runs.samples import worst_mistakes
@@ -33,46 +31,6 @@ MOST_BARS = 6000
 RUNS_WITH_MISTAKES = 12
 BARS_UNFOLDED = 80
 """With more bars than that of one set, those of its worst group are open and the others folded."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What stands above the tables and below them.
-
-    Args:
-        verdict: Sentences on what came out.
-        terms: What their words mean.
-        legend: What the headings of metrics mean; empty where they need no words.
-    """
-
-    verdict: Sequence[Sentence]
-    terms: str
-    legend: str
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a page tells.
-
-    Args:
-        runs: All runs, the incomplete ones too.
-        methods: Tested runs by method.
-        table: Method -> column -> cell.
-        columns: Of the table.
-        id_column: The column that is ID accuracy; None where there is none.
-        line: Of the baselines, or None.
-        baselines: Names of the runs it was fitted to.
-        told: In words.
-    """
-
-    runs: Sequence[Run]
-    methods: Mapping[str, Sequence[Run]]
-    table: Mapping[str, Mapping[str, Cell | None]]
-    columns: Sequence[str]
-    id_column: str | None
-    line: Line | None
-    baselines: Sequence[str]
-    told: Told
 
 
 def html_page(content: Content) -> str:
@@ -95,6 +53,7 @@ def html_page(content: Content) -> str:
     positions = {method: at for at, method in enumerate(dict.fromkeys([*content.methods, *trained]))}
     signs = {method: _sign(method, at) for method, at in positions.items()}
     sets = {name: [one for one in content.columns if one.rpartition("/")[0] == name] for name in _set_names(content)}
+    seeds = any(count > 1 for count in content.counts.values())
     compared = disagreements([run for some in content.methods.values() for run in some])
     with style(), warnings.catch_warnings():
         # Names may hold signs that the plots' font lacks; the browser's fonts have them.
@@ -113,11 +72,11 @@ def html_page(content: Content) -> str:
         content=content,
         plots=plots,
         sign=signs.__getitem__,
-        seeds=any(len(some) > 1 for some in content.methods.values()),
+        seeds=seeds,
         facts=_runs_table(runs),
-        short=_methods_table(content, _short(content), signs, heading),
+        short=methods_table(content, _short(content), signs.__getitem__, counted=seeds).html(),
         sets={
-            name: _methods_table(content, columns, signs, lambda column: heading(column.rpartition("/")[2]))
+            name: methods_table(content, columns, signs.__getitem__, _metric_heading, seeds).html()
             for name, columns in sets.items()
         },
         groups=_groups(content, positions),
@@ -147,20 +106,9 @@ def _sign(method: str, at: int) -> Markup:
     return Markup('<b style="color:{}">{}</b>&nbsp;{}').format(color, SIGNS[mark], _breakable(method))
 
 
-def _methods_table(
-    content: Content, columns: Sequence[str], signs: Mapping[str, Markup], heading_of: Callable[[str], str]
-) -> Markup:
-    """Return some columns of the table of methods; how many runs there are of each is told where any has several."""
-    several = any(len(runs) > 1 for runs in content.methods.values())
-    rows: list[list[Item]] = [
-        [
-            signs[method],
-            *([str(len(content.methods[method]))] if several else []),
-            *(number(row[column], column) for column in columns),
-        ]
-        for method, row in content.table.items()
-    ]
-    return Table(["method", *(["runs"] if several else []), *map(heading_of, columns)], rows).html()
+def _metric_heading(column: str) -> str:
+    """Return what a table of one set calls a column."""
+    return heading(column.rpartition("/")[2])
 
 
 def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:

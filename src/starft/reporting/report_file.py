@@ -1,15 +1,19 @@
-"""The files of a report beside its page: the table of methods in Markdown, CSV and LaTeX, each marked as ours.
+"""What a report tells, and its files beside the page: Markdown, CSV and LaTeX, each marked as ours.
 
 A mark keeps a report from being written over anything else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from starft.errors import ConfigError
 from starft.files.atomic import is_taken
 from starft.reporting.methods import Cell, between, heading, shown
+from starft.reporting.robustness import Line
 from starft.reporting.table import Item, Number, Table, percent
+from starft.reporting.verdict import Sentence
+from starft.runs.run_reader import Run
 from starft.safe_text import markdown_code, markdown_text
 
 CSV_HEAD = ("method", "runs", "metric", "value", "ci95_low", "ci95_high", "std", "best")
@@ -22,8 +26,50 @@ _STARTS = tuple(text.encode() for text in (",".join(CSV_HEAD) + "\n", MARKDOWN_M
 _START_BYTES = 1000
 """The mark of a page or a picture lies within so many first bytes."""
 
-Cells = Mapping[str, Mapping[str, Cell | None]]
-"""Method -> column -> cell."""
+
+@dataclass(frozen=True)
+class Told:
+    """What stands above the tables and below them.
+
+    Args:
+        verdict: Sentences on what came out.
+        terms: What their words mean.
+        legend: What the headings of metrics mean; empty where they need no words.
+    """
+
+    verdict: Sequence[Sentence]
+    terms: str
+    legend: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a page tells.
+
+    Args:
+        runs: All runs, the incomplete ones too.
+        methods: Tested runs by method.
+        table: Method -> column -> cell.
+        columns: Of the table.
+        id_column: The column that is ID accuracy; None where there is none.
+        line: Of the baselines, or None.
+        baselines: Names of the runs it was fitted to.
+        told: In words.
+    """
+
+    runs: Sequence[Run]
+    methods: Mapping[str, Sequence[Run]]
+    table: Mapping[str, Mapping[str, Cell | None]]
+    columns: Sequence[str]
+    id_column: str | None
+    line: Line | None
+    baselines: Sequence[str]
+    told: Told
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Method -> number of its runs."""
+        return {method: len(runs) for method, runs in self.methods.items()}
 
 
 def number(cell: Cell | None, column: str) -> Number:
@@ -40,78 +86,76 @@ def number(cell: Cell | None, column: str) -> Number:
     return Number(shown(cell.value, column), spread, interval, cell.best)
 
 
-def methods_table(cells: Cells, columns: Sequence[str], runs: Mapping[str, int]) -> Table:
+def methods_table(
+    content: Content,
+    columns: Sequence[str],
+    name_of: Callable[[str], str] = str,
+    heading_of: Callable[[str], str] = heading,
+    counted: bool = True,
+) -> Table:
     """Return the table of methods as it is read.
 
     Args:
-        cells: Of the methods.
+        content: Of the report.
         columns: What to tell.
-        runs: Method -> number of its runs.
+        name_of: How a method is called.
+        heading_of: How a column is called.
+        counted: Whether it tells how many runs there are of each.
     """
     rows: list[list[Item]] = [
-        [method, str(runs[method]), *(number(row[column], column) for column in columns)]
-        for method, row in cells.items()
+        [
+            name_of(method),
+            *([str(content.counts[method])] if counted else []),
+            *(number(row[column], column) for column in columns),
+        ]
+        for method, row in content.table.items()
     ]
-    return Table(["method", "runs", *map(heading, columns)], rows)
+    return Table(["method", *(["runs"] if counted else []), *map(heading_of, columns)], rows)
 
 
-def markdown(
-    cells: Cells,
-    columns: Sequence[str],
-    runs: Mapping[str, int],
-    baselines: Sequence[str],
-    sentences: Sequence[tuple[str, str]],
-    notes: tuple[str, str],
-) -> str:
-    """Return sentences, the table of methods and notes.
+def markdown(content: Content) -> str:
+    """Return the verdict, the table of methods and notes.
 
     Args:
-        cells: Of the methods.
-        columns: What to tell.
-        runs: Method -> number of its runs.
-        baselines: Names of the runs that effective robustness is measured from.
-        sentences: The verdict: each text, and the command that it ends in or "".
-        notes: Plain text above the table, and below it; "" for none.
+        content: Of the report.
     """
-    items = [f"- {markdown_text(text)}{f' {markdown_code(command)}' if command else ''}" for text, command in sentences]
+    items = [
+        f"- {markdown_text(one.text)}{f' {markdown_code(one.command)}' if one.command else ''}"
+        for one in content.told.verdict
+    ]
     words = "Numbers in %, with 95 % intervals; bold is better than each other beyond doubt."
-    if any(count > 1 for count in runs.values()):
+    if any(count > 1 for count in content.counts.values()):
         words += " ± is the standard deviation over the runs of a method."
-    if baselines:
+    if content.baselines:
         words += " Effective robustness: points of OOD accuracy above the line fitted to "
-        words += ", ".join(map(markdown_text, baselines)) + "."
-    above, below = map(markdown_text, notes)
-    table = methods_table(cells, columns, runs).markdown().rstrip()
+        words += ", ".join(map(markdown_text, content.baselines)) + "."
+    table = methods_table(content, content.columns).markdown().rstrip()
+    above, below = map(markdown_text, (content.told.terms, content.told.legend))
     return MARKDOWN_MARK + "\n\n".join(part for part in ("\n".join(items), above, table, words, below) if part) + "\n"
 
 
-def latex(cells: Cells, columns: Sequence[str], runs: Mapping[str, int]) -> str:
+def latex(content: Content) -> str:
     """Return the table of methods as a tabular.
 
     Args:
-        cells: Of the methods.
-        columns: What to tell.
-        runs: Method -> number of its runs.
+        content: Of the report.
     """
-    return LATEX_MARK + methods_table(cells, columns, runs).latex()
+    return LATEX_MARK + methods_table(content, content.columns).latex()
 
 
-def comma_separated(cells: Cells, columns: Sequence[str], runs: Mapping[str, int]) -> str:
+def comma_separated(content: Content) -> str:
     """Return one row a method and column, as shares: value, ends of the interval, standard deviation over runs.
 
     Args:
-        cells: Of the methods.
-        columns: What to tell.
-        runs: Method -> number of its runs.
+        content: Of the report.
     """
-    rows = []
-    for method, row in cells.items():
-        for column in columns:
-            cell = row[column]
-            if cell is not None:
-                ends = cell.interval if cell.interval is not None else ("", "")
-                spread = "" if cell.spread is None else cell.spread
-                rows.append([method, runs[method], column, cell.value, *ends, spread, int(cell.best)])
+    rows = [
+        [method, content.counts[method], column, cell.value, *(cell.interval or ("", "")), spread, int(cell.best)]
+        for method, row in content.table.items()
+        for column in content.columns
+        if (cell := row[column]) is not None
+        for spread in ["" if cell.spread is None else cell.spread]
+    ]
     return Table(CSV_HEAD, rows).csv()
 
 

@@ -5,11 +5,9 @@ where a run goes on, and where its checkpoints are scored.
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
-from starft import __version__
 from starft.captions.pool_files import pool_text
 from starft.captions.pools import Pool
 from starft.data.datamodules import BaseDataModule
@@ -26,22 +23,13 @@ from starft.data.facts import Changes, TableFacts, changes, facts_of, load_facts
 from starft.errors import RunFolderError
 from starft.files.atomic import replace_file
 from starft.files.digests import content_digest, file_digest
+from starft.runs.environment import versions
 from starft.runs.layout import CONFIG, MANIFEST, POOL, ROWS, run_folder
 from starft.runs.manifest import file_problem, folder_problems, list_digest, read_manifest, write_manifest
 from starft.safe_text import say
 
-PACKAGES = ("torch", "lightning", "open_clip_torch")
 SHOWN = 4
 """Changes that a sentence names."""
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, starft and what it computes with."""
-    return {
-        "python": platform.python_version(),
-        "starft": __version__,
-        **{name: version(name) for name in PACKAGES},
-    }
 
 
 def basis_of(model: L.LightningModule, data: BaseDataModule, stage: str) -> dict[str, Any]:

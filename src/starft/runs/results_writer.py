@@ -2,20 +2,17 @@
 
 import json
 import math
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from starft import __version__
+from starft.runs.environment import git_commit, hardware, versions
 from starft.runs.layout import RESULTS
 from starft.runs.manifest import replace_listed_file
 from starft.runs.results import SCHEMA_VERSION
+from starft.runs.sample_writer import Rows
 from starft.statistics import (
     LEVEL,
     SEED,
@@ -32,8 +29,6 @@ SCHEMA = Path(__file__).with_name("results.schema.json")
 
 OTHER_REGION = "Other"
 """The region that ``worst_region_acc`` leaves out."""
-
-PACKAGES = ("torch", "lightning", "open_clip_torch", "torchmetrics")
 
 
 class Counts(Protocol):
@@ -52,25 +47,6 @@ class Counts(Protocol):
     @property
     def total(self) -> int:
         """Predictions made."""
-        ...
-
-
-class Rows(Protocol):
-    """What became of each sample of one eval set; all (n,)."""
-
-    @property
-    def label(self) -> Tensor:
-        """True labels."""
-        ...
-
-    @property
-    def prediction(self) -> Tensor:
-        """Predicted labels."""
-        ...
-
-    @property
-    def in_top(self) -> Tensor:
-        """Whether the label is among the likeliest five."""
         ...
 
 
@@ -103,11 +79,7 @@ def write_results(
         "config": config,
         "seed": config.get("seed_everything"),
         "git_commit": git_commit(),
-        "versions": {
-            "python": platform.python_version(),
-            "starft": __version__,
-            **{name: version(name) for name in PACKAGES},
-        },
+        "versions": versions(),
         "hardware": hardware(),
         **cost,
         "training": training,
@@ -190,23 +162,3 @@ def _group(counts: Counts) -> dict[str, Any]:
         "acc": counts.correct / counts.total if counts.total else None,
         "ci95": list(low_high) if low_high is not None else None,
     }
-
-
-def git_commit() -> str | None:
-    """Return the commit of the working directory's repository, with ``-dirty`` if files differ; None outside of one."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def hardware() -> dict[str, Any]:
-    """Return what the run had to run on."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"machine": platform.machine(), "torch_threads": torch.get_num_threads(), "gpus": gpus}

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from starft.errors import ConfigError, StarftError
 from starft.files.atomic import replace_file
@@ -25,9 +26,26 @@ MOST = 250_000
 
 
 class Rows(Protocol):
-    """Samples of one eval set, by position: tensors ``position``, ``label`` and on, each (n,)."""
+    """What became of each sample of one eval set: tensors (n,), by position."""
 
-    def _asdict(self) -> dict[str, Any]: ...
+    @property
+    def label(self) -> Tensor:
+        """True labels."""
+        ...
+
+    @property
+    def prediction(self) -> Tensor:
+        """Predicted labels."""
+        ...
+
+    @property
+    def in_top(self) -> Tensor:
+        """Whether the label is among the likeliest five."""
+        ...
+
+    def _asdict(self) -> dict[str, Any]:
+        """Return them all: ``position``, ``label``, ``prediction``, ``confidence``, ``right`` and on."""
+        ...
 
 
 class TestData(Protocol):
@@ -75,7 +93,7 @@ def keep_samples(
         preprocessing: How they were normalised.
     """
     if kind == "auto":
-        count = sum(len(samples[one.name]._asdict()["label"]) for one in eval_sets)
+        count = sum(len(samples[one.name].label) for one in eval_sets)
         if count > MOST:
             say(f"Note: Of {count:,} samples none is kept one by one; --save_samples npz keeps them.", file=sys.stderr)
             return

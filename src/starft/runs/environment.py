@@ -1,15 +1,48 @@
-"""What a training took: seconds and peak memory, kept in its checkpoints."""
+"""What a run ran on, and what its training took: versions, commit, hardware, seconds and peak memory."""
 
+import platform
+import subprocess
 import sys
 import time
+from importlib.metadata import version
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from starft import __version__
+
 if sys.platform != "win32":
     import resource
+
+
+PACKAGES = ("torch", "lightning", "open_clip_torch", "torchmetrics")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, starft and what it computes with."""
+    return {"python": platform.python_version(), "starft": __version__, **{name: version(name) for name in PACKAGES}}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working directory's repository, with ``-dirty`` if files differ; None outside of one."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the run had to run on."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {"machine": platform.machine(), "torch_threads": torch.get_num_threads(), "gpus": gpus}
 
 
 def peak_memory_bytes() -> int:
