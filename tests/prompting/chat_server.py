@@ -1,5 +1,6 @@
 """A small local server that speaks chat completions over real HTTP, and can misbehave in every way we know of."""
 
+import base64
 import json
 import re
 import threading
@@ -7,11 +8,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 KEY = "sk-test-0123456789-abcdefghij"
 """The key that tests search for."""
+
+
+def key_forms(key: str) -> list[bytes]:
+    """Return the key, and what parts or encodings of it would give it away."""
+    return [key.encode(), key[3:].encode(), base64.b64encode(key.encode()), key[:20].encode()]
+
+
+def holds_key(content: bytes, key: str = KEY) -> bool:
+    return any(form in content for form in key_forms(key))
+
+
+def files_with_key(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and holds_key(path.read_bytes())]
+
 
 Generate = Callable[..., int]
 """Calls `starft prompts generate QUERY` with more words, returns its exit status."""

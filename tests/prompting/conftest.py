@@ -1,6 +1,7 @@
 """A server, a key, a folder of one's own, and `starft prompts generate` as a person calls it."""
 
 import os
+import ssl
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,8 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("STARFT_DEBUG", raising=False)
     monkeypatch.setattr(open_clip, "get_tokenizer", read_tokenizer_once)
+    # Each client reads the authorities of the world's certificates, a third of a command's time; no test needs them.
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *args, **options: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "general.yaml").write_text(GENERAL)
     (tmp_path / "per_class.yaml").write_text(PER_CLASS)

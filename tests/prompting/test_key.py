@@ -1,33 +1,14 @@
 """The key is in the environment and in the request's header, and nowhere else."""
 
-import base64
 import logging
-import os
-import subprocess
-import sys
-import time
 import traceback
 from pathlib import Path
 
 import pytest
-from chat_server import KEY, ChatServer, Generate, Reply, by_class, phrases
+from chat_server import KEY, ChatServer, Generate, Reply, files_with_key, holds_key, phrases
 
 from starft.captions.pool_files import load_pool
 from starft.errors import PromptError
-
-
-def forms(key: str) -> list[bytes]:
-    """Return the key, and what parts or encodings of it would give it away."""
-    return [key.encode(), key[3:].encode(), base64.b64encode(key.encode()), key[:20].encode()]
-
-
-def holds_key(content: bytes, key: str = KEY) -> bool:
-    return any(form in content for form in forms(key))
-
-
-def files_with_key(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and holds_key(path.read_bytes())]
-
 
 ECHO = {"error": {"message": f"Incorrect API key provided: {KEY}"}}
 
@@ -111,23 +92,4 @@ def test_a_password_in_the_url_is_not_shown(
     server.behaviour = lambda request, number: Reply(status=500, body={"error": {"message": "no"}})
     assert generate("general.yaml", "--base-url", server.url.replace("//", f"//me:{KEY}@")) == 2
     assert not holds_key(capsys.readouterr().err.encode())
-    assert files_with_key(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_no_file_log_or_process_list_of_a_whole_command_holds_the_key(server: ChatServer, tmp_path: Path) -> None:
-    server.behaviour = lambda request, number: Reply(by_class(request, number).content, delay=1.0)
-    command = [sys.executable, "-m", "starft", "prompts", "generate", "general.yaml", "--base-url", server.url]
-    command += ["--model", "any"]
-    loud = {**os.environ, "OPENAI_LOG": "debug"}
-    with subprocess.Popen(command, env=loud, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
-        while process.poll() is None and not server.requests:
-            time.sleep(0.01)
-        shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()  # what `ps` shows while the request is on its way
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert b"general.yaml" in shown
-    assert b"HTTP Request" in err, "the client's own log was on"
-    for text in (shown, out, err):
-        assert not holds_key(text)
     assert files_with_key(tmp_path) == []

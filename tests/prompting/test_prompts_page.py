@@ -12,11 +12,9 @@ from starft.captions.pool_files import load_pool
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/prompts.md").read_text(encoding="utf-8")
-SMALL = [
-    "--data.init_args.train_size=24", "--data.init_args.val_size=12", "--data.init_args.test_size=12",
-    "--data.init_args.batch_size=12", "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1",
-]  # fmt: skip
-
+DATA = [f"--data.init_args.{size}" for size in ("train_size=24", "val_size=12", "test_size=12", "batch_size=12")]
+FIT = [*DATA, "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
+RANK = [*DATA, "--images=24", "--permutations=20"]
 ASKED = ["--model", "gpt-4o-mini"]
 """The local server stands for OpenAI's own here, which needs no model to be named."""
 
@@ -39,7 +37,7 @@ def test_every_command_runs(
     assert len(commands()) >= 10
     for written in commands():
         command = [word.replace("http://localhost:8000/v1", server.url) for word in written]
-        more = SMALL if command[0] == "fit" else ASKED if "generate" in command else []
+        more = FIT if command[0] == "fit" else RANK if "rank" in command else ASKED if "generate" in command else []
         assert main([*command, *more]) == 0, shlex.join(command)
         capsys.readouterr()
     assert load_pool("runs/one/pool.json").name == "backgrounds"
