@@ -31,9 +31,11 @@ def test_bash_completes_what_the_help_names(tmp_path: Path, capsys: pytest.Captu
     assert completed("") == {*VERBS}
     assert completed("prompts", "ra") == {"rank"}
     assert {"--ckpt_paths", "--kind"} <= completed("soup", "--")
+    assert "--base-url" in completed("prompts", "generate", "--b")
     assert completed("soup", "--kind", "") == {"uniform", "greedy"}
     assert "--trainer.max_epochs" in completed("fit", "--trainer.max")
     assert completed("fit", "--config", "ou") == {"ours.yaml"}
+    assert {"--top-k", "--ckpt_path"} <= completed("predict", "--")
     assert completed("completion", "z") == {"zsh"}
 
 

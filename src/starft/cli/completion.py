@@ -15,8 +15,11 @@ from starft.errors import ConfigError
 from starft.safe_text import say
 
 Shell = Literal["bash", "zsh", "tcsh"]
-OPTION = re.compile(r"^  (?:-\w\b.*?, )?(--[\w.]+)(?: (?:\{([\w,]+)\}|\[?=?(\S)))?", re.MULTILINE)
+OPTION = re.compile(r"^  (?:-\w\b.*?, )?(--[\w.-]+)(?: (?:\{([\w,]+)\}|\[?=?(\S)))?", re.MULTILINE)
 """An option in a help text, its choices, and the beginning of the name of its value."""
+
+ALSO = {"predict": ["starft.cli.predict"]}
+"""What else carries out a verb: `starft predict` with a checkpoint first has options of its own."""
 
 
 def run(words: Sequence[str], modules: Mapping[str, str]) -> int:
@@ -68,7 +71,7 @@ def _parser(modules: Mapping[str, str], file: Mapping[str, Any]) -> ArgumentPars
 
 
 def _add_options(parser: ArgumentParser, words: list[str], module: str, file: Mapping[str, Any]) -> None:
-    for option, choices, value in _options(words, module):
+    for option, choices, value in _options(words, [module, *ALSO.get(words[0], [])]):
         if not value and not choices:
             parser.add_argument(option, action="store_true")
         elif choices:
@@ -78,13 +81,14 @@ def _add_options(parser: ArgumentParser, words: list[str], module: str, file: Ma
     parser.add_argument("files", nargs="*").complete = file  # type: ignore[attr-defined]
 
 
-def _options(words: list[str], module: str) -> Iterator[tuple[str, list[str], str]]:
+def _options(words: list[str], modules: list[str]) -> Iterator[tuple[str, list[str], str]]:
     """Yield the options of a verb, their choices, and whether they take a value: a letter, or nothing."""
     heard, columns = StringIO(), os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "200"  # an option's line isn't broken
     try:
-        with redirect_stdout(heard), suppress(SystemExit):
-            import_module(module).run([*words, "--help"])
+        for module in modules:
+            with redirect_stdout(heard), suppress(SystemExit):
+                import_module(module).run([*words, "--help"])
     finally:
         os.environ.pop("COLUMNS")
         os.environ.update({"COLUMNS": columns} if columns is not None else {})
