@@ -33,6 +33,7 @@ TERM = {"class_path": "starft.losses.KD", "init_args": {"weight": 1.0}}
         ({"trainer": {"max_epochs": 0}}, "trainer.max_epochs is 0, so there is nothing to train"),
         ({"trainer": {"max_steps": 0}}, "trainer.max_steps is 0, so there is nothing to train"),
         ({"trainer": {"max_epochs": -1, "max_steps": -1}}, "The run has no end"),
+        ({"trainer": {"overfit_batches": 0.5}}, "trainer.overfit_batches (it is 0.5) can't be used, as each epoch dra"),
         ({"trainer": {"check_val_every_n_epoch": 0}}, "trainer.check_val_every_n_epoch must be a finite number, at l"),
         ({"trainer": {"gradient_clip_val": float("inf")}}, "trainer.gradient_clip_val must be a finite number, at lea"),
         ({"trainer": {"gradient_clip_val": -0.5}}, "trainer.gradient_clip_val must be a finite number, at least 0; g"),
@@ -49,7 +50,13 @@ def test_values_that_cant_be_meant(config: dict[str, Any], told: str) -> None:
 
 
 def test_what_can_be_meant_passes() -> None:
-    trainer = {"max_epochs": 0, "num_sanity_val_steps": -1, "gradient_clip_val": None, "logger": None}
+    trainer = {
+        "max_epochs": 0,
+        "overfit_batches": 0.0,
+        "num_sanity_val_steps": -1,
+        "gradient_clip_val": None,
+        "logger": None,
+    }
     model = {"templates": None, "pool": None, "pretrained": None, "objective": None, "regularizers": [TERM]}
     check_options("test", {"trainer": trainer, "model": model, "data": DATA, "ckpt_path": None}, FinetuneModule)
     check_options("fit", {"trainer": {"max_epochs": -1, "max_steps": 9}, "model": model}, FinetuneModule)

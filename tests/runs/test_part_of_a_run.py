@@ -213,14 +213,13 @@ def test_early_stopping_is_told_and_gone_on_from_with_more_patience(
 
 
 def test_options_that_thin_a_run_are_told() -> None:
-    trainer = {"limit_train_batches": 0.5, "limit_val_batches": 1, "overfit_batches": 2.0, "limit_test_batches": 3}
+    trainer = {"limit_train_batches": 0.5, "limit_val_batches": 1, "limit_test_batches": 3}
     assert [note.split(":")[0] for note in limits(trainer, "fit")] == [
         "trainer.limit_train_batches is 0.5",
         "trainer.limit_val_batches is 1",
-        "trainer.overfit_batches is 2.0",
     ]
     assert limits(trainer, "test") == ["trainer.limit_test_batches is 3: the test is of a part of its data."]
-    assert limits({"limit_train_batches": 1.0, "limit_val_batches": None, "overfit_batches": 0.0}, "fit") == []
+    assert limits({"limit_train_batches": 1.0, "limit_val_batches": None}, "fit") == []
 
 
 @pytest.mark.parametrize(

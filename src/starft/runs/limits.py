@@ -9,7 +9,6 @@ LIMITS = {
     "fit": {
         "limit_train_batches": "each epoch trains on a part of the data",
         "limit_val_batches": "validation looks at a part of its data",
-        "overfit_batches": "training and validation are of a few batches",
     },
     "validate": {"limit_val_batches": "validation looks at a part of its data"},
     "test": {"limit_test_batches": "the test is of a part of its data"},
@@ -40,15 +39,20 @@ def limits(trainer: Mapping[str, Any], verb: str) -> list[str]:
 
 
 def check_limits(trainer: Mapping[str, Any], verb: str) -> None:
-    """Refuse a command that has nothing to do.
+    """Refuse a command that has nothing to do, or whose training would be of the same batches each epoch.
 
     Args:
         trainer: Section of a config.
         verb: Of the command line.
 
     Raises:
-        ConfigError: An option leaves no batch, or no step.
+        ConfigError: An option leaves no batch, or no step, or can't be used.
     """
+    if trainer.get("overfit_batches"):
+        raise ConfigError(
+            f"trainer.overfit_batches (it is {trainer['overfit_batches']}) can't be used, as each epoch draws its own "
+            "batches; give a small training set instead, or trainer.limit_train_batches and limit_val_batches."
+        )
     keys = [key for key in LIMITS.get(verb, {}) if key.startswith("limit_") and not (verb == "fit" and "val" in key)]
     for key in [*keys, *(("max_epochs", "max_steps") if verb == "fit" else ())]:
         if trainer.get(key) is not None and trainer[key] == 0:
