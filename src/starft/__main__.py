@@ -3,10 +3,9 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from starft import __version__
-from starft.cli.launch import share_cores
+from starft.cli.launch import load_module, share_cores
 from starft.config.class_paths import SAFE
 from starft.config.early_checks import check_words
 from starft.errors import StarftError, Stopped
@@ -107,7 +106,7 @@ def _work(words: list[str]) -> int:
     name = _module(words)
     if name == "starft.cli.fit":
         check_words(words)
-    return int(import_module(name).run(words))
+    return int(load_module(name).run(words))
 
 
 def _module(words: list[str]) -> str:

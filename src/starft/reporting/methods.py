@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from starft.reporting.summary import HEADINGS as SCORES
 from starft.runs.run_reader import Run
@@ -141,7 +141,7 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> float:
         level: Of the interval.
     """
     n = len(values)
-    return float(student.ppf((1 + level) / 2, n - 1)) * stdev(values) / math.sqrt(n) if n > 1 else 0.0
+    return float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(n) if n > 1 else 0.0
 
 
 def pooled(held: Sequence[tuple[float, Interval | None]], lowest: float = 0.0, level: float = LEVEL) -> Cell | None:
