@@ -8,6 +8,18 @@ _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
 _REPR.maxdict = 10
 
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What people call a split, in lower case -> the split."""
+
 
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is one.

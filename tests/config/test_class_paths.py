@@ -12,7 +12,8 @@ import yaml
 from jsonargparse import _common
 
 from starft.__main__ import main
-from starft.config.class_paths import check_class_paths, import_prefix, make_importable
+from starft.config.class_paths import check_class_paths, import_prefix, make_importable, parameters_of
+from starft.data import CSV
 from starft.errors import ConfigError
 
 CONFIG = yaml.safe_load(
@@ -238,3 +239,20 @@ def test_weight_beside_class_path_is_told_before_anything_else(
         f"starft: The config {path} has weight beside class_path starft.losses.SpuriosityAlignment "
         "at model.regularizers, item 1; write it below init_args."
     )
+
+
+def test_arguments_of_bases_count_where_a_class_hands_on_what_it_is_given() -> None:
+    found = parameters_of(CSV)
+    assert {"file", "shots", "batch_size"} <= found.keys()
+    assert not {"self", "kwargs"} & found.keys()
+    assert found["val_fraction"].default == 0.1
+    assert (found["batch_size"].annotation, found["shots"].annotation) == (int, int | None)
+
+
+def test_a_published_set_offers_what_it_hands_on_and_not_what_it_fixes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--data.help", "starft.data.Waterbirds"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--data.batch_size BATCH_SIZE Training images a batch and process. (type: int, default: 128)" in text
+    assert "--data.shots SHOTS Train on so many images a class, drawn by ``seed``; null takes all." in text
+    assert not any(f"--data.{name} " in text for name in ("train", "name", "ood", "val_fraction", "equal_groups"))

@@ -45,7 +45,7 @@ def test_names_and_templates_can_be_replaced(tmp_path: Path) -> None:
     assert (source.class_names, source.templates) == (tuple(names), ("a photo of a {}.",))
     with pytest.raises(ConfigError, match="ImageNet has 1000 classes; got 2 class_names"):
         _ = ImageNetSource(tmp_path, ["a", "b"]).class_names
-    with pytest.raises(ConfigError, match=r"exactly once; got 'a photo.' for ImageNet"):
+    with pytest.raises(ConfigError, match=r"Each template of ImageNet must hold \{\} exactly once; got 'a photo\.'\."):
         ImageNetSource(tmp_path, templates=["a photo."])
 
 

@@ -8,8 +8,8 @@ import pytest
 from fakes.own_images import write_jpeg
 from starft.config.data import data_of
 from starft.data import CSVSource, ImageFolderSource
-from starft.data.split_names import SPLITS
 from starft.errors import ConfigError, DataError
+from starft.wording import SPLITS
 
 
 def source(folder: Path, written: list[Any], **options: Any) -> CSVSource:

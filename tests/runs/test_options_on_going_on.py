@@ -1,7 +1,6 @@
 """Every option of the trainer, the module and the DataModules has its word in the list of what may change."""
 
 from collections.abc import Iterator
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from lightning.pytorch import callbacks
 import starft.mini  # noqa: F401  # its DataModules are asked for by their base class
 from starft.callbacks import WeightEMA
 from starft.cli.fit import build
+from starft.config.class_paths import parameters_of
 from starft.data.datamodules import BaseDataModule
 from starft.errors import AllTrained, ConfigError, WeightsError
 from starft.files.shipped import with_shipped_configs
@@ -29,7 +29,7 @@ def below(base: type) -> Iterator[type]:
 
 
 def arguments(*classes: type) -> set[str]:
-    return {name for one in classes for name in signature(one).parameters}
+    return {name for one in classes for name in parameters_of(one)}
 
 
 def test_no_option_is_forgotten() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from starft.captions.pools import WRONG_SLOTS, Pool, heard_alike, join_pools
+from starft.captions.templates import is_template
 from starft.captions.text_pools import SUFFIX as TEXT
 from starft.captions.text_pools import read_text_pool
 from starft.errors import PoolError
@@ -182,7 +183,7 @@ def _check_templates(where: str, templates: object, general: object = None) -> I
         if not isinstance(template, str) or not template.strip():
             yield f"{here} must be a string that isn't empty; write a template such as '{{}} on a lake'."
             continue
-        if template.count("{}") != 1:
+        if not is_template(template):
             yield f"{here} {WRONG_SLOTS}"
         if template != template.strip() or not template.isprintable():
             yield f"{here} has outer spaces, a line break or a character that can't be printed; take it out."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starft.captions.english import a_or_an, is_modifier
+from starft.captions.templates import is_template
 from starft.errors import PoolError
 from starft.wording import quoted
 
@@ -64,7 +65,7 @@ def inject(caption: str, template: str) -> str:
         >>> inject("a photo of a duck.", "overexposed {}")
         'an overexposed photo of a duck.'
     """
-    if template.count("{}") != 1:
+    if not is_template(template):
         raise PoolError(f"The template {quoted(template)} {WRONG_SLOTS}")
     period = "." if caption.endswith(".") else ""
     body = caption.removesuffix(".")

@@ -10,11 +10,17 @@ def caption(template: str, class_name: str) -> str:
     return template.replace("{}", class_name)
 
 
-def check_templates(templates: Sequence[str] | None) -> None:
+def is_template(text: object) -> bool:
+    """Return whether something is a text that holds ``{}`` exactly once."""
+    return isinstance(text, str) and text.count("{}") == 1
+
+
+def check_templates(templates: Sequence[str] | None, each: str = "Each template") -> None:
     """Refuse caption templates that can't be used.
 
     Args:
-        templates: Those that were given; null for the data's.
+        templates: Those that were given; None for the data's.
+        each: What a message calls one of them.
 
     Raises:
         ConfigError: There is none, or one doesn't hold ``{}`` exactly once.
@@ -22,5 +28,5 @@ def check_templates(templates: Sequence[str] | None) -> None:
     if templates is not None and not templates:
         raise ConfigError("templates must hold at least one caption template, or be null; got an empty list.")
     for template in templates or []:
-        if template.count("{}") != 1:
-            raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r}.")
+        if not is_template(template):
+            raise ConfigError(f"{each} must hold {{}} exactly once; got {template!r}.")

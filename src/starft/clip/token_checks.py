@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from unicodedata import normalize
 
 from starft.captions.pools import Pool, inject
-from starft.captions.templates import caption
+from starft.captions.templates import caption, is_template
 from starft.clip import CaptionRuler
 from starft.errors import ConfigError
 from starft.safe_text import say
@@ -49,7 +49,7 @@ def class_problems(ruler: CaptionRuler, class_names: Sequence[str], templates: S
         class_names: In label order.
         templates: Caption templates, each with ``{}`` once.
     """
-    if not class_names or any(template.count("{}") != 1 for template in templates or [""]):
+    if not class_names or not templates or not all(map(is_template, templates)):
         return []  # told by the check of the data
     if len(class_names) == 1:
         text = (

@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,23 @@ def class_sections(value: Any, key: str = "") -> Iterator[tuple[str, dict[Any, A
     elif isinstance(value, list):
         for number, inner in enumerate(value, 1):
             yield from class_sections(inner, f"{key}, item {number}".removeprefix(", "))
+
+
+def parameters_of(named: type) -> dict[str, Parameter]:
+    """Return the arguments of a class by name, its bases' too where it hands on ``**kwargs``.
+
+    Args:
+        named: The class.
+    """
+    found: dict[str, Parameter] = {}
+    for base in named.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        _, *own = signature(vars(base)["__init__"], eval_str=True).parameters.values()
+        found = {one.name: one for one in own if one.kind is not Parameter.VAR_KEYWORD} | found
+        if all(one.kind is not Parameter.VAR_KEYWORD for one in own):
+            break
+    return found
 
 
 def make_importable(configs: Iterable[Path]) -> None:

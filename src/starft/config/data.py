@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from starft.config.class_paths import check_class_paths
+from starft.config.class_paths import check_class_paths, parameters_of
 from starft.config.option_checks import check_nulls
 from starft.config.parser import prepare_parser
 from starft.config.parser_errors import classes_below, refusal
@@ -33,7 +32,7 @@ def keys_of(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> list[
     given = re.findall(r"--data(?:\.class_path)?[= ]([\w.]+)", " ".join(words))
     named = [*paths, *given]
     found = classes_below(BaseDataModule).get(named[-1].rpartition(".")[2]) if named else None
-    return [f"data.init_args.{key}" for key in signature(found).parameters] if found is not None else []
+    return [f"data.init_args.{key}" for key in parameters_of(found)] if found is not None else []
 
 
 def check_there(data: Mapping[str, Any]) -> None:
@@ -48,7 +47,7 @@ def check_there(data: Mapping[str, Any]) -> None:
     """
     name, arguments = str(data["class_path"]).rpartition(".")[2], data.get("init_args") or {}
     if name in OWN:
-        known = signature(OWN[name]).parameters
+        known = parameters_of(OWN[name])
         OWN[name](**{key: value for key, value in arguments.items() if key in known}).check_there()
 
 

@@ -3,11 +3,11 @@
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from inspect import Parameter, signature
+from inspect import Parameter
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
-from starft.config.class_paths import class_sections
+from starft.config.class_paths import class_sections, parameters_of
 from starft.errors import ConfigError
 from starft.runs.limits import check_limits
 
@@ -90,17 +90,16 @@ def check_nulls(config: Any) -> None:
 
 
 def _check_nulls(key: str, arguments: Mapping[str, Any], named: type) -> None:
-    hints = get_type_hints(named.__init__)  # type: ignore[misc]  # of this very class
-    for name, parameter in signature(named).parameters.items():
+    for name, parameter in parameters_of(named).items():
         null = name in arguments and arguments[name] is None
-        if null and parameter.default is not None and not _takes_null(hints.get(name, Any)):
+        if null and parameter.default is not None and not _takes_null(parameter.annotation):
             without = "" if parameter.default is Parameter.empty else f", or leave it out for {parameter.default!r}"
             raise ConfigError(f"{key}.{name} can't be null; give a value{without}.")
 
 
 def _takes_null(hint: Any) -> bool:
     union = get_origin(hint) in (Union, UnionType)
-    return hint in (Any, None, NoneType) or (union and NoneType in get_args(hint))
+    return hint in (Any, None, NoneType, Parameter.empty) or (union and NoneType in get_args(hint))
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from starft.errors import DataError
 from starft.files.atomic import load_json
+from starft.wording import SPLITS
 
 PATHS = ("path", "image", "image_path", "img_path", "filepath", "file", "filename", "file_name", "img_filename", "img")
 LABELS = ("label", "class", "class_name", "target", "category", "species", "y", "label_name", "labels")
@@ -23,9 +24,8 @@ ATTRIBUTES = (
     "spurious",
     "confounder",
 )
-SPLITS = ("split", "set", "partition", "subset", "fold")
+SPLIT_COLUMNS = ("split", "set", "partition", "subset", "fold")
 GROUPS = ("group", "group_name")
-SPLIT_WORDS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson")
 SEPARATORS = (",", ";", "\t", "|")
 FEW = 50
@@ -125,7 +125,7 @@ def _columns(texts: Mapping[str, "pd.Series[str]"]) -> dict[str, str]:
     columns: dict[str, str] = {}
     for kind, names, fits in (
         ("path", PATHS, _are_paths),
-        ("split", SPLITS, _are_splits),
+        ("split", SPLIT_COLUMNS, _are_splits),
         ("group", GROUPS, None),
         ("attribute", ATTRIBUTES, None),
         ("label", LABELS, _are_labels),
@@ -157,7 +157,7 @@ def _are_paths(values: "pd.Series[str]") -> bool:
 
 
 def _are_splits(values: "pd.Series[str]") -> bool:
-    return {*values.str.lower()} <= SPLIT_WORDS and values.nunique() > 1
+    return {*values.str.lower()} <= SPLITS.keys() and values.nunique() > 1
 
 
 def _are_labels(values: "pd.Series[str]") -> bool:
@@ -176,7 +176,7 @@ def look_at_folder(root: Path) -> Own:
     """
     try:
         tops = _folders(root)
-        splits = [folder for folder in tops if folder.name.lower() in SPLIT_WORDS]
+        splits = [folder for folder in tops if folder.name.lower() in SPLITS]
         uppers = [folder for split in splits for folder in _folders(split)] if splits else tops
         below = {folder.name: {inner.name for inner in _folders(folder)} for folder in uppers}
         same = set.intersection(*below.values()) if below else set()

@@ -4,10 +4,10 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from inspect import isabstract, signature
+from inspect import isabstract
 from typing import Any
 
-from starft.config.class_paths import RULE, how_to_import
+from starft.config.class_paths import RULE, how_to_import, parameters_of
 from starft.config.early_checks import ours
 from starft.errors import ConfigError, StarftError
 from starft.wording import did_you_mean, ended
@@ -110,7 +110,7 @@ def _plain(type_name: str) -> str:
 def _near(told: str, keys: Iterable[str]) -> str:
     """Return a suggestion for the name that an error complains of."""
     if match := re.search(r"class_path '([\w.]+)\.(\w+)': Option '([\w.]+)' is not accepted", told):
-        return did_you_mean(match[3], signature(getattr(sys.modules[match[1]], match[2])).parameters)
+        return did_you_mean(match[3], parameters_of(getattr(sys.modules[match[1]], match[2])))
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", told):
         held = vars(sys.modules[match[1]])
         return did_you_mean(match[2], (name for name, value in held.items() if isinstance(value, type)))

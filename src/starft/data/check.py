@@ -10,6 +10,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from starft.captions.english import doubled_articles
+from starft.captions.templates import is_template
 from starft.data.paths import path_problems
 from starft.data.picture_files import left_out
 from starft.data.problems import Problem, some, told_of
@@ -211,7 +212,7 @@ def caption_problems(described: EvalSet, stops: bool = True) -> list[Problem]:
         described: Class names and templates.
         stops: Whether equal captions refuse a run; published class names hold some.
     """
-    broken = [template for template in described.templates if template.count("{}") != 1]
+    broken = [template for template in described.templates if not is_template(template)]
     if broken or not described.templates:
         return [Problem(f"each template must hold {{}} exactly once; got {some(broken) or 'no template'}")]
     classes: dict[tuple[str, ...], list[str]] = defaultdict(list)

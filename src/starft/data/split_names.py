@@ -5,18 +5,8 @@ from collections.abc import Mapping, Sequence
 from starft.data.datasets.cells import canonical
 from starft.data.problems import some
 from starft.errors import ConfigError
+from starft.wording import SPLITS
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""Name in lower case -> split."""
 NUMBERED = {"0": "train", "1": "val", "2": "test"}
 """As Waterbirds' own metadata.csv has them, and many that were made after it."""
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from starft.captions.templates import is_template
 from starft.clip import CaptionRuler, ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
 from starft.clip.finite import first_not_finite
 from starft.clip.names import FOLDER_CONFIG
@@ -365,7 +366,7 @@ def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
 
 def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
     held = _texts("Templates", "['a photo of a {}.']", templates)
-    if not held or any(template.count("{}") != 1 for template in held):
+    if not held or not all(map(is_template, held)):
         raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {list(held)}.")
     return held
 

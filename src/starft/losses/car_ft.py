@@ -12,6 +12,7 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 from torch.nn import functional as F
 
+from starft.captions.templates import check_templates
 from starft.clip import zero_shot_head
 from starft.errors import ConfigError
 from starft.losses.base import Part, Term
@@ -46,9 +47,7 @@ class CarFT(Term):
             contexts = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
         if len(contexts) < 2:
             raise ConfigError(f"contexts of CarFT must be at least 2 templates; got {len(contexts)}.")
-        for context in contexts:
-            if context.count("{}") != 1:
-                raise ConfigError(f"Each context of CarFT must hold {{}} exactly once; got {context!r}.")
+        check_templates(contexts, "Each context of CarFT")
         self.contexts, self.teacher = tuple(contexts), teacher_rule(teacher)
 
     def forward(self, ctx: StepContext) -> Tensor:

@@ -47,7 +47,7 @@ class _MiniBase(BaseDataModule):
         seed: int,
         sampling: Sampling = "shuffle",
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
+        super().__init__(sampling, batch_size, eval_batch_size, num_workers, seed)
         for name, value in (("val_size", val_size), ("test_size", test_size)):
             if value < 12 or value % 12:
                 raise ConfigError(f"{name} must be a multiple of 12, the number of species; got {value}.")

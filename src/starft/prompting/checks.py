@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starft.captions.english import is_modifier, mend_articles
 from starft.captions.pool_files import check_pool, find_pool, read_json
 from starft.captions.pools import inject
+from starft.captions.templates import is_template
 from starft.config.prompts import read_config_or_none
 from starft.errors import PoolError
 from starft.prompting.assemble import NamedClass
@@ -85,7 +86,7 @@ def _in_order(problems: Sequence[str], held: Any) -> list[str]:
 def _templates(held: Any) -> Iterator[tuple[str, str | None, str]]:
     """Yield where each usable template is, its class or null, and the template; others are told by `check_pool`."""
     for where, name, template in _texts(held):
-        if template.count("{}") == 1:
+        if is_template(template):
             yield where, name, template
 
 

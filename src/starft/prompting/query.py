@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from starft.captions.templates import is_template
 from starft.errors import PromptError
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import parse_yaml, read_bytes
@@ -202,7 +203,7 @@ def check_query(data: object) -> list[str]:
         problems += _check_messages(data["messages"], data.get("kind"))
     problems += _check_frames(data)
     fallback = data.get("fallback", [])
-    if not isinstance(fallback, list) or any(not isinstance(t, str) or t.count("{}") != 1 for t in fallback):
+    if not isinstance(fallback, list) or not all(map(is_template, fallback)):
         problems.append(f"'fallback' must be a list of templates that hold {{}} once each, got {fallback!r}")
     elif data.get("kind") == "per_class" and not fallback:
         problems.append("a per_class query needs a 'fallback', such as ['{} in its usual surroundings']")
@@ -232,7 +233,7 @@ def _check_frames(data: dict[str, Any]) -> list[str]:
     problems = []
     for key, usual in (("bare", BARE), ("uncounted", BARE), ("adjective", ADJECTIVE)):
         frame = data.get(key, usual)
-        if not (isinstance(frame, str) and frame.count(PHRASE) == 1 and frame.replace(PHRASE, "").count("{}") == 1):
+        if not (isinstance(frame, str) and frame.count(PHRASE) == 1 and is_template(frame.replace(PHRASE, ""))):
             problems.append(f"{key!r} must hold {PHRASE} and {{}} once each, as in {usual!r}, got {frame!r}")
     return problems
 

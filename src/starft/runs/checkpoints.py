@@ -14,10 +14,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from starft.clip import Twin
-from starft.clip.names import VOCABULARY, is_path
-from starft.files.digests import CHECKPOINTS, check_weights_file, replace_listed_file
-from starft.errors import AllTrained, WeightsError
 from starft.clip.finite import first_not_finite, tensors_in
+from starft.clip.names import VOCABULARY, is_path
+from starft.errors import AllTrained, WeightsError
+from starft.files.digests import CHECKPOINTS, check_weights_file, replace_listed_file
 
 KEY = "starft"
 TWIN = "twin."

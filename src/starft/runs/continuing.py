@@ -6,12 +6,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from starft.runs.checkpoints import CheckpointFacts, check_checkpoint, match_model
-from starft.files.digests import MANIFEST, run_folder
 from starft.errors import AllTrained, ConfigError
+from starft.files.digests import MANIFEST, run_folder
+from starft.files.yaml_reader import read_yaml
+from starft.runs.checkpoints import CheckpointFacts, check_checkpoint, match_model
 from starft.runs.folder import CONFIG
 from starft.runs.unfinished import read_early_stopping
-from starft.files.yaml_reader import read_yaml
 
 
 class May(Enum):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import lightning as L
 
-from starft.files.digests import run_folder
 from starft.errors import ConfigError
-from starft.runs.limits import limits
-from starft.runs.folder import CHECKPOINTS, CONFIG, LAST, BestCheckpoint
-from starft.safe_text import say
-from starft.runs.unfinished import MarkUnfinished, read_early_stopping, unfinished_note
+from starft.files.digests import run_folder
 from starft.files.yaml_reader import read_yaml
+from starft.runs.folder import CHECKPOINTS, CONFIG, LAST, BestCheckpoint
+from starft.runs.limits import limits
+from starft.runs.unfinished import MarkUnfinished, read_early_stopping, unfinished_note
+from starft.safe_text import say
 
 
 def tell_end(trainer: L.Trainer, folder: Path, prefix: str = "") -> None:

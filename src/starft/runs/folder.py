@@ -13,15 +13,14 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from starft.files import digests
-from starft.files.digests import MANIFEST, read_manifest
-from starft.wording import count_of
 from starft.errors import ConfigError, RunFolderError
-from starft.wording import did_you_mean
+from starft.files import digests
 from starft.files.atomic import TEMPORARY, files_in, remove_temporary_files, replace_file
+from starft.files.digests import MANIFEST, read_manifest
 from starft.runs.lock import LOCK, RunLock
-from starft.safe_text import say
 from starft.runs.unfinished import UNFINISHED
+from starft.safe_text import say
+from starft.wording import count_of, did_you_mean
 
 CONFIG = "config.yaml"
 POOL = "pool.json"

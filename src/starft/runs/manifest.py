@@ -19,13 +19,23 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 from starft import __version__
+from starft.captions.pool_files import pool_text
+from starft.captions.pools import Pool
 from starft.data.datamodules import BaseDataModule
 from starft.data.facts import Changes, TableFacts, changes, facts_of, load_facts, others, save_facts
-from starft.files.digests import MANIFEST, content_digest, file_digest, file_problem, folder_problems, list_digest, read_manifest, run_folder, write_manifest
 from starft.errors import RunFolderError
 from starft.files.atomic import replace_file
-from starft.captions.pools import Pool
-from starft.captions.pool_files import pool_text
+from starft.files.digests import (
+    MANIFEST,
+    content_digest,
+    file_digest,
+    file_problem,
+    folder_problems,
+    list_digest,
+    read_manifest,
+    run_folder,
+    write_manifest,
+)
 from starft.runs.folder import CONFIG, POOL, ROWS
 from starft.safe_text import say
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starft.files.digests import file_problem
 from starft.files.atomic import load_json
+from starft.files.digests import file_problem
 
 RESULTS = "results.json"
 SCHEMA_VERSION = 2

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from starft import __version__
-from starft.files.digests import content_digest, list_digest
 from starft.files.atomic import replace_file
-from starft.statistics import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
+from starft.files.digests import content_digest, list_digest
 from starft.runs.results import RESULTS, SCHEMA_VERSION
+from starft.statistics import LEVEL, SEED, Interval, group_mean, macro_f1, wilson, worst_group
 from starft.types import EvalSet
 
 SCHEMA = Path(__file__).with_name("results.schema.json")

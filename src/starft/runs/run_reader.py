@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from starft.files.digests import folder_problems
 from starft.errors import ConfigError
 from starft.files.atomic import load_json, not_text
-from starft.runs.samples import STEM, read_samples
-from starft.runs.results import RESULTS, Scores, read_results
+from starft.files.digests import folder_problems
 from starft.files.yaml_reader import read_yaml
+from starft.runs.results import RESULTS, Scores, read_results
+from starft.runs.samples import STEM, read_samples
 
 CONFIG, POOL, LOGS, SWEEP = "config.yaml", "pool.json", "logs", "interpolation.json"
 UNFINISHED = "unfinished.json"

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from starft.files.digests import content_digest, list_digest
 from starft.errors import ConfigError, StarftError
 from starft.files.atomic import replace_file
+from starft.files.digests import content_digest, list_digest
 from starft.runs.samples import COLUMNS, PICTURES, SIDE, STEM, TEXTS, picture_path, worst_mistakes
 from starft.safe_text import say
 from starft.types import EvalSet, ImagePreprocessing

@@ -9,8 +9,8 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
-from starft.files.digests import run_folder
 from starft.files.atomic import replace_file
+from starft.files.digests import run_folder
 from starft.runs.resuming import epoch_is_partial
 from starft.safe_text import say
 

@@ -41,15 +41,22 @@ class BaseDataModule(L.LightningDataModule, ABC):
     A subclass makes ``train_set``, ``val_data`` and ``test_data`` in ``setup`` and describes them in the properties.
 
     Args:
+        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
+            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
+            many images of each as the smallest has.
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
-        seed: Start of the shuffles.
-        sampling: Which images an epoch holds.
+        seed: Start of the shuffles, the augmentation and the few shots.
     """
 
     def __init__(
-        self, batch_size: int, eval_batch_size: int, num_workers: int, seed: int, sampling: Sampling = "shuffle"
+        self,
+        sampling: Sampling = "shuffle",
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        num_workers: int = 4,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         check_between("batch_size", batch_size, 1, MOST_IN_BATCH)

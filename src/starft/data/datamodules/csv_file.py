@@ -1,12 +1,10 @@
 """The user's own images from a table."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from starft.data.datamodules.images import EvalOn, ImageDataModule
+from starft.data.datamodules.images import ImageDataModule
 from starft.data.datasets.csv_file import CSVSource
-from starft.data.sampling import Sampling
-from starft.data.transforms import Augmentation
 
 
 class CSV(ImageDataModule):
@@ -37,23 +35,7 @@ class CSV(ImageDataModule):
             takes the names above, and 0, 1 and 2 where it has just these.
         label_map: The class of each label, where many labels make few classes: ``{label: class}``, or a table (CSV) of
             two columns, label and class. ``class_names`` then says how the classes are called.
-        name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
-            ``checkpoint.monitor`` has it too.
-        ood: Whether its own test set counts in ``ood_acc``; its validation set doesn't.
-        evals: More sets to evaluate on.
-        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test set.
-        shots: Train on so many images a class, drawn by ``seed``; null takes all.
-        augmentation: How training images are varied.
-        on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
-            training, and tells the count at the end.
-        allow_partial: Take eval sets that hold another number of images than their papers say.
-        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
-            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
-            many images of each as the smallest has.
-        batch_size: Training images a batch and process.
-        eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
-        seed: Start of the shuffles, the augmentation and the few shots.
+        **kwargs: Arguments of `ImageDataModule`, such as ``batch_size``.
     """
 
     def __init__(
@@ -74,19 +56,7 @@ class CSV(ImageDataModule):
         equal_groups: bool | None = None,
         splits: dict[str, str | int | float | bool | list[str | int | float | bool]] | None = None,
         label_map: dict[str, str] | str | None = None,
-        name: str = "id",
-        ood: bool = False,
-        evals: list[EvalOn] | None = None,
-        predict: str | None = None,
-        shots: int | None = None,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
-        on_bad_image: Literal["stop", "skip"] = "stop",
-        allow_partial: bool = False,
-        sampling: Sampling = "shuffle",
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        num_workers: int = 4,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             CSVSource(
@@ -107,20 +77,8 @@ class CSV(ImageDataModule):
                 splits,
                 label_map,
             ),
-            name=name,
-            ood=ood,
-            evals=evals,
-            predict=predict,
             val_fraction=val_fraction,
             split_seed=split_seed,
             equal_groups=equal_groups,
-            shots=shots,
-            augmentation=augmentation,
-            on_bad_image=on_bad_image,
-            allow_partial=allow_partial,
-            sampling=sampling,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
+            **kwargs,
         )

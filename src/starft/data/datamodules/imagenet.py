@@ -1,7 +1,7 @@
 """ImageNet, to train on, and all that a model tuned on it is tested on."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from starft.data.datamodules.images import EvalOn, ImageDataModule
 from starft.data.datasets.celeba import CelebASource
@@ -15,8 +15,6 @@ from starft.data.datasets.imagenet_variants import (
 from starft.data.datasets.objectnet import ObjectNetSource
 from starft.data.datasets.vid_robust import ImageNetVidRobustSource
 from starft.data.datasets.waterbirds import WaterbirdsSource
-from starft.data.sampling import Sampling
-from starft.data.transforms import Augmentation
 
 
 class ImageNet(ImageDataModule):
@@ -39,21 +37,8 @@ class ImageNet(ImageDataModule):
         templates: Caption templates of the ImageNet sets in the place of OpenAI's 80, each with ``{}`` once; null keeps
             the 80.
         evals: More sets to evaluate on.
-        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
         val_fraction: Share of ``train`` held out for validation; 0 goes without.
-        split_seed: Draws what is held out; not the run's seed, so that runs of all seeds validate on the same images.
-        shots: Train on so many images a class, drawn by ``seed``; null takes all.
-        augmentation: How training images are varied.
-        on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
-            training, and tells the count at the end.
-        allow_partial: Take copies that hold another number of images than the papers say.
-        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
-            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
-            many images of each as the smallest has.
-        batch_size: Training images a batch and process.
-        eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
-        seed: Start of the shuffles, the augmentation and the few shots.
+        **kwargs: Arguments of `ImageDataModule`, such as ``batch_size``.
     """
 
     def __init__(
@@ -69,18 +54,8 @@ class ImageNet(ImageDataModule):
         celeba: Path | None = None,
         templates: list[str] | None = None,
         evals: list[EvalOn] | None = None,
-        predict: str | None = None,
         val_fraction: float = 0.01,
-        split_seed: int = 0,
-        shots: int | None = None,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
-        on_bad_image: Literal["stop", "skip"] = "stop",
-        allow_partial: bool = False,
-        sampling: Sampling = "shuffle",
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        num_workers: int = 4,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         shifted: dict[str, tuple[type[ImageNetClasses], Path | None]] = {
             "v2": (ImageNetV2Source, v2),
@@ -103,16 +78,8 @@ class ImageNet(ImageDataModule):
             ImageNetSource(root, templates=templates),
             "imagenet",
             [*sets, *(evals or [])],
-            predict,
-            val_fraction,
-            split_seed,
-            shots=shots,
-            augmentation=augmentation,
-            on_bad_image=on_bad_image,
-            allow_partial=allow_partial,
-            sampling=sampling,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
+            val_fraction=val_fraction,
+            ood=False,
+            equal_groups=None,
+            **kwargs,
         )

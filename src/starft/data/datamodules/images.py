@@ -20,7 +20,7 @@ from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, TurnSampler, deaf_to_stops
 from starft.data.paths import shared_paths
 from starft.data.problems import Problem
-from starft.data.sampling import Draw, Sampling, without_groups
+from starft.data.sampling import Draw, without_groups
 from starft.data.splits import few, hold_out
 from starft.data.table import ImageTable, Source
 from starft.data.transforms import Augmentation, eval_transform, train_transform
@@ -56,7 +56,8 @@ class ImageDataModule(BaseDataModule):
 
     Args:
         train: The data set to train on; its classes are the training classes.
-        name: What its own validation and test split are called in metric names.
+        name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
+            ``checkpoint.monitor`` has it too.
         evals: More sets to evaluate on.
         predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
         val_fraction: Share of ``train`` held out where there is no ``val`` split; 0 goes without validation.
@@ -68,14 +69,8 @@ class ImageDataModule(BaseDataModule):
         augmentation: How training images are varied.
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
             training, and tells the count at the end.
-        allow_partial: Take data sets that hold another number of images than their papers say.
-        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
-            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
-            many images of each as the smallest has.
-        batch_size: Training images a batch and process.
-        eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
-        seed: Start of the shuffles, the augmentation and the few shots.
+        allow_partial: Take published sets that hold another number of images than their papers say.
+        **kwargs: Arguments of `BaseDataModule`, such as ``batch_size``.
     """
 
     def __init__(
@@ -91,14 +86,10 @@ class ImageDataModule(BaseDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
         on_bad_image: Literal["stop", "skip"] = "stop",
         allow_partial: bool = False,
-        sampling: Sampling = "shuffle",
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        num_workers: int = 4,
-        seed: int = 0,
         equal_groups: bool | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed, sampling)
+        super().__init__(**kwargs)
         self.source, self.own_name, self.own_ood = train, name, ood
         self.evals = tuple(
             one if one.source is train else replace(one, source=one.source.as_eval()) for one in evals or ()

@@ -1,12 +1,10 @@
 """iWildCam, to train on and be tested at other camera traps."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from starft.data.datamodules.images import EvalOn, ImageDataModule
 from starft.data.datasets.iwildcam import IWildCamSource
-from starft.data.sampling import Sampling
-from starft.data.transforms import Augmentation
 
 
 class IWildCam(ImageDataModule):
@@ -19,19 +17,7 @@ class IWildCam(ImageDataModule):
         class_names: Names to put in the place of its own, one a class in label order; null keeps its own.
         templates: Caption templates to put in the place of its own, each with ``{}`` once; null keeps its own.
         evals: More sets to evaluate on.
-        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
-        shots: Train on so many images a class, drawn by ``seed``; null takes all.
-        augmentation: How training images are varied.
-        on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
-            training, and tells the count at the end.
-        allow_partial: Take copies that hold another number of images than the papers say.
-        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
-            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
-            many images of each as the smallest has.
-        batch_size: Training images a batch and process.
-        eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
-        seed: Start of the shuffles, the augmentation and the few shots.
+        **kwargs: Arguments of `ImageDataModule`, such as ``batch_size``.
     """
 
     def __init__(
@@ -40,34 +26,17 @@ class IWildCam(ImageDataModule):
         class_names: list[str] | None = None,
         templates: list[str] | None = None,
         evals: list[EvalOn] | None = None,
-        predict: str | None = None,
-        shots: int | None = None,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
-        on_bad_image: Literal["stop", "skip"] = "stop",
-        allow_partial: bool = False,
-        sampling: Sampling = "shuffle",
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        num_workers: int = 4,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         source = IWildCamSource(root, class_names, templates)
-        own = [
-            EvalOn(source, "iwildcam_id", "id_val", stage="validate"),
-            EvalOn(source, "iwildcam_id", "id_test"),
-        ]
+        own = [EvalOn(source, "iwildcam_id", "id_val", stage="validate"), EvalOn(source, "iwildcam_id", "id_test")]
         super().__init__(
             source,
             "iwildcam",
             [*own, *(evals or [])],
-            predict,
-            shots=shots,
-            augmentation=augmentation,
-            on_bad_image=on_bad_image,
-            allow_partial=allow_partial,
-            sampling=sampling,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
+            val_fraction=0,
+            split_seed=0,
+            ood=False,
+            equal_groups=None,
+            **kwargs,
         )

@@ -17,11 +17,11 @@ from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list, texts
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
 from starft.data.problems import some
-from starft.data.split_names import NUMBERED, SPLITS, splits_of
+from starft.data.split_names import NUMBERED, splits_of
 from starft.data.split_names import Given as GivenSplits
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataProblems
-from starft.wording import did_you_mean, shortened
+from starft.wording import SPLITS, did_you_mean, shortened
 
 Ints = NDArray[np.int64]
 

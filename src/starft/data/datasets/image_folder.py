@@ -11,9 +11,9 @@ from starft.data.datasets.names import class_list, texts
 from starft.data.listing import list_files
 from starft.data.picture_files import left_out, lost_classes
 from starft.data.problems import name_problem, some
-from starft.data.split_names import SPLITS
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataError, DataProblems
+from starft.wording import SPLITS
 
 ORDER: tuple[str, ...] = ("train", "val", "test")
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from starft.captions.templates import check_templates
 from starft.data.listing import list_files
 from starft.data.table import ImageTable, Source
 from starft.errors import ConfigError, DataError
@@ -33,9 +34,7 @@ class PublishedSource(Source):
     def __init__(self, root: Path, class_names: list[str] | None = None, templates: list[str] | None = None) -> None:
         root = Path(root)
         super().__init__(next((root / name for name in self.folders if (root / name).is_dir()), root))
-        for template in templates or ():
-            if template.count("{}") != 1:
-                raise ConfigError(f"Each template must hold {{}} exactly once; got {template!r} for {self.title}.")
+        check_templates(templates or None, f"Each template of {self.title}")
         self._class_names, self._templates = class_names, templates
 
     @property
