@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py BEFORE [--repeats 5] [--only report]
 
-BEFORE is the root of another checkout; the one that this file lies in comes after it. Seconds are user and system time of
+BEFORE is the root of another checkout; the one of this file comes after it. Seconds are user and system time of
 the whole tree of processes, the median of the repeats; each command runs once first, so that bytecode is there.
 """
 
