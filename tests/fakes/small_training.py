@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from starft.data.loading import ResumableLoader, ShuffledSampler
-from starft.runs.checkpoints import WholeCheckpointIO
+from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.runs.folder import CHECKPOINTS, LAST, checkpoint_callbacks
 from starft.runs.unfinished import MarkUnfinished
 from starft.training.guards import GuardedModule

@@ -28,7 +28,8 @@ from starft.files.digests import (
     write_sums,
 )
 from starft.inference.classifier import load
-from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
+from starft.runs.checkpoint_files import WholeCheckpointIO
+from starft.runs.checkpoints import check_checkpoint
 from starft.runs.manifest import basis_changes, check_run_files
 from starft.runs.results import read_results
 

@@ -32,7 +32,8 @@ from starft.files.yaml_reader import load_yaml
 from starft.inference.run_writer import PredictionWriter
 from starft.losses.base import Term
 from starft.reporting.summary import print_results
-from starft.runs.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
+from starft.runs.checkpoint_files import WholeCheckpointIO
+from starft.runs.checkpoints import CheckpointFacts, check_checkpoint, match_model, unlike_classes
 from starft.runs.continuing import check_going_on
 from starft.runs.cost import TrainingCost, peak_memory_bytes
 from starft.runs.fit_end import notes_of_training, tell_end
