@@ -3,10 +3,9 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 import starft
-from starft.cli.launch import share_cores
+from starft.cli.launch import load_module, share_cores
 from starft.config.class_paths import SAFE
 from starft.config.early_checks import check_words
 from starft.errors import StarftError, Stopped, Terminated
@@ -110,7 +109,7 @@ def _work(words: list[str]) -> int:
     if name == "starft.cli.fit":
         check_words(words)
     modules = [{verb: module for verb, (module, _) in VERBS.items()}] if words[0] == "completion" else []
-    return int(import_module(name).run(words, *modules))
+    return int(load_module(name).run(words, *modules))
 
 
 def _module(words: list[str]) -> str:

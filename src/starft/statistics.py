@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, t
+from scipy.special import ndtri
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -36,8 +36,8 @@ def wilson_interval(correct: int, total: int, level: float = LEVEL) -> Interval 
     """
     if total == 0:
         return None
-    interval = binomtest(correct, total).proportion_ci(level, method="wilson")
-    return float(interval.low), float(interval.high)
+    (low,), (high,) = _wilson_limits(np.array([correct]), np.array([total]), ndtri((1 + level) / 2))
+    return float(low), float(high)
 
 
 def worst_group_interval(correct: Sequence[int], total: Sequence[int]) -> Interval | None:
@@ -63,14 +63,14 @@ def worst_group_interval(correct: Sequence[int], total: Sequence[int]) -> Interv
     errors = np.sqrt(rates * (1 - rates) / n)
     worst = int(rates.argmin())
     tail = (1 - LEVEL) / 2
-    near = rates - rates[worst] <= norm.isf(tail) * np.hypot(errors, errors[worst])
-    low, _ = _wilson_limits(right, n, norm.isf(tail))
-    _, high = _wilson_limits(right, n, norm.ppf((1 - tail) ** (1 / int(near.sum()))))
+    near = rates - rates[worst] <= ndtri(1 - tail) * np.hypot(errors, errors[worst])
+    low, _ = _wilson_limits(right, n, ndtri(1 - tail))
+    _, high = _wilson_limits(right, n, ndtri((1 - tail) ** (1 / int(near.sum()))))
     return float(low.min()), float(high.min())
 
 
 def _wilson_limits(
-    correct: NDArray[np.float64], total: NDArray[np.float64], z: float
+    correct: NDArray[Any], total: NDArray[Any], z: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return Wilson's limits of many proportions at once, ``z`` standard errors to each side."""
     rate, shrink = correct / total, 1 + z * z / total
@@ -198,7 +198,7 @@ def half_width_over_seeds(values: Sequence[float], level: float = LEVEL) -> floa
         level: Of the interval.
     """
     n = len(values)
-    return float(t.ppf((1 + level) / 2, n - 1)) * stdev(values) / sqrt(n) if n > 1 else 0.0
+    return float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / sqrt(n) if n > 1 else 0.0
 
 
 def _percentiles(draws: NDArray[np.float64]) -> Interval:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Batch(TypedDict):
@@ -14,10 +15,10 @@ class Batch(TypedDict):
     ``group`` int64 (B,) where the set has groups. No text: captions are drawn inside the step.
     """
 
-    image: Tensor
-    label: Tensor
-    index: Tensor
-    group: NotRequired[Tensor]
+    image: "Tensor"
+    label: "Tensor"
+    index: "Tensor"
+    group: NotRequired["Tensor"]
 
 
 @dataclass(frozen=True)

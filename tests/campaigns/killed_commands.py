@@ -19,7 +19,8 @@ from starft.__main__ import main
 from starft.clip.finite import tensors_in
 from starft.files.digests import check_export
 from starft.inference.classifier import load
-from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint, fingerprint
+from starft.runs.checkpoint_files import WholeCheckpointIO
+from starft.runs.checkpoints import check_checkpoint, fingerprint
 from starft.runs.run_reader import find_runs
 
 SMALL = [f"--data.init_args.{one}" for one in ("train_size=48", "val_size=12", "test_size=12", "batch_size=12")]

@@ -19,7 +19,7 @@ from starft.exporting.formats import write_about, write_open_clip
 from starft.exporting.hugging_face import check_hugging_face, write_hugging_face
 from starft.exporting.onnx_file import FILE, write_onnx
 from starft.inference.classifier import Classifier, load
-from starft.runs.checkpoints import WholeCheckpointIO
+from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.training.module import FinetuneModule
 
 CAPTIONS = [

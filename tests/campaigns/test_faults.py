@@ -41,7 +41,8 @@ from starft.__main__ import main
 from starft.errors import StarftError
 from starft.files.digests import file_digest
 from starft.inference.classifier import load
-from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
+from starft.runs.checkpoint_files import WholeCheckpointIO
+from starft.runs.checkpoints import check_checkpoint
 from starft.runs.manifest import read_manifest
 from starft.runs.run_reader import find_runs
 

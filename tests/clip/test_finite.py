@@ -25,7 +25,8 @@ from starft.evaluation.evaluator import Evaluator
 from starft.files.digests import write_sums
 from starft.inference.classifier import Classifier
 from starft.inference.run_writer import _rows
-from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
+from starft.runs.checkpoint_files import WholeCheckpointIO
+from starft.runs.checkpoints import check_checkpoint
 from starft.runs.kept_checkpoints import BestCheckpoint
 from starft.runs.results import read_results
 from starft.training.averaging import read_member, write_averaged

@@ -10,11 +10,12 @@ import torch
 from torch.utils.data.distributed import DistributedSampler
 
 from fakes.own_images import write_jpeg
+from starft.data.augmentation import Augmentation
 from starft.data.images import BadImageError
 from starft.data.imageset import TRIES, Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, Turn, TurnSampler
 from starft.data.table import ImageTable
-from starft.data.transforms import Augmentation, eval_transform, train_transform
+from starft.data.transforms import eval_transform, train_transform
 from starft.errors import DataError
 from starft.types import Batch, ImagePreprocessing
 

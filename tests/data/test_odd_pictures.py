@@ -12,10 +12,11 @@ from fakes.own_images import write_jpeg, write_table
 from starft.__main__ import main
 from starft.data import CSV
 from starft.data import images as reading
+from starft.data.augmentation import Augmentation
 from starft.data.deep import decode
 from starft.data.images import BadImageError, TooLongError, check_length, prepared, read_image
 from starft.data.imageset import Guarded, ImageSet
-from starft.data.transforms import Augmentation, eval_transform, train_transform
+from starft.data.transforms import eval_transform, train_transform
 from starft.inference.classifier import load
 from starft.types import ImagePreprocessing
 

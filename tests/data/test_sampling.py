@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from starft.data.contents import Sampling
 from starft.data.loading import ResumableLoader, ShuffledSampler, Turn, TurnSampler
-from starft.data.sampling import Draw, Sampling, draw_for, everything, upsampled
+from starft.data.sampling import Draw, draw_for, everything, upsampled
 from starft.errors import ConfigError
 from starft.mini import MiniWorld
 

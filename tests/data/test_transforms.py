@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from starft.data.transforms import Augmentation, drawn_from, eval_transform, train_transform
+from starft.data.augmentation import Augmentation
+from starft.data.transforms import drawn_from, eval_transform, train_transform
 from starft.errors import ConfigError
 from starft.types import ImagePreprocessing
 

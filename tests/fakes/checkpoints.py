@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from starft.runs.checkpoints import WholeCheckpointIO
+from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.training.module import FinetuneModule
 
 NAMES = ("duck", "gull", "crow")

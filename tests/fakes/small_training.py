@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from starft.data.loading import ResumableLoader, ShuffledSampler
-from starft.runs.checkpoints import WholeCheckpointIO
+from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.runs.ending import MarkUnfinished
 from starft.runs.kept_checkpoints import checkpoint_callbacks
 from starft.runs.layout import CHECKPOINTS, LAST

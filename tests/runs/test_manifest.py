@@ -20,7 +20,8 @@ from starft.files.digests import SUMS, check_export, write_sums
 from starft.inference.classifier import load
 from starft.losses import CrossEntropy
 from starft.runs.basis import basis_changes, check_run_files
-from starft.runs.checkpoints import WholeCheckpointIO, check_checkpoint
+from starft.runs.checkpoint_files import WholeCheckpointIO
+from starft.runs.checkpoints import check_checkpoint
 from starft.runs.layout import MANIFEST, UNFINISHED
 from starft.runs.manifest import (
     check_listed,

@@ -23,7 +23,7 @@ from starft.files.shipped import shipped
 from starft.losses.objectives import CrossEntropy
 from starft.mini import MiniWorld
 from starft.reporting.curve import curve_axes
-from starft.runs.checkpoints import WholeCheckpointIO
+from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.training.averaging import Member, add_to_mean, check_alike, interpolate, read_member
 from starft.training.module import FinetuneModule
 from starft.types import EvalSet

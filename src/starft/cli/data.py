@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,14 @@ from jsonargparse import ArgumentError, ArgumentParser
 from rich.progress import Progress
 from rich.text import Text
 
-import starft.mini  # noqa: F401  # configs may name its classes without their module
 from starft.captions.english import doubled_articles
-from starft.clip import CaptionRuler
-from starft.clip.token_checks import TokenProblem, class_problems
+from starft.captions.plain import are_plain
 from starft.config.class_paths import make_importable
-from starft.config.data import data_of, keys_of
 from starft.config.early_checks import check_config_files
+from starft.config.own_data import contents_of
 from starft.config.parser_errors import one_sentence
 from starft.data.check import Checked, told_once
-from starft.data.datamodules import ImageDataModule
-from starft.data.deep import decode, files, look_deep
+from starft.data.contents import ImageContents
 from starft.data.problems import Problem
 from starft.errors import ConfigError, StarftError
 from starft.files.yaml_reader import read_yaml, seed_of
@@ -68,7 +66,7 @@ def run(words: Sequence[str]) -> int:
     try:
         options = parser.parse_args(own)
     except ArgumentError as error:
-        keys = keys_of(rest, configs)
+        keys = import_module("starft.config.data").keys_of(rest, configs)
         raise ConfigError(f"{one_sentence(error, keys)} See `starft data check --help`.") from error
     if options.workers is not None and options.workers < 0:
         raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
@@ -81,8 +79,12 @@ def run(words: Sequence[str]) -> int:
             "`starft data check` needs --config FILE, as for `starft fit`, such as lightning_configs/csv/starft.yaml; "
             "--data... options only change what is in it."
         )
-    data = data_of(held.get("data"), seed_of(held), options.config[-1], of_data)
-    if not isinstance(data, ImageDataModule):
+    given = held.get("data"), seed_of(held), options.config[-1], of_data
+    data = contents_of(*given)
+    if data is None:  # another DataModule than a user's own; these need torch
+        import_module("starft.mini")  # configs may name its classes without their module
+        data = import_module("starft.config.data").data_of(*given)
+    if not isinstance(data, ImageContents):
         say(f"{type(data).__name__} reads no images from disk: nothing to check.")
         return 0
     model = held.get("model")
@@ -90,7 +92,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def check(
-    data: ImageDataModule,
+    data: ImageContents,
     deep: bool = False,
     workers: int | None = None,
     templates: Sequence[str] = (),
@@ -149,18 +151,21 @@ def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> N
 
 
 def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_name: str) -> None:
-    """Compare the captions of each split as the model gets them."""
+    """Compare the captions of each split as the model gets them; its tokenizer is loaded where they may need it."""
+    if all(are_plain(model_name, one.class_names, _captioned(one, templates)) for one in checked):
+        return
+    clip, checks = import_module("starft.clip"), import_module("starft.clip.token_checks")
     try:
-        ruler = CaptionRuler(model_name)
+        ruler = clip.CaptionRuler(model_name)
     except StarftError as error:
         why = str(error).rstrip(".")
         checked[0].problems.append(Problem(f"captions can't be read as the model reads them: {why}", stops=False))
         return
-    done: dict[tuple[Sequence[str], Sequence[str]], list[TokenProblem]] = {}
+    done: dict[tuple[Sequence[str], Sequence[str]], list[Any]] = {}
     for one in checked:
-        captions = one.class_names, (templates if one.split == "train" and templates else one.templates)
+        captions = one.class_names, _captioned(one, templates)
         if captions not in done:
-            done[captions] = class_problems(ruler, *captions)
+            done[captions] = checks.class_problems(ruler, *captions)
         one.problems += [
             Problem(problem.text, stops=problem.stops and not one.as_published)
             for problem in done[captions]
@@ -168,16 +173,22 @@ def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_
         ]
 
 
-def _look_deep(data: ImageDataModule, checked: Sequence[Checked], workers: int | None) -> str:
+def _captioned(one: Checked, templates: Sequence[str]) -> Sequence[str]:
+    """Return the templates that a split's captions are made of: the model's own ones are for training."""
+    return templates if one.split == "train" and templates else one.templates
+
+
+def _look_deep(data: ImageContents, checked: Sequence[Checked], workers: int | None) -> str:
     """Decode all images that are listed; return what was decoded."""
     train = data.training_table() if any(one.split == "train" and one.table is not None for one in checked) else None
     tables = [one.table for one in checked if one.table is not None]
-    paths = list(dict.fromkeys(path for table in tables for path in files(table)))
-    readers = {path: table.read for table in tables if table.read is not None for path in files(table)}
+    deep = import_module("starft.data.deep")
+    paths = list(dict.fromkeys(path for table in tables for path in deep.files(table)))
+    readers = {path: table.read for table in tables if table.read is not None for path in deep.files(table)}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("decoding", total=len(paths))
-        decoded = decode(paths, workers, lambda count: progress.advance(task, count), readers)
-    look_deep(checked, train, decoded)
+        decoded = deep.decode(paths, workers, lambda count: progress.advance(task, count), readers)
+    deep.look_deep(checked, train, decoded)
     whole = sum(one.why is None for one in decoded.values())
     unlisted = len(checked) - len(tables)
     if whole == len(paths) and not unlisted:

@@ -20,9 +20,10 @@ from starft.cli.launch import keep_memory
 from starft.cli.noise import without_noise
 from starft.cli.processes import is_first_process
 from starft.config.class_paths import import_prefix, make_importable
-from starft.config.data import check_there, keys_of
+from starft.config.data import keys_of
 from starft.config.early_checks import check_words, config_paths
 from starft.config.option_checks import check_options
+from starft.config.own_data import check_there
 from starft.config.parser import prepare_parser
 from starft.config.parser_errors import is_mistake, keys_of_parser, one_sentence, refusal
 from starft.config.untuned import check_checkpoint_given
@@ -33,7 +34,8 @@ from starft.inference.run_writer import PredictionWriter
 from starft.losses.base import Term
 from starft.reporting.summary import print_results
 from starft.runs.basis import Manifest, check_run_files
-from starft.runs.checkpoints import CheckpointFacts, WholeCheckpointIO, check_checkpoint, match_model, unlike_classes
+from starft.runs.checkpoint_files import WholeCheckpointIO
+from starft.runs.checkpoints import CheckpointFacts, check_checkpoint, match_model, unlike_classes
 from starft.runs.continuing import check_going_on
 from starft.runs.ending import MarkUnfinished, notes_of_training, set_aside, tell_end
 from starft.runs.environment import TrainingCost, peak_memory_bytes

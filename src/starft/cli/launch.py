@@ -1,8 +1,12 @@
-"""What a process is told before its work: how its threads wait, how it keeps memory."""
+"""What a process is told before its work: how its modules are loaded, how its threads wait, how it keeps memory."""
 
 import ctypes
+import gc
 import os
 import platform
+import sys
+from importlib import import_module
+from types import ModuleType
 
 SPINS = "10000"
 """How often a thread looks whether the others are done before it sleeps; GNU's OpenMP, torch's, says 300,000."""
@@ -17,6 +21,24 @@ def share_cores() -> None:
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
+def load_module(name: str) -> ModuleType:
+    """Import a module and all that it needs without a look for garbage on the way, which importing makes none of.
+
+    Lightning and open_clip took 9.9 processor seconds, and 7.8 so. What is loaded stays out of later looks too.
+
+    Args:
+        name: Of a module that may be loaded already.
+    """
+    if name in sys.modules or not gc.isenabled():
+        return import_module(name)
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4

@@ -11,7 +11,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starft.config.command import run_command
-from starft.data.loading import usable_cores
+from starft.data.contents import usable_cores
 from starft.errors import ConfigError, DataError, Stopped, Terminated
 from starft.inference.classifier import Classifier, load
 from starft.inference.inputs import Inputs, find

@@ -79,6 +79,9 @@ def class_sections(value: Any, key: str = "") -> Iterator[tuple[str, dict[Any, A
             yield from class_sections(inner, f"{key}, item {number}".removeprefix(", "))
 
 
+STARRED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
 def parameters_of(named: type) -> dict[str, Parameter]:
     """Return the arguments of a class by name, its bases' too where it hands on ``**kwargs``.
 
@@ -90,7 +93,7 @@ def parameters_of(named: type) -> dict[str, Parameter]:
         if "__init__" not in vars(base):
             continue
         _, *own = signature(vars(base)["__init__"], eval_str=True).parameters.values()
-        found = {one.name: one for one in own if one.kind is not Parameter.VAR_KEYWORD} | found
+        found = {one.name: one for one in own if one.kind not in STARRED} | found
         if all(one.kind is not Parameter.VAR_KEYWORD for one in own):
             break
     return found

@@ -10,8 +10,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from starft.data.check import Checked
+from starft.data.contents import usable_cores
 from starft.data.images import KNOWN, SIXTEEN_BIT, BadImageError, Reader, TooLongError, check_length, read_image
-from starft.data.loading import SignalProofLoader, deaf_to_stops, usable_cores
+from starft.data.loading import SignalProofLoader, deaf_to_stops
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
 from starft.types import ImagePreprocessing

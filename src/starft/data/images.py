@@ -4,13 +4,16 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 from warnings import catch_warnings
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from starft.errors import DataError
+
+Prepared = TypeVar("Prepared")
+"""What a transform makes of a picture: a tensor."""
 
 ORIENTATION = 0x0112
 """EXIF tag of how the camera was held."""
@@ -87,7 +90,7 @@ def read_image(path: str | Path) -> Image.Image:
         raise BadImageError(os.fspath(path), _why(Path(path), error)) from error
 
 
-def prepared(path: str, transform: Callable[[Image.Image], Tensor], read: Reader = read_image) -> Tensor:
+def prepared(path: str, transform: Callable[[Image.Image], Prepared], read: Reader = read_image) -> Prepared:
     """Return an image file as a model takes it.
 
     Args:

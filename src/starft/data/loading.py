@@ -70,11 +70,6 @@ class TurnSampler(ShuffledSampler):
         return iter(self._of_rank(turns)[skip:])
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use; more worker processes than these slow each other down."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def deaf_to_stops(worker: int) -> None:
     """Make a worker process deaf to Ctrl-C and SIGTERM that weren't sent by its parent; a ``worker_init_fn``.
 

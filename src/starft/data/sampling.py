@@ -6,14 +6,13 @@ Paper: Idrissi et al., Simple data balancing achieves competitive worst-group-ac
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from starft.data.contents import Sampling, without_groups
 from starft.errors import ConfigError
-
-Sampling = Literal["shuffle", "class_balanced", "group_balanced", "class_subsampled", "group_subsampled"]
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,3 @@ def draw_for(sampling: Sampling, labels: Sequence[int], groups: Sequence[int] | 
     mixed = torch.randperm(len(kinds), generator=generator)
     kept = torch.cat([mixed[kinds[mixed] == kind][:smallest] for kind in counts.nonzero().flatten()])
     return Draw(kept.sort().values, len(kept))
-
-
-def without_groups(sampling: Sampling) -> str:
-    """Return the sentence on a sampling that needs groups where there are none.
-
-    Args:
-        sampling: One by group.
-    """
-    return (
-        f"sampling {sampling} needs groups, and the training images have none; give data with an attribute or a "
-        f"group, or set data.init_args.sampling to {sampling.replace('group', 'class')} or shuffle."
-    )

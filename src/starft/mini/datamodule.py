@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any, Literal
 
+from starft.data.contents import Sampling
 from starft.data.datamodules import BaseDataModule
-from starft.data.sampling import Sampling
 from starft.errors import ConfigError, check_between
 from starft.mini.captions import CAPTIONS, KINDS
 from starft.mini.splits import (

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats.contingency import association
 
 from starft.data.check import Checked
 from starft.reporting.table import Table
@@ -98,7 +97,9 @@ def shortcut(counts: Sequence[int], labels: Sequence[str], attributes: Sequence[
     lines = [f"most common attribute of each label: {'; '.join(usual)}{more}."]
     table = table[seen][:, table.sum(axis=0) > 0]
     if min(table.shape) > 1:
-        strength = float(association(table, method="cramer"))
+        share = table / table.sum()
+        apart = np.outer(share.sum(axis=1), share.sum(axis=0))  # if the two had nothing to do with each other
+        strength = float(np.sqrt(((share - apart) ** 2 / apart).sum() / (min(table.shape) - 1)))
         means = "a model may lean on the attribute"
         if strength < WEAK:
             means = "the attribute tells little of the label"

@@ -1,7 +1,6 @@
 """What a checkpoint holds beyond Lightning's: the facts that make it usable alone, and no twin."""
 
 import hashlib
-import io
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from starft.clip import Twin
@@ -18,8 +16,7 @@ from starft.clip.finite import first_not_finite, tensors_in
 from starft.clip.names import VOCABULARY, is_path
 from starft.errors import AllTrained, WeightsError
 from starft.files.digests import check_weights_file
-from starft.runs.layout import CHECKPOINTS
-from starft.runs.manifest import check_listed, replace_listed_file
+from starft.runs.manifest import check_listed
 
 KEY = "starft"
 TWIN = "twin."
@@ -242,38 +239,6 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(key.encode())
         digest.update(state[key].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its path and swaps it in; reads none that holds code.
-
-    Lightning's own goes by way of the system's temporary folder. Where that is another disk, the last leg is a copy
-    over the earlier checkpoint, and a kill or a full disk in the middle of it loses both.
-
-    Args:
-        folder: The run folder. Its checkpoints may be a link to another disk: Lightning asks for their path there, and
-            the run's manifest is here. None for none.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        super().__init__()
-        self.folder = folder / CHECKPOINTS if folder is not None else None
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write one checkpoint."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if self.folder is not None and path.parent.resolve() == self.folder.resolve():
-            path = self.folder / path.name
-        replace_listed_file(path, buffer.getbuffer())  # not copied: a large model's checkpoint is held once
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        """Read one checkpoint: tensors and plain values, whatever ``weights_only`` says."""
-        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def check_checkpoint(

@@ -9,11 +9,12 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.loading import ResumableLoader, ShuffledSampler, SignalProofLoader, deaf_to_stops, usable_cores
+from starft.data.contents import LoaderOptions
+from starft.data.loading import ResumableLoader, ShuffledSampler, SignalProofLoader, deaf_to_stops
 from starft.data.problems import told_of
-from starft.data.sampling import Draw, Sampling, draw_for, everything, upsampled
+from starft.data.sampling import Draw, draw_for, everything, upsampled
 from starft.data.table import ImageTable
-from starft.errors import ConfigError, check_between
+from starft.errors import ConfigError
 from starft.types import EvalSet, ImagePreprocessing
 
 
@@ -31,41 +32,18 @@ class Labelled(Protocol):
         ...
 
 
-MOST_IN_BATCH = 1_000_000
-"""Images that one process may take at once; no machine holds more."""
-
-
-class BaseDataModule(L.LightningDataModule, ABC):
+class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
     """Loaders around map-style data sets that yield `starft.types.Batch` items.
 
     A subclass makes ``train_set``, ``val_data`` and ``test_data`` in ``setup`` and describes them in the properties.
 
     Args:
-        sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
-            draw as many, of all classes or groups equally often; ``class_subsampled`` and ``group_subsampled`` keep as
-            many images of each as the smallest has.
-        batch_size: Training images a batch and process.
-        eval_batch_size: Images a batch in evaluation.
-        num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
-        seed: Start of the shuffles, the augmentation and the few shots.
+        *args: Arguments of `LoaderOptions`, in their order.
+        **kwargs: Arguments of `LoaderOptions`, such as ``batch_size``.
     """
 
-    def __init__(
-        self,
-        sampling: Sampling = "shuffle",
-        batch_size: int = 128,
-        eval_batch_size: int = 256,
-        num_workers: int = 4,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        check_between("batch_size", batch_size, 1, MOST_IN_BATCH)
-        check_between("eval_batch_size", eval_batch_size, 1, MOST_IN_BATCH)
-        for name, value, least in (("num_workers", num_workers, 0), ("seed", seed, 0)):
-            if value < least:
-                raise ConfigError(f"{name} must be at least {least}; got {value}.")
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers, self.seed, self.sampling = min(num_workers, usable_cores()), seed, sampling
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.preprocessing: ImagePreprocessing | None = None
         """How the model wants its images; null asks the trainer's model."""
         self._train_loader: ResumableLoader | None = None

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from starft.data.datamodules.images import EvalOn, ImageDataModule
+from starft.data.contents import EvalOn
+from starft.data.datamodules.images import ImageDataModule
 from starft.data.datasets.celeba import CelebASource
 from starft.data.datasets.imagenet import ImageNetClasses, ImageNetSource
 from starft.data.datasets.imagenet_variants import (

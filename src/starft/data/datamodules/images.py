@@ -2,53 +2,28 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from starft.data.check import WHOLE, Checked, check_split, complain, told, unlike_train
+from starft.data.check import complain
+from starft.data.contents import ImageContents
 from starft.data.datamodules.base import BaseDataModule
-from starft.data.datasets.new_images import NewImages
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, TurnSampler, deaf_to_stops
-from starft.data.paths import shared_paths
-from starft.data.problems import Problem
-from starft.data.sampling import Draw, without_groups
-from starft.data.splits import few, hold_out
-from starft.data.table import ImageTable, Source
-from starft.data.transforms import Augmentation, eval_transform, train_transform
-from starft.errors import ConfigError, DataError
+from starft.data.sampling import Draw
+from starft.data.table import Source
+from starft.data.transforms import eval_transform, train_transform
+from starft.errors import ConfigError
 from starft.safe_text import say
-from starft.types import EvalSet, ImagePreprocessing, PreprocessingModel
+from starft.types import ImagePreprocessing, PreprocessingModel
 
 
-@dataclass(frozen=True)
-class EvalOn:
-    """One more set to evaluate on.
-
-    Args:
-        source: The data set.
-        name: Stands in metric names, ``test/{name}/acc``.
-        split: Which of its splits.
-        ood: Whether the set counts in ``ood_acc``.
-        stage: Whether it is tested, validated, or both.
-    """
-
-    source: Source
-    name: str
-    split: str = "test"
-    ood: bool = False
-    stage: Literal["test", "validate", "both"] = "test"
-
-
-class ImageDataModule(BaseDataModule):
+class ImageDataModule(ImageContents, BaseDataModule):
     """Train on one set of images on disk, validate on its ``val`` split, test on its ``test`` split and on other sets.
 
     Where the training source has no ``val`` split, a share of ``train`` is held out for it. Everything is checked
@@ -56,182 +31,18 @@ class ImageDataModule(BaseDataModule):
 
     Args:
         train: The data set to train on; its classes are the training classes.
-        name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
-            ``checkpoint.monitor`` has it too.
-        evals: More sets to evaluate on.
-        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
-        val_fraction: Share of ``train`` held out where there is no ``val`` split; 0 goes without validation.
-        split_seed: Draws what is held out; not the run's seed, so that runs of all seeds validate on the same images.
-        equal_groups: Whether equal numbers of every group are held out, as far as half of each group allows, instead of
-            equal shares; null does so where a group would get fewer than 25 images.
-        ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
-        shots: Train on so many images a class, drawn by ``seed``; null takes all.
-        augmentation: How training images are varied.
-        on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
-            training, and tells the count at the end.
-        allow_partial: Take published sets that hold another number of images than their papers say.
-        **kwargs: Arguments of `BaseDataModule`, such as ``batch_size``.
+        *args: Arguments of `ImageContents`, in their order.
+        **kwargs: Arguments of `ImageContents`, such as ``evals``, and of `LoaderOptions`, such as ``batch_size``.
     """
 
-    def __init__(
-        self,
-        train: Source,
-        name: str = "id",
-        evals: list[EvalOn] | None = None,
-        predict: str | None = None,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        ood: bool = False,
-        shots: int | None = None,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
-        on_bad_image: Literal["stop", "skip"] = "stop",
-        allow_partial: bool = False,
-        equal_groups: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.source, self.own_name, self.own_ood = train, name, ood
-        self.evals = tuple(
-            one if one.source is train else replace(one, source=one.source.as_eval()) for one in evals or ()
-        )
-        if not 0 <= val_fraction < 1:
-            raise ConfigError(f"val_fraction must lie in [0, 1); got {val_fraction}.")
-        if shots is not None and shots < 1:
-            raise ConfigError(f"shots must be at least 1, or null for all images; got {shots}.")
-        if split_seed < 0:
-            raise ConfigError(f"split_seed must be at least 0; got {split_seed}.")
-        for stage in ("validate", "test"):
-            names = [name, *(one.name for one in self.evals if one.stage in (stage, "both"))]
-            for one in names:
-                if not one or "/" in one or names.count(one) > 1:
-                    raise ConfigError(
-                        f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}."
-                    )
-        self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
-        self.equal_groups = equal_groups
-        self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
+    def __init__(self, train: Source, *args: Any, **kwargs: Any) -> None:
+        super().__init__(train, *args, **kwargs)
         self.test_data: Sequence[ImageSet] = ()
-        self._tables: dict[tuple[int, str], ImageTable] = {}
         self._guards: list[Guarded] = []
-        self.new_images = NewImages(Path(predict), train) if predict is not None else None
-
-    # --- what is in it ------------------------------------------------------------------------------------------------
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the training source's classes."""
-        return (self.new_images or self.source).class_names
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """Caption templates of the training source."""
-        return (self.new_images or self.source).templates
-
-    @property
-    def train_group_names(self) -> tuple[str, ...]:
-        """Names of the training source's groups."""
-        return self.source.group_names
-
-    @property
-    def val_sets(self) -> tuple[EvalSet, ...]:
-        """The training source's own validation split, then the others that are validated."""
-        return tuple(self._eval_set(one) for one in self._validated())
-
-    @property
-    def test_sets(self) -> tuple[EvalSet, ...]:
-        """The training source's own test split, then the others that are tested."""
-        return tuple(self._eval_set(one) for one in self._tested())
-
-    @property
-    def predict_sets(self) -> tuple[EvalSet, ...]:
-        """The new images, or else the test sets."""
-        return self.test_sets if self.new_images is None else (self._eval_set(self._predicted()[0]),)
-
-    def take_classes(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
-        """Hear what a checkpoint was trained on; new images need no training data then."""
-        if self.new_images is not None:
-            self.new_images.of_checkpoint = class_names, templates
 
     def predict_path(self, which: int, index: int) -> str:
         """Return the path of an image that is predicted."""
         return self.test_data[which].path(index)
-
-    def evaluated(self, stage: str) -> tuple[EvalOn, ...]:
-        """Return the sources and splits that a stage evaluates, in the order of its loaders.
-
-        Args:
-            stage: ``fit``, ``validate``, ``test`` or ``predict``.
-        """
-        if stage in ("fit", "validate"):
-            return self._validated()
-        return self._tested() if stage == "test" else self._predicted()
-
-    def _validated(self) -> tuple[EvalOn, ...]:
-        own = "val" in self.source.splits or self.val_fraction > 0
-        more = tuple(one for one in self.evals if one.stage != "test")
-        return ((EvalOn(self.source, self.own_name, "val"), *more)) if own else more
-
-    def _tested(self) -> tuple[EvalOn, ...]:
-        more = tuple(one for one in self.evals if one.stage != "validate")
-        own = EvalOn(self.source, self.own_name, "test", self.own_ood)
-        return (own, *more) if "test" in self.source.splits else more
-
-    def _predicted(self) -> tuple[EvalOn, ...]:
-        return self._tested() if self.new_images is None else (EvalOn(self.new_images, "new", "test"),)
-
-    def _eval_set(self, one: EvalOn) -> EvalSet:
-        made = one.source.eval_set(one.name, one.split, one.ood)
-        mine = self.source
-        if made.group_weights or not made.group_names or made.group_names != mine.group_names:
-            return made
-        if "train" not in mine.splits:
-            return made
-        groups = self.table(mine, "train").groups
-        if groups is None or mine.class_names != made.class_names:
-            return made
-        counts = np.bincount(groups, minlength=len(made.group_names))
-        return replace(made, group_weights=tuple(float(share) for share in counts / counts.sum()))
-
-    def table(self, source: Source, split: str) -> ImageTable:
-        """Return the images of a split, listed once; of the training source's ``val`` those held out, if need be.
-
-        Args:
-            source: One of those it was made of.
-            split: One of the source's splits, or ``val``.
-        """
-        key = (id(source), split)
-        if key not in self._tables:
-            if source is self.source and split == "val" and "val" not in source.splits:
-                self._tables[key] = self._halves()[1]
-            else:
-                if split not in source.splits:
-                    raise DataError(f"{source.without(split)}.")
-                self._tables[key] = source.table(split)
-        return self._tables[key]
-
-    def _halves(self) -> tuple[ImageTable, ImageTable]:
-        """Return the training images and the validation images of a source without a ``val`` split."""
-        whole = self.table(self.source, "train")
-        cells, equal = (whole.labels, False) if whole.groups is None else (whole.groups, self.equal_groups)
-        kept, held_out = hold_out(cells, self.val_fraction, self.split_seed, equal)
-        return whole.take(kept), whole.take(held_out)
-
-    def training_table(self) -> ImageTable:
-        """Return the images that are trained on: of ``train``, less what is held out, the few shots."""
-        held_out = "val" not in self.source.splits and self.val_fraction > 0
-        table = self._halves()[0] if held_out else self.table(self.source, "train")
-        return table if self.shots is None else table.take(few(table.labels, self.shots, self.seed))
-
-    def tables(self, stage: str) -> dict[str, ImageTable]:
-        """Return the images that a stage reads: ``train``, ``val/NAME``, ``test/NAME``; no new images."""
-        tables = {"train": self.training_table()} if stage == "fit" else {}
-        for one in self._validated() if stage in ("fit", "validate") else ():
-            tables[f"val/{one.name}"] = self.table(one.source, one.split)
-        for one in self._tested() if stage in ("fit", "test", "predict") and self.new_images is None else ():
-            tables[f"test/{one.name}"] = self.table(one.source, one.split)
-        return tables
-
-    # --- a run --------------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
         """List and check what the stage needs.
@@ -262,45 +73,6 @@ class ImageDataModule(BaseDataModule):
             self.val_data = sets
         else:
             self.test_data = sets
-
-    def check(self, *stages: str) -> list[Checked]:
-        """Return what is found of each split that the stages read, problems and all; nothing is decoded.
-
-        Args:
-            stages: ``fit``, ``validate``, ``test`` or ``predict``.
-        """
-        train = (EvalOn(self.source, "train", "train"),) if "fit" in stages else ()
-        try:
-            parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
-        except (DataError, ConfigError) as error:  # the source can't tell its splits; the others may have problems too
-            found = [Checked(self.own_name, self.source.title, WHOLE, problems=told(error, self.source.title))]
-            return found + [self._checked(one) for one in self.evals]
-        if train and "train" not in self.source.splits:  # nothing to hold out of it, then; one sentence is enough
-            parts.pop((id(self.source), "val"), None)
-        found = [self._checked(one) for one in (*train, *parts.values())]
-        if train and "test" in stages and "test" not in self.source.splits:
-            found[0].problems.append(Problem("there is no test split of its own: `starft test` has only evals", False))
-        if train and found[0].table is not None:
-            mine = self.training_table()
-            if self.sampling.startswith("group") and mine.groups is None:
-                found[0].problems.append(Problem(without_groups(self.sampling).rstrip(".")))
-            for one in found[1:]:
-                if one.table is not None and one.scored:
-                    one.problems += shared_paths(mine, one.table)
-        own = [one for one in found if one.title == self.source.title and not one.extra and one.scored]
-        for one in own[1:] if train else ():
-            one.problems += unlike_train(found[0], one)
-        by_split = {one.split: one for one in own if one.table is not None and not one.as_published}
-        if {"val", "test"} <= by_split.keys():
-            val, test = (by_split[split] for split in ("val", "test"))
-            test.problems += shared_paths(val.table, test.table, "val") if val.table and test.table else []
-        return found
-
-    def _checked(self, one: EvalOn) -> Checked:
-        listing = partial(self.table, one.source, one.split)
-        found = check_split(one.source, one.name, one.split, listing, self.allow_partial)
-        found.extra = one.source not in (self.source, self.new_images)
-        return found
 
     def _preprocessing(self) -> ImagePreprocessing:
         if self.preprocessing is not None:

@@ -1,0 +1,52 @@
+"""Captions that no CLIP tokenizer mixes up or cuts, which is known without loading one."""
+
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from starft.captions.templates import caption
+from starft.files.atomic import load_json
+from starft.files.shipped import PACKAGE
+
+PLAIN = re.compile(r"[A-Za-z0-9 .,'()-]*")
+"""Text that the tokenizer's cleaning leaves as it is, but for case and spaces."""
+CONTEXT = 77
+OTHERS = {"hf_tokenizer_name", "hf_model_name", "tokenizer_kwargs"}
+"""Keys of a model's text tower that say that its tokenizer isn't CLIP's own."""
+
+
+def are_plain(model_name: str, class_names: Sequence[str], templates: Sequence[str]) -> bool:
+    """Return whether a model surely gets captions whole and apart; False where its tokenizer must be asked.
+
+    CLIP's tokenizer loses case and spaces and nothing else of plain text, and a token is at least a byte.
+
+    Args:
+        model_name: As `starft.clip.build_clip` takes it.
+        class_names: In label order.
+        templates: Caption templates, each with ``{}`` once.
+    """
+    if not class_names:
+        return True
+    context = _context(model_name)
+    squeezed = [{text.lower().replace(" ", "") for text in texts} for texts in (class_names, templates)]
+    return (
+        len(class_names) > 1
+        and [*map(len, squeezed)] == [len(class_names), len(templates)]
+        and all(template.count("{}") == 1 for template in templates)
+        and all(PLAIN.fullmatch(text.replace("{}", "")) for text in (*class_names, *templates))
+        and len(caption(max(templates, key=len, default=""), max(class_names, key=len))) + 2 <= context
+    )
+
+
+def _context(model_name: str) -> int:
+    """Return how many tokens of CLIP's own tokenizer a listed model takes; 0 where it has another one."""
+    found = find_spec("open_clip")  # looks for the package without importing it
+    folders = [PACKAGE / "mini", *([Path(found.origin).parent / "model_configs"] if found and found.origin else [])]
+    file = next((path for one in folders if (path := one / f"{model_name}.json").is_file()), None)
+    if file is None or Path(model_name).name != model_name or "siglip" in model_name.lower():
+        return 0
+    held: Any = load_json(file.read_text(encoding="utf-8"))
+    text = held.get("text_cfg", {})
+    return 0 if OTHERS & text.keys() else int(text.get("context_length", CONTEXT))
