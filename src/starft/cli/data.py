@@ -16,6 +16,7 @@ from starft.config.class_paths import make_importable
 from starft.config.early_checks import check_config_files
 from starft.config.own_data import contents_of
 from starft.config.parser_errors import one_sentence
+from starft.config.prompts import MODEL
 from starft.data.check import Checked, told_once
 from starft.data.contents import ImageContents
 from starft.data.problems import Problem
@@ -36,8 +37,6 @@ tokenizer reads the captions; the others (--model..., --trainer...) do nothing.
   --deep            decode every image too, and compare pictures
   --workers N       processes that decode; one for each CPU unless given
 """
-DEFAULT_MODEL = "ViT-B-16"
-"""What a run takes where neither its config nor an option names a model."""
 OF_A_RUN = ("--model", "--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
 """Options of a run that have nothing to do with its data."""
 
@@ -211,7 +210,7 @@ def _model_name(words: Sequence[str], model: object) -> str:
         if word.partition("=")[0] == "--model.model_name"
     ]
     named = given[-1] if given else model.get("model_name") if isinstance(model, dict) else None
-    return named if isinstance(named, str) else DEFAULT_MODEL
+    return named if isinstance(named, str) else MODEL
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from starft.config.early_checks import check_words, config_paths
 from starft.config.option_checks import check_options
 from starft.config.own_data import check_there
 from starft.config.parser import prepare_parser
-from starft.config.parser_errors import is_mistake, keys_of_parser, one_sentence, refusal
+from starft.config.parser_errors import is_mistake, one_sentence, refusal
 from starft.config.untuned import check_checkpoint_given
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, StarftError
@@ -112,7 +112,7 @@ class StarftCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except (ArgumentError, ValueError, TypeError) as error:
-            keys = keys_of_parser(self._parser(self._verb))
+            keys = [action.dest for action in self._parser(self._verb)._actions]
             raise ConfigError(one_sentence(error, [*keys, *keys_of(words, configs)], CLASSES)) from error
 
     @property

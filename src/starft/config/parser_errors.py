@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import isabstract
-from typing import Any
 
 from starft.config.class_paths import RULE, how_to_import, parameters_of
 from starft.config.early_checks import ours
@@ -140,15 +139,6 @@ def near_key(name: str, keys: Iterable[str], dashes: str = "") -> str:
         keys = [f"{dashes}{key}" for key in keys if key.rpartition(".")[2] in last]
         return f" Did you mean {' or '.join(keys)}?" if keys else ""
     return did_you_mean(f"{dashes}{name}", [f"{dashes}{key}" for key in keys], limit=2, likeness=0.7)
-
-
-def keys_of_parser(parser: Any) -> list[str]:
-    """Return the keys that a parser knows.
-
-    Args:
-        parser: Of argparse or jsonargparse.
-    """
-    return [action.dest for action in parser._actions]
 
 
 MISTAKES = (
