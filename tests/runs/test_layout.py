@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,14 @@ from starft.runs import layout
 HERE = Path(layout.__file__)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def texts(path: Path) -> Iterator[str]:
     """Yield the texts of a file that may be names of files."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
             yield node.value
 
@@ -36,11 +42,10 @@ def loaded(module: str) -> set[str]:
         path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         if name in graph or not path.is_file():
             continue
-        nodes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.Import)]
-        froms = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
-        names = [alias.name for node in nodes for alias in node.names]
-        names += [str(node.module) for node in froms]
-        names += [f"{node.module}.{alias.name}" for node in froms for alias in node.names]
+        names = [alias.name for node in parsed(path).body if isinstance(node, ast.Import) for alias in node.names]
+        for node in parsed(path).body:
+            if isinstance(node, ast.ImportFrom):
+                names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
         graph[name] = {one.split(".")[0] for one in names}
         waiting += [one for one in names if one.startswith("starft.")]
     return set().union(*graph.values())

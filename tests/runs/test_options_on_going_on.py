@@ -51,6 +51,20 @@ def config(section: str, key: str, value: Any) -> dict[str, Any]:
     return held
 
 
+def a_run(folder: Path, config: dict[str, Any]) -> Path:
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def check_message(checkpoint: Path, given: dict[str, Any], message: str | list[str]) -> None:
+    """Hold what a run that goes on is told to its notes, or to the refusal that a text stands for."""
+    if isinstance(message, list):
+        assert check_same(checkpoint, given) == message
+        return
+    with pytest.raises(ConfigError, match=message):
+        check_same(checkpoint, given)
+
+
 @pytest.mark.parametrize(("section", "key"), [(section, key) for section, keys in OPTIONS.items() for key in keys])
 def test_each_option_does_what_the_list_says(section: str, key: str, tmp_path: Path) -> None:
     if key in ("callbacks", "devices", "evals"):
@@ -97,18 +111,7 @@ def test_callbacks_on_going_on(
         )
         for some in (had, given)
     )
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(theirs), encoding="utf-8")
-    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
-    if isinstance(message, list):
-        assert check_same(checkpoint, ours) == message
-    else:
-        with pytest.raises(ConfigError, match=message):
-            check_same(checkpoint, ours)
-
-
-def a_run(folder: Path, config: dict[str, Any]) -> Path:
-    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    return folder / "checkpoints" / "last.ckpt"
+    check_message(a_run(tmp_path, theirs), ours, message)
 
 
 @pytest.mark.parametrize("alone", [True, False])
@@ -121,9 +124,9 @@ def test_callbacks_of_one_class_and_one_without_a_list(alone: bool, tmp_path: Pa
     ]
 
 
-def counted(batch_size: int, devices: Any, accumulate: int = 1) -> dict[str, Any]:
+def counted(batch_size: int, devices: Any, accumulate: int = 1, nodes: int = 1) -> dict[str, Any]:
     given = config("data", "batch_size", batch_size)
-    return given | {"trainer": {"devices": devices, "num_nodes": 1, "accumulate_grad_batches": accumulate}}
+    return given | {"trainer": {"devices": devices, "num_nodes": nodes, "accumulate_grad_batches": accumulate}}
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,7 @@ def counted(batch_size: int, devices: Any, accumulate: int = 1) -> dict[str, Any
     [
         (counted(16, 2), []),
         (counted(8, 2, 2), []),
+        (counted(8, 1, 2, nodes=2), []),
         (counted(32, 2), r"images a step .* 32 \(given is 64\)"),
         (counted(16, 4), r"images a step .* 32 \(given is 64\)"),
         (counted(32, "2"), r"images a step .* 32 \(given is 64\)"),
@@ -147,12 +151,7 @@ def counted(batch_size: int, devices: Any, accumulate: int = 1) -> dict[str, Any
 def test_a_step_has_as_many_images_on_other_devices(
     given: dict[str, Any], message: str | list[str], tmp_path: Path
 ) -> None:
-    checkpoint = a_run(tmp_path, counted(32, 1))
-    if isinstance(message, list):
-        assert check_same(checkpoint, given) == message
-    else:
-        with pytest.raises(ConfigError, match=message):
-            check_same(checkpoint, given)
+    check_message(a_run(tmp_path, counted(32, 1)), given, message)
 
 
 def eval_set(name: str = "far", stage: str = "both", ood: bool = True, **source: Any) -> dict[str, Any]:
@@ -173,11 +172,7 @@ def eval_set(name: str = "far", stage: str = "both", ood: bool = True, **source:
 )
 def test_sets_that_are_validated_stay(given: list[dict[str, Any]], message: str, tmp_path: Path) -> None:
     checkpoint = a_run(tmp_path, config("data", "evals", [eval_set()]))
-    if not message:
-        assert check_same(checkpoint, config("data", "evals", given)) == []
-        return
-    with pytest.raises(ConfigError, match=message):
-        check_same(checkpoint, config("data", "evals", given))
+    check_message(checkpoint, config("data", "evals", given), message or [])
 
 
 def test_options_that_a_lone_checkpoint_holds(checkpoint: Path, tmp_path: Path) -> None:
@@ -205,9 +200,7 @@ def test_a_checkpoint_is_of_its_run_whatever_it_is_called_by(tmp_path: Path, mon
 def test_another_kind_of_data(tmp_path: Path) -> None:
     theirs, ours = config("trainer", "max_time", 1), config("trainer", "max_time", 1)
     theirs["data"]["class_path"], ours["data"]["class_path"] = "starft.mini.MiniWorld", "starft.data.CSV"
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(theirs), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"data.class_path starft.mini.MiniWorld \(given is starft.data.CSV\)"):
-        check_same(tmp_path / "checkpoints" / "last.ckpt", ours)
+    check_message(a_run(tmp_path, theirs), ours, r"data.class_path starft.mini.MiniWorld \(given is starft.data.CSV\)")
 
 
 def test_a_run_at_its_end(checkpoint: Path, tmp_path: Path) -> None:

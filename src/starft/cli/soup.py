@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.table import Table
-
 from starft.cli.weight_scoring import Scorer
 from starft.config.command import run_command
 from starft.config.early_checks import check_config_files
 from starft.errors import ConfigError, RunFolderError
 from starft.files.atomic import is_taken, replace_file
 from starft.reporting.console import Console
+from starft.reporting.table import Table
 from starft.runs.folder import check_writable
 from starft.safe_text import say
 from starft.training.averaging import (
@@ -160,11 +159,7 @@ def greedy(members: Sequence[Member], scorer: Scorer, metric: str | None) -> tup
 
 
 def _table(told: dict[str, Any]) -> Table:
-    table = Table(title=f"{told['metric']} of the members and of their soup")
-    table.add_column("checkpoint", overflow="fold")
-    table.add_column("value", justify="right")
-    table.add_column("kept")
-    for path, value in sorted(told["members"].items(), key=lambda item: -item[1]):
-        table.add_row(path, f"{value:.4f}", "yes" if path in told["kept"] else "no")
-    table.add_row("soup", f"{told['value']:.4f}", "")
-    return table
+    members = sorted(told["members"].items(), key=lambda item: -item[1])
+    rows = [[path, f"{value:.4f}", "yes" if path in told["kept"] else "no"] for path, value in members]
+    title = f"{told['metric']} of the members and of their soup"
+    return Table(["checkpoint", "value", "kept"], [*rows, ["soup", f"{told['value']:.4f}", ""]], title, align="lrl")

@@ -100,15 +100,9 @@ def scatter(cells: Mapping[str, tuple[Cell, Cell]], positions: Mapping[str, int]
     axes = figure.add_subplot()
     for method, (across, up) in cells.items():
         color, mark = look(positions[method])
+        x, y = 100 * across.value, 100 * up.value
         _, _, whiskers = axes.errorbar(
-            100 * across.value,
-            100 * up.value,
-            xerr=_whiskers(across),
-            yerr=_whiskers(up),
-            fmt=mark,
-            color=color,
-            markersize=6,
-            elinewidth=0.8,
+            x, y, _whiskers(up), _whiskers(across), fmt=mark, color=color, markersize=6, elinewidth=0.8
         )
         for one in whiskers:
             one.set_alpha(1.0 if len(cells) <= 12 else 0.3)
@@ -173,15 +167,7 @@ def curves(runs: Sequence[Run], positions: Mapping[str, int]) -> Iterator[tuple[
             steps, values = run.curves[name][0][::every], [scale * value for value in run.curves[name][1][::every]]
             mark = "o" if len(steps) == 1 else None
             color = look(positions.get(run.method, 0))[0]
-            axes.plot(
-                steps,
-                values,
-                color=color,
-                linewidth=0.9,
-                marker=mark,
-                markersize=3,
-                alpha=0.8,
-            )
+            axes.plot(steps, values, color=color, linewidth=0.9, marker=mark, markersize=3, alpha=0.8)
         axes.set_xlabel("training step", fontsize=9)
         axes.set_ylabel("loss" if name.startswith("train/") else "%", fontsize=9)
         axes.tick_params(labelsize=9)
