@@ -33,8 +33,8 @@ FIT = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("pools", "name"),
-    [("prompts/pools/mine.json", "mine"), ("mine", "mine"), (["mine", "mini_scenes"], "mine+mini_scenes")],
-    ids=["path", "name", "several"],
+    [("prompts/pools/mine.json", "mine"), (["mine", "mini_scenes"], "mine+mini_scenes")],
+    ids=["path", "names"],
 )
 def test_fit_runs_from_a_generated_pool(
     generate: Generate, monkeypatch: pytest.MonkeyPatch, pools: str | list[str], name: str

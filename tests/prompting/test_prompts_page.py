@@ -13,7 +13,7 @@ from starft.captions.pool_files import load_pool
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/prompts.md").read_text(encoding="utf-8")
 DATA = [f"--data.init_args.{size}" for size in ("train_size=24", "val_size=12", "test_size=12", "batch_size=12")]
-FIT = [*DATA, "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
+FIT = [*DATA, "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0"]
 RANK = [*DATA, "--images=24", "--permutations=20"]
 ASKED = ["--model", "gpt-4o-mini"]
 """The local server stands for OpenAI's own here, which needs no model to be named."""

@@ -1,16 +1,18 @@
-"""Ranking: mutual information by hand counts, chance by permutation, and the embedded world's homes first."""
+"""Ranking: mutual information by hand, chance by permutation, homes first, options of the data, and words."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from starft.__main__ import main
 from starft.captions.pool_files import load_pool
 from starft.mini.world import HOMES
-from starft.prompting.ranking import mutual_information, rank_phrases
+from starft.prompting.ranking import Ranked, conclude, label_bits, mutual_information, rank_phrases
 
+ROOT = Path(__file__).parents[2]
 CONFIG = """\
 seed_everything: {seed}
 model: {{model_name: starft-mini, pretrained: {pretrained}}}
@@ -101,3 +103,108 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], words: list[str], told: s
     said = capsys.readouterr().err
     assert told in said
     assert said.count("\n") == 1
+
+
+def row(template: str, bits: float, p_any: float, classes: tuple[str, ...] = ()) -> Ranked:
+    return Ranked(template, bits, 0.01, 0.03, 0.2, classes, p_any)
+
+
+def own_images(folder: Path) -> Path:
+    lines = ["path,label"]
+    for index in range(24):
+        label = ("duck", "owl")[index % 2]
+        Image.new("RGB", (64, 64), (200 * (index % 2), 10 * index, 90)).save(folder / f"{index}.png")
+        lines.append(f"{index}.png,{label}")
+    table = folder / "mine.csv"
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["csv/starft", "csv/flyp"])
+def test_a_shipped_config_of_ones_own_images_is_ranked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str
+) -> None:
+    table = own_images(tmp_path)
+    words = ["prompts", "rank", "mini_scenes", "--config", str(ROOT / f"lightning_configs/{config}.yaml")]
+    model = ["--model.model_name=starft-mini", "--model.pretrained", "mini", "--permutations", "20"]
+    assert main([*words, "--data.init_args.file", str(table), "--data.init_args.num_workers=0", *model]) == 0
+    out = capsys.readouterr().out
+    assert "\nConclusion: " in out
+    assert "; train with --model.pool prompts/pools/mini_scenes-top.json." in out
+    assert load_pool("prompts/pools/mini_scenes-top.json").provenance["ranked"]["images"] <= 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("on_bad_image", "status"), [("skip", 0), ("stop", 2)])
+def test_a_bad_image_is_skipped_or_stops_the_ranking_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], on_bad_image: str, status: int
+) -> None:
+    table = own_images(tmp_path)
+    for index in range(24):
+        (tmp_path / f"{index}.png").write_bytes(b"no picture") if index % 6 == 0 else None
+    words = ["prompts", "rank", "mini_scenes", "--config", str(ROOT / "lightning_configs/csv/ce.yaml")]
+    words += ["--model.model_name=starft-mini", "--model.pretrained", "mini", "--permutations", "20"]
+    data = [f"--data.init_args.{one}" for one in (f"file={table}", "num_workers=0", f"on_bad_image={on_bad_image}")]
+    assert main([*words, *data]) == status
+    said = capsys.readouterr()
+    assert ("\nConclusion: " in said.out) == (status == 0)
+    assert (".png can't be read" in said.err) == (status == 2), said.err
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--model.lr=1", "--model.lr changes nothing here"),
+        ("--trainer.max_epochs=1", "--trainer.max_epochs changes nothing here"),
+        ("--model.model_name", "--model.model_name needs a value"),
+        ("--model.model_name=null", "--model.model_name can't be null"),
+        ("--data.init_args.nothing=1", "nothing"),
+        ("--data.init_args.file=nowhere.csv", "nowhere.csv"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(capsys: pytest.CaptureFixture[str], option: str, told: str) -> None:
+    config = str(ROOT / "lightning_configs/csv/starft.yaml")
+    assert main(["prompts", "rank", "mini_scenes", "--config", config, option]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("starft: ")
+    assert told in said[-1]
+
+
+def test_options_reach_check_and_generate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table = own_images(tmp_path)
+    config = str(ROOT / "lightning_configs/csv/starft.yaml")
+    words = ["--data", config, "--data.init_args.file", str(table), "--data.init_args.num_workers=0"]
+    assert main(["prompts", "check", "backgrounds", *words]) == 0
+    assert "It suits the 2 classes" in capsys.readouterr().out
+    assert main(["prompts", "generate", "per_class", *words, "--dry-run"]) == 0
+    assert "2 requests" in capsys.readouterr().out
+    assert main(["prompts", "check", "backgrounds", "--data.init_args.file=x.csv"]) == 2
+    assert "--data.init_args.file changes a config; give one by --data." in capsys.readouterr().err
+
+
+def test_the_conclusion_in_words() -> None:
+    noise = [row(f"{{}} n{index}", 0.001, 0.9) for index in range(54)]
+    assert conclude(noise, 1.0, 300).startswith(
+        "Conclusion: none of the 54 phrases goes with the label beyond chance on 300 images."
+    )
+    ranked = [row("{} in a forest", 0.25, 0.002, ("owl", "crow")), *noise]
+    assert (
+        "1 of 55 phrases goes with the label beyond chance. The first, '{} in a forest', tells 25 % of the label's "
+        "1.00 bits, most on owl, crow: a shortcut that your data offer."
+    ) in conclude(ranked, 1.0, 300)
+    assert "a weak shortcut" in conclude([row("{} at dawn", 0.004, 0.001)], 1.0, 300)
+    assert label_bits(np.array([0, 1, 2, 3])) == 2
+
+
+def test_of_many_phrases_that_say_nothing_none_is_said_to_and_one_that_does_is() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 200)
+    noise = rng.random((200, 54))
+    names = [f"{{}} n{index}" for index in range(54)]
+    ranked = rank_phrases(names, noise, labels, ["a", "b"], 200, 0)
+    assert min(result.p_value for result in ranked) <= 0.05, "some of 54 reach that by chance"
+    assert "none of the 54 phrases" in conclude(ranked, 1.0, 200)
+    signal = np.where(labels == 0, 0.9, 0.1)[:, None]
+    ranked = rank_phrases([*names, "{} at dawn"], np.concatenate([noise, signal], axis=1), labels, ["a", "b"], 200, 0)
+    assert "1 of 55 phrases goes with the label beyond chance. The first, '{} at dawn'," in conclude(ranked, 1.0, 200)

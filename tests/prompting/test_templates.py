@@ -65,6 +65,8 @@ def test_of_200_answers_as_many_read_as_english_as_a_grammar_of_our_own_made() -
         ("{} in the thin air", "a photo of a duck in the thin air."),
         ("{} with a list of names", "a photo of a duck with a list of names."),
         ("{} underwater", "a photo of a duck underwater."),
+        ("{} in your hand", "a photo of a duck in your hand."),
+        ("{} looking at you", "a photo of a duck looking at you."),
         ("blurry {}", "a blurry photo of a duck."),
         ("a dimly lit {}", "a dimly lit photo of a duck."),
         ("an overexposed photo of a {}", "an overexposed photo of a duck."),

@@ -11,8 +11,8 @@ from starft.captions.pools import WRONG_SLOTS, Pool, heard_alike, join_pools
 from starft.captions.templates import is_template
 from starft.captions.text_pools import SUFFIX as TEXT
 from starft.captions.text_pools import read_text_pool
-from starft.errors import PoolError
-from starft.files.atomic import load_json, replace_file
+from starft.errors import PoolError, PromptError
+from starft.files.atomic import is_taken, load_json, replace_file
 from starft.files.shipped import shipped
 from starft.safe_text import visible
 from starft.wording import did_you_mean, quoted
@@ -119,6 +119,32 @@ def save_pool(pool: Pool, path: str | Path, overwrite: bool = False) -> None:
             f"The pool file {path} can't be written: {error.strerror}; "
             "check that its folder exists, is writable and has room."
         ) from error
+
+
+def check_target(target: Path, suffix: str, option: str, overwrite: bool) -> None:
+    """Refuse a pool or picture of one that is there already or that can't be written; make its folder.
+
+    Args:
+        target: The file to be written later.
+        suffix: What its name must end with.
+        option: The option that names it.
+        overwrite: Whether it may be there.
+
+    Raises:
+        PromptError: It can't be written, or exists and may not.
+    """
+    if target.suffix != suffix:
+        raise PromptError(f"--{option} must name a {suffix} file; got {target}.")
+    if target.is_dir() or (is_taken(target) and not overwrite):
+        raise PromptError(f"{target} exists already; give another --{option}, or --overwrite to replace it.")
+    probe = target.with_name(f".{target.name}.writable")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(probe, b"x")
+        probe.unlink()
+    except OSError as error:
+        why = error.strerror
+        raise PromptError(f"{target.parent} can't be written to: {why}; give another --{option}.") from error
 
 
 def check_pool(data: object) -> list[str]:

@@ -28,7 +28,7 @@ class RunConfig:
         model_name: CLIP architecture; the default of training where the config names none.
         pretrained: Its weights.
         seed: Of the run.
-        section: Of the data, as the file has it; null where the file lists class names only.
+        section: Of the data, as the file has it; None where the file lists class names only.
         listed: Class names that the file lists itself.
         options: What a command changes of the data, as ``--data.init_args.NAME=VALUE``.
     """
@@ -43,7 +43,7 @@ class RunConfig:
 
     @cached_property
     def data(self) -> "BaseDataModule | None":
-        """The DataModule, not set up, built when it is first asked for; null where the file has none.
+        """The DataModule, not set up, built when it is first asked for; None where the file has none.
 
         Raises:
             ConfigError: The data section can't be used.
@@ -64,10 +64,10 @@ class RunConfig:
         """
         names = self.listed
         if self.data is not None:
-            names = _told(self.data)
+            names = _class_names_of(self.data)
             if not names:
                 self.data.setup("fit")
-                names = _told(self.data)
+                names = _class_names_of(self.data)
         if not names:
             raise ConfigError(f"The data of {self.path} tell no class names; give a config whose data do.")
         return names
@@ -78,10 +78,10 @@ class RunConfig:
 
 
 def read_config_or_none(path: str | None, overrides: Sequence[str] = ()) -> RunConfig | None:
-    """Read a config, as `read_config` does; null where there is none.
+    """Read a config, as `read_config` does; None where there is none.
 
     Args:
-        path: A YAML file, or null.
+        path: A YAML file, or None.
         overrides: What a command changes of it.
 
     Raises:
@@ -153,7 +153,7 @@ def _model_options(overrides: Sequence[str]) -> dict[str, Any]:
     return changed
 
 
-def _told(data: "BaseDataModule") -> tuple[str, ...]:
+def _class_names_of(data: "BaseDataModule") -> tuple[str, ...]:
     """Return a DataModule's class names; empty where it can't tell them before it is set up."""
     try:
         return tuple(data.class_names)

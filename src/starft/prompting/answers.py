@@ -217,7 +217,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_object, parse_int=f
 
 
 def _whole_json(text: str) -> Any:
-    """Return what a text holds that is JSON from end to end; null where it isn't."""
+    """Return what a text holds that is JSON from end to end; None where it isn't."""
     text = text.strip()
     if not text.startswith(("{", "[")):
         return None

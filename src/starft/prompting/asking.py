@@ -126,10 +126,10 @@ def _keep(question: Question, answer: Answer, cache: AnswerCache, outcome: Outco
     try:
         read_answer(answer.text, answer.finish_reason)
     except UnusableAnswer as why:
-        told = f"{why}{_spent_on_thought(answer)}"
-        kept = cache.reject(question, answer, told)
+        message = f"{why}{_spent_on_thought(answer)}"
+        kept = cache.reject(question, answer, message)
         advice = f"; {_more_room(question, answer)}" if answer.finish_reason.casefold() in CUT else ""
-        outcome.failures.append(f"The answer to {question.told} {told}{advice}; it is kept in {kept}.")
+        outcome.failures.append(f"The answer to {question.label} {message}{advice}; it is kept in {kept}.")
         row.failed(hopeless=False)
     else:
         cache.put(question, answer)

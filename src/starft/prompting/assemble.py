@@ -41,8 +41,8 @@ def count_drops(dropped: Sequence[dict[str, str]]) -> str:
         >>> count_drops([{"reason": "repeats '{} at dawn'"}, {"reason": "is empty"}, {"reason": "has no words"}])
         '3 dropped: 2 make no template, 1 repeats another'
     """
-    counts = Counter(next(told for told in _SHORT if drop["reason"].startswith(told[0])) for drop in dropped)
-    why = ", ".join(f"{count} {one if count == 1 else more}" for (_, one, more), count in counts.most_common())
+    counts = Counter(next(short for short in _SHORT if drop["reason"].startswith(short[0])) for drop in dropped)
+    why = ", ".join(f"{count} {single if count == 1 else many}" for (_, single, many), count in counts.most_common())
     return f"{len(dropped)} dropped" + (f": {why}" if why else "")
 
 
@@ -60,7 +60,7 @@ class NamedClass:
                 self._by_first.setdefault(parts[0], []).append((parts, name))
 
     def __call__(self, text: str) -> str | None:
-        """Return a class that the text names, or null."""
+        """Return a class that the text names, or None."""
         found = words(text)
         for at, word in enumerate(found):
             for parts, name in self._by_first.get(word, ()):

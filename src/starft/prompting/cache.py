@@ -61,7 +61,7 @@ class AnswerCache:
         self.folder = folder
 
     def get(self, question: Question) -> Answer | None:
-        """Return the answer to a question, or null where there is none, or only a damaged file.
+        """Return the answer to a question, or None where there is none, or only a damaged file.
 
         Args:
             question: Must have been put with the same model, messages, parameters and schema.

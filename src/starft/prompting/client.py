@@ -66,7 +66,7 @@ class _Failure(Exception):  # noqa: N818  # what came of one request
     """A request that failed.
 
     Args:
-        told: What happened, without its period.
+        message: What happened, without its period.
         then: What to do, without its period; may be empty.
         hopeless: Whether all other questions would fare the same.
         passing: Whether it may go better in a while.
@@ -74,7 +74,7 @@ class _Failure(Exception):  # noqa: N818  # what came of one request
         headers: Of the answer.
     """
 
-    told: str
+    message: str
     then: str = ""
     hopeless: bool = False
     passing: bool = False
@@ -86,7 +86,7 @@ class Client:
     """Asks a server that speaks OpenAI's chat completions.
 
     Args:
-        base_url: Such as "http://localhost:11434/v1"; null takes OPENAI_BASE_URL or OpenAI's own.
+        base_url: Such as "http://localhost:11434/v1"; None takes OPENAI_BASE_URL or OpenAI's own.
         timeout: Seconds to wait for an answer.
         retries: How often to ask again after 429, 5xx, a timeout or a lost connection.
         form: The form in which answers are asked for; "auto" takes the strictest that the server takes.
@@ -154,14 +154,14 @@ class Client:
                 if not failure.passing or hint.hopeless or attempt > self._retries:
                     many = f" ({count_of(tries, 'request')})" if attempt > 1 else ""
                     then = "; ".join(filter(None, (failure.then, hint.then)))
-                    told = f"{failure.told}{many}" + (f"; {then}" if then else "")
-                    raise NoAnswer(f"{told}.", failure.hopeless or hint.hopeless) from None
+                    message = f"{failure.message}{many}" + (f"; {then}" if then else "")
+                    raise NoAnswer(f"{message}.", failure.hopeless or hint.hopeless) from None
                 seconds = seconds_to_wait(tries, failure.headers, self._max_wait)
                 asked = asked_wait(failure.headers)
                 bound = f" (the server asks for {asked:.4g} s)" if asked is not None and asked > seconds else ""
                 self._tell(
                     f"Asking again in {seconds:.2g} s{bound}, try {attempt + 1} of {self._retries + 1}, "
-                    f"for {failure.told} ..."
+                    f"for {failure.message} ..."
                 )
                 await asyncio.sleep(seconds)
         raise AssertionError("the last try either answers or fails")
@@ -176,7 +176,7 @@ class Client:
         try:
             return self._answer(await self.send(question, form), question, form)
         except _Failure as failure:
-            return failure.told + (f"; {failure.then}" if failure.then else "")
+            return failure.message + (f"; {failure.then}" if failure.then else "")
         except NoAnswer as error:
             return str(error)
 
@@ -223,40 +223,40 @@ class Client:
             raise self._status_failure(error, question) from None
         except (openai.APITimeoutError, TimeoutError) as error:
             if "Connect" in type(error.__cause__).__name__:
-                told = f"{self.url} can't be reached within {self.connect_timeout:g} s"
+                message = f"{self.url} can't be reached within {self.connect_timeout:g} s"
                 _, then, _ = reason_for_no_connection(error, self.url)
-                raise _Failure(told, then or "check --base-url or raise --connect-timeout", True, True) from None
-            told = f"{self.url} gave no answer to {question.told} within {self.timeout:g} s"
-            raise _Failure(told, "raise --timeout", passing=True) from None
+                raise _Failure(message, then or "check --base-url or raise --connect-timeout", True, True) from None
+            message = f"{self.url} gave no answer to {question.label} within {self.timeout:g} s"
+            raise _Failure(message, "raise --timeout", passing=True) from None
         except openai.APIConnectionError as error:
             why, then, passing = reason_for_no_connection(error, self.url)
-            told = f"{self.url} can't be reached or dropped the connection{visible(self._clean(why))}"
-            raise _Failure(told, then or "check --base-url and the server", True, passing) from None
+            message = f"{self.url} can't be reached or dropped the connection{visible(self._clean(why))}"
+            raise _Failure(message, then or "check --base-url and the server", True, passing) from None
         except (openai.APIError, ValueError) as error:
-            told = f"{self.url} sent no readable completion for {question.told}: {self._clean(shorten(str(error)))}"
-            raise _Failure(told) from None
+            message = f"{self.url} sent no readable completion for {question.label}: {self._clean(shorten(str(error)))}"
+            raise _Failure(message) from None
 
     def _status_failure(self, error: openai.APIStatusError, question: Question) -> _Failure:
         status, said = error.status_code, visible(self._clean(server_message(error.body, error.status_code)))
         more: dict[str, Any] = {"status": status, "headers": error.response.headers}
         if status == 401:
-            told = f"{self.url} doesn't take the key in {self._key_name}: {said}"
+            message = f"{self.url} doesn't take the key in {self._key_name}: {said}"
             then = f"set {self._key_name} to a valid key of this server, or check --base-url"
-            return _Failure(told, then, hopeless=True, **more)
+            return _Failure(message, then, hopeless=True, **more)
         if status == 404:
-            told = f"{self.url} answered 404 when asked for the model {question.model!r}: {said}"
+            message = f"{self.url} answered 404 when asked for the model {question.model!r}: {said}"
             then = "check --model and --base-url, which often ends in /v1"
-            return _Failure(told, then, hopeless=True, **more)
+            return _Failure(message, then, hopeless=True, **more)
         if status == 429:
             then = "wait, lower --concurrency, or look at your quota there"
             return _Failure(f"{self.url} still says 429, too many requests: {said}", then, True, True, **more)
         if status in (400, 422):
             then = f"check the key in {self._key_name}, which this may mean" if KEY_WORDS.search(said) else ""
-            return _Failure(f"{self.url} refused {question.told}: {said}", then, **more)
+            return _Failure(f"{self.url} refused {question.label}: {said}", then, **more)
         passing = status >= 500 or status in PASSING
         _, proxy, _ = reason_for_no_connection(None, self.url) if status in (407, 502, 503, 504) else ("", "", False)
-        told = f"{self.url} answered {status} to {question.told}: {said}"
-        return _Failure(told, proxy, not passing, passing, **more)
+        message = f"{self.url} answered {status} to {question.label}: {said}"
+        return _Failure(message, proxy, not passing, passing, **more)
 
     async def _hint(self, question: Question, failure: _Failure) -> "_Hint":
         """Return what the server's list of models says about a refusal; nothing once it has answered."""
@@ -274,7 +274,7 @@ class Client:
         return _Hint(f"its models are {some}{near and f' ({near[2:]})'}: give one as --model", wrong)
 
     async def models(self) -> list[str] | None:
-        """Return the names of the server's models, or null where it doesn't list them."""
+        """Return the names of the server's models, or None where it doesn't list them."""
         try:
             async with asyncio.timeout(self.connect_timeout + min(self.timeout, 10.0)):
                 raw: Any = await self._client.models.with_raw_response.list()
@@ -286,26 +286,24 @@ class Client:
         try:
             body = parse_body(reply)
         except ValueError as error:
-            body, why = None, str(error)
-            told = f"{self.url} sent no readable completion for {question.told}: {shorten(why)}"
-            if reply.lstrip()[:1] not in ("{", "["):
-                told = f"{self.url} sent no completion for {question.told} but {shorten(reply)}"
-                raise NoAnswer(f"{told}; check --base-url, which often ends in /v1.", True, _unread(reply)) from None
-            raise NoAnswer(f"{told}.", False, _unread(reply)) from None
+            body = None
+            if reply.lstrip()[:1] in ("{", "["):
+                message = f"{self.url} sent no readable completion for {question.label}: {shorten(str(error))}"
+                raise NoAnswer(f"{message}.", False, _unread(reply)) from None
         done = read_completion(body)
         if done is None and (said := error_in(body)):
-            told = f"{self.url} answered {question.told} with an error and status 200: {self._clean(shorten(said))}"
-            raise NoAnswer(f"{told}.", False, _unread(reply))
+            message = f"{self.url} answered {question.label} with an error and status 200: {self._clean(shorten(said))}"
+            raise NoAnswer(f"{message}.", False, _unread(reply))
         if done is None:
-            told = f"{self.url} sent no completion for {question.told} but {shorten(reply)}"
-            raise NoAnswer(f"{told}; check --base-url, which often ends in /v1.", False, _unread(reply))
+            message = f"{self.url} sent no completion for {question.label} but {shorten(reply)}"
+            raise NoAnswer(f"{message}; check --base-url, which often ends in /v1.", body is None, _unread(reply))
         answer = self._answer_of(done, form, reply)
         if done.refusal:
             said = self._clean(shorten(done.refusal))
-            raise NoAnswer(f"The model {visible(question.model)} declined {question.told}: {said}.", False, answer)
+            raise NoAnswer(f"The model {visible(question.model)} declined {question.label}: {said}.", False, answer)
         if done.instead:
-            told = f"The model {visible(question.model)} answered {question.told} with {self._clean(done.instead)}"
-            raise NoAnswer(f"{told}.", False, answer)
+            message = f"The model {visible(question.model)} answered {question.label} with {self._clean(done.instead)}"
+            raise NoAnswer(f"{message}.", False, answer)
         return answer
 
     def _answer_of(self, done: Completion, form: str, reply: str) -> Answer:

@@ -22,16 +22,16 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def chosen_url(base_url: str | None) -> str | None:
-    """Return the base URL that a command asks; null for OpenAI's own.
+    """Return the base URL that a command asks; None for OpenAI's own.
 
     Args:
-        base_url: As the command was given it; null takes the environment's.
+        base_url: As the command was given it; None takes the environment's.
     """
     return base_url if base_url is not None else os.environ.get(URL, "").strip() or None
 
 
 def host_of(url: str | None) -> str:
-    """Return the host of a base URL; empty for null, which is OpenAI's own.
+    """Return the host of a base URL; empty for None, which is OpenAI's own.
 
     Args:
         url: Such as "http://localhost:11434/v1".
@@ -57,7 +57,7 @@ def address_of(base_url: str | None) -> str:
     """Return the address that answers are known by: one for each server, however its URL is written.
 
     Args:
-        base_url: As a command was given it; null takes the environment's, or else OpenAI's own.
+        base_url: As a command was given it; None takes the environment's, or else OpenAI's own.
 
     Raises:
         PromptError: It isn't one.
@@ -121,7 +121,7 @@ def seconds_to_wait(tries: int, headers: Mapping[str, str], most: float) -> floa
 
 
 def asked_wait(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a server asks to wait for, null where it asks for none that can be.
+    """Return the seconds that a server asks to wait for, None where it asks for none that can be.
 
     Args:
         headers: Of its answer, read without regard to case.
@@ -174,7 +174,7 @@ def server_message(body: Any, status: int) -> str:
 
 
 def model_names(body: Any) -> list[str] | None:
-    """Return the names in a list of models, whatever form a server gives it; null where it holds none.
+    """Return the names in a list of models, whatever form a server gives it; None where it holds none.
 
     Args:
         body: Of the answer to ``/v1/models``.

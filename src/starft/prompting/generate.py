@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from starft.captions.pool_files import LOCAL_POOLS, list_pools, save_pool
+from starft.captions.pool_files import LOCAL_POOLS, check_target, list_pools, save_pool
 from starft.captions.pools import Pool
 from starft.config.prompts import RunConfig, read_config_or_none
 from starft.errors import PromptError, Stopped
@@ -22,7 +22,6 @@ from starft.prompting.cache import Answer, AnswerCache
 from starft.prompting.completion import Form
 from starft.prompting.connection import OPENAI, address_of
 from starft.prompting.query import Query, Question, check_parameters, load_query
-from starft.prompting.targets import check_target
 from starft.reporting.console import Console
 from starft.safe_text import say, visible
 from starft.wording import count_of
@@ -164,8 +163,8 @@ def _all_answered(
 def _interrupted(questions: Sequence[Question], answers: AnswerCache, refresh: bool) -> Stopped:
     kept = sum(_usable(answers.get(question)) for question in questions)
     then = "--refresh would ask everything again" if refresh else "run the same command again for the rest"
-    told = f"Interrupted with {kept} of {count_of(len(questions), 'answer')} kept in {answers.folder}; {then}."
-    return Stopped(told, 130)
+    message = f"Interrupted with {kept} of {count_of(len(questions), 'answer')} kept in {answers.folder}; {then}."
+    return Stopped(message, 130)
 
 
 def _print_result(pool: Pool, target: Path, came: int, asked_for: int) -> None:
@@ -234,8 +233,8 @@ def _reading(answer: Answer | None) -> Reading | None:
 
 
 async def _ask(questions: Sequence[Question], client: Any, answers: AnswerCache, concurrency: int) -> Outcome:
-    told = f"{count_of(len(questions), 'question')} of {questions[0].model} at {client.url}"
-    say(f"Asking {told} ...", file=sys.stderr)
+    number = count_of(len(questions), "question")
+    say(f"Asking {number} of {questions[0].model} at {client.url} ...", file=sys.stderr)
     console = Console(stderr=True)
     columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with client:

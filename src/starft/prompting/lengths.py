@@ -14,8 +14,8 @@ class LengthLimit:
     """Measures templates with the longest class name and the longest caption of a data set.
 
     Args:
-        model_name: The CLIP architecture; null takes the config's.
-        config: Tells class names and caption templates; null for no data set.
+        model_name: The CLIP architecture; None takes the config's.
+        config: Tells class names and caption templates; None for no data set.
 
     Raises:
         ConfigError: There is no such model, or its tokenizer can't be had.
@@ -41,7 +41,7 @@ class LengthLimit:
         return self.ruler.too_long([inject(self._caption, template) for template in templates])
 
     def same_tokens(self, templates: Sequence[str]) -> list[int | None]:
-        """Return for each template the first one before it that makes the same tokens of the longest caption, or null.
+        """Return for each template the first one before it that makes the same tokens of the longest caption, or None.
 
         Args:
             templates: With ``{}`` once each.

@@ -89,14 +89,14 @@ def _in_order(problems: Sequence[str], content: Any) -> list[str]:
 
 
 def _templates(content: Any) -> Iterator[tuple[str, str | None, str]]:
-    """Yield where each usable template is, its class or null, and the template; others are told by `check_pool`."""
+    """Yield where each usable template is, its class or None, and the template; others are told by `check_pool`."""
     for where, name, template in _texts(content):
         if is_template(template):
             yield where, name, template
 
 
 def _texts(content: Any) -> Iterator[tuple[str, str | None, str]]:
-    """Yield where each text is that should be a template, its class or null, and the text."""
+    """Yield where each text is that should be a template, its class or None, and the text."""
     if not isinstance(content, dict):
         return
     per_class = content.get("per_class")
@@ -184,14 +184,14 @@ def list_at_hand(folder: str = str(LOCAL_POOLS)) -> int:
         except PoolError as error:
             broken.append(str(error))
             continue
-        told = pool.provenance
+        provenance = pool.provenance
         size = sum(map(len, pool.per_class.values()))
         table.add_row(
             pool.name,
             str(len(pool.templates)),
             f"{size} for {len(pool.per_class)}" if pool.per_class else "-",
-            *(visible(str(told.get(key) or "-")) for key in ("source", "model", "query")),
-            str(told.get("created") or "-")[:10],
+            *(visible(str(provenance.get(key) or "-")) for key in ("source", "model", "query")),
+            str(provenance.get("created") or "-")[:10],
             str(path) if path.parent == Path(folder) else "shipped",
         )
     console.print(table)

@@ -46,7 +46,7 @@ class Question:
         model: The language model's name.
         messages: Chat messages, each with ``role`` and ``content``.
         parameters: Sampling parameters, sent as they are.
-        class_name: The class that is asked about; null for all. Not part of the key: the messages say it.
+        class_name: The class that is asked about; None for all. Not part of the key: the messages say it.
         address: The server's, as `address_of` gives it.
     """
 
@@ -73,7 +73,7 @@ class Question:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """What messages to people call this question."""
         return "the question" if self.class_name is None else f"the question about {self.class_name!r}"
 
@@ -114,7 +114,7 @@ class Query:
         Args:
             model: The language model's name.
             class_names: Classes of the data set; a general query doesn't use them.
-            parameters: Sent instead of the query's own; null keeps those.
+            parameters: Sent instead of the query's own; None keeps those.
             address: The server's, as `address_of` gives it.
         """
         sent = self.parameters if parameters is None else parameters
@@ -205,7 +205,7 @@ def check_parameters(parameters: object) -> list[str]:
     """Return the problems of sampling parameters.
 
     Args:
-        parameters: A mapping by name, or null.
+        parameters: A mapping by name, or None.
     """
     if parameters is None:
         return []

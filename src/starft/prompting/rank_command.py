@@ -4,10 +4,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from starft.captions.pool_files import LOCAL_POOLS, load_pool, save_pool
+from starft.captions.pool_files import LOCAL_POOLS, check_target, load_pool, save_pool
 from starft.config.prompts import read_config
 from starft.errors import PromptError
-from starft.prompting.targets import check_target
 from starft.safe_text import say
 from starft.wording import count_of
 

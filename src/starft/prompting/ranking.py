@@ -129,12 +129,12 @@ def rank_phrases(
         permutations: How often labels are shuffled to know chance.
         seed: Of the shuffles.
     """
-    found = mutual_information(scores, labels)
+    bits = mutual_information(scores, labels)
     rng = np.random.default_rng(seed)
     chance = np.stack([mutual_information(scores, rng.permutation(labels)) for _ in range(permutations)])
     # A hair of slack: a phrase with no information at all ties with every shuffle, but for rounding.
-    p_values = (1 + (chance >= found - 1e-12).sum(axis=0)) / (1 + permutations)
-    beyond = found - chance.mean(axis=0)
+    p_values = (1 + (chance >= bits - 1e-12).sum(axis=0)) / (1 + permutations)
+    beyond = bits - chance.mean(axis=0)
     best = (chance - chance.mean(axis=0)).max(axis=1)
     p_any = (1 + (best[:, None] >= beyond - 1e-12).sum(axis=0)) / (1 + permutations)
     mean = scores.mean(axis=0)
@@ -154,7 +154,7 @@ def rank_phrases(
                 p_any=float(p_any[index]),
             )
         )
-    return sorted(ranked, key=lambda one: (-one.bits, one.template))
+    return sorted(ranked, key=lambda row: (-row.bits, row.template))
 
 
 def _by_class(
@@ -239,8 +239,8 @@ def rank_on(run: RunConfig, given: Pool, top: int, images: int, permutations: in
     clip.to("cuda" if torch.cuda.is_available() else "cpu")
     features, labels = _look(clip, run.data, images, run.seed)
     if len(np.unique(labels)) < 2:
-        told = f"The {len(labels)} images of {run.path} that were looked at are all of one class"
-        raise PromptError(f"{told}; give a larger --images.")
+        message = f"The {len(labels)} images of {run.path} that were looked at are all of one class"
+        raise PromptError(f"{message}; give a larger --images.")
     phrases = sorted({*given.templates, *(t for own in given.per_class.values() for t in own)})
     scores = presence(clip, features, phrases, names, run.templates()[0])
     ranked = rank_phrases(phrases, scores, labels, names, permutations, run.seed)
@@ -287,10 +287,10 @@ def _look(clip: Twin, data: BaseDataModule, most: int, seed: int) -> tuple[torch
 
 def _print_table(ranked: Sequence[Ranked], images: int) -> None:
     table = Table("", "phrase", "bits", "chance", "p", "share", "goes with", box=None)
-    for place, one in enumerate(ranked, 1):
-        classes = ", ".join(one.classes[:4]) + (", ..." if len(one.classes) > 4 else "")
-        numbers = (f"{one.bits:.3f}", f"{one.chance:.3f}", f"{one.p_value:.3f}", f"{one.share:.3f}")
-        table.add_row(str(place), one.template, *numbers, classes if one.p_value <= SIGNIFICANT else "")
+    for place, row in enumerate(ranked, 1):
+        classes = ", ".join(row.classes[:4]) + (", ..." if len(row.classes) > 4 else "")
+        numbers = (f"{row.bits:.3f}", f"{row.chance:.3f}", f"{row.p_value:.3f}", f"{row.share:.3f}")
+        table.add_row(str(place), row.template, *numbers, classes if row.p_value <= SIGNIFICANT else "")
     Console(140).print(table)
     say(f"bits: mutual information with the label beyond chance, on {images} training images.")
 
@@ -298,8 +298,8 @@ def _print_table(ranked: Sequence[Ranked], images: int) -> None:
 def _plot(ranked: Sequence[Ranked], name: str, path: Path) -> None:
     figure = Figure(figsize=(8, 1 + 0.25 * len(ranked)), layout="constrained")
     axes = figure.subplots()
-    colors = ["tab:red" if one.p_value <= SIGNIFICANT else "tab:gray" for one in ranked]
-    axes.barh([one.template for one in ranked], [one.bits for one in ranked], color=colors)
+    colors = ["tab:red" if row.p_value <= SIGNIFICANT else "tab:gray" for row in ranked]
+    axes.barh([row.template for row in ranked], [row.bits for row in ranked], color=colors)
     axes.invert_yaxis()
     axes.set_xlabel(f"bits about the label beyond chance (red: p at most {SIGNIFICANT})")
     for text in (axes.set_title(f"What the phrases of {name} say about the label"), *axes.get_yticklabels()):
@@ -314,7 +314,7 @@ def _plot(ranked: Sequence[Ranked], name: str, path: Path) -> None:
 
 def _top(given: Pool, ranked: Sequence[Ranked], top: int, config: Path, images: int, permutations: int) -> Pool:
     """Return the pool of the first phrases, with the whole ranking in its provenance."""
-    best = {one.template for one in ranked[:top]}
+    best = {row.template for row in ranked[:top]}
     general = [template for template in given.templates if template in best]
     # A pool needs a phrase for every class, so where all of the best are of single classes, the best serves all.
     general = general or [ranked[0].template]
@@ -332,7 +332,7 @@ def _top(given: Pool, ranked: Sequence[Ranked], top: int, config: Path, images: 
                 "config": config.name,
                 "images": images,
                 "permutations": permutations,
-                "bits": {one.template: round(one.bits, 4) for one in ranked},
+                "bits": {row.template: round(row.bits, 4) for row in ranked},
             },
             "pool": {"name": given.name, "provenance": given.provenance},
         },

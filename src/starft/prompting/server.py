@@ -38,7 +38,7 @@ class Trial:
         form: One of `FORMS`.
         verdict: "constrained", "ignored", "refused", "answered" (text) or "not known".
         why: What the server said in refusing; empty otherwise.
-        answer: What it sent; null where it refused.
+        answer: What it sent; None where it refused.
         seconds: Until the answer was there.
     """
 
@@ -87,7 +87,7 @@ def server(*, base_url: str, model: str | None = None, timeout: float = 60.0, co
 
 
 async def _try(client: Any, model: str | None, address: str) -> tuple[list[str] | None, list[Trial]]:
-    """Return the models of a server, null where it lists none, and what came of asking in each form."""
+    """Return the models of a server, None where it lists none, and what came of asking in each form."""
     async with client:
         names = await client.models()
         if model is None and names is not None and len(names) == 1:

@@ -24,7 +24,9 @@ _CARRIER = re.compile(
 """The caption itself, which a model wrote around the slot."""
 _ARTICLE = re.compile(r"^(?:an?|the)\s+(?=[\w{])|\b(?:an?|the)\s+(?=\{\})", re.IGNORECASE)
 _REMARK = re.compile(
-    r"\b(?:I|I'm|I've|you|your|we|let|here|please|sorry|templates?|placeholder)\b|^(?:note|remark)\b", re.IGNORECASE
+    r"\b(?:I|I'm|I've|sorry|templates?|placeholder)\b|^(?:note|remark|here|let|please|you|we)\b"
+    r"|\byou (?:need|want|asked)\b|\byour (?:use|request|list|needs?)\b",
+    re.IGNORECASE,
 )
 _EXPLANATION = re.compile(r"[()]|:\s|\s-+\s")
 _SENTENCE = re.compile(r"\{\} (?:is|are|was|were|has|have|can|must)\b", re.IGNORECASE)
