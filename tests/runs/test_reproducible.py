@@ -10,7 +10,7 @@ from starft.cli.fit import main
 
 CONFIGS = Path(__file__).parents[2] / "lightning_configs" / "mini"
 TINY = [
-    "--data.init_args.train_size=36",
+    "--data.init_args.train_size=24",
     "--data.init_args.val_size=12",
     "--data.init_args.batch_size=12",
     "--trainer.max_epochs=2",
@@ -24,7 +24,7 @@ TINY = [
 def trained(config: str, folder: Path, *options: str) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Weights and last logged numbers of one run."""
     cli = main(["fit", f"--config={CONFIGS / config}.yaml", *TINY, f"--trainer.default_root_dir={folder}", *options])
-    assert cli.trainer.global_step == 6
+    assert cli.trainer.global_step == 4
     weights = {name: value.clone() for name, value in cli.model.state_dict().items() if not name.startswith("twin.")}
     return weights, {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
 
@@ -35,26 +35,20 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["starft", "starft_ce"])
-def test_two_runs_of_one_config_agree_to_the_last_bit(config: str, tmp_path: Path) -> None:
-    one, numbers = trained(config, tmp_path / "one")
-    other, again = trained(config, tmp_path / "other")
+def test_two_runs_of_one_config_agree_to_the_last_bit(tmp_path: Path) -> None:
+    one, numbers = trained("starft_ce", tmp_path / "one")
+    other, again = trained("starft_ce", tmp_path / "other")
     assert differing(one, other) == []
     assert numbers == again
-    assert ("linear_head" in one) == (config == "starft_ce")
+    assert "linear_head" in one
 
 
 @pytest.mark.slow
-def test_the_number_of_workers_doesnt_matter(tmp_path: Path) -> None:
+def test_the_number_of_workers_doesnt_matter_and_the_seed_does(tmp_path: Path) -> None:
     one, numbers = trained("starft", tmp_path / "one", "--data.init_args.num_workers=0")
     other, again = trained("starft", tmp_path / "other", "--data.init_args.num_workers=2")
     assert differing(one, other) == []
     assert numbers == again
-
-
-@pytest.mark.slow
-def test_another_seed_gives_another_run(tmp_path: Path) -> None:
-    one, _ = trained("starft", tmp_path / "one")
-    other, _ = trained("starft", tmp_path / "other", "--seed_everything=1")
-    assert "clip.model.visual.proj" in differing(one, other)
-    assert "clip.model.text_projection" in differing(one, other)
+    assert "linear_head" not in one
+    seeded, _ = trained("starft", tmp_path / "seeded", "--seed_everything=1")
+    assert {"clip.model.visual.proj", "clip.model.text_projection"} <= {*differing(one, seeded)}
