@@ -128,7 +128,7 @@ def steps(cases: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]
 
 
 CASES = [(head, case) for head in ("text", "linear") for case in LABELS]
-COMPARED = {2: CASES, 4: [("text", "uneven"), ("text", "apart"), ("linear", "uneven")]}
+COMPARED = {2: CASES, 4: [("text", "apart"), ("linear", "uneven")]}
 
 
 @pytest.fixture(scope="module")

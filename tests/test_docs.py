@@ -12,6 +12,7 @@ from fakes import own_images
 from starft.__main__ import main
 from starft.cli.compare import read_methods
 from starft.cli.fit import check_command
+from starft.cli.single_run import finish
 from starft.errors import ConfigError
 from starft.files.shipped import with_shipped_configs
 
@@ -20,6 +21,7 @@ ELSEWHERE = {"prompts.md", "datasets.md", "devices.md", "using.md", "extending.m
 """Pages with needs of their own: test_prompts_page.py, test_datasets_page.py, test_devices.py, test_using_page.py,
 test_extending_page.py."""
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in ELSEWHERE)]
+LOGGERS = {"common/tensorboard", "common/mlflow", "common/wandb"}
 OWN = [
     "--model.model_name=starft-mini",
     "--model.pretrained=mini",
@@ -107,9 +109,13 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
     own_images.write_table(tmp_path, name="photos.csv")
     own_images.write_folders(tmp_path / "photo_folders", {"": 8})
     own_images.write_jpeg(tmp_path / "new_photos" / "new.jpg", 1)
+    monkeypatch.setattr("starft.cli.compare.finish_apart", finish)  # here; tests/cli/test_compare.py runs them apart
     for command in commands("starft"):
         if command[1] == "demo" and "--show" not in command:
-            continue  # tests/test_demo.py runs it on smaller configs
+            continue  # tests/cli/test_demo.py runs it on smaller configs
+        if LOGGERS & {*command}:
+            check_command(with_shipped_configs(command[1:]))  # tests/runs/test_loggers.py runs them
+            continue
         assert main([*command[1:], *small(command)]) == 0, shlex.join(command)
 
 
@@ -117,7 +123,9 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("snippet", blocks("python"))
 def test_the_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
+    smaller, sizes = re.subn(r"_size=\d+", "_size=24", snippet)
+    assert sizes == 4
+    exec(compile(smaller, "README.md", "exec"), {"__name__": "__main__"})
     assert (tmp_path / "runs" / "python").is_dir()
 
 
@@ -131,10 +139,21 @@ def told_above_configs() -> list[str]:
 
 @pytest.mark.slow
 def test_the_commands_above_the_configs_are_understood() -> None:
-    """They take hours and real data, so they are parsed, with every option and class, and not run."""
-    assert len(told_above_configs()) > 40
-    for line in told_above_configs():
-        check_command(with_shipped_configs(shlex.split(line)))
+    """They take hours and real data, so they are parsed, with every option and class, and not run.
+
+    Of those that differ in a folder's config alone one is parsed; test_configs.py runs all of these.
+    """
+    lines = [shlex.split(line) for line in told_above_configs()]
+    assert len(lines) > 40
+    unlike: dict[tuple[object, ...], list[str]] = {}
+    for line in lines:
+        verb, option, config, *rest = line
+        assert option == "--config"
+        name = config.removeprefix("lightning_configs/").removesuffix(".yaml")
+        assert (ROOT / "lightning_configs" / f"{name}.yaml").is_file(), config
+        unlike[verb, Path(name).parent, *rest] = line
+    for line in unlike.values():
+        check_command(with_shipped_configs(line))
     with pytest.raises(ConfigError, match="no_such_option"):
         check_command(with_shipped_configs(["fit", "--config", "mini/ce", "--model.no_such_option", "1"]))
 

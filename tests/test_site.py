@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from sphinx.cmd.build import main as sphinx_build
 
+from fakes.processes import forking
 from starft.__main__ import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -36,20 +38,21 @@ def build(folder: Path) -> None:
     (line,) = (line for line in shown.splitlines() if "sphinx-build" in line)
     options = line.split()[1:-2]
     assert "--fail-on-warning" in options
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        *options,
-        "-d",
-        str(folder / "doctrees"),
-        str(ROOT),
-        str(folder / "html"),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or done.stderr:
-        shutil.rmtree(folder, ignore_errors=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    words = [*options, "-d", str(folder / "doctrees"), str(ROOT), str(folder / "html")]
+    folder.mkdir()
+    process = forking().Process(target=sphinx, args=(words, folder / "complaints.txt"))
+    process.start()
+    process.join()
+    told = (folder / "complaints.txt").read_text(encoding="utf-8")
+    if process.exitcode != 0 or told:
+        shutil.rmtree(folder)
+    assert (process.exitcode, told) == (0, "")
+
+
+def sphinx(words: list[str], complaints: Path) -> None:
+    os.chdir(ROOT)
+    os.dup2(os.open(complaints, os.O_WRONLY | os.O_CREAT), 2)
+    sys.exit(sphinx_build(words))
 
 
 def pages(site: Path) -> dict[str, str]:

@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-PRELOAD = ["starft.cli.fit"]
+from starft.__main__ import main
+
+PRELOAD = ["fakes.preloaded"]
 DEADLINE = 300
 """Seconds; a collective that one process doesn't join would wait for ever."""
 
@@ -26,9 +31,23 @@ def together(world: int, work: Callable[..., Any], folder: Path, *given: Any) ->
 def launched(world: int, work: Callable[..., Any], folder: Path, *given: Any, by: str = "torchrun") -> list[Any]:
     """Return what ``work(*given)`` returned in each of some processes, by rank.
 
-    They have the environment that torchrun gives them on one machine, or srun with each on a machine of its own.
+    They have the environment that torchrun gives them on one machine; or torchrun or srun, each on its own machine.
     """
     return _forked(world, _in_environment, folder, by, free_port(), work, *given)
+
+
+def command(words: Sequence[str], complaints: Path) -> BaseProcess:
+    """Start a command in a process and session of its own; what it complains of goes into a file."""
+    process = forking().Process(target=_command, args=(words, complaints, torch.get_num_threads()))
+    process.start()
+    return process
+
+
+def _command(words: Sequence[str], complaints: Path, threads: int) -> None:
+    os.setsid()
+    torch.set_num_threads(threads)
+    os.dup2(os.open(complaints, os.O_WRONLY | os.O_CREAT), 2)
+    sys.exit(main(words))
 
 
 def forking() -> ForkServerContext:
@@ -38,6 +57,9 @@ def forking() -> ForkServerContext:
     except ValueError:
         pytest.skip("no processes can be forked here")
     context.set_forkserver_preload(PRELOAD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # what is preloaded is looked for there alone
+        forkserver.ensure_running()
     return context
 
 
@@ -81,15 +103,16 @@ def _in_environment(
     rank: int, world: int, folder: str, by: str, port: int, work: Callable[..., Any], *given: Any
 ) -> None:
     torch.set_num_threads(1)
-    told = _torchrun(rank, world) if by == "torchrun" else _srun(rank, world)
+    told = _srun(rank, world) if by == "srun" else _torchrun(rank, world, machines=1 if by == "torchrun" else world)
     told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
     os.environ |= {name: str(value) for name, value in told.items()}
     torch.save(work(*given), f"{folder}/{rank}.pt")
 
 
-def _torchrun(rank: int, world: int) -> dict[str, Any]:
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0}
-    return {**told, "TORCHELASTIC_RUN_ID": "test"}
+def _torchrun(rank: int, world: int, machines: int) -> dict[str, Any]:
+    here = world // machines
+    told = {"RANK": rank, "LOCAL_RANK": rank % here, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": here}
+    return {**told, "GROUP_RANK": rank // here, "GROUP_WORLD_SIZE": machines, "TORCHELASTIC_RUN_ID": "test"}
 
 
 def _srun(rank: int, world: int) -> dict[str, Any]:

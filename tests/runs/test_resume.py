@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -15,7 +14,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from fakes.processes import forking
+from fakes.processes import command
 from starft.__main__ import main
 from starft.runs.layout import UNFINISHED
 from starft.training.stopping import StopSafely
@@ -25,8 +24,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SHORT = {"size": 24, "epochs": 2}
 """Four steps an epoch, for runs that are stopped at a chosen step."""
-LONG = {"size": 120, "epochs": 1}
-"""Twenty steps, for runs that are hit from outside."""
+LONG = {"size": 180, "epochs": 1}
+"""Thirty steps, for runs that are hit from outside."""
 
 
 def words(config: str, folder: Path, size: int, epochs: int, *options: str) -> list[str]:
@@ -88,14 +87,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 # Stopped at a chosen step, in this process
 
 
-STOPS = [("starft", 2), ("starft_ce", 4), ("starft_ce", 5)]
-"""In the middle, at the end and at the start of an epoch; `test_part_of_a_run` has more, of a smaller model."""
-
 FOLLOWED = {"tracer": "weighted_average"}
 """Config -> its teacher that follows the student."""
 
 
-@pytest.mark.parametrize(("config", "stop"), [*STOPS, *((config, 5) for config in FOLLOWED)])
+@pytest.mark.parametrize(("config", "stop"), [("starft", 2), ("starft_ce", 4), ("starft", 5), ("tracer", 5)])
 def test_stopped_at_a_step(
     config: str,
     stop: int,
@@ -104,6 +100,7 @@ def test_stopped_at_a_step(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """In the middle, at the end and at the start of an epoch."""
     run = tmp_path / "run"
     on_train_batch_end = StopSafely.on_train_batch_end
 
@@ -121,12 +118,14 @@ def test_stopped_at_a_step(
     assert torch.load(last(run), weights_only=True)["global_step"] == stop
     assert json.loads((run / UNFINISHED).read_text(encoding="utf-8")) == {"step": stop, "steps": 8}
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "the process takes signals as before"
-    log = run / "logs" / "version_0" / "metrics.csv"
-    first = log.read_bytes()
+    first = (run / "logs" / "version_0" / "metrics.csv").read_bytes()
 
     assert main([*words(config, run, **SHORT), f"--ckpt_path={last(run)}"]) == 0
     assert not (run / UNFINISHED).exists()
+    assert (run / "logs" / "version_0" / "metrics.csv").read_bytes() == first
     reference = whole(config, **SHORT)
+    assert losses(run) == losses(reference)
+    assert len(losses(run)) == 8
     ended, expected = final_state(run), final_state(reference)
     assert expected["global_step"] == 8
     assert ("linear_head" in expected["state_dict"]) == (config == "starft_ce")
@@ -138,9 +137,6 @@ def test_stopped_at_a_step(
     assert differences(best["state_dict"], best_expected["state_dict"]) == []
     assert best["global_step"] == best_expected["global_step"]
     assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["ckpt_path"] is None
-    assert log.read_bytes() == first, "the log of the first part is kept"
-    assert losses(run) == losses(reference)
-    assert len(losses(run)) == 8
 
 
 def losses(folder: Path) -> dict[int, str]:
@@ -153,22 +149,17 @@ def losses(folder: Path) -> dict[int, str]:
     return found
 
 
+def test_a_run_continued_with_other_settings_keeps_both_configs(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(words("starft_ce", run, size=12, epochs=1)) == 0
+    before = (run / "config.yaml").read_bytes()
+    assert main([*words("starft_ce", run, size=12, epochs=2), f"--ckpt_path={last(run)}"]) == 0
+    assert (run / "config.yaml").read_bytes() == before
+    assert yaml.safe_load((run / "config-2.yaml").read_text(encoding="utf-8"))["trainer"]["max_epochs"] == 2
+    assert final_state(run)["global_step"] == 4
+
+
 # Hit from outside, in a process of its own
-
-
-def run_alone(words: list[str], complaints: str, threads: int) -> None:
-    """What the process does: the command, its complaints in a file."""
-    torch.set_num_threads(threads)
-    file = os.open(complaints, os.O_WRONLY | os.O_CREAT)
-    os.dup2(file, 2)
-    sys.exit(main(words))
-
-
-def start(config: str, folder: Path, complaints: Path) -> BaseProcess:
-    command = [*words(config, folder, **LONG), "--checkpoint.every_n_train_steps=3"]
-    process = forking().Process(target=run_alone, args=(command, str(complaints), torch.get_num_threads()))
-    process.start()
-    return process
 
 
 def wait_for(path: Path, process: BaseProcess) -> None:
@@ -180,15 +171,19 @@ def wait_for(path: Path, process: BaseProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)],
-    ids=["sigterm", "ctrl-c", "kill-9"],
+    ("config", "number", "status"),
+    [
+        ("starft", signal.SIGTERM, 143),
+        ("starft_ce", signal.SIGINT, 130),
+        ("starft_ce", signal.SIGKILL, -9),
+    ],
+    ids=["starft-sigterm", "starft_ce-ctrl-c", "starft_ce-kill-9"],
 )
 def test_hit_in_the_middle_of_an_epoch(
-    number: signal.Signals, status: int, whole: Callable[..., Path], tmp_path: Path
+    config: str, number: signal.Signals, status: int, whole: Callable[..., Path], tmp_path: Path
 ) -> None:
-    config, run, complaints = "starft_ce", tmp_path / "run", tmp_path / "complaints.txt"
-    process = start(config, run, complaints)
+    run, complaints = tmp_path / "run", tmp_path / "complaints.txt"
+    process = command([*words(config, run, **LONG), "--checkpoint.every_n_train_steps=3"], complaints)
     try:
         wait_for(last(run), process)
         assert process.pid is not None
@@ -199,7 +194,7 @@ def test_hit_in_the_middle_of_an_epoch(
     assert process.exitcode == status
     told = complaints.read_text(encoding="utf-8")
     reached = torch.load(last(run), weights_only=True)["global_step"]
-    assert 3 <= reached < 20, "hit too late to be in the middle of an epoch"
+    assert 3 <= reached < 30, "hit too late to be in the middle of an epoch"
     assert (run / "config.yaml").is_file()
     if status > 0:
         assert told.splitlines()[-1] == (
@@ -212,6 +207,6 @@ def test_hit_in_the_middle_of_an_epoch(
 
     assert main([*words(config, run, **LONG), f"--ckpt_path={last(run)}"]) == 0
     reference = whole(config, **LONG)
-    assert final_state(reference)["global_step"] == 20
+    assert final_state(reference)["global_step"] == 30
     assert differences(final_state(run), final_state(reference)) == []
     assert (run / "checkpoints" / "best.ckpt").is_file()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch.distributed.run import get_args_parser
 from torch.utils.data import Subset
 
 from fakes.own_images import CLASSES, write_jpeg
@@ -87,10 +88,8 @@ def logged(folder: Path) -> dict[str, list[float]]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}:{ROOT / 'tests' / 'training'}",
-    }
+    folders = (ROOT / "src", ROOT / "tests", Path(__file__).parent)
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 @pytest.fixture(scope="module")
@@ -164,21 +163,19 @@ TWO_MACHINES = (
 )
 
 
+def fit(folder: Path, *options: str) -> int:
+    return main(words("fit", folder, 6, *options))
+
+
 def test_torchrun_on_two_machines_does_what_one_machine_does(two: tuple[Path, str, str], tmp_path: Path) -> None:
-    """The command of the page, started twice, with one process each."""
+    """The page's command is one that torchrun takes; what it then starts on each machine is one process here."""
     (launcher,) = re.findall(r"^torchrun (.*) -m starft fit ", PAGE, re.MULTILINE)
-    options = launcher.replace("--nproc-per-node 8", "--nproc-per-node 1").replace(
-        "HOST:29500", f"localhost:{free_port()}"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", *options.split(), "-m", "starft"]
-    command += words("fit", tmp_path / "run", 6, *TWO_MACHINES)
-    agents = [
-        subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        for _ in range(2)
-    ]
-    complaints = [agent.communicate(timeout=400)[1] for agent in agents]
-    assert [agent.returncode for agent in agents] == [0, 0], complaints
-    assert_same_weights(tmp_path / "run", two[0])
+    options = launcher.replace("HOST:29500", f"localhost:{free_port()}").split()
+    taken = get_args_parser().parse_args([*options, "-m", "starft", "fit"])
+    assert (taken.nnodes, taken.nproc_per_node, taken.rdzv_backend) == ("2", "8", "c10d")
+    run = tmp_path / "run"
+    assert launched(2, fit, tmp_path / "processes", run, *TWO_MACHINES, by="torchrun on two machines") == [0, 0]
+    assert_same_weights(run, two[0])
 
 
 def assert_same_weights(folder: Path, expected: Path) -> None:
