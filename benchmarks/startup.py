@@ -22,7 +22,7 @@ HERE = Path(__file__).parents[1]
 FIT = (
     *("fit", "--config", "mini/ce", "--trainer.max_steps=1", "--data.init_args.train_size=240"),
     *("--trainer.limit_val_batches=0", "--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false"),
-    *("--checkpoint.monitor=null", "--trainer.logger=false"),
+    *("--checkpoint.monitor=null", "--trainer.enable_model_summary=false"),
 )
 COMMANDS = {
     "data-check": ("data", "check", "--config", "data.yaml"),

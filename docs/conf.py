@@ -90,12 +90,17 @@ def with_menu(app: Sphinx, page: str, source: list[str]) -> None:
         )
 
 
+WITH_CONFIG = ("fit", "validate", "test")
+CONFIGURED = "--config=mini/starft"
+"""Verbs whose short help lists what people change; and what makes `predict` one of them."""
+
+
 def help_of(words: list[str]) -> str:
     """Return what ``starft WORDS --help`` prints."""
     heard = io.StringIO()
     sys.argv = ["starft"]  # Lightning's parser names itself by it
     with contextlib.redirect_stdout(heard), contextlib.suppress(SystemExit):
-        starft([*words, "--help"])
+        starft([*words, "--help-all" if words[0] in WITH_CONFIG or words[1:] == [CONFIGURED] else "--help"])
     told = heard.getvalue().replace(" \b", "")  # jsonargparse takes a space back, which a page can't
     assert told.startswith("usage:"), f"starft {' '.join(words)} --help says {told!r}"
     usage, _, rest = told.partition("\n\n")
@@ -119,7 +124,7 @@ class Commands(SphinxDirective):
         if verb == "data":
             words["data"] = [[verb, "check"]]
         if verb == "predict":  # a checkpoint first, or options first
-            words["predict"] = [[verb], [verb, "--config=mini/starft"]]
+            words["predict"] = [[verb], [verb, CONFIGURED]]
         for one in words.get(verb, [[verb]]):
             section += nodes.literal_block(text=help_of(one), language="text")
         return section

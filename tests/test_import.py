@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import docstring_parser
 import pytest
+from PIL import Image
 
 import starft
 from starft.__main__ import VERBS
+from starft.config.fit_help import OPTIONS
 from starft.training.module import FinetuneModule
 
 HEAVY = {"torch", "lightning", "lightning_utilities", "open_clip", "openai", "numpy", "jsonargparse"}
@@ -87,9 +90,70 @@ def test_what_words_tell_alone_is_told_at_once(option: str, told: str) -> None:
     assert loaded(done.stderr) & HEAVY == set()
 
 
+@pytest.mark.parametrize(
+    "words", [["fit", "--help"], ["test", "-h"], ["predict", "--config", "csv/ce", "--help"]], ids=" ".join
+)
+def test_short_help_loads_nothing_heavy(words: list[str]) -> None:
+    done = python("-X", "importtime", "-m", "starft", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: starft {words[0]} --config CONFIG [options]\n")
+    assert all(f"  {option} " in done.stdout for option, _ in OPTIONS)
+    assert loaded(done.stderr) & HEAVY == set()
+
+
+TORCH = {"torch", "lightning", "open_clip", "timm", "transformers", "torchmetrics", "torchvision"}
+
+
+@pytest.mark.parametrize(
+    ("module", "left_out"),
+    [
+        ("starft.data.own", TORCH | {"scipy", "sklearn", "matplotlib"}),
+        ("starft.cli.data", TORCH | {"sklearn", "matplotlib"}),
+        ("starft.cli.report", TORCH | {"sklearn"}),
+        ("starft.cli.init", TORCH | {"scipy", "sklearn", "matplotlib"}),
+        ("starft.cli.prompts", TORCH | {"openai", "numpy"}),
+        ("starft.inference.classifier", {"lightning", "torchmetrics", "sklearn", "matplotlib"}),
+        ("starft.cli.predict", {"lightning", "torchmetrics", "sklearn", "matplotlib"}),
+        ("starft.cli.export", {"lightning", "torchmetrics", "sklearn"}),
+    ],
+)
+def test_a_module_loads_what_it_needs(module: str, left_out: set[str]) -> None:
+    done = python("-X", "importtime", "-c", f"import {module}")
+    assert done.returncode == 0, done.stderr
+    assert loaded(done.stderr) & left_out == set()
+    assert "scipy.stats" not in done.stderr, "takes a second; scipy.special has what intervals need"
+
+
+def test_data_check_of_a_table_loads_no_torch(tmp_path: Path) -> None:
+    lines = ["path,label,split"]
+    for number in range(12):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{('duck', 'gull')[number % 2]},{('train', 'val', 'test')[number // 4]}")
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    config = tmp_path / "a.yaml"
+    config.write_text(f"data:\n  class_path: starft.data.CSV\n  init_args:\n    file: {tmp_path / 'a.csv'}\n")
+    done = python("-X", "importtime", "-m", "starft", "data", "check", "--config", str(config))
+    assert done.returncode == 0, done.stderr
+    assert "0 problems" in done.stdout
+    assert loaded(done.stderr) & TORCH == set()
+
+
+def test_a_mistyped_option_of_a_table_is_told_without_torch(tmp_path: Path) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("data:\n  class_path: starft.data.CSV\n  init_args:\n    file: a.csv\n")
+    words = ("fit", "--config", str(config), "--data.init_args.batchsize=3")
+    done = python("-X", "importtime", "-m", "starft", *words)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "starft: data: Problem with given class_path 'starft.data.CSV': Option 'batchsize' is not accepted. "
+        "Did you mean batch_size or eval_batch_size?"
+    )
+    assert loaded(done.stderr) & TORCH == set()
+
+
 @pytest.mark.slow
-def test_fit_help_tells_every_option_with_its_docstring_and_loads_no_openai() -> None:
-    done = python("-X", "importtime", "-m", "starft", "fit", "--help")
+def test_all_of_the_help_tells_every_option_with_its_docstring_and_loads_no_openai() -> None:
+    done = python("-X", "importtime", "-m", "starft", "fit", "--help-all")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if not line.startswith("import time:")] == []
     assert "open_clip" in loaded(done.stderr)
@@ -101,5 +165,8 @@ def test_fit_help_tells_every_option_with_its_docstring_and_loads_no_openai() ->
     for name in names:
         assert f"--model.{name} " in text
         assert " ".join((told[name] or "").split()) in text, f"the help of --model.{name} isn't its docstring"
+    assert re.search(r":[a-z]+:`", done.stdout) is None, "Sphinx's marks"
+    shown = {option.split()[0].partition("+=")[0] for option, _ in OPTIONS}
+    assert [one for one in shown if f"{one} " not in text and not one.startswith("--data.")] == []
     for option in ("--config", "--seed_everything", "--ckpt_path", "--checkpoint.monitor", "--trainer.max_epochs"):
         assert f"{option} " in text

@@ -8,6 +8,7 @@ import starft
 from starft.cli.launch import load_module, share_cores
 from starft.config.class_paths import SAFE
 from starft.config.early_checks import check_words
+from starft.config.fit_help import ALL, asks_for_help, short_help
 from starft.errors import StarftError, Stopped, Terminated
 from starft.files.atomic import not_text
 from starft.files.shipped import with_shipped_configs
@@ -107,7 +108,13 @@ def _work(words: list[str]) -> int:
     share_cores()
     name = _module(words)
     if name == "starft.cli.fit":
-        check_words(words)
+        if asks_for_help(words):
+            say(short_help(words[0]).rstrip(), lines=True)
+            return 0
+        words = ["--help" if word == ALL else word for word in words]
+        configs = check_words(words)
+        if any(word.startswith("--data.init_args.") for word in words):
+            load_module("starft.config.own_data").check_names(words, configs)
     modules = [{verb: module for verb, (module, _) in VERBS.items()}] if words[0] == "completion" else []
     return int(load_module(name).run(words, *modules))
 

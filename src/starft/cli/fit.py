@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from starft.captions.pool_files import pool_text
 from starft.cli.launch import keep_memory
-from starft.cli.noise import without_noise
+from starft.cli.noise import PlainHelp, without_noise
 from starft.cli.processes import is_first_process
 from starft.config.class_paths import import_prefix, make_importable
 from starft.config.data import keys_of
@@ -386,6 +386,6 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
             auto_configure_optimizers=False,
             save_config_callback=None,
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "formatter_class": PlainHelp},
             args=list(words),
         )

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jsonargparse import DefaultHelpFormatter
+
 WARNINGS = (
     # The twin is in eval mode for good, and labels are noted in the module's hook: both on purpose.
     r"Found \d+ module\(s\) in eval mode",
@@ -47,6 +49,20 @@ LINES = re.compile(
 """How lines of Lightning's logs begin."""
 
 LOGS = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.checkpoint_connector")
+
+
+ROLE = re.compile(r":[a-z:]+:`(?:[^`<]*<)?[~.]?(?:[\w.]*\.)?([^`>]+)>?`")
+"""Sphinx's marks in Lightning's docstrings, such as a paramref to ``~lightning.pytorch.Trainer.max_steps``."""
+
+
+class PlainHelp(DefaultHelpFormatter):
+    """Help without Sphinx's marks."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return super()._split_lines(ROLE.sub(r"\1", text), width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return super()._fill_text(ROLE.sub(r"\1", text), width, indent)
 
 
 @contextmanager

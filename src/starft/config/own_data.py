@@ -1,5 +1,6 @@
 """The user's own data of a config, known without torch: a table or folders."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.image_folder import ImageFolderSource
 from starft.data.own import CSVContents, ImageFolderContents
 from starft.errors import ConfigError, StarftError
+from starft.wording import did_you_mean
 
 OWN: dict[str, type[DrawnSource]] = {"CSV": CSVSource, "ImageFolder": ImageFolderSource}
 """DataModule of a user's own data -> what reads them."""
@@ -39,6 +41,29 @@ def check_there(data: Mapping[str, Any]) -> None:
     if name in OWN:
         known = parameters_of(OWN[name])
         OWN[name](**{key: value for key, value in arguments.items() if key in known}).check_there()
+
+
+def check_names(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse an option of a user's own data that there isn't, in the parser's words, before torch is loaded.
+
+    Args:
+        words: The verb and its options.
+        configs: What its configs hold.
+
+    Raises:
+        ConfigError: Their DataModule takes no such argument.
+    """
+    paths = [section.get("class_path") for config in configs if isinstance(section := config.get("data"), dict)]
+    given = [match for word in words if (match := re.match(r"--data(?:$|=|\.class_path|\.init_args\.(\w+))", word))]
+    if not paths or paths[-1] not in CONTENTS or any(match[1] is None for match in given):
+        return  # of a class that has yet to be loaded
+    known = parameters_of(CONTENTS[paths[-1]])
+    for match in given:
+        if match[1] not in known:
+            raise ConfigError(
+                f"data: Problem with given class_path {paths[-1]!r}: Option {match[1]!r} is not accepted."
+                f"{did_you_mean(match[1], known)}"
+            )
 
 
 def contents_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) -> ImageContents | None:
