@@ -14,7 +14,7 @@ import yaml
 from fakes import group_sets, imagenet, own_images, transfer_sets
 from starft.cli.fit import main
 from starft.losses.context import Progress
-from starft.training.gradients import resting
+from starft.training.gradients import idle_parameters
 from starft.training.module import FinetuneModule
 
 ROOT = Path(__file__).parents[1]
@@ -187,7 +187,7 @@ def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.
         assert cli.trainer.global_step == epochs
         # DDP would wait for these for ever; what only a term reads that is at 0 by now is seen to, see test_devices.py
         last = Progress(epochs - 1, epochs, epochs - 1, epochs)
-        rests = resting(cli.model.clip, cli.model.linear_head, cli.model._terms(), last)
+        rests = idle_parameters(cli.model.clip, cli.model.linear_head, cli.model._terms(), last)
         trained = {name: p for name, p in cli.model.named_parameters() if p.requires_grad}
         waiting = {name for name, p in trained.items() if p.grad is None and not any(p is one for one in rests)}
         assert waiting == set()

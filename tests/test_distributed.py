@@ -14,14 +14,14 @@ from fakes.processes import together
 from starft.captions.sampler import CaptionSampler
 from starft.distributed import (
     all_reduce_sum,
-    dealt,
+    broadcast_from_first,
     gather,
     gather_objects,
-    highest,
-    of_first,
-    owned,
-    places,
+    interleaved,
+    is_own_row,
+    max_over_processes,
     rank,
+    rows_of_rank,
     world_size,
 )
 from starft.losses import KD, L2SP, CarFT, Carot, FeatureDistillation, LipsumFT, SpuriosityAlignment, Tracer
@@ -190,11 +190,11 @@ def pieces() -> dict[str, Any]:
         "gradient": rows.grad,
         "labels": gather(torch.full((sizes[me],), me), sizes),
         "objects": gather_objects({"of": me}),
-        "highest": highest(15 if me == 1 else 0),
-        "first": of_first(torch.tensor([float(me + 7)])),
+        "highest": max_over_processes(15 if me == 1 else 0),
+        "first": broadcast_from_first(torch.tensor([float(me + 7)])),
         "sum": summed.detach(),
         "sum_gradient": half.grad,
-        "owned": owned(torch.arange(-1, 7)),
+        "owned": is_own_row(torch.arange(-1, 7)),
     }
 
 
@@ -218,13 +218,13 @@ def test_a_process_alone_gets_back_what_it_gave() -> None:
     assert gather(rows, [2]) is rows
     assert gather(rows, []) is rows
     assert all_reduce_sum(rows) is rows
-    assert of_first(rows) is rows
-    assert (world_size(), rank(), gather_objects("it"), highest(3)) == (1, 0, ["it"], 3)
-    assert owned(torch.arange(3)).all()
+    assert broadcast_from_first(rows) is rows
+    assert (world_size(), rank(), gather_objects("it"), max_over_processes(3)) == (1, 0, ["it"], 3)
+    assert is_own_row(torch.arange(3)).all()
 
 
 def test_rows_are_dealt_as_samplers_deal_them() -> None:
-    assert dealt([["a", "c", "e"], ["b", "d"]]) == ["a", "b", "c", "d", "e"]
-    assert dealt([[0, None], [], [1]]) == [0, 1, None], "a row may be null"
-    assert [places([3, 0, 2], which) for which in range(3)] == [[0, 2, 4], [], [1, 3]]
-    assert dealt([]) == []
+    assert interleaved([["a", "c", "e"], ["b", "d"]]) == ["a", "b", "c", "d", "e"]
+    assert interleaved([[0, None], [], [1]]) == [0, 1, None], "a row may be null"
+    assert [rows_of_rank([3, 0, 2], which) for which in range(3)] == [[0, 2, 4], [], [1, 3]]
+    assert interleaved([]) == []

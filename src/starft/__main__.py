@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The words after ``starft``; null takes those of the process.
+        argv: The words after ``starft``; None takes those of the process.
 
     Returns:
         Exit status: 0, 2 for a person's mistake, 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads the output

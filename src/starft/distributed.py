@@ -49,7 +49,7 @@ def gather_objects(value: T) -> list[T]:
     return given
 
 
-def highest(number: int) -> int:
+def max_over_processes(number: int) -> int:
     """Return the highest number that a process gave; no device is waited for.
 
     Args:
@@ -95,7 +95,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return total
 
 
-def of_first(values: Tensor) -> Tensor:
+def broadcast_from_first(values: Tensor) -> Tensor:
     """Return the first process's values, without a graph.
 
     Args:
@@ -108,7 +108,7 @@ def of_first(values: Tensor) -> Tensor:
     return told
 
 
-def dealt(shares: Sequence[Sequence[T]]) -> list[T]:
+def interleaved(shares: Sequence[Sequence[T]]) -> list[T]:
     """Return the joined batch in the order of a single process: the first row of each share, then the second of each.
 
     That is how samplers deal rows out, so a process alone with the joined batch has its rows in this order.
@@ -117,7 +117,7 @@ def dealt(shares: Sequence[Sequence[T]]) -> list[T]:
         shares: What each process has, by rank.
 
     Example:
-        >>> dealt([[0, 2, 4], [1, 3]])
+        >>> interleaved([[0, 2, 4], [1, 3]])
         [0, 1, 2, 3, 4]
     """
     nothing: Any = object()
@@ -125,21 +125,23 @@ def dealt(shares: Sequence[Sequence[T]]) -> list[T]:
     return [row for row in rows if row is not nothing]
 
 
-def places(sizes: Sequence[int], which: int) -> list[int]:
-    """Return where the rows of one process stand in the joined batch, as `dealt` orders it.
+def rows_of_rank(sizes: Sequence[int], which: int) -> list[int]:
+    """Return where the rows of one process stand in the joined batch, as `interleaved` orders it.
 
     Args:
         sizes: How many rows each process has, by rank.
         which: The process.
 
     Example:
-        >>> places([3, 2], 1)
+        >>> rows_of_rank([3, 2], 1)
         [1, 3]
     """
-    return [at for at, owner in enumerate(dealt([[one] * size for one, size in enumerate(sizes)])) if owner == which]
+    return [
+        at for at, owner in enumerate(interleaved([[item] * size for item, size in enumerate(sizes)])) if owner == which
+    ]
 
 
-def owned(index: Tensor) -> Tensor:
+def is_own_row(index: Tensor) -> Tensor:
     """Return which rows (n,) of an unshuffled set this process was dealt, and not only to fill its last batch.
 
     Args:
@@ -197,7 +199,7 @@ def is_sharded(module: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
-def part(values: Tensor) -> Tensor:
+def local_part(values: Tensor) -> Tensor:
     """Return what this process holds of a tensor: the same memory.
 
     Args:
@@ -206,7 +208,7 @@ def part(values: Tensor) -> Tensor:
     return values.to_local() if isinstance(values, DTensor) else values
 
 
-def whole_on_first(values: Tensor) -> Tensor:
+def gather_on_first(values: Tensor) -> Tensor:
     """Return the whole of a tensor on the first process's host; to the others, of one in parts, nothing.
 
     All processes must ask.
@@ -220,7 +222,7 @@ def whole_on_first(values: Tensor) -> Tensor:
     return whole.cpu() if dist.get_rank() == 0 else whole.new_empty(0, device="cpu")
 
 
-def cut_as(values: Tensor, weight: Tensor) -> Tensor:
+def shard_like(values: Tensor, weight: Tensor) -> Tensor:
     """Return a whole tensor in parts as a weight's are, if it has the weight's shape.
 
     Args:
@@ -241,7 +243,7 @@ def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
         limit: Norm of all gradients taken together.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    cut = [part(gradient) for gradient in gradients if isinstance(gradient, DTensor)]
+    cut = [local_part(gradient) for gradient in gradients if isinstance(gradient, DTensor)]
     uncut = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     if not gradients:
         return

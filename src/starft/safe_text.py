@@ -75,7 +75,7 @@ def say(text: str, file: TextIO | None = None, lines: bool = False) -> None:
 
     Args:
         text: What to print.
-        file: Where; null is standard output.
+        file: Where; None is standard output.
         lines: Whether line breaks in it are meant.
     """
     print(visible_lines(text) if lines else visible(text), file=sys.stdout if file is None else file)

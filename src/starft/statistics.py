@@ -163,12 +163,12 @@ def paired_difference(
     """
     generator = np.random.default_rng(seed)
     step = np.round(first.astype(np.float64) - second.astype(np.float64), 9)
-    parts = [step] if group is None else [step[group == one] for one in np.unique(group)]
+    parts = [step] if group is None else [step[group == item] for item in np.unique(group)]
     added = {1.0: 0.5, -1.0: 0.5, 0.0: 1.0}
-    steps = np.array([*added, *(one for one in np.unique(step).tolist() if one not in added)])
+    steps = np.array([*added, *(item for item in np.unique(step).tolist() if item not in added)])
     draws = np.zeros(DRAWS)
     for part in parts:
-        counts = np.array([(part == one).sum() + added.get(one, 0.0) for one in steps.tolist()])
+        counts = np.array([(part == item).sum() + added.get(item, 0.0) for item in steps.tolist()])
         draws += generator.multinomial(len(part), counts / counts.sum(), DRAWS) @ steps / len(part) / len(parts)
     return Difference(float(np.mean([part.mean() for part in parts])), _percentiles(draws))
 

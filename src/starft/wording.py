@@ -67,7 +67,7 @@ def did_you_mean(name: str, known: Iterable[str], limit: int = 3, likeness: floa
         likeness: How near a name must be, from 0 to 1 for the same.
         quote: Whether to put the names in quotes, where they may be words of a sentence.
     """
-    near = [shortened(one) for one in get_close_matches(name, list(known), n=limit, cutoff=likeness)]
+    near = [shortened(match) for match in get_close_matches(name, list(known), n=limit, cutoff=likeness)]
     return f" Did you mean {' or '.join(map(repr, near) if quote else near)}?" if near else ""
 
 

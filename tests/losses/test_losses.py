@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from starft import losses
 from starft.errors import ConfigError
 from starft.losses import SpuriosityAlignment
-from starft.losses.base import Term, check_own_loss, notes_on_epochs
+from starft.losses.base import Term, check_forward_is_defined, notes_on_epochs
 from starft.losses.context import Progress
 from starft.losses.objectives import Contrastive, CrossEntropy
 from starft.losses.teachers import TeacherRule, teacher_rule
@@ -228,6 +228,6 @@ def test_alignment_of_a_student_like_its_twin_is_zero() -> None:
 
 def test_a_base_class_is_no_loss_and_no_teacher() -> None:
     with pytest.raises(ConfigError, match=r"Term has no loss of its own; give a class below starft\.losses\.Term"):
-        check_own_loss([CrossEntropy(), Term()])
+        check_forward_is_defined([CrossEntropy(), Term()])
     with pytest.raises(ConfigError, match=r"TeacherRule has no rule of its own; give a class below"):
         teacher_rule(TeacherRule())

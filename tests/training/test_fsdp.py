@@ -16,7 +16,7 @@ from fakes.processes import launched, together
 from starft.__main__ import main
 from starft.callbacks import DFR, JTT, WeightEMA
 from starft.cli.fit import build
-from starft.distributed import clip_norm, is_sharded, part, rank, world_size
+from starft.distributed import clip_norm, is_sharded, local_part, rank, world_size
 from starft.errors import ConfigError
 from starft.losses import L2SP
 from starft.training.fsdp import FullySharded, check, leave_to_fsdp, shard
@@ -181,7 +181,7 @@ def steps(head: str, recompute: bool) -> dict[str, Any]:
     groups = parameter_groups(module, 0.1)
     optimizer = adamw(groups, 1e-3)
     found: dict[str, Any] = {
-        "held": sum(part(p).numel() for name, p in module.named_parameters() if ".resblocks." in name)
+        "held": sum(local_part(p).numel() for name, p in module.named_parameters() if ".resblocks." in name)
     }
     for number, case in enumerate(("uneven", "apart")):
         labels = LABELS[case]

@@ -200,9 +200,9 @@ class DFR(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         counts = data.val_group_counts if isinstance(data, GroupedData) else ()
         sets = {
-            one.name: at
-            for at, (one, its) in enumerate(zip(data.val_sets, counts, strict=False))
-            if one.class_names == module.class_names and its
+            item.name: at
+            for at, (item, its) in enumerate(zip(data.val_sets, counts, strict=False))
+            if item.class_names == module.class_names and its
         }
         if not sets or self.val_set not in (None, *sets):
             told = "none has" if not sets else f"{self.val_set!r} is none of those: {', '.join(sets)}"

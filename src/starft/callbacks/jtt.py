@@ -63,7 +63,7 @@ class JTT(Callback):
                 f"epochs of JTT must be fewer than trainer.max_epochs, which counts both trainings and alone must "
                 f"bound the run; got {self.epochs} and {trainer.max_epochs}."
             )
-        if not any(one.group_names and one.class_names == module.class_names for one in data.val_sets):
+        if not any(val_set.group_names and val_set.class_names == module.class_names for val_set in data.val_sets):
             raise DataError(
                 "JTT is chosen by the worst group of a validation set with the training classes, and none has groups; "
                 "give data with an attribute or a group."
@@ -135,7 +135,7 @@ class JTT(Callback):
         Raises:
             ConfigError: Its run had other settings.
         """
-        theirs, ours = ((one["epochs"], one["factor"]) for one in (state_dict, self.state_dict()))
+        theirs, ours = ((item["epochs"], item["factor"]) for item in (state_dict, self.state_dict()))
         if theirs != ours:
             raise ConfigError(
                 f"The checkpoint's JTT has epochs {theirs[0]} and factor {theirs[1]}, the config {ours[0]} and "

@@ -42,11 +42,11 @@ def are_plain(model_name: str, class_names: Sequence[str], templates: Sequence[s
 
 def _context(model_name: str) -> int:
     """Return how many tokens of CLIP's own tokenizer a listed model takes; 0 where it has another one."""
-    found = find_spec("open_clip")  # looks for the package without importing it
-    folders = [PACKAGE / "mini", *([Path(found.origin).parent / "model_configs"] if found and found.origin else [])]
-    file = next((path for one in folders if (path := one / f"{model_name}.json").is_file()), None)
+    result = find_spec("open_clip")  # looks for the package without importing it
+    folders = [PACKAGE / "mini", *([Path(result.origin).parent / "model_configs"] if result and result.origin else [])]
+    file = next((path for folder in folders if (path := folder / f"{model_name}.json").is_file()), None)
     if file is None or Path(model_name).name != model_name or "siglip" in model_name.lower():
         return 0
-    held: Any = load_json(file.read_text(encoding="utf-8"))
-    text = held.get("text_cfg", {})
+    value: Any = load_json(file.read_text(encoding="utf-8"))
+    text = value.get("text_cfg", {})
     return 0 if OTHERS & text.keys() else int(text.get("context_length", CONTEXT))

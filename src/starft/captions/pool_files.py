@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from starft.captions.pools import WRONG_SLOTS, Pool, heard_alike, join_pools
+from starft.captions.pools import WRONG_SLOTS, Pool, join_pools, normalized_template
 from starft.captions.templates import is_template
 from starft.captions.text_pools import SUFFIX as TEXT
 from starft.captions.text_pools import read_text_pool
@@ -203,7 +203,11 @@ def _check_templates(where: str, templates: object, general: object = None) -> I
     if not templates:
         yield f"{where} is an empty list; give at least one template, such as '{{}} on a lake'."
     others = general if isinstance(general, list) else []
-    seen = {heard_alike(other): f"templates[{index}]" for index, other in enumerate(others) if isinstance(other, str)}
+    seen = {
+        normalized_template(other): f"templates[{index}]"
+        for index, other in enumerate(others)
+        if isinstance(other, str)
+    }
     for index, template in enumerate(templates):
         here = f"{where}[{index}] {quoted(template)}"
         if not isinstance(template, str) or not template.strip():
@@ -215,9 +219,9 @@ def _check_templates(where: str, templates: object, general: object = None) -> I
             yield f"{here} has outer spaces, a line break or a character that can't be printed; take it out."
         if template.endswith("."):
             yield f"{here} ends with a period; take it away, the caption brings its own."
-        if first := seen.get(heard_alike(template)):
+        if first := seen.get(normalized_template(template)):
             yield f"{here} repeats {first} (case and spaces don't count); take one of them out."
-        seen.setdefault(heard_alike(template), f"{where}[{index}]")
+        seen.setdefault(normalized_template(template), f"{where}[{index}]")
 
 
 def _steers(text: str) -> bool:
@@ -248,8 +252,8 @@ def find_pool(name_or_path: str | Path) -> Path:
         return path
     known = {file.stem: file for file in list_pools()}
     local = {file.stem: file for kind in (TEXT, ".json") for file in sorted(LOCAL_POOLS.glob(f"*{kind}"))}
-    if found := local.get(name, known.get(name)):
-        return found
+    if result := local.get(name, known.get(name)):
+        return result
     if path.is_file():
         return path
     own = ", ".join(sorted(local.keys() - known.keys()))

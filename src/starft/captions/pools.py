@@ -85,12 +85,14 @@ def join_pools(pools: Sequence[Pool]) -> Pool:
     """
     if len(pools) == 1:
         return pools[0]
-    general = {heard_alike(template): template for pool in reversed(pools) for template in reversed(pool.templates)}
+    general = {
+        normalized_template(template): template for pool in reversed(pools) for template in reversed(pool.templates)
+    }
     classes = dict.fromkeys(name for pool in pools for name in pool.per_class)
     per_class: dict[str, tuple[str, ...]] = {}
     for name in classes:
-        own = {heard_alike(t): t for pool in reversed(pools) for t in reversed(pool.per_class.get(name, ()))}
-        if left := sorted(template for heard, template in own.items() if heard not in general):
+        own = {normalized_template(t): t for pool in reversed(pools) for t in reversed(pool.per_class.get(name, ()))}
+        if left := sorted(template for item, template in own.items() if item not in general):
             per_class[name] = tuple(left)
     return Pool(
         name="+".join(pool.name for pool in pools),
@@ -104,6 +106,6 @@ def join_pools(pools: Sequence[Pool]) -> Pool:
     )
 
 
-def heard_alike(template: str) -> str:
+def normalized_template(template: str) -> str:
     """Return what a CLIP tokenizer makes of a template: no case, single spaces."""
     return " ".join(template.casefold().split())

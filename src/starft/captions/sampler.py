@@ -6,7 +6,7 @@ import numpy as np
 
 from starft.captions.pools import Pool, inject
 from starft.captions.templates import caption
-from starft.distributed import dealt, gather_objects, places, rank
+from starft.distributed import gather_objects, interleaved, rank, rows_of_rank
 
 
 def pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
@@ -29,7 +29,7 @@ class CaptionSampler:
     Args:
         class_names: One name a class, in label order.
         templates: Captions with ``{}`` for the name; one is drawn for each image.
-        pool: Where spurious templates come from; null draws clean captions only.
+        pool: Where spurious templates come from; None draws clean captions only.
         seed: Start of the stream.
     """
 
@@ -45,7 +45,7 @@ class CaptionSampler:
         Args:
             labels: Class of each image of all processes.
             step: Optimizer steps done.
-            rows: Positions of the images whose captions are asked for; null for all.
+            rows: Positions of the images whose captions are asked for; None for all.
         """
         rng = np.random.default_rng([self.seed, step, 0])
         names = [self.class_names[label] for label in labels]
@@ -66,7 +66,7 @@ class CaptionSampler:
         """
         shares = gather_objects(list(labels))
         sizes = [len(share) for share in shares]
-        return *self.draw(dealt(shares), step, places(sizes, rank())), sizes
+        return *self.draw(interleaved(shares), step, rows_of_rank(sizes, rank())), sizes
 
     def all_spurious(self, at_most: float) -> list[str]:
         """Return every spurious caption that may be drawn, class by class; none where they are more than ``at_most``.

@@ -122,11 +122,12 @@ def compare(
         RunFolderError: The folder holds something else, or runs made in another way.
     """
     of_method = {
-        one.name: run_for_each_seed(one.name, one.path, one.content, out / one.name, seeds, options) for one in methods
+        item.name: run_for_each_seed(item.name, item.path, item.content, out / item.name, seeds, options)
+        for item in methods
     }
     runs = in_turn(of_method)
     for method in methods:
-        missing = [one for one in runs if one.title == method.name and not one.done]
+        missing = [item for item in runs if item.title == method.name and not item.done]
         if missing:
             check_command(["fit" if trains(method.content) else "test", *missing[0].words])
     if metrics is not None:
@@ -190,18 +191,18 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
         Stopped: A run was asked to stop.
     """
     console, start = Console(160), time.monotonic()
-    for number, one in enumerate(runs, 1):
-        title = f"{number}/{len(runs)}  {visible(one.title)}, seed {one.seed}"
-        console.print(title + " (done)" * one.done, style="bold")
-        if one.done:
+    for number, item in enumerate(runs, 1):
+        title = f"{number}/{len(runs)}  {visible(item.title)}, seed {item.seed}"
+        console.print(title + " (done)" * item.done, style="bold")
+        if item.done:
             continue
         try:
             with sigterm_as_ctrl_c():
-                execute(one)
+                execute(item)
         except (Stopped, KeyboardInterrupt) as stop:
-            told = f"Stopped while running {one.title}, seed {one.seed}; give the same command again to go on."
+            message = f"Stopped while running {item.title}, seed {item.seed}; give the same command again to go on."
             status = stop.status if isinstance(stop, Stopped) else 143 if isinstance(stop, Terminated) else 130
-            raise Stopped(told, status) from stop
+            raise Stopped(message, status) from stop
         finally:
             note(spent + time.monotonic() - start)
     return spent + time.monotonic() - start
@@ -217,15 +218,15 @@ def read_run(folder: Path) -> dict[str, Any]:
         RunFolderError: The file is damaged.
     """
     try:
-        held = read_results(folder / RESULTS)
+        value = read_results(folder / RESULTS)
     except ValueError as error:
         raise RunFolderError(f"{folder / RESULTS} is damaged; move {folder} away and run it again.") from error
     return {
-        "metrics": held.metrics,
-        "training_seconds": held.training.get("seconds"),
-        "peak_memory_bytes": held.training.get("peak_memory_bytes") or held.peak_memory_bytes,
-        "peak_gpu_memory_bytes": held.training.get("peak_gpu_memory_bytes") or None,
-        "git_commit": held.facts["git_commit"],
+        "metrics": value.metrics,
+        "training_seconds": value.training.get("seconds"),
+        "peak_memory_bytes": value.training.get("peak_memory_bytes") or value.peak_memory_bytes,
+        "peak_gpu_memory_bytes": value.training.get("peak_gpu_memory_bytes") or None,
+        "git_commit": value.facts["git_commit"],
     }
 
 
@@ -278,10 +279,10 @@ def _baseline(name: str | None, methods: Sequence[Method]) -> str:
     names = [method.name for method in methods]
     if name is None:
         return names[0]
-    found = next((method.name for method in methods if name in (method.name, str(method.path))), None)
-    if found is None:
+    result = next((method.name for method in methods if name in (method.name, str(method.path))), None)
+    if result is None:
         raise ConfigError(f"The baseline must be one of {', '.join(names)}; got {name!r}.{did_you_mean(name, names)}")
-    return found
+    return result
 
 
 def _check_metrics(metrics: Sequence[str], methods: Sequence[Method], options: Sequence[str]) -> None:
@@ -305,8 +306,8 @@ def _refuse_unknown(metrics: Sequence[str], known: Sequence[str], where: str) ->
 
 def _columns(found: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence[str] | None) -> dict[str, str]:
     """Return what is compared, with its headings."""
-    runs = [one["metrics"] for runs in found.values() for one in runs]
-    common = [metric for metric in runs[0] if all(metric in one for one in runs)]
+    runs = [item["metrics"] for runs in found.values() for item in runs]
+    common = [metric for metric in runs[0] if all(metric in item for item in runs)]
     if metrics is not None:
         _refuse_unknown(metrics, common, "every run")
         return {metric: MINI_COLUMNS.get(metric) or heading(metric) for metric in metrics}

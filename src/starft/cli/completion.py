@@ -83,17 +83,17 @@ def _add_options(parser: ArgumentParser, words: list[str], module: str, file: Ma
 
 def _options(words: list[str], modules: list[str]) -> Iterator[tuple[str, list[str], str]]:
     """Yield the options of a verb, their choices, and whether they take a value: a letter, or nothing."""
-    heard, columns = StringIO(), os.environ.get("COLUMNS")
+    output, columns = StringIO(), os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "200"  # an option's line isn't broken
     try:
         for module in modules:
-            with redirect_stdout(heard), suppress(SystemExit):
+            with redirect_stdout(output), suppress(SystemExit):
                 import_module(module).run([*words, "--help"])
     finally:
         os.environ.pop("COLUMNS")
         os.environ.update({"COLUMNS": columns} if columns is not None else {})
     seen = {"--help"}
-    for option, choices, value in OPTION.findall(heard.getvalue()):
+    for option, choices, value in OPTION.findall(output.getvalue()):
         if option not in seen:
             seen.add(option)
             yield option, choices.split(",") if choices else [], value

@@ -70,15 +70,15 @@ def run(words: Sequence[str]) -> int:
     if options.workers is not None and options.workers < 0:
         raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
     make_importable(map(Path, options.config or ()))
-    held: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for path in options.config or ():
-        held = _laid_over(held, read_yaml(Path(path)))
-    if not held:
+        values = _laid_over(values, read_yaml(Path(path)))
+    if not values:
         raise ConfigError(
             "`starft data check` needs --config FILE, as for `starft fit`, such as lightning_configs/csv/starft.yaml; "
             "--data... options only change what is in it."
         )
-    given = held.get("data"), seed_of(held), options.config[-1], of_data
+    given = values.get("data"), seed_of(values), options.config[-1], of_data
     data = contents_of(*given)
     if data is None:  # another DataModule than a user's own; these need torch
         import_module("starft.mini")  # configs may name its classes without their module
@@ -86,7 +86,7 @@ def run(words: Sequence[str]) -> int:
     if not isinstance(data, ImageContents):
         say(f"{type(data).__name__} reads no images from disk: nothing to check.")
         return 0
-    model = held.get("model")
+    model = values.get("model")
     return check(data, options.deep, options.workers, _templates(model), _model_name(rest, model))
 
 
@@ -130,28 +130,28 @@ def check(
 def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
     """Print how far the attribute goes with the label in train; note groups too small to choose or judge a model by."""
     usual: set[int] = set()
-    for one in checked:
-        counts = [(group, images) for group, images, _ in one.groups]
-        if one.split == "train" and counts and one.attributes:
-            usual = usual_groups([images for _, images in counts], len(one.attributes))
-            for line in shortcut([images for _, images in counts], one.class_names, one.attributes):
+    for item in checked:
+        counts = [(group, images) for group, images, _ in item.groups]
+        if item.split == "train" and counts and item.attributes:
+            usual = usual_groups([images for _, images in counts], len(item.attributes))
+            for line in shortcut([images for _, images in counts], item.class_names, item.attributes):
                 console.print(f"shortcut: {visible(line)}", soft_wrap=True, highlight=False)
-        if one.split in ("val", "test") and not one.extra and not one.as_published:
+        if item.split in ("val", "test") and not item.extra and not item.as_published:
             atypical = bool(usual) and any(images for at, (_, images) in enumerate(counts) if at not in usual)
-            note = small_group(one.name, counts, one.split, atypical)
-            one.problems += [Problem(note, stops=False)] if note else []
+            note = small_group(item.name, counts, item.split, atypical)
+            item.problems += [Problem(note, stops=False)] if note else []
 
 
 def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> None:
     """Note articles that class names bring to the model's own templates; those of the data are looked at already."""
-    for one in checked:
-        note = doubled_articles(one.class_names, templates) if one.split == "train" else ""
-        one.problems += [Problem(note, stops=False)] if note else []
+    for item in checked:
+        note = doubled_articles(item.class_names, templates) if item.split == "train" else ""
+        item.problems += [Problem(note, stops=False)] if note else []
 
 
 def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_name: str) -> None:
     """Compare the captions of each split as the model gets them; its tokenizer is loaded where they may need it."""
-    if all(are_plain(model_name, one.class_names, _captioned(one, templates)) for one in checked):
+    if all(are_plain(model_name, item.class_names, _captioned(item, templates)) for item in checked):
         return
     clip, checks = import_module("starft.clip"), import_module("starft.clip.token_checks")
     try:
@@ -161,12 +161,12 @@ def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_
         checked[0].problems.append(Problem(f"captions can't be read as the model reads them: {why}", stops=False))
         return
     done: dict[tuple[Sequence[str], Sequence[str]], list[Any]] = {}
-    for one in checked:
-        captions = one.class_names, _captioned(one, templates)
+    for entry in checked:
+        captions = entry.class_names, _captioned(entry, templates)
         if captions not in done:
             done[captions] = checks.class_problems(ruler, *captions)
-        one.problems += [
-            Problem(problem.text, stops=problem.stops and not one.as_published)
+        entry.problems += [
+            Problem(problem.text, stops=problem.stops and not entry.as_published)
             for problem in done[captions]
             if problem.differs_as_text
         ]
@@ -179,8 +179,8 @@ def _captioned(one: Checked, templates: Sequence[str]) -> Sequence[str]:
 
 def _look_deep(data: ImageContents, checked: Sequence[Checked], workers: int | None) -> str:
     """Decode all images that are listed; return what was decoded."""
-    train = data.training_table() if any(one.split == "train" and one.table is not None for one in checked) else None
-    tables = [one.table for one in checked if one.table is not None]
+    train = data.training_table() if any(item.split == "train" and item.table is not None for item in checked) else None
+    tables = [item.table for item in checked if item.table is not None]
     deep = import_module("starft.data.deep")
     paths = list(dict.fromkeys(path for table in tables for path in deep.files(table)))
     readers = {path: table.read for table in tables if table.read is not None for path in deep.files(table)}
@@ -188,7 +188,7 @@ def _look_deep(data: ImageContents, checked: Sequence[Checked], workers: int | N
         task = progress.add_task("decoding", total=len(paths))
         decoded = deep.decode(paths, workers, lambda count: progress.advance(task, count), readers)
     deep.look_deep(checked, train, decoded)
-    whole = sum(one.why is None for one in decoded.values())
+    whole = sum(item.why is None for item in decoded.values())
     unlisted = len(checked) - len(tables)
     if whole == len(paths) and not unlisted:
         return "every image decoded"

@@ -100,7 +100,7 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     seconds = run_all(in_turn(of_method), finish, spent, lambda total: save_seconds(out / STATE, total))
     found = {method: [read_run(run.folder)["metrics"] for run in runs] for method, runs in of_method.items()}
     methods = {
-        method: {metric: [one[source] for one in runs_of] for metric, source in SOURCES.items()}
+        method: {metric: [item[source] for item in runs_of] for metric, source in SOURCES.items()}
         for method, runs_of in found.items()
     }
     results = {
@@ -131,9 +131,11 @@ def in_words(methods: Mapping[str, Mapping[str, Sequence[float]]], seeds: Sequen
     before = methods["zeroshot"]
     lines = ["Against the model as it was, in points:"]
     for method, baseline in BASELINES.items():
-        for one in (baseline, method):
-            gains = {told: 100 * (fmean(methods[one][metric]) - fmean(before[metric])) for metric, told in TOLD.items()}
-            lines.append(f"  {METHODS[one]}: " + ", ".join(f"{told} {gain:+z.1f}" for told, gain in gains.items()))
+        for entry in (baseline, method):
+            gains = {
+                item: 100 * (fmean(methods[entry][metric]) - fmean(before[metric])) for metric, item in TOLD.items()
+            }
+            lines.append(f"  {METHODS[entry]}: " + ", ".join(f"{item} {gain:+z.1f}" for item, gain in gains.items()))
     if len(seeds) == 1:
         more = shlex.join(
             ["starft", "demo", "--seeds", ",".join(str(seeds[0] + at) for at in range(3)), "--out", str(out)]

@@ -182,7 +182,7 @@ class StarftCLI(LightningCLI):
 
     def _tell_loggers(self) -> None:
         """Keep the CSV log beside other loggers, and give all of them the whole config instead of the model's part."""
-        if not any(isinstance(one, CSVLogger) for one in self.trainer.loggers):
+        if not any(isinstance(logger, CSVLogger) for logger in self.trainer.loggers):
             self.trainer.loggers = [CSVLogger(self.folder, name=LOGS), *self.trainer.loggers]
         self.model._log_hyperparams = False
         config = load_yaml(self.resolved_config)
@@ -235,7 +235,7 @@ class StarftCLI(LightningCLI):
             extra += [PredictionWriter(self.folder)]
         config: Namespace = self._get(self.config_init, "trainer")
         asked = (config.get(key) or [] for key in ("plugins", "callbacks"))
-        plugins, callbacks = (one if isinstance(one, list) else [one] for one in asked)
+        plugins, callbacks = (item if isinstance(item, list) else [item] for item in asked)
         kwargs = {"plugins": [*plugins, WholeCheckpointIO(self.folder)], **kwargs}
         if config.get("logger") in (None, True):
             kwargs = {"logger": CSVLogger(self.folder, name=LOGS), **kwargs}
@@ -325,7 +325,7 @@ class _ParsedCLI(_BuiltCLI):
 
 
 def _seed(value: Any) -> int:
-    """Return the seed that data and captions start from; ``true`` and null mean 0."""
+    """Return the seed that data and captions start from; ``true`` and None mean 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 

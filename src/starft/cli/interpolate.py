@@ -137,7 +137,7 @@ def sweep(
     first, last = _ends(start, end)
     rows = [{"alpha": alpha, "metrics": scorer(interpolate(first, last, alpha))} for alpha in alphas]
     axes = curve_axes(scorer.eval_sets, end.facts.class_names)
-    held = {
+    values = {
         "schema_version": 1,
         "start": str(start.path) if start is not None else "pre-trained",
         "end": str(end.path),
@@ -145,14 +145,14 @@ def sweep(
         "axes": axes,
         "rows": rows,
     }
-    replace_file(folder / SWEEP, (json.dumps(held, indent=2) + "\n").encode())
+    replace_file(folder / SWEEP, (json.dumps(values, indent=2) + "\n").encode())
     console = Console(160)
     console.print(curve_table(rows))
-    told = f"Numbers: {folder / SWEEP}"
+    message = f"Numbers: {folder / SWEEP}"
     if axes is not None:
         curve_plot(rows, axes, folder / SWEEP_PLOT)
-        told += f", curve: {folder / SWEEP_PLOT}"
-    say(told)
+        message += f", curve: {folder / SWEEP_PLOT}"
+    say(message)
     return rows
 
 

@@ -74,16 +74,16 @@ def command(
         if value is not None and value < least:
             raise ConfigError(f"--{name} must be at least {least}; got {value}.")
     checked_format(out, format)
-    found = find(images, column)
+    result = find(images, column)
     model = load(ckpt, device)
     if classes is not None:
         model = model.with_classes(_names(classes))
     top_k = model.checked_top_k(top_k)
-    for note in found.notes:
+    for note in result.notes:
         say(f"Note: {note}.", file=sys.stderr)
     workers = _workers() if workers is None else workers
     with Output(out, format, columns(top_k)) as output, sigterm_as_ctrl_c():
-        predict(model, found, output, top_k, batch_size, workers, str(out or "standard output"))
+        predict(model, result, output, top_k, batch_size, workers, str(out or "standard output"))
     return 0
 
 

@@ -59,8 +59,8 @@ def is_first_process(options: Mapping[str, Any]) -> bool:
 
 def slurm_message() -> str:
     """Return what to do about SLURM's variables that don't fit the run, a sentence."""
-    found = {name: os.environ[name] for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE") if name in os.environ}
-    said = " and ".join(f"{name} is {value}" for name, value in found.items()) or "SLURM has several tasks"
+    results = {name: os.environ[name] for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE") if name in os.environ}
+    said = " and ".join(f"{name} is {value}" for name, value in results.items()) or "SLURM has several tasks"
     return (
         f"{said}, which doesn't fit trainer.devices and trainer.num_nodes of this run; unset SLURM_NTASKS for a run on "
         "one device, or start it with srun --ntasks-per-node as many as trainer.devices."

@@ -44,8 +44,8 @@ def run(words: Sequence[str]) -> int:
     """
     verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
     if verb in ("--help", "-h"):
-        told = "\n".join(f"  {name:<9} {does}" for name, (_, _, does) in VERBS.items())
-        say(USAGE.format(verbs=told).rstrip(), lines=True)
+        message = "\n".join(f"  {name:<9} {does}" for name, (_, _, does) in VERBS.items())
+        say(USAGE.format(verbs=message).rstrip(), lines=True)
         return 0
     if verb not in VERBS:
         known = ", ".join(VERBS)

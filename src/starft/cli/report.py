@@ -56,7 +56,7 @@ def command(
         check_replaceable(file, overwrite)
     content = gather(find_runs(runs), find_runs(baseline) if baseline else [])
     if kind != "html" and not content.table:
-        why = "; ".join(f"{one.name}: {', '.join(one.problems)}" for one in content.runs[:PROBLEMS])
+        why = "; ".join(f"{item.name}: {', '.join(item.problems)}" for item in content.runs[:PROBLEMS])
         raise ConfigError(
             f"None of the runs was tested, or their results can't be read ({why}); run starft test first, or write "
             "--format html."
@@ -67,11 +67,11 @@ def command(
         sys.stdout.buffer.flush()
     else:
         replace_file(file, made)
-    for one in content.runs:
-        if one.problems:
-            say(f"Note: {one.name}: {'; '.join(one.problems)}.", file=sys.stderr)
-    for note in dict.fromkeys(one.note for one in content.runs if one.note is not None):
-        names = [one.name for one in content.runs if one.note == note]
+    for entry in content.runs:
+        if entry.problems:
+            say(f"Note: {entry.name}: {'; '.join(entry.problems)}.", file=sys.stderr)
+    for note in dict.fromkeys(item.note for item in content.runs if item.note is not None):
+        names = [item.name for item in content.runs if item.note == note]
         say(f"Note: of {count_of(len(names), 'run')} ({names[0]} first) {note}.", file=sys.stderr)
     if file != STDOUT:
         say(f"Report of {count_of(len(content.runs), 'run')}: {file}")
@@ -106,18 +106,18 @@ def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
         ConfigError: The baselines give no line.
     """
     methods = by_method(runs)
-    tested = [one for some in methods.values() for one in some]
+    tested = [item for some in methods.values() for item in some]
     columns = columns_of(tested)
-    usual = [(name, len(scores.groups)) for one in tested for name, scores in one.sets.items() if not scores.ood]
+    usual = [(name, len(scores.groups)) for item in tested for name, scores in item.sets.items() if not scores.ood]
     usual.sort(key=lambda told: told[1] > 1)  # one without groups, if there is one
     id_column = f"{usual[0][0]}/acc" if usual else None
     line, robustness = None, None
-    fitted = [one for one in baselines if id_column is not None and point_of(one, id_column) is not None]
+    fitted = [baseline for baseline in baselines if id_column is not None and point_of(baseline, id_column) is not None]
     if baselines:
         line, robustness = robustness_of(methods, fitted, id_column or "")
         columns.insert(columns.index(OOD) + 1 if OOD in columns else 0, ROBUSTNESS)
     table = table_of(methods, columns, robustness)
-    ood_sets = list(dict.fromkeys(name for one in tested for name, scores in one.sets.items() if scores.ood))
+    ood_sets = list(dict.fromkeys(name for item in tested for name, scores in item.sets.items() if scores.ood))
     numbers = numbers_of(columns, id_column, ood_sets)
     told = Told(verdict_of(methods, table, numbers), terms(numbers, ood_sets), legend(columns))
     return Content(runs, methods, table, columns, id_column, line, names_of(fitted), told)

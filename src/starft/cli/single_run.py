@@ -172,7 +172,7 @@ def finish_apart(run: Run) -> None:
     ours, theirs = context.Pipe(duplex=False)
     given = (run, theirs, Path.cwd(), get_start_method())
     process = context.Process(target=_apart, args=given)  # type: ignore[attr-defined]
-    with _passing_stops_on(process) as heard:
+    with _passing_stops_on(process) as output:
         if sys.platform != "win32":
             resource_tracker.ensure_running()  # its start lets the signals in again
         with stop_signals_blocked():
@@ -186,8 +186,8 @@ def finish_apart(run: Run) -> None:
         ours.close()
     if isinstance(answer, OSError):
         raise answer
-    if heard:
-        raise Stopped("", 128 + heard[0])
+    if output:
+        raise Stopped("", 128 + output[0])
     if answer is not None:
         told, status = answer
         raise Stopped(told, status) if status != 2 else ConfigError(f"{run.title}, seed {run.seed}: {told}")
@@ -203,17 +203,17 @@ def _passing_stops_on(process: BaseProcess) -> Iterator[list[int]]:
     A terminal sends Ctrl-C to both processes. SIGTERM on top of it changes nothing, where a second Ctrl-C would stop
     the run at once.
     """
-    heard: list[int] = []
+    output: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
+        output.append(number)
         if process.pid is not None:
             process.terminate()
 
     listens = current_thread() is main_thread()
     before = {number: signal.signal(number, note) for number in STOPS if listens}
     try:
-        yield heard
+        yield output
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

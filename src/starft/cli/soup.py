@@ -77,15 +77,15 @@ def command(
         check_alike(members[0], other)
     check_writable(out.parent)
     if config is None:
-        state, told = uniform(members), {"kind": "uniform", "kept": [str(path) for path in paths]}
+        state, messages = uniform(members), {"kind": "uniform", "kept": [str(path) for path in paths]}
     else:
         check_config_files(["validate", f"--config={config}"])
         scorer = Scorer(config, members[0], "validate", overrides)
-        state, told = greedy(members, scorer, metric)
-        Console(160).print(_table(told))
-    write_averaged(out, members[0], state, told)
-    replace_file(out.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
-    say(f"A soup of {len(told['kept'])} of {len(members)}: {out}")
+        state, messages = greedy(members, scorer, metric)
+        Console(160).print(_table(messages))
+    write_averaged(out, members[0], state, messages)
+    replace_file(out.with_suffix(".json"), (json.dumps(messages, indent=2) + "\n").encode())
+    say(f"A soup of {len(messages['kept'])} of {len(members)}: {out}")
     if command := next_command(out, members):
         say(command)
     return 0
@@ -133,11 +133,11 @@ def greedy(members: Sequence[Member], scorer: Scorer, metric: str | None) -> tup
     for member in members:
         state = read_weights(member)
         check_keys(member, first, state)
-        found = scorer(state)
-        if metric not in found:
-            known, near = ", ".join(found), did_you_mean(metric, found)
+        result = scorer(state)
+        if metric not in result:
+            known, near = ", ".join(result), did_you_mean(metric, result)
             raise ConfigError(f"The metric {metric!r} isn't in validation, which has {known}.{near}")
-        values.append(found[metric])
+        values.append(result[metric])
     del first, state
     order = sorted(range(len(members)), key=lambda at: -sign * values[at])  # stable
     kept, best = [order[0]], values[order[0]]
@@ -148,14 +148,14 @@ def greedy(members: Sequence[Member], scorer: Scorer, metric: str | None) -> tup
         if sign * value > sign * best:
             mean, best = candidate, value
             kept.append(at)
-    told = {
+    summary = {
         "kind": "greedy",
         "metric": f"val/{metric}",
         "value": best,
         "members": {str(member.path): value for member, value in zip(members, values, strict=True)},
         "kept": [str(members[at].path) for at in kept],
     }
-    return mean, told
+    return mean, summary
 
 
 def _table(told: dict[str, Any]) -> Table:

@@ -43,7 +43,7 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
 
     Args:
         model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
-        pretrained: A tag of open_clip, ``mini`` for the embedded world's weights, a local weight file, or null for
+        pretrained: A tag of open_clip, ``mini`` for the embedded world's weights, a local weight file, or None for
             random weights; ``hf-hub:`` and ``local-dir:`` models bring their own.
         trim: Leave out what reaches no feature, where a tower allows it.
 
@@ -146,7 +146,7 @@ def _asks_for_network(name: str, tag: str | None, config: dict[str, Any], error:
 
 
 def _local_weights(name: str, pretrained: str) -> Path | None:
-    """Return the weight file to load ourselves, or null where ``pretrained`` is a tag that open_clip loads."""
+    """Return the weight file to load ourselves, or None where ``pretrained`` is a tag that open_clip loads."""
     if name == MINI_MODEL and pretrained == MINI_TAG:
         return checked_mini_weights()
     if Path(pretrained).is_file():
@@ -177,13 +177,13 @@ def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
     path = folder / f"{MINI_MODEL}.safetensors"
     try:
         words = path.with_suffix(".sha256.txt").read_text(encoding="utf-8", errors="replace").split()
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        result = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise WeightsError(f"The embedded world's weights can't be read: {error}. Install starft again.") from error
     expected = words[0] if words else "no checksum"
-    if found != expected:
+    if result != expected:
         raise WeightsError(
-            f"{path} is damaged: its SHA-256 is {found[:12]}..., expected {expected[:12]}...; install starft again."
+            f"{path} is damaged: its SHA-256 is {result[:12]}..., expected {expected[:12]}...; install starft again."
         )
     return path
 

@@ -29,7 +29,7 @@ class ClipEncoder(nn.Module):
         tokenize: Turns captions into token ids (N, context length), padded behind the end.
         trim: Leave out what reaches no feature, where a tower allows it: padding of captions, what several begin with
             more than once, and in the image tower's last block all but the class token.
-        config: What builds the model again, as in ``open_clip_config.json``; null where that isn't known.
+        config: What builds the model again, as in ``open_clip_config.json``; None where that isn't known.
     """
 
     def __init__(

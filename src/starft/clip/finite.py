@@ -6,20 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from starft.distributed import gather_objects, highest, part
+from starft.distributed import gather_objects, local_part, max_over_processes
 from starft.errors import NotFiniteError
 
 
 @torch.no_grad()
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
-    """Return the name of the first tensor that holds a NaN or an infinity; null where all numbers are finite.
+    """Return the name of the first tensor that holds a NaN or an infinity; None where all numbers are finite.
 
     The device is waited for once. Of weights in parts, only this process's are looked at.
 
     Args:
         tensors: Names and tensors, of any type; whole numbers are always finite.
     """
-    wide = [(name, part(values)) for name, values in tensors if values.is_floating_point() and values.numel()]
+    wide = [(name, local_part(values)) for name, values in tensors if values.is_floating_point() and values.numel()]
     if not wide:
         return None
     device = wide[0][1].device
@@ -44,13 +44,13 @@ def tensors_in(held: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from tensors_in(value, f"{name}.{number}")
 
 
-def agree(message: str) -> str:
+def first_message_of_any_process(message: str) -> str:
     """Return the first message that a process has; "" where none has one. All processes must ask.
 
     Args:
         message: This process's; "" for none.
     """
-    if not highest(int(bool(message))):
+    if not max_over_processes(int(bool(message))):
         return ""
     return next(filter(None, gather_objects(message)))
 
@@ -93,9 +93,9 @@ def check_loss(watch: LossWatch, advice: str) -> None:
     Raises:
         NotFiniteError: A loss is NaN or infinite.
     """
-    found = watch.first()
-    step, name, value = found or (0, "", 0.0)
-    message = agree(f"In step {step} the loss of {name} is {value}" if found else "")
+    result = watch.first()
+    step, name, value = result or (0, "", 0.0)
+    message = first_message_of_any_process(f"In step {step} the loss of {name} is {value}" if result else "")
     if message:
         raise NotFiniteError(f"{message}, so training stops and saves nothing of it; {advice}.")
 
@@ -128,6 +128,6 @@ def check_weights(tensors: Iterable[tuple[str, Tensor]], where: str, advice: str
         NotFiniteError: One holds a NaN or an infinity.
     """
     name = first_not_finite(tensors)
-    message = agree(f"{name} holds a NaN or an infinity{where}" if name else "")
+    message = first_message_of_any_process(f"{name} holds a NaN or an infinity{where}" if name else "")
     if message:
         raise NotFiniteError(f"The model can't be used: {message}; {advice}.")

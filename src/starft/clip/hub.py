@@ -30,7 +30,7 @@ def needs_hub(name: str, tag: str | None, config: dict[str, Any]) -> bool:
 
     Args:
         name: As open_clip takes it.
-        tag: Tag of the weights; null where they are a file, in a folder or random.
+        tag: Tag of the weights; None where they are a file, in a folder or random.
         config: Its model config; empty where that is on the hub itself.
     """
     if name.startswith(HUB) or tag is not None:
@@ -79,7 +79,7 @@ def why(error: Exception) -> str:
     while cause is not None:
         chain.append(str(cause))
         cause = cause.__cause__ or cause.__context__
-    if constants.HF_HUB_OFFLINE and any("cache" in told or "offline" in told.lower() for told in chain):
+    if constants.HF_HUB_OFFLINE and any("cache" in item or "offline" in item.lower() for item in chain):
         host = constants.ENDPOINT.partition("://")[2]
         return f"it isn't in the local cache, and the hub ({host}) can't be reached or HF_HUB_OFFLINE is set"
     lines = chain[0].strip().splitlines() or [type(error).__name__]
@@ -94,8 +94,8 @@ def near_hub_names(name: str) -> str:
     """
     if not name.startswith(HUB):
         return ""
-    held = (open_clip.get_pretrained_cfg(model, tag).get("hf_hub", "") for model, tag in open_clip.list_pretrained())
-    known = sorted({HUB + path.rpartition("/")[0] for path in held if path})
+    values = (open_clip.get_pretrained_cfg(model, tag).get("hf_hub", "") for model, tag in open_clip.list_pretrained())
+    known = sorted({HUB + path.rpartition("/")[0] for path in values if path})
     return "" if name in known else did_you_mean(name, known)
 
 

@@ -24,7 +24,7 @@ class CaptionRuler:
 
     Args:
         model_name: As `build_clip` takes it.
-        tokenize: Its tokenizer, where that is at hand; null loads it.
+        tokenize: Its tokenizer, where that is at hand; None loads it.
 
     Raises:
         ConfigError: There is no such model, or it needs an extra that isn't installed.

@@ -52,7 +52,7 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
     except StarftError:
         raise
     except Exception as error:  # safetensors, pickle, zip and size errors share no base
-        raise WeightsError(f"The weights {path} don't load into this model: {unfit(error)}.") from error
+        raise WeightsError(f"The weights {path} don't load into this model: {mismatch_message(error)}.") from error
     return notes
 
 
@@ -148,18 +148,18 @@ def _resize(state: dict[str, Tensor], model: Any, path: Path) -> list[str]:
     return notes
 
 
-def unfit(error: Exception) -> str:
+def mismatch_message(error: Exception) -> str:
     """Return what is wrong with weights: the first key that doesn't fit, or that their file is no such file.
 
     Args:
         error: As loading them raised it.
     """
-    told = str(error)
+    message = str(error)
     if isinstance(error, pickle.UnpicklingError):
         return "it isn't a weight file that can be read safely; give safetensors or a state dict"
     shapes = r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)"
-    if match := re.search(shapes, told):
+    if match := re.search(shapes, message):
         return f"{match[1]} is {match[2]} in the file and {match[3]} in the model; is it another model's?"
-    if match := re.search(r"(Missing|Unexpected) key\(s\) in state_dict: \"([^\"]+)\"", told):
+    if match := re.search(r"(Missing|Unexpected) key\(s\) in state_dict: \"([^\"]+)\"", message):
         return f"{match[1].lower()} key {match[2]}; is it another model's?"
     return why(error)

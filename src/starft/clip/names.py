@@ -67,7 +67,7 @@ def is_path(model_name: str) -> bool:
 
 
 def siglip_vocabulary(name: str, config: Mapping[str, Any]) -> str | None:
-    """Return the vocabulary that open_clip takes because of a model's name alone, or null where the config decides.
+    """Return the vocabulary that open_clip takes because of a model's name alone, or None where the config decides.
 
     Args:
         name: As open_clip takes it.
@@ -97,19 +97,19 @@ def _register_file(model_name: str) -> str:
         keys = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"The model config {model_name} can't be read: {_why(error)}.{near_paths(path)}") from error
-    held: dict[str, Any] = keys if isinstance(keys, dict) else {}
-    if "model_cfg" in held:
+    content: dict[str, Any] = keys if isinstance(keys, dict) else {}
+    if "model_cfg" in content:
         raise ConfigError(
             f"The model config {model_name} is that of a folder; keep it as {FOLDER_CONFIG} beside its weights "
             f"and give model_name {LOCAL}{path.parent}."
         )
-    missing = [key for key in PARTS if key not in held]
+    missing = [key for key in PARTS if key not in content]
     if missing:
         raise ConfigError(f"The model config {model_name} lacks {', '.join(missing)}; see those of open_clip.")
     for part in ("vision_cfg", "text_cfg"):
-        sizes = held[part] if isinstance(held[part], dict) else {}
+        sizes = content[part] if isinstance(content[part], dict) else {}
         for key, value in sizes.items():
-            if key in SIZES and any(isinstance(one, int) and one < 1 for one in _listed(value)):
+            if key in SIZES and any(isinstance(item, int) and item < 1 for item in _listed(value)):
                 raise ConfigError(f"The model config {model_name} has {part}.{key} {value}; it must be at least 1.")
     known = open_clip.get_model_config(path.stem)
     if known is not None and known != keys:
@@ -144,7 +144,7 @@ def _check_folder(folder: Path) -> None:
         config = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"The model folder {folder} has no readable {FOLDER_CONFIG}: {_why(error)}.") from error
-    held = config.get("model_cfg") if isinstance(config, dict) else None
-    missing = [key for key in PARTS if not isinstance(held, dict) or key not in held]
+    value = config.get("model_cfg") if isinstance(config, dict) else None
+    missing = [key for key in PARTS if not isinstance(value, dict) or key not in value]
     if missing:
         raise WeightsError(f"{path} must hold model_cfg with {', '.join(PARTS)}; it lacks {', '.join(missing)}.")

@@ -92,9 +92,9 @@ def _as_tensors(rows: list[list[tuple[int, int, list[int]]]], ends: list[tuple[i
     tokens = torch.zeros(len(rows), length, dtype=torch.int64)
     positions = torch.zeros_like(tokens)
     visible = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)  # what fills a row up sees itself
-    for row, held in enumerate(rows):
-        tokens[row, : len(held)] = torch.tensor([token for token, _, _ in held])
-        positions[row, : len(held)] = torch.tensor([place for _, place, _ in held])
-        seeing = [column for column, (_, _, seen) in enumerate(held) for _ in seen]
-        visible[row, seeing, [column for _, _, seen in held for column in seen]] = True
+    for row, item in enumerate(rows):
+        tokens[row, : len(item)] = torch.tensor([token for token, _, _ in item])
+        positions[row, : len(item)] = torch.tensor([place for _, place, _ in item])
+        seeing = [column for column, (_, _, seen) in enumerate(item) for _ in seen]
+        visible[row, seeing, [column for _, _, seen in item for column in seen]] = True
     return Packed(tokens, positions, visible, *torch.tensor(ends).T)

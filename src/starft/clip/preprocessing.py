@@ -66,8 +66,8 @@ def shared_preprocessing(name: str) -> dict[str, Any]:
     """
     keys = ("mean", "std", "interpolation", "resize_mode")
     tags = open_clip.list_pretrained_tags_by_model(name)
-    told = [merge_preprocess_dict(PreprocessCfg(), open_clip.get_pretrained_cfg(name, tag)) for tag in tags]
-    kinds = [{key: cfg[key] for key in keys} for cfg in told]
+    messages = [merge_preprocess_dict(PreprocessCfg(), open_clip.get_pretrained_cfg(name, tag)) for tag in tags]
+    kinds = [{key: cfg[key] for key in keys} for cfg in messages]
     return kinds[0] if kinds and all(kind == kinds[0] for kind in kinds) else {}
 
 
@@ -91,7 +91,7 @@ def unlike_preprocessing(model: nn.Module, weights: Path) -> list[str]:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue
         pairs = zip((*theirs[0], *theirs[1]), (*ours.mean, *ours.std), strict=True)
-        if any(abs(one - other) > ROUNDING for one, other in pairs):
+        if any(abs(pair - other) > ROUNDING for pair, other in pairs):
             return [
                 f"the weights {weights} are of a model for images with mean {list(theirs[0])} and std "
                 f"{list(theirs[1])} ({name} beside them), and this one takes mean {list(ours.mean)} and std "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from starft.clip.encoder import ClipEncoder, Tokenize
 from starft.clip.hub import LOCAL, OFFLINE, asked_once, check_extra, needs_hub, why
-from starft.clip.loading import tell, unfit
+from starft.clip.loading import mismatch_message, tell
 from starft.clip.names import FOLDER_CONFIG, NOTES, VOCABULARY, siglip_vocabulary
 from starft.errors import StarftError, WeightsError
 
@@ -87,7 +87,7 @@ def rebuild_clip(config: Mapping[str, Any], state: Mapping[str, Tensor], tokens:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"The weights don't fit their own description: {unfit(error)}") from error
+        raise WeightsError(f"The weights don't fit their own description: {mismatch_message(error)}") from error
     model.eval()
     tell(config.get(NOTES, ()))
     return ClipEncoder(model, tokenize, config=config)

@@ -123,7 +123,7 @@ def check_captions(
     Args:
         ruler: Of the model.
         sets: Class names and templates: those of training, which the pool is for, then those of each eval set.
-        pool: Where spurious captions come from, or null.
+        pool: Where spurious captions come from, or None.
         notes: Whether to tell what doesn't stop a run, on stderr.
 
     Raises:
@@ -145,7 +145,7 @@ def _are_lost(ruler: CaptionRuler, template: str, pairs: Sequence[tuple[str, str
     """Tell of classes with a phrase each whether the spurious caption is the same tokens as the plain one."""
     plain = [caption(template, name) for name, _ in pairs]
     spurious = [inject(clean, phrase) for clean, (_, phrase) in zip(plain, pairs, strict=True)]
-    return [one == other for one, other in zip(ruler.rows(plain), ruler.rows(spurious), strict=True)]
+    return [item == other for item, other in zip(ruler.rows(plain), ruler.rows(spurious), strict=True)]
 
 
 def _alike_in_all(ruler: CaptionRuler, names: Sequence[str], templates: Sequence[str]) -> Iterator[list[str]]:
@@ -165,7 +165,7 @@ def _alike(ruler: CaptionRuler, texts: Sequence[str], captions: Sequence[str]) -
     """Return texts whose captions are the same tokens; what is cut is told elsewhere, and doesn't count here."""
     whole = [not long for long in ruler.too_long(captions)]
     kept = [text for text, fits in zip(texts, whole, strict=True) if fits]
-    groups = _grouped(kept, ruler.rows([one for one, fits in zip(captions, whole, strict=True) if fits]))
+    groups = _grouped(kept, ruler.rows([item for item, fits in zip(captions, whole, strict=True) if fits]))
     return [group for group in groups if len(group) > 1]
 
 

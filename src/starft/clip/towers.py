@@ -85,7 +85,7 @@ def encode_in_chunks(encoders: Sequence[ClipEncoder], size: int | None) -> None:
 
     Args:
         encoders: Student and teachers.
-        size: How many at a time; null for all.
+        size: How many at a time; None for all.
 
     Raises:
         ConfigError: The size is below 1, or a tower in training mixes the images of a batch.

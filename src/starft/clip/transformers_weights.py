@@ -83,7 +83,7 @@ def from_transformers(path: Path, state: Mapping[str, Tensor], model: nn.Module)
         for theirs, ours in IN_BLOCK.items():
             new = new.replace(theirs, ours)
         made[new] = tensor
-    made |= {name: torch.cat([parts[one] for one in "qkv"]) for name, parts in joined.items()}
+    made |= {name: torch.cat([parts[item] for item in "qkv"]) for name, parts in joined.items()}
     return made, _check_activation(path, model)
 
 
@@ -108,8 +108,8 @@ def _check_activation(path: Path, model: nn.Module) -> list[str]:
 
 def _activation(config: Path) -> str | None:
     try:
-        held = json.loads(config.read_text(encoding="utf-8"))
-        part = held.get("vision_config") or {}
+        value = json.loads(config.read_text(encoding="utf-8"))
+        part = value.get("vision_config") or {}
         return str(part.get("hidden_act", "quick_gelu"))  # what transformers takes where nothing is said
     except (OSError, ValueError, AttributeError):
         return None

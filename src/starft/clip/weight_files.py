@@ -44,10 +44,10 @@ def read_weights(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], list[
             "where you trust it, make a plain file of it: torch.jit.load(FILE).state_dict(), less input_resolution, "
             "context_length and vocab_size, by torch.save."
         )
-    held: Any = (
+    value: Any = (
         load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     )
-    state, notes = _unwrapped(path, _under_a_key(path, held))
+    state, notes = _unwrapped(path, _under_a_key(path, value))
     if is_transformers(state):
         state, more = from_transformers(path, state, model)
         notes += more
@@ -91,10 +91,10 @@ def _file_in(folder: Path) -> Path:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        held = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        value = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"The folder {folder} has no readable config.json: {error}.") from error
-    return held if isinstance(held, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _under_a_key(path: Path, held: Any) -> Mapping[str, Any]:
@@ -103,14 +103,14 @@ def _under_a_key(path: Path, held: Any) -> Mapping[str, Any]:
         raise WeightsError(
             f"The weights {path} don't load into this model: the file holds a {type(held).__name__}; give a state dict."
         )
-    found = [key for key in UNDER if isinstance(held.get(key), Mapping) and _has_tensors(held[key])]
-    if not found:
+    results = [key for key in UNDER if isinstance(held.get(key), Mapping) and _has_tensors(held[key])]
+    if not results:
         return held
-    if len(found) > 1:
+    if len(results) > 1:
         raise WeightsError(
-            f"The weights {path} hold several sets, {' and '.join(found)}; save the one that you mean alone."
+            f"The weights {path} hold several sets, {' and '.join(results)}; save the one that you mean alone."
         )
-    return _under_a_key(path, held[found[0]])
+    return _under_a_key(path, held[results[0]])
 
 
 def _has_tensors(held: Mapping[str, Any]) -> bool:

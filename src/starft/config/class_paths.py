@@ -88,15 +88,15 @@ def parameters_of(named: type) -> dict[str, Parameter]:
     Args:
         named: The class.
     """
-    found: dict[str, Parameter] = {}
+    results: dict[str, Parameter] = {}
     for base in named.__mro__:
         if "__init__" not in vars(base):
             continue
         _, *own = signature(vars(base)["__init__"], eval_str=True).parameters.values()
-        found = {one.name: one for one in own if one.kind not in STARRED} | found
-        if all(one.kind is not Parameter.VAR_KEYWORD for one in own):
+        results = {item.name: item for item in own if item.kind not in STARRED} | results
+        if all(item.kind is not Parameter.VAR_KEYWORD for item in own):
             break
-    return found
+    return results
 
 
 def make_importable(configs: Iterable[Path]) -> None:

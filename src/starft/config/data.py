@@ -22,11 +22,15 @@ def keys_of(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> list[
         configs: What its configs hold.
     """
     sections = [config.get("data") for config in configs]
-    paths = [str(one.get("class_path") if isinstance(one, dict) else one) for one in sections if one is not None]
+    paths = [
+        str(section.get("class_path") if isinstance(section, dict) else section)
+        for section in sections
+        if section is not None
+    ]
     given = re.findall(r"--data(?:\.class_path)?[= ]([\w.]+)", " ".join(words))
     named = [*paths, *given]
-    found = classes_below(BaseDataModule).get(named[-1].rpartition(".")[2]) if named else None
-    return [f"data.init_args.{key}" for key in parameters_of(found)] if found is not None else []
+    result = classes_below(BaseDataModule).get(named[-1].rpartition(".")[2]) if named else None
+    return [f"data.init_args.{key}" for key in parameters_of(result)] if result is not None else []
 
 
 def data_of(section: Any, seed: int, where: str, options: Sequence[str] = ()) -> BaseDataModule:

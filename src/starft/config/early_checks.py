@@ -37,7 +37,7 @@ OURS = {name: ours for ours, names in ELSEWHERE.items() for name in names.split(
 
 
 def ours(option: str) -> str | None:
-    """Return our name of an option that other tools call so, or null where the name is ours or nobody's.
+    """Return our name of an option that other tools call so, or None where the name is ours or nobody's.
 
     Args:
         option: Without its dashes; alone, or in the model's or the trainer's section.
@@ -48,8 +48,8 @@ def ours(option: str) -> str | None:
     """
     name = option.replace("-", "_")
     section, _, last = name.rpartition(".")
-    found = OURS.get(last) if section in ("", "model", "trainer") else None
-    return None if found == name else found
+    result = OURS.get(last) if section in ("", "model", "trainer") else None
+    return None if result == name else result
 
 
 def check_words(words: Sequence[str]) -> list[dict[str, Any]]:
@@ -94,26 +94,26 @@ def check_values(words: Sequence[str]) -> None:
             check_class_paths(read_yaml(Path(value), "file"), f"The file {value}")
         elif value[:1] in LISTS:
             try:
-                held = load_yaml(value)
+                content = load_yaml(value)
             except NotTaken as problem:
                 raise ConfigError(f"The value of {option if given else 'an option'} {problem}.") from problem
             except YAMLError:  # a text, or told by the parser
                 continue
-            check_class_paths(held, f"The value of {option if given else 'an option'}")
+            check_class_paths(content, f"The value of {option if given else 'an option'}")
 
 
 def _check_names(words: Sequence[str]) -> None:
     """Refuse options of other tools; all at once, as they come together."""
-    found: dict[str, str] = {}
+    results: dict[str, str] = {}
     for at, word in enumerate(words):
         option, equals, value = word.partition("=")
         value = value if equals else "".join(words[at + 1 : at + 2])
         is_section = option == "--model" and value.endswith((".yaml", ".yml", ".json"))  # a file with that section
         meant = ours(option[2:]) if option.startswith("--") and not is_section else None
         if meant is not None:
-            found[option] = f"--{meant}"
-    if found:
-        raise ConfigError(f"There is no option {' or '.join(found)}. Did you mean {' and '.join(found.values())}?")
+            results[option] = f"--{meant}"
+    if results:
+        raise ConfigError(f"There is no option {' or '.join(results)}. Did you mean {' and '.join(results.values())}?")
 
 
 def check_config_files(words: Sequence[str]) -> list[dict[str, Any]]:
@@ -171,7 +171,7 @@ def near_shipped(path: Path) -> str:
         path: As it was given; a short name such as ``csv/starft``, or a part of one.
     """
     folder = shipped("lightning_configs")
-    names = sorted(one.relative_to(folder).with_suffix("").as_posix() for one in folder.rglob("*.yaml"))
+    names = sorted(item.relative_to(folder).with_suffix("").as_posix() for item in folder.rglob("*.yaml"))
     given = path.with_suffix("").as_posix().removeprefix(f"{folder.name}/")
     section, _, method = given.rpartition("/")
     beside = [name for name in names if section and name.startswith(f"{section}/")]

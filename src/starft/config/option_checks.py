@@ -52,8 +52,8 @@ def check_options(verb: str, config: Mapping[str, Any], model: type) -> None:
     """
     for key in NAMES:
         section, _, name = key.rpartition(".")
-        held = (config.get(section) or {}) if section else config
-        if held.get(name) == "":
+        content = (config.get(section) or {}) if section else config
+        if content.get(name) == "":
             raise ConfigError(f"{key} is empty; give it a value, or leave it out.")
     for key, value in _leaves(config, ""):
         if isinstance(value, float) and math.isnan(value):
@@ -74,7 +74,7 @@ def check_options(verb: str, config: Mapping[str, Any], model: type) -> None:
 
 
 def check_nulls(config: Any) -> None:
-    """Refuse null for an argument of one of our classes that takes none; the parser doesn't.
+    """Refuse None for an argument of one of our classes that takes none; the parser doesn't.
 
     Args:
         config: As it was parsed, so that the classes that it names are loaded.

@@ -78,7 +78,7 @@ def contents_of(section: Any, seed: int, where: str, options: Sequence[str] = ()
     Raises:
         ConfigError: The section can't be used.
     """
-    paths = [str(held["class_path"]) for _, held in class_sections(section)]
+    paths = [str(class_section["class_path"]) for _, class_section in class_sections(section)]
     named = paths[0] if paths and isinstance(section, dict) else None
     if named not in CONTENTS or not all(path.startswith("starft.data.") for path in paths):
         return None  # a name alone means a class that is loaded; another class may come with torch
@@ -127,10 +127,10 @@ def built(section: Any, kind: type, seed: int, where: str, options: Sequence[str
     except (ArgumentError, TypeError, ValueError) as error:
         if isinstance(error, StarftError):
             raise
-        told = str(refusal(error))
-        parser_says = told.removeprefix("data: ")  # the parser knows the section, not the file
+        message = str(refusal(error))
+        parser_says = message.removeprefix("data: ")  # the parser knows the section, not the file
         raise ConfigError(
-            f"The data section of {where} can't be used: {parser_says}" if parser_says != told else told
+            f"The data section of {where} can't be used: {parser_says}" if parser_says != message else message
         ) from error
     assert isinstance(data, LoaderOptions)
     return data

@@ -20,38 +20,38 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
         keys: The keys there are, to suggest from.
         classes: Key -> the class that what it takes derives from.
     """
-    heard: list[str] = []
-    wanted: list[str] = []
+    output: list[str] = []
+    expected: list[str] = []
     given = ""
     for raw in str(error).splitlines():
         line = raw.strip(" -").replace("Does not validate against any of the Union subtypes", "").strip()
         if line.startswith("Given value: "):
             given = given or line.removeprefix("Given value: ")
         elif match := re.fullmatch(rf"Expected an? ({_TYPE})", line):
-            wanted.append(_plain(match[1]))
+            expected.append(_plain(match[1]))
         elif line and not line.startswith(("Subtypes:", "Errors:", "Given value type:")):
-            heard.append(line)
-    told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(heard))
-    told = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", told)
-    told = re.split(_OTHER_FORMS, told)[0]
-    told = re.sub(r"Not of type Path: (the path is empty; give one, or leave it out).*", r"\1", told)
-    told = re.sub(r"Expected a path but .* either not accessible or invalid +(?=\S)", "", told)
-    if match := re.search(r"Importing '([^']+)' is not allowed", told):
-        return f"{told.partition(':')[0]}: {RULE}; got {match[1]}."
-    if match := re.search(r".*No module named '([\w.]+)'", told):
+            output.append(line)
+    message = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(output))
+    message = re.sub(rf"Expected an? ({_TYPE})", lambda match: f"expected {_plain(match[1])}", message)
+    message = re.split(_OTHER_FORMS, message)[0]
+    message = re.sub(r"Not of type Path: (the path is empty; give one, or leave it out).*", r"\1", message)
+    message = re.sub(r"Expected a path but .* either not accessible or invalid +(?=\S)", "", message)
+    if match := re.search(r"Importing '([^']+)' is not allowed", message):
+        return f"{message.partition(':')[0]}: {RULE}; got {match[1]}."
+    if match := re.search(r".*No module named '([\w.]+)'", message):
         return f"{match[0]}. {how_to_import(match[1])}"
-    if (match := _NO_CLASS.fullmatch(told)) and match["key"] in (classes or {}):
+    if (match := _NO_CLASS.fullmatch(message)) and match["key"] in (classes or {}):
         below = classes_below((classes or {})[match["key"]])
-        ours = ((name, one) for name, one in below.items() if one.__module__.startswith("starft."))
-        names = sorted(name for name, one in ours if not isabstract(one))
+        ours = ((name, item) for name, item in below.items() if item.__module__.startswith("starft."))
+        names = sorted(name for name, our in ours if not isabstract(our))
         return _no_class(match["key"], match["given"], names, in_list=match["path"] is not None)
-    if match := re.search(r"nrecognized arguments: (--[\w.-]+)", told):
+    if match := re.search(r"nrecognized arguments: (--[\w.-]+)", message):
         return f"There is no option {match[1]}.{near_key(match[1].removeprefix('--'), keys, '--')}"
-    if told.endswith(":"):  # nothing but types that it isn't of
-        told += f" expected {' or '.join(dict.fromkeys(wanted))}. Got value: {given}"
-    if len(told) > LONGEST:
-        told = f"{told[:LONGEST]} ..."
-    return ended(told) + (_QUOTES if _MEANT_AS_TEXT.search(told) else _near(told, keys))
+    if message.endswith(":"):  # nothing but types that it isn't of
+        message += f" expected {' or '.join(dict.fromkeys(expected))}. Got value: {given}"
+    if len(message) > LONGEST:
+        message = f"{message[:LONGEST]} ..."
+    return ended(message) + (_QUOTES if _MEANT_AS_TEXT.search(message) else _near(message, keys))
 
 
 LONGEST = 800
@@ -81,11 +81,11 @@ def classes_below(base: type) -> dict[str, type]:
     Args:
         base: The class.
     """
-    found: dict[str, type] = {}
+    results: dict[str, type] = {}
     direct: list[type] = base.__subclasses__()
-    for one in direct:
-        found |= {one.__name__: one} | classes_below(one)
-    return found
+    for item in direct:
+        results |= {item.__name__: item} | classes_below(item)
+    return results
 
 
 def _no_class(key: str, given: str, names: Sequence[str], in_list: bool) -> str:
@@ -111,8 +111,8 @@ def _near(told: str, keys: Iterable[str]) -> str:
     if match := re.search(r"class_path '([\w.]+)\.(\w+)': Option '([\w.]+)' is not accepted", told):
         return did_you_mean(match[3], parameters_of(getattr(sys.modules[match[1]], match[2])))
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", told):
-        held = vars(sys.modules[match[1]])
-        return did_you_mean(match[2], (name for name, value in held.items() if isinstance(value, type)))
+        content = vars(sys.modules[match[1]])
+        return did_you_mean(match[2], (name for name, value in content.items() if isinstance(value, type)))
     if match := re.search(r"option '([\w.-]+)", told):
         return near_key(match[1], keys)
     return ""

@@ -104,12 +104,12 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     """
     file = Path(path)
     try:
-        held = read_yaml(file)
+        value = read_yaml(file)
     except FileNotFoundError as error:
         raise ConfigError(f"The config {file} can't be read: {error.strerror}; check its path.") from error
-    held = held if isinstance(held, dict) else {}
-    listed = held.get("class_names")
-    if "data" not in held and listed is None:
+    value = value if isinstance(value, dict) else {}
+    listed = value.get("class_names")
+    if "data" not in value and listed is None:
         raise ConfigError(
             f"The config {file} has no class names: it needs a 'data' section as for `starft fit`, "
             "or a list 'class_names'."
@@ -118,15 +118,15 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
         isinstance(listed, list) and listed and all(isinstance(name, str) and name.strip() for name in listed)
     ):
         raise ConfigError(f"'class_names' of {file} must be a list of texts that isn't empty; got {str(listed)[:80]}.")
-    section = held.get("model")
+    section = value.get("model")
     model: dict[str, Any] = section if isinstance(section, dict) else {}
     model = {**model, **_model_options(overrides)}
     return RunConfig(
         path=file,
         model_name=str(model.get("model_name", MODEL)),
         pretrained=model.get("pretrained", PRETRAINED),
-        seed=seed_of(held),
-        section=(held["data"] or {}) if "data" in held else None,
+        seed=seed_of(value),
+        section=(value["data"] or {}) if "data" in value else None,
         listed=tuple(listed or ()),
         options=tuple(option for option in overrides if option.startswith("--data.")),
     )

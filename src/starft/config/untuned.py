@@ -25,18 +25,18 @@ def check_checkpoint_given(words: Sequence[str], folder: Path) -> None:
     verb = words[0]
     elsewhere = any(word.partition("=")[0] == "--trainer.default_root_dir" for word in words)
     copies = [] if elsewhere else [path.parent for path in config_paths(words) if path.stem.startswith(_CONFIG)]
-    for one in dict.fromkeys((folder, *copies)):
-        checkpoints = sorted((one / CHECKPOINTS).glob("*.ckpt"), key=lambda path: (_place(path.name), path.name))
-        if not checkpoints and not (one / UNFINISHED).is_file():
+    for item in dict.fromkeys((folder, *copies)):
+        checkpoints = sorted((item / CHECKPOINTS).glob("*.ckpt"), key=lambda path: (_place(path.name), path.name))
+        if not checkpoints and not (item / UNFINISHED).is_file():
             continue
         otherwise = "for the model as it was before training, give another --trainer.default_root_dir"
         if not checkpoints:
             raise RunFolderError(
-                f"The training in {one} left no checkpoint, so there is no tuned model to {verb}; "
+                f"The training in {item} left no checkpoint, so there is no tuned model to {verb}; "
                 f"run `starft fit` first, or {otherwise}."
             )
         listed = " or ".join(map(str, checkpoints[:2]))
-        raise RunFolderError(f"{one} holds a tuned model; {verb} it with --ckpt_path {listed}, or, {otherwise}.")
+        raise RunFolderError(f"{item} holds a tuned model; {verb} it with --ckpt_path {listed}, or, {otherwise}.")
 
 
 def _place(name: str) -> int:

@@ -34,8 +34,8 @@ class Checked:
         name: Of the set in the run.
         title: Of the data set.
         split: Which split, or ``all`` of the data where they can't be told.
-        images: Number of images; null where it can't be listed.
-        published: Number that the papers say; null where nobody does.
+        images: Number of images; None where it can't be listed.
+        published: Number that the papers say; None where nobody does.
         classes: How many classes have images, and how many there are.
         class_names: Of all classes, in label order; none where they can't be told, or mean nothing.
         templates: Captions with ``{}`` for the class name.
@@ -43,7 +43,7 @@ class Checked:
         attributes: Values of the attribute where groups are pairs of class and attribute, attribute by attribute.
         example: Path of one image.
         problems: All of them.
-        table: The images; null where they can't be listed.
+        table: The images; None where they can't be listed.
         as_published: Whether it is a published data set, which is as it is, equal captions and all.
         scored: Whether predictions for it are right or wrong; not for images that are only predicted.
         extra: Whether it is one of the evals, and not the training source itself.
@@ -79,34 +79,34 @@ def check_split(
         listing: Lists it.
         allow_partial: Whether it may hold another number of images than its papers say.
     """
-    found = Checked(name, source.title, split, scored=source.labelled)
+    result = Checked(name, source.title, split, scored=source.labelled)
     try:
         table = listing()
         described = source.eval_set(name, split)
     except (DataError, ConfigError) as error:
-        found.problems += told(error, source.title)
-        return found
-    found.table = table
-    found.images = len(table)
-    found.example = visible(str(table.root / table.paths[0])) if len(table) else None
+        result.problems += told(error, source.title)
+        return result
+    result.table = table
+    result.images = len(table)
+    result.example = visible(str(table.root / table.paths[0])) if len(table) else None
     expected = source.published(split) if split in source.splits else None
-    found.published = expected.images if expected is not None else None
-    found.as_published = any(source.published(one) is not None for one in source.splits)
+    result.published = expected.images if expected is not None else None
+    result.as_published = any(source.published(item) is not None for item in source.splits)
     if source.labelled:
-        found.class_names, found.templates = described.class_names, described.templates
-        found.attributes = source.attribute_names
-        of_groups = list(_groups(found, table, described, dict(expected.groups) if expected else {}))
-        found.problems += [*_counted(found, allow_partial), *_labels(found, table, described), *of_groups]
+        result.class_names, result.templates = described.class_names, described.templates
+        result.attributes = source.attribute_names
+        of_groups = list(_groups(result, table, described, dict(expected.groups) if expected else {}))
+        result.problems += [*_counted(result, allow_partial), *_labels(result, table, described), *of_groups]
     else:
-        found.problems += _counted(found, allow_partial)
-    found.problems += path_problems(table)
+        result.problems += _counted(result, allow_partial)
+    result.problems += path_problems(table)
     if table.left_out:
-        found.problems.append(Problem(left_out(table.left_out, table.root), stops=False))
-    found.problems += caption_problems(described, stops=not found.as_published)
-    if source.labelled and not found.as_published:
+        result.problems.append(Problem(left_out(table.left_out, table.root), stops=False))
+    result.problems += caption_problems(described, stops=not result.as_published)
+    if source.labelled and not result.as_published:
         notes = (*source.notes, *_bare_numbers(described), doubled_articles(described.class_names, described.templates))
-        found.problems += [Problem(note, stops=False) for note in notes if note]
-    return found
+        result.problems += [Problem(note, stops=False) for note in notes if note]
+    return result
 
 
 def told(error: DataError | ConfigError, title: str = "") -> list[Problem]:
@@ -240,7 +240,7 @@ def unlike_train(train: Checked, other: Checked) -> list[Problem]:
     mine, theirs = ({*table.labels.tolist()} for table in (train.table, other.table))
     known = range(len(train.class_names))
     new, gone = (
-        [train.class_names[label] for label in known if label in one] for one in (theirs - mine, mine - theirs)
+        [train.class_names[label] for label in known if label in item] for item in (theirs - mine, mine - theirs)
     )
     problems = []
     if new:
@@ -260,11 +260,11 @@ def told_once(checked: Sequence[Checked]) -> list[Problem]:
         checked: What was found of each split.
     """
     alike: dict[tuple[str, str, bool], list[tuple[str, Problem]]] = defaultdict(list)
-    for one in checked:
-        title = f"{one.title} ({one.name})" if one.extra else one.title
-        for problem in one.problems:
-            alike[title, problem.advice or problem.text, problem.stops].append((one.split, problem))
-    return [Problem(shortened(f"{title}{_where(found)}", LONGEST), stops) for (title, _, stops), found in alike.items()]
+    for item in checked:
+        title = f"{item.title} ({item.name})" if item.extra else item.title
+        for problem in item.problems:
+            alike[title, problem.advice or problem.text, problem.stops].append((item.split, problem))
+    return [Problem(shortened(f"{title}{_where(entry)}", LONGEST), stops) for (title, _, stops), entry in alike.items()]
 
 
 def _where(found: Sequence[tuple[str, Problem]]) -> str:

@@ -103,13 +103,13 @@ class ImageContents(LoaderOptions):
         name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
             ``checkpoint.monitor`` has it too.
         evals: More sets to evaluate on.
-        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
+        predict: A folder of new images, or a table of their paths, for ``starft predict``; None predicts the test sets.
         val_fraction: Share of ``train`` held out where there is no ``val`` split; 0 goes without validation.
         split_seed: Draws what is held out; not the run's seed, so that runs of all seeds validate on the same images.
         equal_groups: Whether equal numbers of every group are held out, as far as half of each group allows, instead of
-            equal shares; null does so where a group would get fewer than 25 images.
+            equal shares; None does so where a group would get fewer than 25 images.
         ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
-        shots: Train on so many images a class, drawn by ``seed``; null takes all.
+        shots: Train on so many images a class, drawn by ``seed``; None takes all.
         augmentation: How training images are varied.
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
             training, and tells the count at the end.
@@ -136,7 +136,7 @@ class ImageContents(LoaderOptions):
         super().__init__(**kwargs)
         self.source, self.own_name, self.own_ood = train, name, ood
         self.evals = tuple(
-            one if one.source is train else replace(one, source=one.source.as_eval()) for one in evals or ()
+            item if item.source is train else replace(item, source=item.source.as_eval()) for item in evals or ()
         )
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"val_fraction must lie in [0, 1); got {val_fraction}.")
@@ -145,9 +145,9 @@ class ImageContents(LoaderOptions):
         if split_seed < 0:
             raise ConfigError(f"split_seed must be at least 0; got {split_seed}.")
         for stage in ("validate", "test"):
-            names = [name, *(one.name for one in self.evals if one.stage in (stage, "both"))]
-            for one in names:
-                if not one or "/" in one or names.count(one) > 1:
+            names = [name, *(item.name for item in self.evals if item.stage in (stage, "both"))]
+            for entry in names:
+                if not entry or "/" in entry or names.count(entry) > 1:
                     raise ConfigError(
                         f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}."
                     )
@@ -175,12 +175,12 @@ class ImageContents(LoaderOptions):
     @property
     def val_sets(self) -> tuple[EvalSet, ...]:
         """The training source's own validation split, then the others that are validated."""
-        return tuple(self._eval_set(one) for one in self._validated())
+        return tuple(self._eval_set(item) for item in self._validated())
 
     @property
     def test_sets(self) -> tuple[EvalSet, ...]:
         """The training source's own test split, then the others that are tested."""
-        return tuple(self._eval_set(one) for one in self._tested())
+        return tuple(self._eval_set(item) for item in self._tested())
 
     @property
     def predict_sets(self) -> tuple[EvalSet, ...]:
@@ -204,11 +204,11 @@ class ImageContents(LoaderOptions):
 
     def _validated(self) -> tuple[EvalOn, ...]:
         own = "val" in self.source.splits or self.val_fraction > 0
-        more = tuple(one for one in self.evals if one.stage != "test")
+        more = tuple(item for item in self.evals if item.stage != "test")
         return ((EvalOn(self.source, self.own_name, "val"), *more)) if own else more
 
     def _tested(self) -> tuple[EvalOn, ...]:
-        more = tuple(one for one in self.evals if one.stage != "validate")
+        more = tuple(item for item in self.evals if item.stage != "validate")
         own = EvalOn(self.source, self.own_name, "test", self.own_ood)
         return (own, *more) if "test" in self.source.splits else more
 
@@ -261,10 +261,10 @@ class ImageContents(LoaderOptions):
     def tables(self, stage: str) -> dict[str, ImageTable]:
         """Return the images that a stage reads: ``train``, ``val/NAME``, ``test/NAME``; no new images."""
         tables = {"train": self.training_table()} if stage == "fit" else {}
-        for one in self._validated() if stage in ("fit", "validate") else ():
-            tables[f"val/{one.name}"] = self.table(one.source, one.split)
-        for one in self._tested() if stage in ("fit", "test", "predict") and self.new_images is None else ():
-            tables[f"test/{one.name}"] = self.table(one.source, one.split)
+        for item in self._validated() if stage in ("fit", "validate") else ():
+            tables[f"val/{item.name}"] = self.table(item.source, item.split)
+        for item in self._tested() if stage in ("fit", "test", "predict") and self.new_images is None else ():
+            tables[f"test/{item.name}"] = self.table(item.source, item.split)
         return tables
 
     def check(self, *stages: str) -> list[Checked]:
@@ -275,33 +275,35 @@ class ImageContents(LoaderOptions):
         """
         train = (EvalOn(self.source, "train", "train"),) if "fit" in stages else ()
         try:
-            parts = {(id(one.source), one.split): one for stage in stages for one in self.evaluated(stage)}
+            parts = {(id(item.source), item.split): item for stage in stages for item in self.evaluated(stage)}
         except (DataError, ConfigError) as error:  # the source can't tell its splits; the others may have problems too
-            found = [Checked(self.own_name, self.source.title, WHOLE, problems=told(error, self.source.title))]
-            return found + [self._checked(one) for one in self.evals]
+            results = [Checked(self.own_name, self.source.title, WHOLE, problems=told(error, self.source.title))]
+            return results + [self._checked(item) for item in self.evals]
         if train and "train" not in self.source.splits:  # nothing to hold out of it, then; one sentence is enough
             parts.pop((id(self.source), "val"), None)
-        found = [self._checked(one) for one in (*train, *parts.values())]
+        results = [self._checked(item) for item in (*train, *parts.values())]
         if train and "test" in stages and "test" not in self.source.splits:
-            found[0].problems.append(Problem("there is no test split of its own: `starft test` has only evals", False))
-        if train and found[0].table is not None:
+            results[0].problems.append(
+                Problem("there is no test split of its own: `starft test` has only evals", False)
+            )
+        if train and results[0].table is not None:
             mine = self.training_table()
             if self.sampling.startswith("group") and mine.groups is None:
-                found[0].problems.append(Problem(without_groups(self.sampling).rstrip(".")))
-            for one in found[1:]:
-                if one.table is not None and one.scored:
-                    one.problems += shared_paths(mine, one.table)
-        own = [one for one in found if one.title == self.source.title and not one.extra and one.scored]
-        for one in own[1:] if train else ():
-            one.problems += unlike_train(found[0], one)
-        by_split = {one.split: one for one in own if one.table is not None and not one.as_published}
+                results[0].problems.append(Problem(without_groups(self.sampling).rstrip(".")))
+            for entry in results[1:]:
+                if entry.table is not None and entry.scored:
+                    entry.problems += shared_paths(mine, entry.table)
+        own = [item for item in results if item.title == self.source.title and not item.extra and item.scored]
+        for entry in own[1:] if train else ():
+            entry.problems += unlike_train(results[0], entry)
+        by_split = {item.split: item for item in own if item.table is not None and not item.as_published}
         if {"val", "test"} <= by_split.keys():
             val, test = (by_split[split] for split in ("val", "test"))
             test.problems += shared_paths(val.table, test.table, "val") if val.table and test.table else []
-        return found
+        return results
 
     def _checked(self, one: EvalOn) -> Checked:
         listing = partial(self.table, one.source, one.split)
-        found = check_split(one.source, one.name, one.split, listing, self.allow_partial)
-        found.extra = one.source not in (self.source, self.new_images)
-        return found
+        result = check_split(one.source, one.name, one.split, listing, self.allow_partial)
+        result.extra = one.source not in (self.source, self.new_images)
+        return result

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from starft.data.check import Checked
 from starft.data.contents import usable_cores
 from starft.data.images import KNOWN, SIXTEEN_BIT, BadImageError, Reader, TooLongError, check_length, read_image
-from starft.data.loading import SignalProofLoader, deaf_to_stops
+from starft.data.loading import SignalProofLoader, ignore_stop_signals
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
 from starft.types import ImagePreprocessing
@@ -27,7 +27,7 @@ class Decoded(NamedTuple):
     """What became of one image.
 
     Args:
-        why: What is wrong with it; null if nothing.
+        why: What is wrong with it; None if nothing.
         digest: Hash of its size and pixels; empty where it can't be read.
         dark: Whether it is nearly black as 8-bit RGB.
     """
@@ -85,9 +85,9 @@ def decode(
 
     Args:
         paths: Their files.
-        workers: Processes; null takes one for each CPU, 0 none but this one.
+        workers: Processes; None takes one for each CPU, 0 none but this one.
         advance: Told how many more are done.
-        readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``); null for none.
+        readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``); None for none.
     """
     workers = usable_cores() if workers is None else workers
     done: dict[str, Decoded] = {}
@@ -96,7 +96,7 @@ def decode(
         batch_size=CHUNK,
         num_workers=workers,
         collate_fn=list,
-        worker_init_fn=deaf_to_stops,
+        worker_init_fn=ignore_stop_signals,
     )
     for chunk in loader:
         done.update(zip(paths[len(done) : len(done) + len(chunk)], chunk, strict=True))
@@ -114,31 +114,31 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
 
     Args:
         checked: What was found of each split; their problems grow.
-        train: What is trained on; null where nothing is.
+        train: What is trained on; None where nothing is.
         decoded: Every image of theirs.
     """
     trained: dict[bytes, str] = {}
     if train is not None:
         trained = {decoded[path].digest: path for path in files(train) if decoded[path].why is None}
-    for one in checked:
-        if one.table is None:
+    for item in checked:
+        if item.table is None:
             continue
-        paths = files(one.table)
+        paths = files(item.table)
         fine = (None, KNOWN[FileNotFoundError])  # what is missing is told already
         bad = [f"{path} ({decoded[path].why})" for path in paths if decoded[path].why not in fine]
         if bad:
-            one.problems.append(
+            item.problems.append(
                 Problem(
                     f"{told_of(len(bad), 'image', 'images')} can't be read: {some(bad, 20)}; mend or remove "
                     f"{'it' if len(bad) == 1 else 'them'}, or set data.init_args.on_bad_image to skip"
                 )
             )
-        stops = not one.as_published  # what the makers published is as it is
-        if one.split != "train" and one.scored:
+        stops = not item.as_published  # what the makers published is as it is
+        if item.split != "train" and item.scored:
             good = {path: decoded[path].digest for path in paths if decoded[path].why is None}
             both = [f"{path} = {trained[d]}" for path, d in good.items() if d in trained and trained[d] != path]
             if both:
-                one.problems.append(
+                item.problems.append(
                     Problem(
                         f"{told_of(len(both), 'picture is', 'pictures are')} in train too: {some(both, 20)}; "
                         "keep each in one split",
@@ -147,7 +147,7 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
                 )
         dark = [path for path in paths if decoded[path].dark]
         if dark:
-            one.problems.append(
+            item.problems.append(
                 Problem(
                     f"{len(dark):,} of {told_of(len(paths), 'picture', 'pictures')} ({len(dark) / len(paths):.0%}) "
                     f"{'comes' if len(dark) == 1 else 'come'} out nearly black: {some(dark)}",
@@ -162,7 +162,7 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
                 alike[decoded[path].digest].append(path)
         twice = [" = ".join(same) for same in alike.values() if len(same) > 1]
         if twice:
-            one.problems.append(
+            item.problems.append(
                 Problem(
                     f"{told_of(len(twice), 'picture is', 'pictures are')} there more than once: {some(twice)}",
                     stops=False,

@@ -171,9 +171,9 @@ def _why(path: Path, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         claimed, limit = [f"{int(number):,}" for number in re.findall(r"\d+", str(error))[:2]]
         return f"it claims {claimed} pixels, the limit is {limit}: a decompression bomb, or a scan to be saved smaller"
-    for kind, told in KNOWN.items():
+    for kind, item in KNOWN.items():
         if isinstance(error, kind):
-            return told
+            return item
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     if path.is_file() and path.stat().st_size == 0:

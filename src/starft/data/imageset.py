@@ -49,7 +49,7 @@ class ImageSet(Dataset[Batch]):
 
     @property
     def groups(self) -> Sequence[int] | None:
-        """Group of each image; null where they have none."""
+        """Group of each image; None where they have none."""
         return None if self.table.groups is None else self.table.groups.tolist()
 
     def __getitem__(self, which: int | Turn) -> Batch:
@@ -123,7 +123,7 @@ class Guarded(Dataset[Loaded]):
         return Loaded(None, tuple(bad))
 
     def receive(self, loaded: Loaded, size: int = 0) -> Batch | None:
-        """Take over what a worker read: the batch, or null if all of it is bad.
+        """Take over what a worker read: the batch, or None if all of it is bad.
 
         Args:
             loaded: As `gathered` made it.

@@ -114,14 +114,14 @@ def _keep(entry: Path, folders: dict[str, int], listing: Listing) -> None:
 
 
 def _kept(entry: Path, folder: Path) -> Listing | None:
-    """Return a listing that still holds, or null."""
+    """Return a listing that still holds, or None."""
     try:
-        with entry.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            folders = os.fsdecode(held["folders"].tobytes()).split("\0")
-            for name, time in zip(folders, held["times"].tolist(), strict=True):
+        with entry.open("rb") as file, np.load(file, allow_pickle=False) as value:
+            folders = os.fsdecode(value["folders"].tobytes()).split("\0")
+            for name, time in zip(folders, value["times"].tolist(), strict=True):
                 if os.stat(f"{folder}/{name}").st_mtime_ns != time:  # noqa: PTH116
                     return None
-            files = (os.fsdecode(held[part].tobytes()) for part in Listing._fields)
+            files = (os.fsdecode(value[part].tobytes()) for part in Listing._fields)
             return Listing(*(tuple(text.split("\0")) if text else () for text in files))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None

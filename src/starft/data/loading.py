@@ -23,7 +23,7 @@ class ShuffledSampler(DistributedSampler[Any]):
         world_size: Number of processes.
         rank: Which process this is.
         seed: Start of the draws.
-        draw: What is drawn from; null takes each image once an epoch.
+        draw: What is drawn from; None takes each image once an epoch.
     """
 
     def __init__(self, dataset: Dataset[Any], world_size: int, rank: int, seed: int, draw: Draw | None = None) -> None:
@@ -70,7 +70,7 @@ class TurnSampler(ShuffledSampler):
         return iter(self._of_rank(turns)[skip:])
 
 
-def deaf_to_stops(worker: int) -> None:
+def ignore_stop_signals(worker: int) -> None:
     """Make a worker process deaf to Ctrl-C and SIGTERM that weren't sent by its parent; a ``worker_init_fn``.
 
     A terminal, ``timeout`` and a cluster's scheduler send them to all processes of a run. The main process needs its
@@ -94,7 +94,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 class SignalProofLoader(DataLoader[Any]):
-    """A DataLoader whose workers are deaf to stops from their first moment on, given `deaf_to_stops` too."""
+    """A DataLoader whose workers are deaf to stops from their first moment on, given `ignore_stop_signals` too."""
 
     def __iter__(self) -> Any:
         """Start the workers, or take up those that live on."""
@@ -113,8 +113,8 @@ class ResumableLoader(SignalProofLoader):
         sampler: Gives the order.
         batch_size: Images a batch and process.
         num_workers: Worker processes; 0 loads in the main one.
-        collate_fn: Makes a batch of items; null takes torch's.
-        receive: What each batch passes through in the main process; null for nothing.
+        collate_fn: Makes a batch of items; None takes torch's.
+        receive: What each batch passes through in the main process; None for nothing.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class ResumableLoader(SignalProofLoader):
             drop_last=True,
             persistent_workers=num_workers > 0,
             collate_fn=collate_fn,
-            worker_init_fn=deaf_to_stops,
+            worker_init_fn=ignore_stop_signals,
             pin_memory=torch.cuda.is_available(),
         )
         self._receive = receive

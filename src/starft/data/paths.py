@@ -42,7 +42,7 @@ def path_problems(table: ImageTable) -> list[Problem]:
         )
     absolute = [path for path in outside if path.startswith("/")]
     up = [path for path in outside if not path.startswith("/")]
-    for paths, one, more, option in (
+    for paths, item, more, option in (
         (absolute, "absolute path lies outside of", "absolute paths lie outside of", ", as data.init_args.root"),
         (up, "path leaves", "paths leave", ""),
     ):
@@ -50,7 +50,7 @@ def path_problems(table: ImageTable) -> list[Problem]:
             how = f"{root}, by .. or a symbolic link" if paths is up else root
             problems.append(
                 Problem(
-                    f"{told_of(len(paths), one, more)} {how}: {some(paths)}; give a root that holds all images{option}"
+                    f"{told_of(len(paths), item, more)} {how}: {some(paths)}; give a root that holds all images{option}"
                 )
             )
     if len(set(table.paths)) < len(table):
@@ -90,8 +90,8 @@ def _look_up(table: ImageTable) -> tuple[list[str], list[str]]:
 def _spelt_otherwise(root: Path, missing: Sequence[str]) -> str:
     """Return what to say of missing files that are there with another spelling of the same letters."""
     folders: dict[Path, dict[str, str]] = {}
-    found = {path: _same_letters(root, path, folders) for path in missing}
-    there = {path: name for path, name in found.items() if name is not None}
+    results = {path: _same_letters(root, path, folders) for path in missing}
+    there = {path: name for path, name in results.items() if name is not None}
     if not there:
         return ""
     path, name = next(iter(there.items()))
@@ -105,7 +105,7 @@ def _spelt_otherwise(root: Path, missing: Sequence[str]) -> str:
 
 
 def _same_letters(root: Path, path: str, folders: dict[Path, dict[str, str]]) -> str | None:
-    """Return the path of a file that differs in Unicode form or case alone, or null."""
+    """Return the path of a file that differs in Unicode form or case alone, or None."""
     at = root
     for part in path.split("/"):
         if at not in folders:

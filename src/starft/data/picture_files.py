@@ -119,6 +119,6 @@ def by_ending(paths: Iterable[str]) -> str:
         "hidden" if path.rpartition("/")[2].startswith(".") else visible(ending_of(path)) or "without an ending"
         for path in paths
     ).most_common()
-    told = [f"{count:,} {ending}" for ending, count in counts[:SHOWN]]
+    messages = [f"{count:,} {ending}" for ending, count in counts[:SHOWN]]
     rest = sum(count for _, count in counts[SHOWN:])
-    return ", ".join([*told, *([f"{rest:,} others"] if rest else [])])
+    return ", ".join([*messages, *([f"{rest:,} others"] if rest else [])])

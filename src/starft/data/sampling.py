@@ -22,7 +22,7 @@ class Draw:
     Args:
         positions: Images, int64 (M,), as often as they count.
         length: Images an epoch; at most M where there are no weights.
-        weights: Chance of each position at every draw, up to a factor, float64 (M,): drawn with replacement. Null takes
+        weights: Chance of each position at every draw, up to a factor, float64 (M,): drawn with replacement. None takes
             the head of a shuffle.
     """
 
@@ -76,7 +76,7 @@ def draw_for(sampling: Sampling, labels: Sequence[int], groups: Sequence[int] | 
     Args:
         sampling: How.
         labels: Class of each of N images.
-        groups: Group of each; null where they have none.
+        groups: Group of each; None where they have none.
         seed: Of the run; draws the subsample.
 
     Raises:

@@ -19,7 +19,7 @@ def splits_of(values: Sequence[str], given: Given | None = None) -> dict[str, st
 
     Args:
         values: Of the column, as it has them.
-        given: What a person says of them; null goes by their names, or takes 0, 1, 2 for train, val, test.
+        given: What a person says of them; None goes by their names, or takes 0, 1, 2 for train, val, test.
 
     Raises:
         ConfigError: What is given names other splits.
@@ -38,8 +38,8 @@ def splits_of(values: Sequence[str], given: Given | None = None) -> dict[str, st
             )
         given = turned
     meant: dict[str, str] = {}
-    for split, found in given.items():
-        several = found if isinstance(found, list) else [found]
+    for split, item in given.items():
+        several = item if isinstance(item, list) else [item]
         for value in several:
             if meant.setdefault(canonical(str(value)), SPLITS[str(split).lower()]) != SPLITS[str(split).lower()]:
                 raise ConfigError(f"splits takes {value} for two splits; give each value one.")

@@ -41,8 +41,8 @@ def _hold_out_shares(cells: Ints, fraction: float, seed: int) -> tuple[Ints, Int
     wanted = min(round(fraction * len(cells)), len(free))
     # Evenly spaced places along the cells, laid end to end, take from each cell its share to within one.
     places = np.floor((np.arange(wanted) + 0.5) * len(free) / max(wanted, 1)).astype(np.int64)
-    held = np.sort(free[places])
-    return np.setdiff1d(np.arange(len(cells)), held), held
+    value = np.sort(free[places])
+    return np.setdiff1d(np.arange(len(cells)), value), value
 
 
 def few(labels: Ints, shots: int, seed: int) -> Ints:

@@ -23,8 +23,8 @@ class ImageTable:
         root: Folder that every path is relative to and must not leave.
         paths: POSIX paths below ``root``, one an image.
         labels: Class of each image.
-        groups: Group id of each image; null where the set has no groups.
-        read: Reads an image, told ``root/path``; null reads an image file as it is.
+        groups: Group id of each image; None where the set has no groups.
+        read: Reads an image, told ``root/path``; None reads an image file as it is.
         packed: Whether paths are ``FILE#N``, image N of a file that holds many, which ``read`` must know.
         left_out: Paths of files among the images that are no pictures.
     """
@@ -61,7 +61,7 @@ class Published:
     """What the papers say a split holds, to tell a truncated copy by.
 
     Args:
-        images: Number of images; null where only class names and the like are published.
+        images: Number of images; None where only class names and the like are published.
         groups: Number of images by group name; empty where the set has no groups.
     """
 
@@ -148,7 +148,7 @@ class Source(ABC):
         )
 
     def published(self, split: str) -> Published | None:
-        """Return what the split ought to hold, or null where nobody says."""
+        """Return what the split ought to hold, or None where nobody says."""
         return None
 
     def eval_set(self, name: str, split: str, ood: bool = False) -> EvalSet:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from starft.clip import ClipEncoder, zero_shot_head
-from starft.clip.finite import agree
-from starft.distributed import owned, world_size
+from starft.clip.finite import first_message_of_any_process
+from starft.distributed import is_own_row, world_size
 from starft.errors import ConfigError, NotFiniteError
 from starft.evaluation.metrics import eval_metrics, group_counts
 from starft.evaluation.sample_metrics import SampleRecord, Samples, accept, sample_scores, samples_of
@@ -71,8 +71,8 @@ class Evaluator(nn.Module):
         Args:
             clip: The model that is scored.
             class_names: Training classes of the linear head.
-            linear_head: Trained head (C, D), or null.
-            head_bias: What is added to the trained head's logits (C,), or null.
+            linear_head: Trained head (C, D), or None.
+            head_bias: What is added to the trained head's logits (C,), or None.
         """
         self._heads, self._text_heads, self._biases = [], [], []
         self._finite = {}
@@ -109,7 +109,7 @@ class Evaluator(nn.Module):
         Rows that only fill up the last batch of one of several processes are another's, and aren't counted here.
         """
         if world_size() > 1:
-            mine = owned(batch["index"])
+            mine = is_own_row(batch["index"])
             image_features = image_features[mine]
             batch = cast(Batch, {key: rows[mine] for key, rows in cast(dict[str, Tensor], batch).items()})
         eval_set, labels = self.eval_sets[which], batch["label"]
@@ -136,7 +136,7 @@ class Evaluator(nn.Module):
         Raises:
             NotFiniteError: The model gave a NaN or an infinity for an image.
         """
-        bad = agree(next((name for name, finite in self._finite.items() if not finite), ""))
+        bad = first_message_of_any_process(next((name for name, finite in self._finite.items() if not finite), ""))
         if bad:
             raise NotFiniteError(
                 f"The model's logits on the eval set {bad} aren't finite, so it can't be scored; check its weights, "
@@ -178,7 +178,7 @@ class Evaluator(nn.Module):
         return results
 
 
-def described(data: Any) -> FinetuneData:
+def described_data(data: Any) -> FinetuneData:
     """Return a DataModule that tells its classes and eval sets.
 
     Args:
@@ -188,8 +188,8 @@ def described(data: Any) -> FinetuneData:
         ConfigError: It doesn't tell them.
     """
     # `isinstance` would ask for every set, and to predict new images the training data needn't be there
-    told = ("class_names", "templates", "val_sets", "test_sets", "predict_sets")
-    if not all(hasattr(type(data), name) or name in vars(data) for name in told):
+    messages = ("class_names", "templates", "val_sets", "test_sets", "predict_sets")
+    if not all(hasattr(type(data), name) or name in vars(data) for name in messages):
         raise ConfigError(
             f"{type(data).__name__} doesn't tell class_names, templates, val_sets, test_sets and predict_sets; "
             "give the trainer a DataModule of starft.data."
@@ -198,7 +198,7 @@ def described(data: Any) -> FinetuneData:
     return described
 
 
-def evaluated(data: FinetuneData, stage: str) -> tuple[EvalSet, ...]:
+def eval_sets_for_stage(data: FinetuneData, stage: str) -> tuple[EvalSet, ...]:
     """Return what a stage scores; it alone is asked for: to predict new images, the others needn't be there.
 
     Args:

@@ -44,22 +44,22 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
         on_hub: Whether the name is that of a repository of the hub.
     """
     height, width = model.preprocessing.size
-    names = [markdown_text(one) for one in model.class_names[:100]]
+    names = [markdown_text(item) for item in model.class_names[:100]]
     more = f", and {len(model.class_names) - 100} more" if len(model.class_names) > 100 else ""
     linear = model.linear_head is not None
     head = "a trained linear head" if linear else "the zero-shot head of the tuned text tower"
     zero_shot = form in ("open_clip", "hf")
     task = "zero-shot-image-classification" if zero_shot else "image-classification"
     base = dict(training_facts(origin.config, origin.results)).get("pre-trained model")
-    told = "A CLIP model fine-tuned with [starft](https://arxiv.org/abs/2505.13232)"
-    told += f" from {markdown_text(base)}" if base else ""
-    told += (
+    message = "A CLIP model fine-tuned with [starft](https://arxiv.org/abs/2505.13232)"
+    message += f" from {markdown_text(base)}" if base else ""
+    message += (
         f", for {count_of(len(model.class_names), 'class name')} and images of {height} x {width}, scored by {head}."
     )
     parts = [
         FRONT.format(library=LIBRARY[form], task=task),
         f"# {markdown_text(name)}",
-        told + _headline(origin.results),
+        message + _headline(origin.results),
         f"## Use\n\n```python\n{usage(form, name, on_hub, linear, model.preprocessing)}\n```",
     ]
     if form == "hf":
@@ -67,7 +67,7 @@ def card(model: Classifier, form: str, name: str, origin: Origin, on_hub: bool =
     if zero_shot and linear:
         parts.append(HEAD)
     parts.append(f"## Results\n\n{_results(origin)}")
-    captions = ", ".join(f"“{markdown_text(one)}”" for one in model.templates)
+    captions = ", ".join(f"“{markdown_text(template)}”" for template in model.templates)
     parts.append(f"## Classes\n\n{', '.join(names)}{more}\n\nCaptions: {captions}")
     for title, facts in (
         ("Training data", list(data_facts(origin.config))),
@@ -81,22 +81,22 @@ def _headline(results: Results | None) -> str:
     """Return the numbers that a reader looks for first; nothing of a run that wasn't tested."""
     if results is None:
         return ""
-    usual = sorted((one for one in results.sets.items() if not one[1].ood), key=lambda held: len(held[1].groups) > 1)
-    told = []
+    usual = sorted((item for item in results.sets.items() if not item[1].ood), key=lambda held: len(held[1].groups) > 1)
+    messages = []
     if usual and usual[0][1].metrics.get("acc") is not None:
         name, scores = usual[0]
-        told.append(f"{_share(scores.metrics['acc'], None)} % accuracy on “{markdown_text(name)}”")
+        messages.append(f"{_share(scores.metrics['acc'], None)} % accuracy on “{markdown_text(name)}”")
     if results.ood_acc is not None:
-        told.append(f"{_share(results.ood_acc, None)} % out of distribution")
+        messages.append(f"{_share(results.ood_acc, None)} % out of distribution")
     for name, scores in results.sets.items():
         if not scores.ood and scores.metrics.get("worst_group_acc") is not None:
             worst = f"{_share(scores.metrics['worst_group_acc'], None)} % in the worst group of “{markdown_text(name)}”"
-            told.append(worst + _few_images(scores))
+            messages.append(worst + _few_images(scores))
             if scores.metrics.get("atypical_acc") is not None:
-                told.append(
+                messages.append(
                     f"{_share(scores.metrics['atypical_acc'], None)} % on its images without the usual attribute"
                 )
-    return f" It reaches **{', '.join(told)}**." if told else ""
+    return f" It reaches **{', '.join(messages)}**." if messages else ""
 
 
 def _few_images(scores: Scores) -> str:
@@ -112,10 +112,12 @@ def _results(origin: Origin) -> str:
         return f"{markdown_text(origin.problem)}."
     if results is None:
         return "The run wasn't tested (`starft test`)."
-    shown = [metric for metric in METRICS if any(one.metrics.get(metric) is not None for one in results.sets.values())]
+    shown = [
+        metric for metric in METRICS if any(item.metrics.get(metric) is not None for item in results.sets.values())
+    ]
     rows = [
-        (name, str(one.n), *(_share(one.metrics.get(metric), one.interval(metric)) for metric in shown))
-        for name, one in results.sets.items()
+        (name, str(item.n), *(_share(item.metrics.get(metric), item.interval(metric)) for metric in shown))
+        for name, item in results.sets.items()
     ]
     parts = [
         "In %, by `starft test`, with 95 % intervals where there are any.",
@@ -124,11 +126,11 @@ def _results(origin: Origin) -> str:
     if told := legend(shown):
         parts.append(told)
     if results.ood_acc is not None:
-        counted = ", ".join(markdown_text(name) for name, one in results.sets.items() if one.ood)
+        counted = ", ".join(markdown_text(name) for name, item in results.sets.items() if item.ood)
         parts.append(f"Mean accuracy out of distribution ({counted}): {100 * results.ood_acc:.1f}.")
-    for name, one in results.sets.items():
-        if len(one.groups) > 1:
-            parts.append(_groups(name, one))
+    for name, entry in results.sets.items():
+        if len(entry.groups) > 1:
+            parts.append(_groups(name, entry))
     if results.note is not None:
         parts.append(f"{markdown_text(results.note)}.")
     return "\n\n".join([*parts, _provenance(results)])
@@ -144,18 +146,18 @@ def _groups(name: str, one: Scores) -> str:
         cut = f"\n\nThe {GROUPS} worst of {len(one.groups)}."
     rows = [(group.name, str(group.n), _share(group.acc, group.ci95)) for group in listed]
     worst = min(known, key=lambda group: group.acc or 0.0, default=None)
-    told = ""
+    message = ""
     if worst is not None:
         interval = one.interval("worst_group_acc") or worst.ci95
-        told = f"\n\nWorst group: {markdown_text(worst.name)}, {_share(worst.acc, interval)}."
+        message = f"\n\nWorst group: {markdown_text(worst.name)}, {_share(worst.acc, interval)}."
     table = _table(("group", "images", "accuracy"), rows, numbers=True)
-    return f"### Groups of the set “{markdown_text(name)}”\n\n{table}{cut}{told}"
+    return f"### Groups of the set “{markdown_text(name)}”\n\n{table}{cut}{message}"
 
 
 def _provenance(results: Results) -> str:
     facts, versions = results.facts, results.facts.get("versions") or {}
     tested = tested_checkpoint(results)
-    told = [
+    messages = [
         *([f"checkpoint {tested}"] if tested is not None else []),
         *(
             f"{word} {facts[key]}"
@@ -164,7 +166,7 @@ def _provenance(results: Results) -> str:
         ),
         *(f"{name} {versions[name]}" for name in ("starft", "torch", "open_clip_torch") if name in versions),
     ]
-    return f"Of one run: {markdown_text(', '.join(told))}."
+    return f"Of one run: {markdown_text(', '.join(messages))}."
 
 
 def _share(value: float | None, interval: Interval | None) -> str:

@@ -128,7 +128,7 @@ def _unlike_blocks(tower: str, transformer: Any, norms: list[Any]) -> str:
 
 
 def _activation(act: nn.Module) -> str | None:
-    """Return what transformers calls an activation; null for those that it lacks or that are unknown here."""
+    """Return what transformers calls an activation; None for those that it lacks or that are unknown here."""
     if isinstance(act, QuickGELU):
         return "quick_gelu"
     return {"none": "gelu", "tanh": "gelu_pytorch_tanh"}[act.approximate] if type(act) is nn.GELU else None
@@ -207,7 +207,7 @@ def _compare(model: Classifier, made: Any) -> None:
         theirs = (said.image_embeds, said.text_embeds)
     with _in_double(clip):
         ours = (clip.encode_image(pixels, normalize=True), clip.encode_text(tokens, normalize=True))
-    off = max(float((one - other).abs().max()) for one, other in zip(theirs, ours, strict=True))
+    off = max(float((item - other).abs().max()) for item, other in zip(theirs, ours, strict=True))
     if not off <= TOLERANCE:
         raise WeightsError(
             f"transformers' CLIP gives other features than this model (off by {off:.1e}); take open_clip."

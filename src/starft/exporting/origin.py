@@ -22,7 +22,7 @@ class Origin:
     """What is known of the run that a checkpoint belongs to.
 
     Args:
-        results: What its test found; null where it wasn't tested.
+        results: What its test found; None where it wasn't tested.
         config: Its resolved config; empty where there is none.
         problem: Why its results can't be told though they are there, without a period.
     """
@@ -56,7 +56,7 @@ def origin_of(checkpoint: Path) -> Origin:
 
 
 def tested_checkpoint(results: Results | None) -> str | None:
-    """Return the file name of the checkpoint that was tested; null where the config doesn't name a file.
+    """Return the file name of the checkpoint that was tested; None where the config doesn't name a file.
 
     Args:
         results: Of a run.
@@ -67,10 +67,10 @@ def tested_checkpoint(results: Results | None) -> str | None:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        held = read_yaml(path)
+        value = read_yaml(path)
     except (OSError, ConfigError):
         return {}
-    return held if isinstance(held, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def data_facts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -101,7 +101,7 @@ def training_facts(config: Mapping[str, Any], results: Results | None) -> Iterat
         ("head", model.get("head")),
         ("objective", _with_options(model.get("objective"))),
     ]
-    known += [("regularizer", _with_options(one)) for one in model.get("regularizers") or ()]
+    known += [("regularizer", _with_options(item)) for item in model.get("regularizers") or ()]
     known += [
         ("spurious templates", model.get("pool")),
         *((key.replace("_", " "), model.get(key) or None) for key in model if key.startswith("freeze_")),
@@ -117,9 +117,9 @@ def training_facts(config: Mapping[str, Any], results: Results | None) -> Iterat
     ]
     callbacks = trainer.get("callbacks") or ()
     known += [
-        ("callback", _with_options(one))
-        for one in (callbacks if isinstance(callbacks, list) else [callbacks])
-        if str(_mapping(one).get("class_path", "")).startswith("starft.")
+        ("callback", _with_options(item))
+        for item in (callbacks if isinstance(callbacks, list) else [callbacks])
+        if str(_mapping(item).get("class_path", "")).startswith("starft.")
     ]
     known.append(("seed", config.get("seed_everything")))
     seconds = results.training.get("seconds") if results is not None else None
@@ -132,14 +132,14 @@ def _class(held: Mapping[str, Any]) -> str:
 
 
 def _with_options(held: Any) -> str | None:
-    """Return ``Class (weight 0.5, teacher frozen)``; the weight first, what is null left out."""
+    """Return ``Class (weight 0.5, teacher frozen)``; the weight first, what is None left out."""
     one = _mapping(held)
     if "class_path" not in one:
         return None
     options = _mapping(one.get("init_args"))
     order = sorted(options, key=lambda name: name != "weight")
-    told = ", ".join(f"{name} {_text(options[name])}" for name in order if options[name] is not None)
-    return f"{_class(one)} ({told})" if told else _class(one)
+    message = ", ".join(f"{name} {_text(options[name])}" for name in order if options[name] is not None)
+    return f"{_class(one)} ({message})" if message else _class(one)
 
 
 def _mapping(held: Any) -> Mapping[str, Any]:

@@ -182,11 +182,11 @@ def prepare_code(preprocessing: ImagePreprocessing) -> str:
     else:  # here open_clip's own resizing is bicubic whatever is asked for
         kind = "BICUBIC"
         steps = [f"ratio = min(image.width / {width}, image.height / {height})", SCALED, CROP]
-    told = "\n".join(steps).format(width=width, height=height, fill=preprocessing.fill_color, filter=kind)
+    message = "\n".join(steps).format(width=width, height=height, fill=preprocessing.fill_color, filter=kind)
     return PREPARE.format(
         height=height,
         width=width,
-        resize=told.replace("\n", "\n    "),
+        resize=message.replace("\n", "\n    "),
         mean=list(preprocessing.mean),
         std=list(preprocessing.std),
     )

@@ -37,14 +37,14 @@ def with_shipped_configs(words: Sequence[str]) -> list[str]:
     Args:
         words: A verb and its options.
     """
-    found = list(words)
+    results = list(words)
     for at, word in enumerate(words):
         option, given, _ = word.partition("=")
         if option in CONFIG_OPTIONS and given:
-            found[at] = f"{option}={_config(word.removeprefix(option + '='))}"
+            results[at] = f"{option}={_config(word.removeprefix(option + '='))}"
         elif option in CONFIG_OPTIONS and at + 1 < len(words):
-            found[at + 1] = _config(words[at + 1])
-    return found
+            results[at + 1] = _config(words[at + 1])
+    return results
 
 
 def _config(name: str) -> str:

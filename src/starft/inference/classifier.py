@@ -65,7 +65,7 @@ class Classifier:
         clip: The tuned model.
         class_names: C names.
         templates: Caption templates, each with ``{}`` once.
-        linear_head: Trained head (C, D), or null.
+        linear_head: Trained head (C, D), or None.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Classifier:
 
         Args:
             class_names: New names.
-            templates: Caption templates, each with ``{}`` once; null takes those of training.
+            templates: Caption templates, each with ``{}`` once; None takes those of training.
 
         Raises:
             ConfigError: Names or templates can't be used.
@@ -193,7 +193,7 @@ class Classifier:
 
         Args:
             images: One image or several; a tensor (N, 3, H, W) counts as several.
-            top_k: How many classes to list; null lists five, or all where there are fewer.
+            top_k: How many classes to list; None lists five, or all where there are fewer.
             batch_size: How many images go through the model at a time, and are held at a time.
 
         Raises:
@@ -201,13 +201,13 @@ class Classifier:
             ConfigError: ``top_k`` is out of range, or an image can't be used.
         """
         most = self.checked_top_k(top_k)
-        found: list[Prediction] = []
+        results: list[Prediction] = []
         for batch in self._batches(images, batch_size):
             values, places = self.ranked(batch, most)
             for row in zip(values.tolist(), places.tolist(), strict=True):
                 top = tuple((self.class_names[place], value) for value, place in zip(*row, strict=True))
-                found.append(Prediction(top[0][0], top[0][1], top))
-        return found
+                results.append(Prediction(top[0][0], top[0][1], top))
+        return results
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W) that are prepared already, on the model's device."""
@@ -239,7 +239,7 @@ class Classifier:
         """Return how many classes to list.
 
         Args:
-            top_k: As asked for; null takes five, or all where there are fewer.
+            top_k: As asked for; None takes five, or all where there are fewer.
 
         Raises:
             ConfigError: There aren't so many.
@@ -258,15 +258,15 @@ class Classifier:
         # what iterates over something else than images: rows of pixels, bytes, names
         if isinstance(images, np.ndarray | bytes | bytearray | Mapping) or not (alone or isinstance(images, Iterable)):
             raise _no_image(images)
-        held: list[Tensor] = []
+        values: list[Tensor] = []
         several: Iterable[Any] = [images] if alone else images  # type: ignore[assignment]
         for image in several:
-            held.append(self.preprocess(image))
-            if len(held) == size:
-                yield torch.stack(held)
-                held = []
-        if held:
-            yield torch.stack(held)
+            values.append(self.preprocess(image))
+            if len(values) == size:
+                yield torch.stack(values)
+                values = []
+        if values:
+            yield torch.stack(values)
 
 
 def _no_image(image: Any) -> ConfigError:
@@ -282,7 +282,7 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Classifi
 
     Args:
         path: A checkpoint of `starft fit`, or a folder that `starft export` wrote.
-        device: Where to run, such as ``cuda`` or ``cpu``; null takes a GPU where there is one.
+        device: Where to run, such as ``cuda`` or ``cpu``; None takes a GPU where there is one.
 
     Raises:
         ConfigError: There is no such device, or the model needs an extra that isn't installed.
@@ -333,13 +333,13 @@ def _from_export(folder: Path) -> Classifier:
 
 def _read_json(path: Path, folder: Path) -> dict[str, Any]:
     try:
-        held: dict[str, Any] = load_json(path.read_text(encoding="utf-8"))
+        value: dict[str, Any] = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{folder} isn't an export that can be loaded, {path.name} is missing or damaged; "
             "give a checkpoint, or a folder by `starft export --format open_clip`."
         ) from error
-    return held
+    return value
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -354,31 +354,31 @@ def _device(device: str | torch.device | None) -> torch.device:
 
 
 def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
-    held = _texts("Class names", "['duck', 'gull']", names)
-    if not held or any(not name.strip() for name in held):
-        raise ConfigError(f"Class names must be texts, two at least and none empty; got {list(held)}.")
-    if len(held) == 1:
+    value = _texts("Class names", "['duck', 'gull']", names)
+    if not value or any(not name.strip() for name in value):
+        raise ConfigError(f"Class names must be texts, two at least and none empty; got {list(value)}.")
+    if len(value) == 1:
         raise ConfigError(
-            f"There is one class, {held[0]!r}, so that every image is of it; give two class names at least."
+            f"There is one class, {value[0]!r}, so that every image is of it; give two class names at least."
         )
-    return held
+    return value
 
 
 def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    held = _texts("Templates", "['a photo of a {}.']", templates)
-    if not held or not all(map(is_template, held)):
-        raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {list(held)}.")
-    return held
+    value = _texts("Templates", "['a photo of a {}.']", templates)
+    if not value or not all(map(is_template, value)):
+        raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {list(value)}.")
+    return value
 
 
 def _texts(what: str, example: str, texts: Any) -> tuple[str, ...]:
     """Return a list of texts as it is meant; anything else is refused."""
     if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
         raise ConfigError(f"{what} must be a list of texts, such as {example}; got {_kind(texts)}.")
-    held = tuple(texts)
-    if other := [text for text in held if not isinstance(text, str)]:
+    values = tuple(texts)
+    if other := [text for text in values if not isinstance(text, str)]:
         raise ConfigError(f"{what} must be texts, such as {example}; got {_kind(other[0])}.")
-    return held
+    return values
 
 
 def _whole(name: str, value: Any, least: int = 1) -> int:

@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
     Args:
         items: Each image; they are read off once.
-        total: How many there are; null where nobody knows yet.
+        total: How many there are; None where nobody knows yet.
         notes: On files that are left out as they are no pictures, each a sentence without its period.
     """
 
@@ -80,8 +80,8 @@ def _listed(word: str, column: str, notes: list[str]) -> list[Item]:
     if path.exists():
         return [Item(word, word)]
     if glob.has_magic(word):
-        found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207  # a path may be absolute
-        files = [name for name in found if Path(name).is_file()]
+        results = sorted(glob.glob(word, recursive=True))  # noqa: PTH207  # a path may be absolute
+        files = [name for name in results if Path(name).is_file()]
         pictures = [name for name in files if is_picture(name, name)]
         rest = sorted({*files} - {*pictures})
         notes += [left_out(rest, word)] if rest else []

@@ -52,7 +52,7 @@ class TextWriter:
     """CSV or JSON lines, each batch of rows in one piece.
 
     Args:
-        path: The file to make; null for standard output.
+        path: The file to make; None for standard output.
         columns: Of each row.
         lines: JSON lines instead of CSV.
     """
@@ -162,8 +162,8 @@ class Output:
     """The rows of one command; a context that closes them.
 
     Args:
-        path: The file to make; null for standard output.
-        form: ``csv``, ``jsonl`` or ``parquet``; null goes by the file's name, and is CSV on standard output.
+        path: The file to make; None for standard output.
+        form: ``csv``, ``jsonl`` or ``parquet``; None goes by the file's name, and is CSV on standard output.
         columns: Of each row.
 
     Raises:
@@ -208,8 +208,8 @@ def checked_format(path: Path | None, form: str | None) -> str:
     """Return the format of an output that can be made.
 
     Args:
-        path: The file to make; null for standard output.
-        form: As asked for; null goes by the file's name.
+        path: The file to make; None for standard output.
+        form: As asked for; None goes by the file's name.
 
     Raises:
         ConfigError: The format is unknown, or needs a file or an extra.
@@ -242,12 +242,12 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears it
         yield
         return
-    heard: list[int] = []
-    before = {number: signal.signal(number, lambda got, frame: heard.append(got)) for number in STOPS}
+    output: list[int] = []
+    before = {number: signal.signal(number, lambda got, frame: output.append(got)) for number in STOPS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if heard:
-        signal.raise_signal(heard[0])
+    if output:
+        signal.raise_signal(output[0])

@@ -81,12 +81,12 @@ class PredictionWriter(BasePredictionWriter):
         sets = [(eval_set.name, eval_set.prediction_names) for eval_set in data.predict_sets]
         if self._output is None:
             self._output = Output(self.path, None, COLUMNS)
-        told = []
+        messages = []
         for which, index, label, probability in rows:
             name, classes = sets[which]
             cells = (data.predict_path(which, index), classes[label], probability, name, str(index), str(label))
-            told.append(dict(zip(COLUMNS, cells, strict=True)))
-        self._output.write(told)
+            messages.append(dict(zip(COLUMNS, cells, strict=True)))
+        self._output.write(messages)
 
 
 def _rows(which: int, prediction: dict[str, Tensor]) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from starft.data.images import BadImageError, prepared
-from starft.data.loading import SignalProofLoader, deaf_to_stops
+from starft.data.loading import SignalProofLoader, ignore_stop_signals
 from starft.data.transforms import Transform
 from starft.files.atomic import is_text
 from starft.inference.inputs import Item
@@ -22,7 +22,7 @@ class Opened(NamedTuple):
 
     Args:
         names: Of the images that could be read.
-        pixels: Theirs, (B, 3, H, W); null where none could be read.
+        pixels: Theirs, (B, 3, H, W); None where none could be read.
         bad: Name and reason of each image that can't be read.
     """
 
@@ -70,7 +70,7 @@ def batches(
             batch_sampler=_chunks(items, batch_size),
             num_workers=workers,
             collate_fn=_together,
-            worker_init_fn=deaf_to_stops,
+            worker_init_fn=ignore_stop_signals,
             pin_memory=device.type == "cuda",
         )
         loaded = iter(loader)

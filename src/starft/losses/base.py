@@ -33,7 +33,7 @@ class Term(nn.Module):
     """
 
     teacher: TeacherRule | None = None
-    """The rule of the teacher that the term reads; null where it reads the frozen twin, or none."""
+    """The rule of the teacher that the term reads; None where it reads the frozen twin, or none."""
 
     reads: frozenset[Part] = frozenset(get_args(Part))
     """What of the student gets a gradient from the term; weights that no term of a run reads are frozen."""
@@ -109,7 +109,7 @@ def notes_on_epochs(terms: Iterable[Term], total_epochs: int | None) -> list[str
 
     Args:
         terms: Of the run.
-        total_epochs: Of the whole run; null where steps alone end it.
+        total_epochs: Of the whole run; None where steps alone end it.
     """
     return [
         f"{type(term).__name__} takes no part: with schedule 'epoch' its weight is 0 in the last epoch, and this run "
@@ -133,7 +133,7 @@ def by_name(things: Iterable[Named]) -> dict[str, Named]:
     return named
 
 
-def check_own_loss(terms: Iterable[Term]) -> None:
+def check_forward_is_defined(terms: Iterable[Term]) -> None:
     """Refuse terms without a loss: the base class, or one that forgot its ``forward``.
 
     Args:

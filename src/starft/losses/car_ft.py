@@ -54,7 +54,7 @@ class CarFT(Term):
         """Return the loss, averaged over the rows of the batch."""
         key = ("contexts", self.contexts, tuple(ctx.class_names))
         head = ctx.twin.once(key, lambda: context_head(ctx.twin, self.contexts, ctx.class_names))
-        student, teacher = (class_logits(one.image_features, head) for one in (ctx, ctx.teacher(self.teacher)))
+        student, teacher = (class_logits(item.image_features, head) for item in (ctx, ctx.teacher(self.teacher)))
         return distillation(student, teacher)
 
 

@@ -22,7 +22,7 @@ class Progress:
         step: Optimizer steps done.
         total_steps: Optimizer steps of the whole run.
         epoch: Epochs done.
-        total_epochs: Epochs of the whole run; null for a run that is bounded by steps alone.
+        total_epochs: Epochs of the whole run; None for a run that is bounded by steps alone.
     """
 
     step: int
@@ -47,12 +47,12 @@ class StepContext:
         spurious_captions: One spurious caption a row; empty where the run has no pool.
         clip: The student.
         twin: The frozen teacher.
-        linear_head: Trained head (C, D), or null where the head is re-made from the text tower.
+        linear_head: Trained head (C, D), or None where the head is re-made from the text tower.
         class_names: The C training classes, in label order.
         templates: Caption templates of the text head.
         progress: How far the run is.
         teachers: The teachers that follow the student, by their rules.
-        pool: Where spurious templates come from; null where the run has none.
+        pool: Where spurious templates come from; None where the run has none.
         sizes: Rows of each process, by rank; empty for a process alone.
         together: Encode spurious captions with the clean ones, as some term is going to read them: one call of the
             text tower costs less than two, and each caption that is in both is encoded once.
@@ -124,7 +124,7 @@ class StepContext:
         """What a teacher makes of this batch; terms that name one teacher share its features.
 
         Args:
-            rule: As the term's ``teacher`` has it; null for the frozen twin.
+            rule: As the term's ``teacher`` has it; None for the frozen twin.
         """
         if rule not in self._views:
             self._views[rule] = TeacherView(self.twin if rule is None else self.teachers[rule], self)

@@ -67,8 +67,8 @@ class GroupDRO(CrossEntropy):
         seen = torch.zeros_like(self.q).index_add(0, ctx.groups, torch.ones_like(each)).clamp(min=1)
         constants = self.adjustment / self.counts.clamp(min=1).float().sqrt()
         losses = torch.zeros_like(self.q).index_add(0, ctx.groups, each) / seen + constants
-        found = losses.detach()
-        raised = self.q * torch.exp(self.eta * (found - found.max()))  # less the highest: no overflow, same shares
+        result = losses.detach()
+        raised = self.q * torch.exp(self.eta * (result - result.max()))  # less the highest: no overflow, same shares
         self.q = raised / raised.sum()
         return (self.q * losses).sum()
 
@@ -81,12 +81,12 @@ class GroupDRO(CrossEntropy):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take q of a checkpoint as it is where no training data have told the groups, as in a test."""
-        held = state_dict.get(f"{prefix}q")
-        if held is not None and len(self.q) and len(held) != len(self.q):
+        value = state_dict.get(f"{prefix}q")
+        if value is not None and len(self.q) and len(value) != len(self.q):
             raise DataError(
-                f"The checkpoint's GroupDRO has {len(held)} groups, the training images have {len(self.q)}; "
+                f"The checkpoint's GroupDRO has {len(value)} groups, the training images have {len(self.q)}; "
                 "continue it on its own data, or start a new run."
             )
-        if held is not None and not len(self.q):
-            self.q = held.to(self.q.device, copy=True)
+        if value is not None and not len(self.q):
+            self.q = value.to(self.q.device, copy=True)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from starft.clip import ClipEncoder, Twin, zero_shot_head
-from starft.distributed import part
+from starft.distributed import local_part
 from starft.errors import ConfigError
 
 TeacherName = Literal["frozen", "ema", "weighted"]
@@ -112,7 +112,7 @@ def _beta_shares(alpha: float, beta: float, total_steps: int) -> list[float]:
 
 
 def teacher_rule(teacher: TeacherRule | TeacherName) -> TeacherRule | None:
-    """Return the rule that a term's ``teacher`` argument means; null for the frozen twin.
+    """Return the rule that a term's ``teacher`` argument means; None for the frozen twin.
 
     Args:
         teacher: ``frozen``, a rule, or the name of one with its defaults: ``ema`` (`ExponentialAverage`), ``weighted``
@@ -139,7 +139,7 @@ class Teacher(Twin):
 
     Args:
         clip: The model to start from, as it is now.
-        rule: How it follows the student; null stays frozen.
+        rule: How it follows the student; None stays frozen.
     """
 
     linear_head: Tensor | None
@@ -190,7 +190,7 @@ class Teacher(Twin):
 
         Args:
             student: The model in training, after the optimizer's step.
-            linear_head: Its trained head (C, D), or null.
+            linear_head: Its trained head (C, D), or None.
             step: Optimizer steps done, this one included.
             total_steps: Optimizer steps of the whole run.
         """
@@ -203,7 +203,9 @@ class Teacher(Twin):
         if self.linear_head is not None and linear_head is not None:
             own, theirs = own | {"head": self.linear_head}, theirs | {"head": linear_head}
         moving = [name for name, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([part(own[name]) for name in moving], [part(theirs[name]) for name in moving], share)
+        torch._foreach_lerp_(
+            [local_part(own[name]) for name in moving], [local_part(theirs[name]) for name in moving], share
+        )
         for name in own.keys() - set(moving):
             own[name].copy_(theirs[name])
 

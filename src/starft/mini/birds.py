@@ -134,7 +134,7 @@ def paint(bird: Species, pen: Pen, frame: Frame, tint: float = 22.0, outline: Co
         pen: Canvas and random stream.
         frame: Where and how large.
         tint: How far each colour may stray, in 0..255.
-        outline: Draw lines of this colour only, as a sketch does; null fills the shapes.
+        outline: Draw lines of this colour only, as a sketch does; None fills the shapes.
     """
     bird = _vary(bird, pen, tint)
     brush = _Brush(pen, frame, outline)

@@ -82,9 +82,13 @@ class _MiniBase(BaseDataModule):
             stage: ``fit``, ``validate``, ``test`` or ``predict``.
         """
         if stage in ("fit", "validate"):
-            self.val_data = tuple(PictureSet(self._rows(one.name, "val", self.val_size)) for one in self.val_sets)
+            self.val_data = tuple(
+                PictureSet(self._rows(val_set.name, "val", self.val_size)) for val_set in self.val_sets
+            )
         if stage in ("test", "predict"):
-            self.test_data = tuple(PictureSet(self._rows(one.name, "test", self.test_size)) for one in self.test_sets)
+            self.test_data = tuple(
+                PictureSet(self._rows(test_set.name, "test", self.test_size)) for test_set in self.test_sets
+            )
 
     def _check_size(self) -> None:
         """Refuse a model for pictures of another size; those of the world are drawn at one and never resized."""

@@ -67,7 +67,7 @@ class PictureSet(Dataset[Batch]):
 
     @property
     def groups(self) -> Sequence[int] | None:
-        """Group of each picture; null where they have none."""
+        """Group of each picture; None where they have none."""
         groups = [row.group for row in self.rows if row.group is not None]
         return groups if len(groups) == len(self.rows) else None
 

@@ -282,7 +282,7 @@ def _texts_of(data: Any, text: str) -> list[str]:
 def _from_list(text: str) -> Reading:
     """Return the items of the one list of a text."""
     lines = [line for line in text.splitlines() if line.strip()]
-    items = {index: found for index, line in enumerate(lines) if (found := _ITEM.match(line))}
+    items = {index: match for index, line in enumerate(lines) if (match := _ITEM.match(line))}
     if not items:
         raise UnusableAnswer(f"is neither JSON nor a list but {shorten(text)}")
     _refuse_drafts("\n".join(lines[: min(items)]))

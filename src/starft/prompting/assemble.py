@@ -61,10 +61,10 @@ class NamedClass:
 
     def __call__(self, text: str) -> str | None:
         """Return a class that the text names, or None."""
-        found = words(text)
-        for at, word in enumerate(found):
+        result = words(text)
+        for at, word in enumerate(result):
             for parts, name in self._by_first.get(word, ()):
-                if found[at : at + len(parts)] == parts:
+                if result[at : at + len(parts)] == parts:
                     return name
         return None
 

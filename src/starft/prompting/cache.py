@@ -67,10 +67,10 @@ class AnswerCache:
             question: Must have been put with the same model, messages, parameters and schema.
         """
         try:
-            held = load_json(self._path(question).read_bytes())
-            if held["schema_version"] != SCHEMA_VERSION or held["question"] != question.content():
+            value = load_json(self._path(question).read_bytes())
+            if value["schema_version"] != SCHEMA_VERSION or value["question"] != question.content():
                 return None
-            answer = Answer(**held["answer"])
+            answer = Answer(**value["answer"])
             return answer if _is_whole(answer) else None
         except (FileNotFoundError, NotADirectoryError):
             return None

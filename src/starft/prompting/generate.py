@@ -130,14 +130,14 @@ def generate(
             except KeyboardInterrupt:
                 raise _interrupted(questions, answers, refresh) from None
             _print_usage(outcome, len(questions), answers)
-        found = _read(questions, answers)
-    _refuse_gaps(questions, found, outcome, answers, offline, refresh, partial)
-    pool = _pool(asked, questions, found, names, limit)
+        result = _read(questions, answers)
+    _refuse_gaps(questions, result, outcome, answers, offline, refresh, partial)
+    pool = _pool(asked, questions, result, names, limit)
     save_pool(pool, target, overwrite)
     for note in notes_on_answers(pool.provenance):
         say(note)
-    came = sum(len(held[1].texts) for held in found if held is not None)
-    _print_result(pool, target, came, asked.count * sum(held is not None for held in found))
+    came = sum(len(item[1].texts) for item in result if item is not None)
+    _print_result(pool, target, came, asked.count * sum(item is not None for item in result))
     return 0
 
 
@@ -257,12 +257,12 @@ def _print_usage(outcome: Outcome, total: int, answers: AnswerCache) -> None:
 
 def _read(questions: Sequence[Question], answers: AnswerCache) -> list[tuple[Answer, Reading] | None]:
     """Return the answer and what it holds of each question, None where there is no usable one."""
-    found: list[tuple[Answer, Reading] | None] = []
+    results: list[tuple[Answer, Reading] | None] = []
     for question in questions:
         answer = answers.get(question)
         reading = _reading(answer)
-        found.append((answer, reading) if answer is not None and reading is not None else None)
-    return found
+        results.append((answer, reading) if answer is not None and reading is not None else None)
+    return results
 
 
 def _refuse_gaps(
@@ -275,7 +275,7 @@ def _refuse_gaps(
     partial: bool,
 ) -> None:
     """Tell in one sentence what is missing, unless that is allowed."""
-    gaps = [question for question, held in zip(questions, found, strict=True) if held is None]
+    gaps = [question for question, item in zip(questions, found, strict=True) if item is None]
     everything = len(gaps) == len(questions)
     if offline and gaps and (everything or not partial):
         lacking = ", ".join(f"{q.class_name!r}" if q.class_name is not None else "the only one" for q in gaps)
@@ -304,25 +304,25 @@ def _pool(
     class_names: Sequence[str],
     limit: "LengthLimit",
 ) -> Pool:
-    held = [(question, *pair) for question, pair in zip(questions, found, strict=True) if pair is not None]
+    values = [(question, *pair) for question, pair in zip(questions, found, strict=True) if pair is not None]
     gaps = [str(question.class_name) for question, pair in zip(questions, found, strict=True) if pair is None]
     provenance = {
         "source": "llm",
         "model": questions[0].model,
         "address": questions[0].address,
-        "served_models": count_served([answer for _, answer, _ in held]),
-        "forms": dict(sorted(Counter(answer.mode for _, answer, _ in held).items())),
+        "served_models": count_served([answer for _, answer, _ in values]),
+        "forms": dict(sorted(Counter(answer.mode for _, answer, _ in values).items())),
         "query": query.source,
         "query_sha256": query.sha256,
         "parameters": questions[0].parameters,
         # The day of the last answer and not of this run: same answers, same file.
-        "created": max(answer.created for _, answer, _ in held)[:10] + "T00:00:00Z",
-        "answers": len(held),
-        "answers_sha256": answers_digest(answer.text for _, answer, _ in held),
+        "created": max(answer.created for _, answer, _ in values)[:10] + "T00:00:00Z",
+        "answers": len(values),
+        "answers_sha256": answers_digest(answer.text for _, answer, _ in values),
         "clip_model": limit.model_name,
         "unanswered": gaps,
     }
-    readings = [(question.class_name, reading) for question, _, reading in held]
+    readings = [(question.class_name, reading) for question, _, reading in values]
     pool = build_pool(query, readings, class_names, limit.too_long, provenance)
     if not pool.templates:
         dropped = pool.provenance["dropped"]

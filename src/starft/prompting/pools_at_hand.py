@@ -11,7 +11,7 @@ from rich.table import Table
 
 from starft.captions.english import is_modifier, mend_articles
 from starft.captions.pool_files import LOCAL_POOLS, check_pool, find_pool, list_pools, load_pool, read_json
-from starft.captions.pools import heard_alike, inject
+from starft.captions.pools import inject, normalized_template
 from starft.captions.templates import is_template
 from starft.config.prompts import read_config_or_none
 from starft.errors import PoolError
@@ -34,7 +34,7 @@ def check(pool: str, data: str | None = None, model: str | None = None, override
     Args:
         pool: Name of a pool or path of a pool file.
         data: A training config, or a file with class_names; phrases may not name a class and must fit with the longest.
-        model: The CLIP whose context captions must fit; null takes that of --data, or else ViT-B-16.
+        model: The CLIP whose context captions must fit; None takes that of --data, or else ViT-B-16.
         overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
 
     Raises:
@@ -46,13 +46,13 @@ def check(pool: str, data: str | None = None, model: str | None = None, override
     config = read_config_or_none(data, overrides)
     say(f"Checking {path} ...", file=sys.stderr)
     names = config.class_names() if config is not None else ()
-    found = list(_templates(content))
+    results = list(_templates(content))
     problems = check_pool(content)
-    problems += _repeats(found)
-    problems += _english(content, found)
-    problems += _classes(content, found, names)
+    problems += _repeats(results)
+    problems += _english(content, results)
+    problems += _classes(content, results, names)
     limit = import_module("starft.prompting.lengths").LengthLimit(model, config)
-    problems += [*_lengths(found, limit), *_same_tokens(found, limit)]
+    problems += [*_lengths(results, limit), *_same_tokens(results, limit)]
     for problem in _in_order(problems, content):
         say(problem)
     if config is not None:
@@ -64,7 +64,7 @@ def check(pool: str, data: str | None = None, model: str | None = None, override
             f"{path} has {count_of(len(problems), 'problem')}, told above; mend the file or generate it again."
         )
     against = f" It suits the {len(names)} class{'es' if len(names) != 1 else ''} of {data}." if names else ""
-    say(f"{path} is in order: {count_of(len(found), 'template')}.{against}")
+    say(f"{path} is in order: {count_of(len(results), 'template')}.{against}")
     return 0
 
 
@@ -82,8 +82,8 @@ def _in_order(problems: Sequence[str], content: Any) -> list[str]:
             places[f"{key}[{index}]"] = len(places)
 
     def place_of(problem: str) -> int:
-        found = _PLACE.match(problem)
-        return places.get(found[0], -1) if found else -1
+        match = _PLACE.match(problem)
+        return places.get(match[0], -1) if match else -1
 
     return sorted(problems, key=place_of)
 
@@ -115,7 +115,7 @@ def _repeats(found: Sequence[tuple[str, str | None, str]]) -> Iterator[str]:
     for where, name, template in found:
         key = fold(template)
         first = seen.get((None, key)) or seen.get((name, key))
-        if first is not None and heard_alike(first[1]) != heard_alike(template):
+        if first is not None and normalized_template(first[1]) != normalized_template(template):
             yield f"{where} says the same as {first[0]} (plural, articles and order don't count); take one of them out."
         seen.setdefault((name, key), (where, template))
 
@@ -158,7 +158,7 @@ def _lengths(found: Sequence[tuple[str, str | None, str]], limit: "LengthLimit")
 def _same_tokens(found: Sequence[tuple[str, str | None, str]], limit: "LengthLimit") -> Iterator[str]:
     """Yield templates that differ only in what the model's tokenizer drops; those that are cut are told already."""
     fits = [not long for long in limit.too_long([template for _, _, template in found])]
-    whole = [one for one, is_whole in zip(found, fits, strict=True) if is_whole]
+    whole = [item for item, is_whole in zip(found, fits, strict=True) if is_whole]
     folded = [fold(template) for _, _, template in whole]
     for at, first in enumerate(limit.same_tokens([template for _, _, template in whole])):
         if first is not None and folded[first] != folded[at] and whole[first][1] in (None, whole[at][1]):

@@ -32,7 +32,7 @@ from starft.clip import ClipEncoder, Twin, build_clip, image_preprocessing
 from starft.config.prompts import RunConfig
 from starft.data.datamodules import BaseDataModule
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
-from starft.data.loading import SignalProofLoader, deaf_to_stops
+from starft.data.loading import SignalProofLoader, ignore_stop_signals
 from starft.errors import PromptError
 from starft.files.atomic import replace_file
 from starft.reporting.console import Console
@@ -255,7 +255,7 @@ def _loader(data: BaseDataModule, train_set: Dataset[Any], chosen: list[int]) ->
     how: dict[str, Any] = {
         "batch_size": data.eval_batch_size,
         "num_workers": data.num_workers,
-        "worker_init_fn": deaf_to_stops,
+        "worker_init_fn": ignore_stop_signals,
     }
     if not isinstance(train_set, ImageSet):
         return SignalProofLoader(Subset(train_set, chosen), **how)

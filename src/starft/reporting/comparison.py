@@ -31,7 +31,7 @@ def summarize(
     """
     summary: dict[str, Any] = {"metrics": {}}
     for metric in metrics:
-        values, others = ([one["metrics"][metric] for one in some] for some in (runs, baseline))
+        values, others = ([item["metrics"][metric] for item in some] for some in (runs, baseline))
         gains = [ours - theirs for ours, theirs in zip(values, others, strict=True)]
         mean, half = fmean(gains), half_width_over_seeds(gains)
         summary["metrics"][metric] = {
@@ -45,8 +45,8 @@ def summarize(
             },
         }
     for cost in ("training_seconds", "peak_memory_bytes", "peak_gpu_memory_bytes"):
-        summary[cost] = [one[cost] for one in runs]
-    summary["git_commits"] = list(dict.fromkeys(one["git_commit"] for one in runs if one["git_commit"] is not None))
+        summary[cost] = [run[cost] for run in runs]
+    summary["git_commits"] = list(dict.fromkeys(run["git_commit"] for run in runs if run["git_commit"] is not None))
     return summary
 
 
@@ -70,23 +70,24 @@ def compare_tables(results: Mapping[str, Any], columns: Mapping[str, str]) -> li
         columns: Metric -> its heading.
     """
     configs, count = results["configs"], len(results["seeds"])
-    on_gpu = any(peak for one in configs.values() for peak in one["peak_gpu_memory_bytes"])
+    on_gpu = any(peak for config in configs.values() for peak in config["peak_gpu_memory_bytes"])
     costs = ["seconds", "peak GPU memory, MB" if on_gpu else "peak memory, MB", "commit"]
     rows = [
         [
             name,
-            *(_mean(**one["metrics"][metric]) for metric in columns),
-            *_costs(one, on_gpu),
+            *(_mean(**config["metrics"][metric]) for metric in columns),
+            *_costs(config, on_gpu),
         ]
-        for name, one in configs.items()
+        for name, config in configs.items()
     ]
     what = "accuracy" if all(metric.endswith("acc") for metric in columns) else "results"
     tables = [Table(["config", *columns.values(), *costs], rows, f"{what} in %{_over_seeds(count)}")]
-    others = [(name, one) for name, one in configs.items() if name != results["baseline"]]
+    others = [(name, config) for name, config in configs.items() if name != results["baseline"]]
     if others:
         sure = f"mean over {count} seeds (95 % interval)" if count > 1 else "one seed, so no interval"
         rows = [
-            [name, *(_difference(one["metrics"][metric]["difference"]) for metric in columns)] for name, one in others
+            [name, *(_difference(other["metrics"][metric]["difference"]) for metric in columns)]
+            for name, other in others
         ]
         title = f"difference to {results['baseline']} with the same seed, in points; {sure}"
         tables.append(Table(["config", *columns.values()], rows, title))

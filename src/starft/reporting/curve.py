@@ -29,9 +29,9 @@ def curve_axes(eval_sets: Sequence[EvalSet], class_names: Sequence[str]) -> list
         eval_sets: What was scored.
         class_names: Training classes.
     """
-    usual = [one for one in eval_sets if not one.ood]
+    usual = [eval_set for eval_set in eval_sets if not eval_set.ood]
     usual.sort(key=lambda one: one.class_names != tuple(class_names))  # stable: the first one stays first
-    grouped = [one for one in eval_sets if one.group_names and not one.metrics]
+    grouped = [eval_set for eval_set in eval_sets if eval_set.group_names and not eval_set.metrics]
     up = "ood_acc" if len(usual) < len(eval_sets) else f"{grouped[0].name}/worst_group_acc" if grouped else None
     return [f"{usual[0].name}/acc", up] if usual and up is not None else None
 

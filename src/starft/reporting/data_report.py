@@ -26,25 +26,25 @@ def data_tables(found: Sequence[Checked], train_templates: Sequence[str] = ()) -
         found: What was found of each split.
         train_templates: Of the training captions, where they aren't those of the data; none if they are.
     """
-    published = any(one.published is not None for one in found)
+    published = any(entry.published is not None for entry in found)
     rows = []
-    for one in found:
-        seen, known = one.classes
-        counts = [_number(one.images), *([_number(one.published)] if published else [])]
+    for item in found:
+        seen, known = item.classes
+        counts = [_number(item.images), *([_number(item.published)] if published else [])]
         classes = f"{seen:,} of {known:,}" if known else "–"
-        rows.append([one.name, one.title, one.split, *counts, classes, one.example or "–"])
+        rows.append([item.name, item.title, item.split, *counts, classes, item.example or "–"])
     headings = ["set", "data set", "split", "images", *(["published"] if published else []), "classes", "example"]
     table = Table(headings, rows, "data", align="lllr" + "r" * published + "rl")
-    named, grouped = [one for one in found if one.class_names], [one for one in found if one.groups]
+    named, grouped = [entry for entry in found if entry.class_names], [entry for entry in found if entry.groups]
     return [table, *([_captions(named, train_templates)] if named else []), *([_groups(grouped)] if grouped else [])]
 
 
 def _captions(named: Sequence[Checked], train_templates: Sequence[str]) -> Table:
     """Return a row for each list of class names and templates: the sets that have it, the first names, a caption."""
     sets: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    for one in named:
-        templates = train_templates if one.split == "train" and train_templates else one.templates
-        sets.setdefault((tuple(one.class_names), tuple(templates)), []).append(_label(one))
+    for item in named:
+        templates = train_templates if item.split == "train" and train_templates else item.templates
+        sets.setdefault((tuple(item.class_names), tuple(templates)), []).append(_label(item))
     rows = []
     for (names, templates), labels in sets.items():
         more = f", ... ({len(names):,})" if len(names) > NAMES else ""
@@ -55,9 +55,9 @@ def _captions(named: Sequence[Checked], train_templates: Sequence[str]) -> Table
 
 
 def _groups(grouped: Sequence[Checked]) -> Table:
-    names = list(dict.fromkeys(name for one in grouped for name, _, _ in one.groups))
-    published = any(expected is not None for one in grouped for _, _, expected in one.groups)
-    cells = [{name: _count(count, expected) for name, count, expected in one.groups} for one in grouped]
+    names = list(dict.fromkeys(name for item in grouped for name, _, _ in item.groups))
+    published = any(expected is not None for item in grouped for _, _, expected in item.groups)
+    cells = [{name: _count(count, expected) for name, count, expected in item.groups} for item in grouped]
     rows = [[name, *(column.get(name, "–") for column in cells)] for name in names[:SHOWN]]
     if len(names) > SHOWN:
         rows.append([f"... and {len(names) - SHOWN} more", *("" for _ in cells)])

@@ -75,13 +75,13 @@ def table_of(
         for method, runs in methods.items()
     }
     for column in columns:
-        held = {method: cell for method, row in table.items() if (cell := row[column]) is not None}
-        if len(held) < 2 or column.rpartition("/")[2] in NO_INTERVAL:
+        values = {method: cell for method, row in table.items() if (cell := row[column]) is not None}
+        if len(values) < 2 or column.rpartition("/")[2] in NO_INTERVAL:
             continue
-        top = max(held, key=lambda method: held[method].value)
-        gains = [difference_of(methods, table, column, top, method) for method in held if method != top]
+        top = max(values, key=lambda method: values[method].value)
+        gains = [difference_of(methods, table, column, top, method) for method in values if method != top]
         if all(gain is not None and gain.sign > 0 for gain in gains):
-            table[top][column] = replace(held[top], best=True)
+            table[top][column] = replace(values[top], best=True)
     return table
 
 
@@ -130,16 +130,17 @@ def most_lost(first: Sequence[Run], second: Sequence[Run], eval_set: str) -> tup
     """
     if not all(eval_set in run.sets for run in (*first, *second)):
         return None
-    groups = [[one for one in run.sets[eval_set].groups if one.n] for run in (*first, *second)]
-    if any([(one.name, one.n) for one in some] != [(one.name, one.n) for one in groups[0]] for some in groups):
+    groups = [[group for group in run.sets[eval_set].groups if group.n] for run in (*first, *second)]
+    if any([(item.name, item.n) for item in some] != [(item.name, item.n) for item in groups[0]] for some in groups):
         return None
     level = 1 - (1 - LEVEL) / max(1, len(groups[0]))
     lost = []
     for of_runs in zip(*groups, strict=True):
         numbers = [
-            (one.acc, ends)
-            for one in of_runs
-            if one.acc is not None and (ends := wilson_interval(round(one.acc * one.n), one.n, level)) is not None
+            (of_run.acc, ends)
+            for of_run in of_runs
+            if of_run.acc is not None
+            and (ends := wilson_interval(round(of_run.acc * of_run.n), of_run.n, level)) is not None
         ]
         if len(numbers) == len(of_runs):
             gain = _over_runs(numbers[: len(first)], numbers[len(first) :], level)
@@ -153,7 +154,7 @@ def _over_runs(first: Sequence[Number], second: Sequence[Number], level: float) 
     Where each run of the first lies below (or above) each of the second beyond its interval, more seeds don't take that
     back: the interval reaches over all those pairs. Elsewhere the spread over the seeds is in it, see `pooled`.
     """
-    pairs = [independent_difference(one, two) for one in first for two in second]
+    pairs = [independent_difference(item, two) for item in first for two in second]
     if len({pair.sign for pair in pairs}) == 1 and pairs[0].sign:
         lows, highs = zip(*(pair.interval for pair in pairs), strict=True)
         return Difference(float(np.mean([pair.value for pair in pairs])), (min(lows), max(highs)))
@@ -170,7 +171,7 @@ def _same_sets(first: Run, second: Run, column: str) -> bool:
     if column not in (OOD, ROBUSTNESS):
         name = column.rpartition("/")[0]
         return name in first.sets and name in second.sets and first.sets[name].n == second.sets[name].n
-    one, two = ({name: held.n for name, held in run.sets.items() if held.ood} for run in (first, second))
+    one, two = ({name: item.n for name, item in run.sets.items() if item.ood} for run in (first, second))
     return one == two
 
 
@@ -179,10 +180,10 @@ def _paired(first: Sequence[Run], second: Sequence[Run], column: str) -> Differe
     name, _, metric = column.rpartition("/")
     if column != OOD and metric not in ("acc", "group_mean_acc"):
         return None
-    names = [name] if column != OOD else [name for name, held in first[0].sets.items() if held.ood and held.n]
+    names = [name] if column != OOD else [name for name, item in first[0].sets.items() if item.ood and item.n]
     right_a, right_b, parts = [], [], []
     for at, eval_set in enumerate(names):
-        pairs = [[_matched(one, two, eval_set) for two in second] for one in first]
+        pairs = [[_matched(item, two, eval_set) for two in second] for item in first]
         if any(pair is None for row in pairs for pair in row):
             return None
         right_a.append(np.mean([row[0]["right_a"].to_numpy(dtype=bool) for row in pairs], axis=0))  # type: ignore[index]
@@ -192,8 +193,8 @@ def _paired(first: Sequence[Run], second: Sequence[Run], column: str) -> Differe
         parts.append(np.full(len(right_a[-1]), at) + group)
     if not names:
         return None
-    found = paired_difference(np.concatenate(right_a), np.concatenate(right_b), np.concatenate(parts))
-    value, (low, high) = found.value, found.interval
+    result = paired_difference(np.concatenate(right_a), np.concatenate(right_b), np.concatenate(parts))
+    value, (low, high) = result.value, result.interval
     seeds = _seeds_apart(first, second, column)
     return Difference(value, (value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds)))
 
@@ -202,7 +203,7 @@ def _seeds_apart(first: Sequence[Run], second: Sequence[Run], column: str) -> fl
     """Return the half-width that other seeds add to a difference: seed by seed where both have the same ones."""
     ones, twos = ([value_of(run, column) or 0.0 for run in runs] for runs in (first, second))
     if len(first) > 1 and [run.facts.get("seed") for run in first] == [run.facts.get("seed") for run in second]:
-        return half_width_over_seeds([one - two for one, two in zip(ones, twos, strict=True)])
+        return half_width_over_seeds([item - two for item, two in zip(ones, twos, strict=True)])
     return math.hypot(half_width_over_seeds(ones), half_width_over_seeds(twos))
 
 
@@ -231,7 +232,7 @@ def disagreements(runs: Sequence[Run], most: int = 6, shown: int = 12) -> list[D
         most: How many runs are compared, each with each; the first ones.
         shown: How many samples are named of each pair.
     """
-    found = []
+    results = []
     kept = [run for run in runs if run.samples is not None][:most]
     kept.sort(key=lambda run: RANK[role_of(run.config)])  # so that a method is the first, its baseline the second
     for first, second in combinations(kept, 2):
@@ -246,5 +247,5 @@ def disagreements(runs: Sequence[Run], most: int = 6, shown: int = 12) -> list[D
             odd = odd[np.argsort(-sure[odd], kind="stable")][:shown]
             counts = (int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum()), int((~a & ~b).sum()))
             indices = tuple(int(index) for index in pair["index"].to_numpy()[odd])
-            found.append(Disagreement(first.name, second.name, name, *counts, difference, indices))
-    return found
+            results.append(Disagreement(first.name, second.name, name, *counts, difference, indices))
+    return results

@@ -104,8 +104,8 @@ def scatter(cells: Mapping[str, tuple[Cell, Cell]], positions: Mapping[str, int]
         _, _, whiskers = axes.errorbar(
             x, y, _whiskers(up), _whiskers(across), fmt=mark, color=color, markersize=6, elinewidth=0.8
         )
-        for one in whiskers:
-            one.set_alpha(1.0 if len(cells) <= 12 else 0.3)
+        for whisker in whiskers:
+            whisker.set_alpha(1.0 if len(cells) <= 12 else 0.3)
     if line is not None:
         low, high = axes.get_xlim()
         places = np.linspace(max(low, 0.1), min(high, 99.9), 60)
@@ -160,10 +160,10 @@ def curves(runs: Sequence[Run], positions: Mapping[str, int]) -> Iterator[tuple[
     for name in names:
         figure = Figure(figsize=(3.2, 2.2), layout="constrained")
         axes = figure.add_subplot()
-        held = [run for run in runs if name in run.curves]
+        contents = [run for run in runs if name in run.curves]
         scale = 1 if name.startswith("train/") else 100  # what validation tells are shares
-        for run in held:
-            every = max(1, -(-len(run.curves[name][0]) * len(held) // CURVE_POINTS))
+        for run in contents:
+            every = max(1, -(-len(run.curves[name][0]) * len(contents) // CURVE_POINTS))
             steps, values = run.curves[name][0][::every], [scale * value for value in run.curves[name][1][::every]]
             mark = "o" if len(steps) == 1 else None
             color = look(positions.get(run.method, 0))[0]

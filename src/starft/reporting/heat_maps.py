@@ -90,17 +90,17 @@ def group_maps(methods: Mapping[str, Sequence[Run]], eval_set: str) -> list[Heat
         if split is None or len(split[0]) > LARGEST_MAP[0] or len(split[1]) > LARGEST_MAP[1]:
             continue
         classes, attributes = split
-        weights = next((one.weights for one in sets if one.weights), {})
+        weights = next((item.weights for item in sets if item.weights), {})
         rows = []
         for at, name in enumerate(classes):
             own = names[at * len(attributes) : (at + 1) * len(attributes)]
             most = max((weights.get(group, 0.0) for group in own), default=0.0)
             cells = []
             for group in own:
-                found = [one for some in sets for one in some.groups if one.name == group]
-                accs = [one.acc for one in found if one.acc is not None]
+                results = [item for some in sets for item in some.groups if item.name == group]
+                accs = [item.acc for item in results if item.acc is not None]
                 usual = most > 0 and weights.get(group) == most
-                cells.append(HeatCell(fmean(accs) if accs else None, found[0].n if found else 0, usual))
+                cells.append(HeatCell(fmean(accs) if accs else None, results[0].n if results else 0, usual))
             rows.append((name, tuple(cells)))
         maps.append(HeatMap(method, attributes, tuple(rows)))
     return maps[:METHODS]
@@ -175,5 +175,5 @@ def _confusions(method: str, table: pd.DataFrame) -> Confusions:
     wrong = table[~table["right"]].groupby(["label_name", "prediction_name"]).size()
     most = wrong.sort_values(ascending=False, kind="stable").head(CONFUSIONS)
     labels, predictions = (most.index.get_level_values(level) for level in (0, 1))
-    pairs = tuple((str(one), str(two), int(n)) for one, two, n in zip(labels, predictions, most, strict=True))
+    pairs = tuple((str(item), str(two), int(n)) for item, two, n in zip(labels, predictions, most, strict=True))
     return Confusions(method, tuple(names[label] for label in order), matrix, pairs)

@@ -66,14 +66,14 @@ def columns_of(runs: Sequence[Run]) -> list[str]:
         runs: Tested runs.
     """
     names = dict.fromkeys(name for run in runs for name in run.sets)
-    found = [OOD] if any(run.ood_acc is not None for run in runs) else []
+    result = [OOD] if any(run.ood_acc is not None for run in runs) else []
     for name in names:
         there = dict.fromkeys(metric for run in runs if name in run.sets for metric in run.sets[name].metrics)
         order = [metric for metric in HEADINGS if metric in there] + [
             metric for metric in there if metric not in HEADINGS
         ]
-        found += [f"{name}/{metric}" for metric in order]
-    return found
+        result += [f"{name}/{metric}" for metric in order]
+    return result
 
 
 def heading(column: str) -> str:
@@ -109,11 +109,11 @@ def interval_of(run: Run, column: str) -> Interval | None:
         column: ``{eval set}/{metric}`` or ``ood_acc``.
     """
     if column == OOD:
-        sets = [one for one in run.sets.values() if one.ood and one.n]
+        sets = [item for item in run.sets.values() if item.ood and item.n]
         if run.ood_acc is None or not sets:
             return None
-        rates = [((one.metrics["acc"] or 0.0) * one.n + 1) / (one.n + 2) for one in sets]
-        error = math.sqrt(sum(rate * (1 - rate) / one.n for rate, one in zip(rates, sets, strict=True))) / len(sets)
+        rates = [((item.metrics["acc"] or 0.0) * item.n + 1) / (item.n + 2) for item in sets]
+        error = math.sqrt(sum(rate * (1 - rate) / item.n for rate, item in zip(rates, sets, strict=True))) / len(sets)
         return max(0.0, run.ood_acc - 1.96 * error), min(1.0, run.ood_acc + 1.96 * error)
     name, _, metric = column.rpartition("/")
     one = run.sets.get(name)

@@ -52,7 +52,10 @@ def html_page(content: Content) -> str:
     # those without a test have no place in the table, but curves
     positions = {method: at for at, method in enumerate(dict.fromkeys([*content.methods, *trained]))}
     signs = {method: _sign(method, at) for method, at in positions.items()}
-    sets = {name: [one for one in content.columns if one.rpartition("/")[0] == name] for name in _set_names(content)}
+    sets = {
+        name: [column for column in content.columns if column.rpartition("/")[0] == name]
+        for name in _set_names(content)
+    }
     seeds = any(count > 1 for count in content.counts.values())
     compared = disagreements([run for some in content.methods.values() for run in some])
     with style(), warnings.catch_warnings():
@@ -86,11 +89,13 @@ def html_page(content: Content) -> str:
             if (told := classes_of(content.methods, name)) is not None
         },
         most=_confusions_table,
-        weights={name: one.weights for run in reversed(runs) for name, one in run.sets.items() if one.weights},
-        mistakes=[one for run in runs if run.samples is not None for one in _mistakes(run)][:RUNS_WITH_MISTAKES],
+        weights={name: item.weights for run in reversed(runs) for name, item in run.sets.items() if item.weights},
+        mistakes=[mistake for run in runs if run.samples is not None for mistake in _mistakes(run)][
+            :RUNS_WITH_MISTAKES
+        ],
         disagreements=_by_pair(compared, runs),
         pools=_pools(runs),
-        environments=[(told, len(some), names_of(some)) for told, some in _environments(runs)],
+        environments=[(item, len(some), names_of(some)) for item, some in _environments(runs)],
         repeats=_repeats(runs),
     )
 
@@ -124,12 +129,12 @@ def _points(content: Content) -> dict[str, tuple[Cell, Cell]]:
 
 def _short(content: Content) -> list[str]:
     """Return the columns that are shown first: ID, OOD, effective robustness, worst groups."""
-    first = [one for one in (content.id_column, OOD, ROBUSTNESS) if one in content.columns and one is not None]
-    return first + [one for one in content.columns if one.rpartition("/")[2] == "worst_group_acc"]
+    first = [item for item in (content.id_column, OOD, ROBUSTNESS) if item in content.columns and item is not None]
+    return first + [column for column in content.columns if column.rpartition("/")[2] == "worst_group_acc"]
 
 
 def _set_names(content: Content) -> list[str]:
-    return list(dict.fromkeys(name for one in content.columns if (name := one.rpartition("/")[0])))
+    return list(dict.fromkeys(name for column in content.columns if (name := column.rpartition("/")[0])))
 
 
 def _classes_table(told: Classes, signs: Mapping[str, Markup]) -> Markup:
@@ -159,9 +164,9 @@ def _facts(run: Run) -> list[str]:
         return str(path).rpartition(".")[2] if path else "–"
 
     terms = [named(model.get("objective"))] if isinstance(model, dict) else []
-    for one in (model.get("regularizers") or []) if isinstance(model, dict) else []:
-        weight = (one.get("init_args") or {}).get("weight") if isinstance(one, dict) else None
-        terms.append(named(one) + (f" × {weight:g}" if isinstance(weight, int | float) else ""))
+    for item in (model.get("regularizers") or []) if isinstance(model, dict) else []:
+        weight = (item.get("init_args") or {}).get("weight") if isinstance(item, dict) else None
+        terms.append(named(item) + (f" × {weight:g}" if isinstance(weight, int | float) else ""))
     seconds = run.facts.get("seconds")
     return [
         "nothing trained" if run.sets and role_of(run.config) == "zero-shot" else " + ".join(terms) or "–",
@@ -175,8 +180,8 @@ def _facts(run: Run) -> list[str]:
 
 def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return, for each set with groups, all of them, the worst first, with a bar a method: that of its first run."""
-    found = []
-    for name in dict.fromkeys(name for run in content.runs for name, one in run.sets.items() if len(one.groups) > 1):
+    results = []
+    for name in dict.fromkeys(name for run in content.runs for name, item in run.sets.items() if len(item.groups) > 1):
         firsts = {method: runs[0] for method, runs in content.methods.items() if name in runs[0].sets}
         rows: dict[str, list[dict[str, Any]]] = {}
         counts: dict[str, int] = {}
@@ -190,11 +195,11 @@ def _groups(content: Content, positions: Mapping[str, int]) -> list[dict[str, An
         unfolded = min(len(shown), GROUPS_OPEN)
         unfolded = unfolded if unfolded * len(firsts) <= BARS_UNFOLDED else 1
         maps = group_maps(content.methods, name)
-        found.append(
+        results.append(
             {"name": name, "rows": shown, "open": unfolded, "left": len(order) - len(shown), "maps": maps}
-            | {"marked": any(cell.usual for one in maps for _, cells in one.rows for cell in cells)}
+            | {"marked": any(cell.usual for item in maps for _, cells in item.rows for cell in cells)}
         )
-    return found
+    return results
 
 
 def _acc(bar: Mapping[str, Any]) -> float:
@@ -206,12 +211,12 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
     """Return, for the set whose worst group fares worst, that group's surest mistakes."""
     assert run.samples is not None
     best: dict[str, Any] | None = None
-    for at, (name, one) in enumerate(run.sets.items()):
+    for at, (name, item) in enumerate(run.sets.items()):
         rows = worst_mistakes(run.samples, name)
-        accuracies = [group.acc for group in one.groups if group.acc is not None]
-        if rows.empty or not accuracies or (best is not None and len(one.groups) == 1):
+        accuracies = [group.acc for group in item.groups if group.acc is not None]
+        if rows.empty or not accuracies or (best is not None and len(item.groups) == 1):
             continue
-        if best is None or len(one.groups) > 1:
+        if best is None or len(item.groups) > 1:
             samples = [
                 {
                     "picture": thumbnail(run, at, int(row["index"]), str(row["path"])),
@@ -222,7 +227,7 @@ def _mistakes(run: Run) -> list[dict[str, Any]]:
                 }
                 for row in rows.to_dict("records")
             ]
-            group = str(rows["group_name"].iloc[0]) if len(one.groups) > 1 else ""
+            group = str(rows["group_name"].iloc[0]) if len(item.groups) > 1 else ""
             best = {"run": run.name, "set": name, "group": group, "samples": samples, "acc": min(accuracies)}
     return [best] if best is not None else []
 
@@ -232,8 +237,8 @@ def _by_pair(
 ) -> dict[tuple[str, str], list[tuple[Disagreement, list[dict[str, Any]]]]]:
     """Return, for each two runs, what they disagree on, set by set, with samples."""
     pairs: dict[tuple[str, str], list[tuple[Disagreement, list[dict[str, Any]]]]] = {}
-    for one in compared:
-        pairs.setdefault((one.first, one.second), []).append((one, _disagreed(one, runs)))
+    for item in compared:
+        pairs.setdefault((item.first, item.second), []).append((item, _disagreed(item, runs)))
     return pairs
 
 
@@ -244,10 +249,10 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
     assert two.samples is not None
     at = list(one.sets).index(pair.eval_set)
     first, second = (run.samples[run.samples["set"] == pair.eval_set].set_index("index") for run in (one, two))  # type: ignore[index]
-    told = []
+    messages = []
     for index in pair.indices:
         path = str(first.at[index, "path"])
-        told.append(
+        messages.append(
             {
                 "picture": thumbnail(one, at, index, path) or thumbnail(two, at, index, path),
                 "path": path or f"image {index} of “{pair.eval_set}”",
@@ -256,7 +261,7 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "second": str(second.at[index, "prediction_name"]),
             }
         )
-    return told
+    return messages
 
 
 def _pools(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -276,15 +281,15 @@ def _pools(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _environments(runs: Sequence[Run]) -> list[tuple[dict[str, str], list[Run]]]:
     """Return each environment once, with the runs that were tested in it."""
-    found: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    results: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
         if run.facts:
-            told = {**run.facts.get("versions", {}), **run.facts.get("hardware", {})}
+            summary = {**run.facts.get("versions", {}), **run.facts.get("hardware", {})}
             flat = {
-                name: ", ".join(map(str, v)) or "none" if isinstance(v, list) else str(v) for name, v in told.items()
+                name: ", ".join(map(str, v)) or "none" if isinstance(v, list) else str(v) for name, v in summary.items()
             }
-            found.setdefault(tuple(flat.items()), []).append(run)
-    return [(dict(facts), tested) for facts, tested in found.items()]
+            results.setdefault(tuple(flat.items()), []).append(run)
+    return [(dict(facts), tested) for facts, tested in results.items()]
 
 
 @dataclass(frozen=True)
@@ -325,9 +330,9 @@ def repeat_of(run: Run) -> Repeat:
 
 def _repeats(runs: Sequence[Run]) -> dict[str, list[tuple[str, Repeat]]]:
     """Return, method by method, each run's name with what repeats it."""
-    told: dict[str, list[tuple[str, Repeat]]] = {}
+    summary: dict[str, list[tuple[str, Repeat]]] = {}
     for run in runs:
         again = repeat_of(run)
         if again.lines:
-            told.setdefault(run.method, []).append((run.name, again))
-    return told
+            summary.setdefault(run.method, []).append((run.name, again))
+    return summary

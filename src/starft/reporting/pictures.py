@@ -64,8 +64,8 @@ def _roots(held: Any) -> Iterator[str]:
         elif isinstance(file, str) and file:
             yield str(Path(file).parent)
     below = held.values() if isinstance(held, dict) else held if isinstance(held, list) else ()
-    for one in below:
-        yield from _roots(one)
+    for item in below:
+        yield from _roots(item)
 
 
 def _regular(path: Path, root: Path) -> Path | None:

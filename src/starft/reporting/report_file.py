@@ -120,8 +120,8 @@ def markdown(content: Content) -> str:
         content: Of the report.
     """
     items = [
-        f"- {markdown_text(one.text)}{f' {markdown_code(one.command)}' if one.command else ''}"
-        for one in content.told.verdict
+        f"- {markdown_text(item.text)}{f' {markdown_code(item.command)}' if item.command else ''}"
+        for item in content.told.verdict
     ]
     words = "Numbers in %, with 95 % intervals; bold is better than each other beyond doubt."
     if any(count > 1 for count in content.counts.values()):

@@ -134,13 +134,13 @@ def point_of(run: Run, id_column: str) -> tuple[float, float] | None:
 def _draw(run: Run, id_column: str, generator: np.random.Generator) -> Drawn:
     """Return ID and OOD accuracies, (DRAWS,) each, of a run that has both."""
     across = run.sets[id_column.rpartition("/")[0]]
-    up = [one for one in run.sets.values() if one.ood and one.n]
+    up = [item for item in run.sets.values() if item.ood and item.n]
 
     def accuracies(one: Scores) -> NDArray[np.float64]:
         rate = ((one.metrics["acc"] or 0.0) * one.n + 0.5) / (one.n + 1)
         return generator.binomial(one.n, rate, DRAWS) / one.n
 
-    return accuracies(across), np.mean([accuracies(one) for one in up], axis=0)
+    return accuracies(across), np.mean([accuracies(item) for item in up], axis=0)
 
 
 def _fit_draws(across: NDArray[np.float64], up: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -34,7 +34,7 @@ def role_of(config: Mapping[str, Any]) -> Role:
     callbacks = trainer.get("callbacks") or ()
     extra = [
         *_listed(model.get("regularizers") or ()),
-        *(one for one in _listed(callbacks) if _class_path(one).startswith("starft.")),
+        *(item for item in _listed(callbacks) if _class_path(item).startswith("starft.")),
         *(name for name, value in model.items() if name.startswith("freeze_") and value),
         *([probe] if probe else ()),
         *([sampling] if (sampling := _mapping(data.get("init_args")).get("sampling")) not in (None, "shuffle") else ()),

@@ -24,7 +24,7 @@ def print_results(path: Path, zero_shot: Sequence[EvalSet] = ()) -> None:
     console = Console()
     for table in results_tables(results):
         console.print(table)
-    words = legend(metric for one in results["eval_sets"].values() for metric in one["metrics"])
+    words = legend(metric for item in results["eval_sets"].values() for metric in item["metrics"])
     if words:
         console.print(words)
     console.print(f"Numbers: {visible(str(path))}", soft_wrap=True)
@@ -59,14 +59,14 @@ def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[EvalSet]) -> li
         zero_shot: What it was scored on; a set that takes several answers as right is left out.
     """
     notes = []
-    for one in zero_shot:
-        found, chance = results["eval_sets"][one.name], 1 / one.num_labels
-        interval = found["ci95"].get("acc")
-        if interval is not None and interval[0] <= chance and not one.accepted:
+    for item in zero_shot:
+        matches, chance = results["eval_sets"][item.name], 1 / item.num_labels
+        interval = matches["ci95"].get("acc")
+        if interval is not None and interval[0] <= chance and not item.accepted:
             low, high = map(percent, interval)
             notes.append(
-                f"On {one.name} the pre-trained model isn't certainly better than chance: {low} to {high} % (95 % "
-                f"interval), where guessing among {one.num_labels} classes gives {percent(chance)} %. "
+                f"On {item.name} the pre-trained model isn't certainly better than chance: {low} to {high} % (95 % "
+                f"interval), where guessing among {item.num_labels} classes gives {percent(chance)} %. "
                 "What the frozen model doesn't know, StarFT can't keep; take another model or better class names."
             )
     return notes
@@ -79,18 +79,18 @@ def results_tables(results: Mapping[str, Any]) -> list[Table]:
         results: What results.json holds.
     """
     sets = results["eval_sets"]
-    metrics = list(dict.fromkeys([*HEADINGS, *(metric for one in sets.values() for metric in one["metrics"])]))
-    metrics = [metric for metric in metrics if any(metric in one["metrics"] for one in sets.values())]
+    metrics = list(dict.fromkeys([*HEADINGS, *(metric for item in sets.values() for metric in item["metrics"])]))
+    metrics = [metric for metric in metrics if any(metric in item["metrics"] for item in sets.values())]
     rows = [
         [
-            name + (" (OOD)" if one["ood"] else ""),
-            f"{sum(group['n'] for group in one['groups']):,}",
-            *(percent(one["metrics"].get(metric)) for metric in metrics),
+            name + (" (OOD)" if item["ood"] else ""),
+            f"{sum(group['n'] for group in item['groups']):,}",
+            *(percent(item["metrics"].get(metric)) for metric in metrics),
         ]
-        for name, one in sets.items()
+        for name, item in sets.items()
     ]
     table = Table(["set", "n", *(HEADINGS.get(metric, metric) for metric in metrics)], rows, "results in %")
-    return [table, *(_groups(name, one) for name, one in sets.items() if len(one["groups"]) > 1)]
+    return [table, *(_groups(name, item) for name, item in sets.items() if len(item["groups"]) > 1)]
 
 
 def _groups(name: str, one: Mapping[str, Any]) -> Table:

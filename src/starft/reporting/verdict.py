@@ -94,26 +94,28 @@ def verdict(
     if not methods:
         return []
     if len(methods) == 1:
-        told = [Sentence(_alone(methods[0]))]
+        messages = [Sentence(_alone(methods[0]))]
     else:
         pairs = _pairs(methods)
-        compared = [text for one, two in pairs if (text := _against(one, two, differ, losing)) is not None]
-        told = [
+        compared = [text for pair, two in pairs if (text := _against(pair, two, differ, losing)) is not None]
+        messages = [
             Sentence(text) for text in (compared if 0 < len(pairs) <= PAIRS and compared else _ranked(methods, differ))
         ]
-    return told + _next(methods, config) + _seeds(methods, configs)
+    return messages + _next(methods, config) + _seeds(methods, configs)
 
 
 def _pairs(methods: Sequence[Method]) -> list[tuple[Method, Method]]:
     """Return each method of interest with what it is held against: the zero-shot model, then plain fine-tuning."""
-    found = []
-    subjects = [one for one in methods if one.role == "other"] or [one for one in methods if one.role != "zero-shot"]
-    for one in subjects:
-        near = [two for two in methods if two.model == one.model]
-        plain = [two for two in near if two.role in ("CE", "FLYP")] if one.role == "other" else []
-        plain.sort(key=lambda two: two.role != one.plain)
-        found += [(one, two) for two in [*[two for two in near if two.role == "zero-shot"][:1], *plain[:1]]]
-    return found
+    results = []
+    subjects = [method for method in methods if method.role == "other"] or [
+        method for method in methods if method.role != "zero-shot"
+    ]
+    for subject in subjects:
+        near = [two for two in methods if two.model == subject.model]
+        plain = [two for two in near if two.role in ("CE", "FLYP")] if subject.role == "other" else []
+        plain.sort(key=lambda two: two.role != subject.plain)
+        results += [(subject, two) for two in [*[two for two in near if two.role == "zero-shot"][:1], *plain[:1]]]
+    return results
 
 
 def _alone(one: Method) -> str:
@@ -129,20 +131,20 @@ def _ends(cell: Cell) -> str:
 
 def _against(one: Method, two: Method, differ: Differ, losing: Losing) -> str | None:
     """Return what one method gains and loses against another; None where nothing of them can be compared."""
-    found = {word: gain for word in one.cells if (gain := differ(word, one.name, two.name)) is not None}
-    if not found:
+    results = {word: gain for word in one.cells if (gain := differ(word, one.name, two.name)) is not None}
+    if not results:
         return None
     rival = f"{REFERENCES[two.role]} ({two.name})"
     parts: list[str] = []
     for sign, verb in ((1, "beats"), (-1, "loses to")):
-        told = [f"{word} by {_size(gain)}" for word, gain in found.items() if gain.sign == sign]
-        if told:
-            parts.append(f"{verb} {'it' if parts else rival} in {_listed(told)}")
-    unsure = [f"{word} ({_signed(gain)})" for word, gain in found.items() if gain.sign == 0]
+        messages = [f"{word} by {_size(gain)}" for word, gain in results.items() if gain.sign == sign]
+        if messages:
+            parts.append(f"{verb} {'it' if parts else rival} in {_listed(messages)}")
+    unsure = [f"{word} ({_signed(gain)})" for word, gain in results.items() if gain.sign == 0]
     if unsure:
         parts.append(f"shows no certain difference{'' if parts else f' to {rival}'} in {_listed(unsure)}")
     sentence = f"{one.name} {_listed(parts)}."
-    fallen = losing(one.name, two.name) if WORST in found and found[WORST].sign >= 0 else None
+    fallen = losing(one.name, two.name) if WORST in results and results[WORST].sign >= 0 else None
     if fallen is not None:  # the worst group may be another one of each, and hide it
         sentence += f" In the group “{fallen[0]}” it certainly loses, by {_size(fallen[1])}."
     return sentence
@@ -161,22 +163,22 @@ def _signed(gain: Difference) -> str:
 
 def _ranked(methods: Sequence[Method], differ: Differ) -> list[str]:
     """Return, number by number, which is the best and which can't be told from it; then how many beat zero-shot."""
-    told = []
-    words = list(dict.fromkeys(word for one in methods for word in one.cells))
+    messages = []
+    words = list(dict.fromkeys(word for method in methods for word in method.cells))
     for word in words:
-        held = sorted((one for one in methods if word in one.cells), key=lambda one: -one.cells[word].value)
-        if len(held) > 1:
-            told.append(_best(word, held, differ))
-    zero_shot = next((one for one in methods if one.role == "zero-shot"), None)
+        values = sorted((method for method in methods if word in method.cells), key=lambda one: -one.cells[word].value)
+        if len(values) > 1:
+            messages.append(_best(word, values, differ))
+    zero_shot = next((method for method in methods if method.role == "zero-shot"), None)
     if zero_shot is not None and words:
-        told += _beside(zero_shot, methods, OOD if OOD in words else words[0], differ)
-    return told
+        messages += _beside(zero_shot, methods, OOD if OOD in words else words[0], differ)
+    return messages
 
 
 def _best(word: str, held: Sequence[Method], differ: Differ) -> str:
     """Return the sentence on one number, of methods that are sorted by it."""
     best, others = held[0], held[1:]
-    gains = {one.name: differ(word, best.name, one.name) for one in others}
+    gains = {other.name: differ(word, best.name, other.name) for other in others}
     equal = [name for name, gain in gains.items() if gain is None or gain.sign <= 0]
     start = f"Best in {word}: {best.name} with {percent(best.cells[word].value)} %{_ends(best.cells[word])}"
     if not equal:
@@ -187,15 +189,15 @@ def _best(word: str, held: Sequence[Method], differ: Differ) -> str:
 
 def _beside(zero_shot: Method, methods: Sequence[Method], word: str, differ: Differ) -> list[str]:
     """Return how many tuned methods beat the zero-shot model in one number."""
-    gains = [differ(word, one.name, zero_shot.name) for one in methods if one.role != "zero-shot"]
+    gains = [differ(word, method.name, zero_shot.name) for method in methods if method.role != "zero-shot"]
     signs = [gain.sign for gain in gains if gain is not None]
     if not signs:
         return []
     beat, lose, unsure = (signs.count(sign) for sign in (1, -1, 0))
-    told = (
+    message = (
         f"Of {len(signs)} tuned methods {beat} beat the zero-shot model ({zero_shot.name}) in {word}, {lose} lose to it"
     )
-    return [f"{told}, and {unsure} show no certain difference."]
+    return [f"{message}, and {unsure} show no certain difference."]
 
 
 def _first(names: Sequence[str]) -> str:
@@ -209,7 +211,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 def _next(methods: Sequence[Method], config: str) -> list[Sentence]:
     """Return what to run where the pre-trained model, or a tuned one, is missing."""
-    roles = {one.role for one in methods}
+    roles = {method.role for method in methods}
     if "zero-shot" not in roles:
         return [
             Sentence("Add a zero-shot run:", f"starft test --config {config} --trainer.default_root_dir NEW_FOLDER")
@@ -221,13 +223,13 @@ def _next(methods: Sequence[Method], config: str) -> list[Sentence]:
 
 def _seeds(methods: Sequence[Method], configs: str) -> list[Sentence]:
     """Return what is unknown of training again; the pre-trained model is the same every time."""
-    trained = [one for one in methods if one.role != "zero-shot"]
-    once = [one.name for one in trained if one.runs == 1]
+    trained = [method for method in methods if method.role != "zero-shot"]
+    once = [item.name for item in trained if item.runs == 1]
     if not once:
         return []
     who = "One seed" if len(once) == len(trained) else f"One seed of {_first(once)}"
-    told = f"{who}: nothing is known of the spread between seeds; repeat with"
-    return [Sentence(told, f"starft compare --configs {configs} --seeds 0,1,2")]
+    message = f"{who}: nothing is known of the spread between seeds; repeat with"
+    return [Sentence(message, f"starft compare --configs {configs} --seeds 0,1,2")]
 
 
 # --- of runs ----------------------------------------------------------------------------------------------------------
@@ -252,11 +254,11 @@ def verdict_of(
         cells = {word: cell for word, column in numbers.items() if (cell := table[name][column]) is not None}
         about = (role_of(config), plain_of(config), f"{model.get('model_name')} {model.get('pretrained')}")
         known.append(Method(name, *about, len(runs), cells))
-    files = {one.name: methods[one.name][0].folder / CONFIG for one in known if one.role != "zero-shot"}
+    files = {item.name: methods[item.name][0].folder / CONFIG for item in known if item.role != "zero-shot"}
     paths = [shortened(path) for path in files.values() if path.is_file()]
     names = {name.rpartition("/")[2] for name in files}  # they name folders
     usable = len(paths) == len(files) == len(names) <= LISTED and all(
-        re.fullmatch(r"[\w-][\w.-]*", one) for one in names
+        re.fullmatch(r"[\w-][\w.-]*", item) for item in names
     )
     several = ",".join(f"{name.rpartition('/')[2]}={path}" for name, path in zip(files, paths, strict=False))
     grouped = numbers.get(WORST, "").rpartition("/")[0]
@@ -296,8 +298,8 @@ def numbers_of(columns: Sequence[str], id_column: str | None, ood_sets: Sequence
     worst = [column for column in columns if column.rpartition("/")[2] == "worst_group_acc"]
     usual = (id_column or "").rpartition("/")[0]
     worst.sort(key=lambda column: ((name := column.rpartition("/")[0]) in ood_sets, name == usual))
-    found = {ID: id_column, OOD: OOD_COLUMN if OOD_COLUMN in columns else None, WORST: worst[0] if worst else None}
-    return {word: column for word, column in found.items() if column is not None}
+    results = {ID: id_column, OOD: OOD_COLUMN if OOD_COLUMN in columns else None, WORST: worst[0] if worst else None}
+    return {word: column for word, column in results.items() if column is not None}
 
 
 def terms(numbers: Mapping[str, str], ood_sets: Sequence[str]) -> str:
@@ -307,10 +309,10 @@ def terms(numbers: Mapping[str, str], ood_sets: Sequence[str]) -> str:
         numbers: Name of a number -> its column.
         ood_sets: Names of the OOD sets.
     """
-    told = []
+    messages = []
     for word, column in numbers.items():
         sets = list(ood_sets) if word == OOD else [column.rpartition("/")[0]]
         named = _listed([f"“{name}”" for name in sets])
-        told.append(f"{word}: {'the mean over ' if len(sets) > 1 else 'of '}{named}")
+        messages.append(f"{word}: {'the mean over ' if len(sets) > 1 else 'of '}{named}")
     certain = "one method beats another where the interval of their difference excludes 0"
-    return f"{'; '.join(told)}. In brackets 95 % intervals; {certain}."
+    return f"{'; '.join(messages)}. In brackets 95 % intervals; {certain}."

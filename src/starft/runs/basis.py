@@ -54,16 +54,16 @@ def basis_of(model: L.LightningModule, data: BaseDataModule, stage: str) -> dict
 def _captions(data: BaseDataModule, stage: str) -> dict[str, dict[str, str]]:
     """Return digests of what each set that is scored is asked for by: names and templates may come from files."""
     validates = stage in ("fit", "validate")
-    sets = {f"val/{one.name}": one for one in data.val_sets} if validates else {}
+    sets = {f"val/{val_set.name}": val_set for val_set in data.val_sets} if validates else {}
     if stage == "test" or any(name.startswith("test/") for name in data.tables(stage)):
-        sets |= {f"test/{one.name}": one for one in data.test_sets}
+        sets |= {f"test/{test_set.name}": test_set for test_set in data.test_sets}
     return {
         name: {
-            "class names": _texts_digest(one.class_names),
-            "templates": _texts_digest(one.templates),
-            "group names": _texts_digest(one.group_names),
+            "class names": _texts_digest(item.class_names),
+            "templates": _texts_digest(item.templates),
+            "group names": _texts_digest(item.group_names),
         }
-        for name, one in sets.items()
+        for name, item in sets.items()
     }
 
 
@@ -153,17 +153,17 @@ class Manifest(Callback):
     def _compare(self, trainer: L.Trainer, before: Mapping[str, Any], fits: bool) -> None:
         assert self.checkpoint is not None
         folder = run_folder(self.checkpoint)
-        found = [basis_changes(before, self._basis, fits), self._set_changes(folder, before, fits)]
-        other = [one for part in found for one in part.other]
-        notes = [one for part in found for one in part.notes]
+        results = [basis_changes(before, self._basis, fits), self._set_changes(folder, before, fits)]
+        other = [entry for part in results for entry in part.other]
+        notes = [note for part in results for note in part.notes]
         if fits and other:
             raise RunFolderError(
                 f"The run in {folder} would go on with something else than it began with: {_some(other)}. Bring that "
                 "back as it was, or start a new run in another folder, without --ckpt_path."
             )
-        for told, what in ((other, "Since the run began"), (notes, "Since the run began, perhaps of no matter")):
-            if told and trainer.is_global_zero:
-                say(f"Note: {what}: {_some(told)}.", file=sys.stderr)
+        for item, what in ((other, "Since the run began"), (notes, "Since the run began, perhaps of no matter")):
+            if item and trainer.is_global_zero:
+                say(f"Note: {what}: {_some(item)}.", file=sys.stderr)
 
     def _set_changes(self, folder: Path, before: Mapping[str, Any], fits: bool) -> Changes:
         digests = before.get("sets", {})

@@ -90,10 +90,10 @@ def refill_twin(
     Raises:
         WeightsError: It isn't a checkpoint of starft, or of another model, head or twin.
     """
-    held = checkpoint.get(KEY)
-    if held is None:
+    content = checkpoint.get(KEY)
+    if content is None:
         raise WeightsError("The checkpoint wasn't written by starft; give its weights as model.pretrained instead.")
-    facts = _facts(held)
+    facts = _facts(content)
     match_model(facts, expected.model_name, expected.head)
     theirs, ours = (config.get(VOCABULARY, "none") for config in (facts.config, expected.config))
     if facts.config and theirs != ours:
@@ -102,7 +102,7 @@ def refill_twin(
             "config that names no tokenizer gets it by its file's name; give the file its old name."
         )
     match_description(facts.config, expected.config)
-    if held["twin"] != twin_fingerprint:
+    if content["twin"] != twin_fingerprint:
         raise WeightsError(
             "The checkpoint was trained from other pre-trained weights than this config loads; "
             "give the same model.pretrained as its run had."
@@ -215,15 +215,17 @@ def match_teachers(checkpoint: dict[str, Any], teachers: nn.Module, continues: b
     """
     state = checkpoint["state_dict"]
     live = {f"{TEACHERS}{key}": value for key, value in teachers.state_dict().items()}
-    held = [key for key in state if key.startswith(TEACHERS)]
-    if continues and set(held) != live.keys():
-        theirs, ours = (", ".join(dict.fromkeys(key.split(".")[1] for key in keys)) or "none" for keys in (held, live))
+    values = [key for key in state if key.startswith(TEACHERS)]
+    if continues and set(values) != live.keys():
+        theirs, ours = (
+            ", ".join(dict.fromkeys(key.split(".")[1] for key in keys)) or "none" for keys in (values, live)
+        )
         raise WeightsError(
             f"The checkpoint's run has teachers that follow the student: {theirs}; the config asks for: {ours}. "
             "Continue it with its own config, or start a new run."
         )
     if not continues:
-        for key in held:
+        for key in values:
             del state[key]
         state.update(live)
 
@@ -308,15 +310,15 @@ def refuse_run_folder(path: Path) -> None:
     Raises:
         WeightsError: It is such a folder; the sentence names the checkpoint in it.
     """
-    held = sorted([*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")], key=lambda one: (one.stem != "best", one))
-    if held:
-        raise WeightsError(f"{path} is a folder; give the checkpoint in it, such as {held[0]}.")
+    values = sorted([*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")], key=lambda one: (one.stem != "best", one))
+    if values:
+        raise WeightsError(f"{path} is a folder; give the checkpoint in it, such as {values[0]}.")
 
 
 def _read(path: Path) -> dict[str, Any]:
     refuse_run_folder(path)
     if not path.is_file():
-        beside = sorted(one.name for one in path.parent.glob("*.ckpt"))[:5]
+        beside = sorted(item.name for item in path.parent.glob("*.ckpt"))[:5]
         there = f"its folder holds {', '.join(beside)}" if beside else "check its path"
         raise WeightsError(f"The checkpoint {path} doesn't exist; {there}.")
     if not check_listed(path):
@@ -328,8 +330,8 @@ def _read(path: Path) -> dict[str, Any]:
             f"The checkpoint {path} can't be read: it is damaged, or no checkpoint of starft. "
             "Take another one of its folder, as last.ckpt or best.ckpt."
         ) from error
-    held = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
-    ours = isinstance(held, dict) and {"model_name", "head", "class_names", "templates"} <= held.keys()
+    value = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
+    ours = isinstance(value, dict) and {"model_name", "head", "class_names", "templates"} <= value.keys()
     if not ours or not isinstance(checkpoint.get("state_dict"), dict):
         raise WeightsError(f"{path} isn't a checkpoint of starft; give its weights as model.pretrained instead.")
     _check_finite(path, checkpoint["state_dict"])

@@ -30,8 +30,8 @@ def open_comparison(out: Path, state: str, what: str, may_hold: Sequence[str] = 
     path = out / state
     if path.is_file():
         try:
-            held = load_json(path.read_text(encoding="utf-8"))
-            _, seconds = held["version"], float(held["seconds"])
+            value = load_json(path.read_text(encoding="utf-8"))
+            _, seconds = value["version"], float(value["seconds"])
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {out} away.") from error
         return seconds
@@ -71,8 +71,8 @@ def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str])
     now = json.loads(json.dumps({"version": __version__, "config": content, "options": sorted(options)}, default=str))
     if path.is_file():
         try:
-            held = load_json(path.read_text(encoding="utf-8"))
-            before = {key: held[key] for key in now}
+            value = load_json(path.read_text(encoding="utf-8"))
+            before = {key: value[key] for key in now}
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {folder} away.") from error
         if before == now:
@@ -93,11 +93,11 @@ def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if before["config"] != now["config"]:
         then, today = dict(_leaves(before["config"])), dict(_leaves(now["config"]))
         key = next(key for key in {**today, **then} if then.get(key) != today.get(key))
-        told = [json.dumps(values[key]) if key in values else "left out" for values in (then, today)]
-        return f"another config ({key} was {told[0]}, is {told[1]})"
+        messages = [json.dumps(values[key]) if key in values else "left out" for values in (then, today)]
+        return f"another config ({key} was {messages[0]}, is {messages[1]})"
     if before["options"] != now["options"]:
-        told = [" ".join(options) or "none" for options in (before["options"], now["options"])]
-        return f"other options ({told[0]}; now {told[1]})"
+        messages = [" ".join(options) or "none" for options in (before["options"], now["options"])]
+        return f"other options ({messages[0]}; now {messages[1]})"
     return f"another version ({before['version']}; this is {now['version']})"
 
 

@@ -148,8 +148,8 @@ def check_same(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
     folder = run_folder(checkpoint)
     path = folder / CONFIG
     had = _read(path) if folder != checkpoint.absolute().parent or (folder / MANIFEST).is_file() else {}
-    found = [*_differences(had, config)] if had else []
-    other = [f"{key} {_shown(theirs)} (given is {_shown(ours)})" for may, key, theirs, ours in found if _refused(may)]
+    result = [*_differences(had, config)] if had else []
+    other = [f"{key} {_shown(theirs)} (given is {_shown(ours)})" for may, key, theirs, ours in result if _refused(may)]
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
         raise ConfigError(
@@ -158,7 +158,7 @@ def check_same(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
         )
     return [
         f"The run goes on with {key} {_shown(ours)}; it was {_shown(theirs)}."
-        for may, key, theirs, ours in found
+        for may, key, theirs, ours in result
         if may is May.CHANGE_TOLD
     ]
 
@@ -170,11 +170,11 @@ def _refused(may: May) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """Return the options that a run had; none where its file is gone, or somebody has made something else of it."""
     try:
-        held = read_yaml(path)
+        value = read_yaml(path)
     except (OSError, ConfigError):
         return {}
-    whole = isinstance(held, dict) and all(isinstance(held.get(key), dict) for key in ("model", "data", "trainer"))
-    return held if whole else {}
+    whole = isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in ("model", "data", "trainer"))
+    return value if whole else {}
 
 
 def _differences(had: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[May, str, Any, Any]]:
@@ -241,7 +241,7 @@ def _by_name(given: Any) -> dict[str, Any]:
 def _validated(had: Any, given: Any) -> Iterator[tuple[May, str, Any, Any]]:
     """Yield what differs in the sets that are validated, as best.ckpt may hang on them; others may come and go."""
     theirs, ours = (
-        {str(one.get("name")): one for one in map(_arguments, some or ()) if one.get("stage", "test") != "test"}
+        {str(item.get("name")): item for item in map(_arguments, some or ()) if item.get("stage", "test") != "test"}
         for some in (had, given)
     )
     for name in sorted(theirs.keys() | ours.keys()):
@@ -250,7 +250,7 @@ def _validated(had: Any, given: Any) -> Iterator[tuple[May, str, Any, Any]]:
         if was is None or now is None:
             yield may, prefix, "absent" if was is None else "present", "absent" if now is None else "present"
             continue
-        sides = [one | _arguments(one.get("source")) for one in (was, now)]
+        sides = [item | _arguments(item.get("source")) for item in (was, now)]
         for key in sorted((sides[0].keys() & sides[1].keys()) - WHERE):
             if sides[0][key] != sides[1][key]:
                 yield may, f"{key} of {prefix}", sides[0][key], sides[1][key]
@@ -283,7 +283,7 @@ def _product(config: Mapping[str, Any]) -> int | None:
     """Return how many images an optimizer step has; None where devices aren't counted before the run, or data."""
     trainer, batch = config["trainer"], _section(config, "data")[1].get("batch_size")
     try:
-        counts = [int(one) for one in (batch or 0, *(trainer.get(key) or 1 for key in COUNTED))]
+        counts = [int(item) for item in (batch or 0, *(trainer.get(key) or 1 for key in COUNTED))]
     except (TypeError, ValueError):  # devices may be auto, or a list of them
         return None
     return math.prod(counts) if min(counts) > 0 else None

@@ -37,7 +37,7 @@ COUNTS = ("total", "current")
 class MarkUnfinished(Callback):
     """Writes ``unfinished.json`` when training starts and removes it when training has come to its planned end.
 
-    It holds ``steps``, those of the whole run (null without an end), and ``step``, after which it was stopped (null
+    It holds ``steps``, those of the whole run (None without an end), and ``step``, after which it was stopped (None
     while it runs, and where it was killed). Early stopping is an end that was planned; ``early_stopping.json`` tells of
     it. Whatever else stops a run before its last step leaves the mark.
 
@@ -80,8 +80,8 @@ class MarkUnfinished(Callback):
                 self._write(trainer, step)
                 return
             self.message = f"Early stopping ended the training {at}: {reason}"
-            held = {"step": step, "steps": int(steps) if math.isfinite(steps) else None, "message": self.message}
-            replace_file(self.early, (json.dumps(held) + "\n").encode())
+            values = {"step": step, "steps": int(steps) if math.isfinite(steps) else None, "message": self.message}
+            replace_file(self.early, (json.dumps(values) + "\n").encode())
         elif (trainer.max_epochs or 0) > 0 and epoch_is_partial(trainer):
             self.message = (
                 f"trainer.max_steps ended the training after step {step}, in epoch {trainer.current_epoch} of "
@@ -102,13 +102,13 @@ def early_stopping_reason(trainer: L.Trainer) -> str:
     Args:
         trainer: When its training has ended.
     """
-    for one in trainer.callbacks if trainer.should_stop else ():  # type: ignore[attr-defined]
-        if isinstance(one, EarlyStopping) and trainer.current_epoch - one.stopped_epoch <= 1:
-            reason = getattr(one, "stopping_reason_message", None)
+    for item in trainer.callbacks if trainer.should_stop else ():  # type: ignore[attr-defined]
+        if isinstance(item, EarlyStopping) and trainer.current_epoch - item.stopped_epoch <= 1:
+            reason = getattr(item, "stopping_reason_message", None)
             if reason is not None:
                 return str(reason).removesuffix(" Signaling Trainer to stop.")
-            if one.wait_count >= one.patience:
-                return f"{one.monitor} didn't improve {one.wait_count} times."
+            if item.wait_count >= item.patience:
+                return f"{item.monitor} didn't improve {item.wait_count} times."
     return ""
 
 
@@ -119,15 +119,15 @@ def set_aside(folder: Path, names: Sequence[str] = OUTDATED) -> str:
         folder: The run folder.
         names: Of files and folders in it.
     """
-    told = []
+    messages = []
     for name in names:
         path, number = folder / name, 1
         while (aside := path.with_stem(f"{path.stem}-{number}")).exists():
             number += 1
         if path.exists():
             path.rename(aside)
-            told.append(f"{name} is {aside.name}")
-    return ", ".join(told)
+            messages.append(f"{name} is {aside.name}")
+    return ", ".join(messages)
 
 
 def unfinished_note(checkpoint: Path) -> str:
@@ -149,8 +149,8 @@ def read_early_stopping(checkpoint: Path) -> tuple[int, str]:
         checkpoint: Of the run.
     """
     try:
-        held = json.loads((run_folder(checkpoint) / EARLY).read_text(encoding="utf-8"))
-        return int(held["step"]), str(held["message"])
+        value = json.loads((run_folder(checkpoint) / EARLY).read_text(encoding="utf-8"))
+        return int(value["step"]), str(value["message"])
     except (OSError, ValueError, TypeError, KeyError):
         return -1, ""
 
@@ -239,7 +239,11 @@ def early_stopping_states(trainer: L.Trainer) -> dict[str, Any]:
         trainer: With its callbacks.
     """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return {one.state_key: deepcopy(one.state_dict()) for one in callbacks if isinstance(one, EarlyStopping)}
+    return {
+        callback.state_key: deepcopy(callback.state_dict())
+        for callback in callbacks
+        if isinstance(callback, EarlyStopping)
+    }
 
 
 def keep_what_is_due(checkpoint: dict[str, Any], trainer: L.Trainer, states: Mapping[str, Any]) -> None:

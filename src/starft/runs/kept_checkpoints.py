@@ -49,9 +49,9 @@ class BestCheckpoint(ModelCheckpoint):
         """Take up the best so far, also where the run folder was moved or copied: Lightning forgets it then."""
         here = Path(str(self.dirpath)) / f"{self.filename}.ckpt"
         if state_dict["dirpath"] != self.dirpath and state_dict["best_model_path"] and here.is_file():
-            held = dict.fromkeys(("best_model_path", "kth_best_model_path"), str(here))
+            value = dict.fromkeys(("best_model_path", "kth_best_model_path"), str(here))
             best = {"best_k_models": {str(here): state_dict["best_model_score"]}}
-            state_dict = {**state_dict, **held, **best, "dirpath": self.dirpath}
+            state_dict = {**state_dict, **value, **best, "dirpath": self.dirpath}
         super().load_state_dict(state_dict)
 
     def forget(self) -> None:
@@ -63,7 +63,7 @@ class BestCheckpoint(ModelCheckpoint):
         """Look for the eval set that the metric names, as soon as the data are known."""
         if stage == "fit":
             data = trainer.datamodule  # type: ignore[attr-defined]
-            check_monitor(self.monitor, [one.name for one in data.val_sets])
+            check_monitor(self.monitor, [val_set.name for val_set in data.val_sets])
         super().setup(trainer, pl_module, stage)
 
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -36,7 +36,7 @@ def read_ids(folder: Path) -> dict[str, str]:
     """
     try:
         return {
-            str(name): str(one) for name, one in load_json((folder / LOGGER_IDS).read_text(encoding="utf-8")).items()
+            str(name): str(item) for name, item in load_json((folder / LOGGER_IDS).read_text(encoding="utf-8")).items()
         }
     except FileNotFoundError:
         return {}
@@ -55,17 +55,17 @@ def place(loggers: Any, folder: Path, ids: dict[str, str]) -> None:
     Raises:
         ConfigError: A package is missing, or an address holds a password.
     """
-    for one in loggers if isinstance(loggers, list) else [loggers]:
-        if not isinstance(one, Namespace) or "class_path" not in one:
+    for item in loggers if isinstance(loggers, list) else [loggers]:
+        if not isinstance(item, Namespace) or "class_path" not in item:
             continue
-        name, told = one.class_path.rpartition(".")[2], one.get("init_args")
+        name, messages = item.class_path.rpartition(".")[2], item.get("init_args")
         for package in NEEDS.get(name, ()):
             if find_spec(package) is None:
                 extra = NEEDS[name][0]
                 raise ConfigError(f"{name} needs {package}, which isn't installed; pip install 'starft[{extra}]'.")
-        if told is None:
+        if messages is None:
             continue
-        for key, value in vars(told).items():
+        for key, value in vars(messages).items():
             if isinstance(value, str) and _PASSWORD.match(value):
                 raise ConfigError(
                     f"{key} of {name} holds a password, which would be saved with the config; take it out and set "
@@ -73,8 +73,8 @@ def place(loggers: Any, folder: Path, ids: dict[str, str]) -> None:
                     "environment."
                 )
         for key, (unset, value) in _places(name, folder, ids).items():
-            if told.get(key) in unset:
-                told[key] = value
+            if messages.get(key) in unset:
+                messages[key] = value
 
 
 def _places(name: str, folder: Path, ids: dict[str, str]) -> dict[str, tuple[tuple[Any, ...], Any]]:
@@ -103,7 +103,7 @@ def foreign(trainer: L.Trainer) -> list[Logger]:
     Args:
         trainer: With its loggers.
     """
-    return [one for one in trainer.loggers if isinstance(one, TensorBoardLogger | WandbLogger | MLFlowLogger)]
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger | MLFlowLogger)]
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -150,11 +150,11 @@ class TellLoggers(Callback):
         """Tell the config, and keep the ids for what comes after."""
         self._tell(trainer)
         ids = dict(self.ids)
-        for one in foreign(trainer) if trainer.is_global_zero else []:
-            if isinstance(one, WandbLogger):
-                ids["wandb"] = str(one.experiment.id)
-            elif isinstance(one, MLFlowLogger):
-                ids["mlflow"] = str(one.run_id)
+        for item in foreign(trainer) if trainer.is_global_zero else []:
+            if isinstance(item, WandbLogger):
+                ids["wandb"] = str(item.experiment.id)
+            elif isinstance(item, MLFlowLogger):
+                ids["mlflow"] = str(item.run_id)
         if ids != self.ids:
             replace_file(self.folder / LOGGER_IDS, json.dumps(ids).encode())
 
@@ -163,19 +163,19 @@ class TellLoggers(Callback):
         self._tell(trainer)
 
     def _tell(self, trainer: L.Trainer) -> None:
-        for one in trainer.loggers if trainer.is_global_zero else []:
-            if isinstance(one, TensorBoardLogger):
-                _show(one, self.values)
-            elif isinstance(one, CSVLogger | WandbLogger) or (
-                isinstance(one, MLFlowLogger) and one.run_id != self.ids.get("mlflow")
+        for item in trainer.loggers if trainer.is_global_zero else []:
+            if isinstance(item, TensorBoardLogger):
+                _show(item, self.values)
+            elif isinstance(item, CSVLogger | WandbLogger) or (
+                isinstance(item, MLFlowLogger) and item.run_id != self.ids.get("mlflow")
             ):
-                one.log_hyperparams(self.values)
+                item.log_hyperparams(self.values)
 
 
 def _show(logger: TensorBoardLogger, values: dict[str, Any]) -> None:
     """Write TensorBoard's hyper-parameters without a list of metrics: it takes all that are logged, the test's too."""
-    told = {name: str(value) if value is None else value for name, value in values.items()}
-    _, start, _ = import_module("torch.utils.tensorboard.summary").hparams(told, {})
+    summary = {name: str(value) if value is None else value for name, value in values.items()}
+    _, start, _ = import_module("torch.utils.tensorboard.summary").hparams(summary, {})
     logger.experiment._get_file_writer().add_summary(start)
 
 
@@ -185,6 +185,6 @@ def close(trainer: L.Trainer) -> None:
     Args:
         trainer: When its work is done, or has failed.
     """
-    for one in foreign(trainer) if trainer.is_global_zero else []:
-        if isinstance(one, WandbLogger) and one._experiment is not None:
-            one._experiment.finish()
+    for item in foreign(trainer) if trainer.is_global_zero else []:
+        if isinstance(item, WandbLogger) and item._experiment is not None:
+            item._experiment.finish()

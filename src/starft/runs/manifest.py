@@ -96,7 +96,7 @@ def list_digest(folder: Path, path: Path, digest: str) -> None:
     name = _name_in(folder, path)
     if files.get(name, [None])[0] == digest:
         return
-    there = {one: digests for one, digests in files.items() if (folder / one).exists()}
+    there = {file: digests for file, digests in files.items() if (folder / file).exists()}
     there[name] = list(dict.fromkeys([digest, *files.get(name, [])]))
     write_manifest(folder, {**manifest, "files": there})
 

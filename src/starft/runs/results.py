@@ -57,8 +57,8 @@ def legend(metrics: Iterable[str]) -> str:
         metrics: Those that a table shows, by their names, with an eval set's before them or not.
     """
     shown = {metric.rpartition("/")[2] for metric in metrics}
-    told = [text for metric, text in LEGEND.items() if metric in shown]
-    return f"{'; '.join(told)}." if told else ""
+    messages = [text for metric, text in LEGEND.items() if metric in shown]
+    return f"{'; '.join(messages)}." if messages else ""
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,13 @@ class Results:
     @property
     def metrics(self) -> dict[str, float]:
         """Every number by its full name, ``{eval set}/{metric}`` or ``ood_acc``, less those nothing was seen of."""
-        found = {
+        results = {
             f"{name}/{metric}": value
-            for name, one in self.sets.items()
-            for metric, value in one.metrics.items()
+            for name, item in self.sets.items()
+            for metric, value in item.metrics.items()
             if value is not None
         }
-        return found if self.ood_acc is None else {**found, "ood_acc": self.ood_acc}
+        return results if self.ood_acc is None else {**results, "ood_acc": self.ood_acc}
 
     @property
     def note(self) -> str | None:
@@ -171,18 +171,18 @@ def read_results(path: Path) -> Results:
     if problem:
         raise ValueError(problem)
     try:
-        held = load_json(path.read_text(encoding="utf-8"))
-        sets = {str(name): _scores(one) for name, one in held["eval_sets"].items()}
+        value = load_json(path.read_text(encoding="utf-8"))
+        sets = {str(name): _scores(item) for name, item in value["eval_sets"].items()}
         return Results(
-            schema_version=int(held.get("schema_version", 1)),
+            schema_version=int(value.get("schema_version", 1)),
             sets=sets,
-            ood_acc=_share(held.get("ood_acc")),
-            config=dict(held.get("config") or {}),
-            facts={key: held.get(key) for key in ("seed", "git_commit", "seconds")}
-            | {key: {str(k): v for k, v in (held.get(key) or {}).items()} for key in ("versions", "hardware")},
-            training=dict(held.get("training") or {}),
-            peak_memory_bytes=held.get("peak_memory_bytes"),
-            notes=tuple(str(note) for note in held.get("notes") or ()),
+            ood_acc=_share(value.get("ood_acc")),
+            config=dict(value.get("config") or {}),
+            facts={key: value.get(key) for key in ("seed", "git_commit", "seconds")}
+            | {key: {str(k): v for k, v in (value.get(key) or {}).items()} for key in ("versions", "hardware")},
+            training=dict(value.get("training") or {}),
+            peak_memory_bytes=value.get("peak_memory_bytes"),
+            notes=tuple(str(note) for note in value.get("notes") or ()),
         )
     except OSError:
         raise
@@ -200,8 +200,8 @@ def _why(error: Exception) -> str:
 
 def _scores(held: Mapping[str, Any]) -> Scores:
     groups = tuple(
-        Group(str(one["name"]), _count(one["n"]), _share(one["acc"]), _interval(one["ci95"]), one.get("typical"))
-        for one in held["groups"]
+        Group(str(item["name"]), _count(item["n"]), _share(item["acc"]), _interval(item["ci95"]), item.get("typical"))
+        for item in held["groups"]
     )
     weights = held.get("adjusted_weights") or {"shares": {}}
     intervals = {str(name): _interval(ends) for name, ends in held.get("ci95", {}).items()}
@@ -216,7 +216,7 @@ def _scores(held: Mapping[str, Any]) -> Scores:
 
 
 def _share(value: Any) -> float | None:
-    """Return a number in [0, 1]; files of the first schema hold NaN for null."""
+    """Return a number in [0, 1]; files of the first schema hold NaN for None."""
     if value is None or math.isnan(value):
         return None
     if not -ROUNDING <= value <= 1 + ROUNDING:

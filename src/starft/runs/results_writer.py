@@ -87,7 +87,8 @@ def write_results(
         "intervals": {"level": LEVEL, "seed": SEED},
         "ood_acc": _number(metrics.get("test/ood_acc")),
         "eval_sets": {
-            one.name: _eval_set(one, metrics, groups[one.name], (samples or {}).get(one.name)) for one in eval_sets
+            eval_set.name: _eval_set(eval_set, metrics, groups[eval_set.name], (samples or {}).get(eval_set.name))
+            for eval_set in eval_sets
         },
     }
     path = folder / RESULTS
@@ -129,27 +130,27 @@ def _eval_set(
 def _intervals(eval_set: EvalSet, groups: Sequence[Counts], samples: Rows | None) -> dict[str, Interval | None]:
     """Return the interval of every metric that has one."""
     correct, total = [counts.correct for counts in groups], [counts.total for counts in groups]
-    found = {"acc": wilson_interval(sum(correct), sum(total))}
+    results = {"acc": wilson_interval(sum(correct), sum(total))}
     if eval_set.group_names:
         kept = [at for at, name in enumerate(eval_set.group_names) if name != OTHER_REGION]
-        found |= {
+        results |= {
             "worst_group_acc": worst_group_interval(correct, total),
             "worst_region_acc": worst_group_interval([correct[at] for at in kept], [total[at] for at in kept]),
             "group_mean_acc": group_mean_interval(correct, total),
         }
         for name, typical in (("typical_acc", True), ("atypical_acc", False)):
             ids = [group for group, flag in enumerate(eval_set.typical_groups) if flag is typical]
-            found[name] = wilson_interval(sum(correct[group] for group in ids), sum(total[group] for group in ids))
+            results[name] = wilson_interval(sum(correct[group] for group in ids), sum(total[group] for group in ids))
         if eval_set.group_weights:
-            found["adjusted_acc"] = group_mean_interval(correct, total, eval_set.group_weights)
+            results["adjusted_acc"] = group_mean_interval(correct, total, eval_set.group_weights)
     if samples is not None and len(samples.label):
-        found["top5_acc"] = wilson_interval(int(samples.in_top.sum()), len(samples.in_top))
-        found["macro_f1"] = macro_f1_interval(samples.label.numpy(), samples.prediction.numpy())
-    return found
+        results["top5_acc"] = wilson_interval(int(samples.in_top.sum()), len(samples.in_top))
+        results["macro_f1"] = macro_f1_interval(samples.label.numpy(), samples.prediction.numpy())
+    return results
 
 
 def _number(value: Tensor | None) -> float | None:
-    """Return a metric as JSON can hold it: what nothing was seen of is null."""
+    """Return a metric as JSON can hold it: what nothing was seen of is None."""
     return None if value is None or math.isnan(float(value)) else float(value)
 
 

@@ -61,8 +61,8 @@ class Run:
     @property
     def state(self) -> str:
         """What a table says of the folder."""
-        told = [*self.problems, *([f"training {self.unfinished}"] if self.unfinished else [])]
-        return "; ".join([*(told or ["whole"]), *([self.note] if self.note else [])])
+        messages = [*self.problems, *([f"training {self.unfinished}"] if self.unfinished else [])]
+        return "; ".join([*(messages or ["whole"]), *([self.note] if self.note else [])])
 
     @property
     def method(self) -> str:
@@ -105,24 +105,24 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
             raise ConfigError(f"{path} is a file; give the folder of its run{near}.")
         if not path.is_dir():
             raise ConfigError(f"The run folder {path} doesn't exist; give a run folder, or a folder that holds runs.")
-        held = {found.parent for name in (RESULTS, CONFIG, LOGS) for found in path.rglob(name)}
-        above = {parent for one in held for parent in one.parents}
+        values = {item.parent for name in (RESULTS, CONFIG, LOGS) for item in path.rglob(name)}
+        above = {parent for item in values for parent in item.parents}
         # OUT of a comparison may hold a results.json of its own kind; a run that holds others has a config
         folders |= dict.fromkeys(
-            sorted((one for one in held if one not in above or (one / CONFIG).is_file()), key=_natural)
+            sorted((item for item in values if item not in above or (item / CONFIG).is_file()), key=_natural)
         )
     if not folders:
-        told = ", ".join(map(str, paths))
-        raise ConfigError(f"No run was found in {told}; give a folder with a results.json or a config.yaml.")
-    resolved = [one.resolve() for one in folders]
+        message = ", ".join(map(str, paths))
+        raise ConfigError(f"No run was found in {message}; give a folder with a results.json or a config.yaml.")
+    resolved = [folder.resolve() for folder in folders]
     roots = [path.resolve() for path in paths]
     root = roots[0] if len(roots) == 1 and resolved != roots else _above(resolved)
-    if any(_SEED.fullmatch(one.relative_to(root).as_posix()) for one in resolved):
+    if any(_SEED.fullmatch(item.relative_to(root).as_posix()) for item in resolved):
         root = root.parent  # the runs of one method: its name tells more than their seeds
-    names = [one.relative_to(root).as_posix() for one in resolved]
+    names = [item.relative_to(root).as_posix() for item in resolved]
     for wrong in not_text(names):
         raise ConfigError(f"The run folder {wrong} has a name that isn't UTF-8; rename it.")
-    return [_read(one, name) for one, name in zip(folders, names, strict=True)]
+    return [_read(item, name) for item, name in zip(folders, names, strict=True)]
 
 
 def shortened(path: Path) -> str:
@@ -143,7 +143,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def _above(folders: Sequence[Path]) -> Path:
     """Return the nearest folder that all lie below."""
     first = folders[0]
-    return next(parent for parent in first.parents if all(parent in one.parents for one in folders))
+    return next(parent for parent in first.parents if all(parent in folder.parents for folder in folders))
 
 
 def _read(folder: Path, name: str) -> Run:
@@ -178,12 +178,12 @@ def _read_results(run: Run) -> None:
         run.problems.append("not tested: there is no results.json")
         return
     try:
-        held = read_results(path)
+        value = read_results(path)
     except ValueError as error:
         run.problems.append(str(error))
         return
-    run.sets, run.ood_acc, run.facts, run.config = held.sets, held.ood_acc, held.facts, held.config
-    run.note = held.note
+    run.sets, run.ood_acc, run.facts, run.config = value.sets, value.ood_acc, value.facts, value.config
+    run.note = value.note
 
 
 def _read_config(run: Run) -> None:
@@ -195,15 +195,15 @@ def _read_config(run: Run) -> None:
 def _read_pool(run: Run) -> None:
     path = run.folder / POOL
     if path.is_file():
-        held = load_json(path.read_text(encoding="utf-8"))
+        value = load_json(path.read_text(encoding="utf-8"))
         run.pool = {
-            "name": str(held["name"]),
-            "templates": [str(one) for one in held["templates"]],
-            "per_class": {str(name): [str(one) for one in more] for name, more in held.get("per_class", {}).items()},
-            "source": str(held.get("provenance", {}).get("source")),
+            "name": str(value["name"]),
+            "templates": [str(item) for item in value["templates"]],
+            "per_class": {str(name): [str(item) for item in more] for name, more in value.get("per_class", {}).items()},
+            "source": str(value.get("provenance", {}).get("source")),
             "bits": {
-                str(one): float(bits)
-                for one, bits in (held.get("provenance", {}).get("ranked") or {}).get("bits", {}).items()
+                str(item): float(bits)
+                for item, bits in (value.get("provenance", {}).get("ranked") or {}).get("bits", {}).items()
             },
         }
 
@@ -217,10 +217,13 @@ def _read_curves(run: Run) -> None:
     for name in table.columns.drop(["step", "epoch"], errors="ignore"):
         if not str(name).startswith(("train/", "val/")) or str(name).endswith("_weight"):
             continue
-        held = table[["step", name]].dropna()
-        held = held[pd.to_numeric(held[name]).notna()].iloc[:: max(1, -(-len(held) // POINTS))]
-        if len(held):
-            run.curves[str(name)] = ([float(step) for step in held["step"]], [float(value) for value in held[name]])
+        content = table[["step", name]].dropna()
+        content = content[pd.to_numeric(content[name]).notna()].iloc[:: max(1, -(-len(content) // POINTS))]
+        if len(content):
+            run.curves[str(name)] = (
+                [float(step) for step in content["step"]],
+                [float(value) for value in content[name]],
+            )
 
 
 def _version(path: Path) -> tuple[int, str]:
@@ -231,18 +234,18 @@ def _version(path: Path) -> tuple[int, str]:
 def _read_unfinished(run: Run) -> None:
     path = run.folder / UNFINISHED
     if path.is_file():
-        held = load_json(path.read_text(encoding="utf-8"))
-        of = f" of {int(held['steps'])}" if held["steps"] is not None else ""
-        run.unfinished = f"stopped after step {int(held['step'])}{of}" if held["step"] is not None else "not ended"
+        value = load_json(path.read_text(encoding="utf-8"))
+        of = f" of {int(value['steps'])}" if value["steps"] is not None else ""
+        run.unfinished = f"stopped after step {int(value['step'])}{of}" if value["step"] is not None else "not ended"
 
 
 def _read_sweep(run: Run) -> None:
     for path in sorted(run.folder.glob(f"interpolation*/{SWEEP}")):
-        held = load_json(path.read_text(encoding="utf-8"))
-        if held["axes"] is None:
+        value = load_json(path.read_text(encoding="utf-8"))
+        if value["axes"] is None:
             continue
-        across, up = (str(axis) for axis in held["axes"])
-        rows = sorted(held["rows"], key=lambda row: float(row["alpha"]))
+        across, up = (str(axis) for axis in value["axes"])
+        rows = sorted(value["rows"], key=lambda row: float(row["alpha"]))
         run.sweep = Sweep(
             (across, up),
             tuple(float(row["alpha"]) for row in rows),

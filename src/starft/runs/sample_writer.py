@@ -93,7 +93,7 @@ def keep_samples(
         preprocessing: How they were normalised.
     """
     if kind == "auto":
-        count = sum(len(samples[one.name].label) for one in eval_sets)
+        count = sum(len(samples[eval_set.name].label) for eval_set in eval_sets)
         if count > MOST:
             say(f"Note: Of {count:,} samples none is kept one by one; --save_samples npz keeps them.", file=sys.stderr)
             return
@@ -120,7 +120,7 @@ def write_samples(
         samples: By eval set.
         path_of: Gives the path of an image from the positions of its set and of it in the set.
     """
-    table = pd.concat([_rows(at, one, samples[one.name], path_of) for at, one in enumerate(eval_sets)])
+    table = pd.concat([_rows(at, eval_set, samples[eval_set.name], path_of) for at, eval_set in enumerate(eval_sets)])
     buffer = BytesIO()
     if kind == "parquet":
         table.to_parquet(buffer, index=False)
@@ -172,8 +172,8 @@ def write_pictures(
     """
     (folder / PICTURES).mkdir(exist_ok=True)
     mean, std = (np.array(part, dtype=np.float32)[:, None, None] for part in (preprocessing.mean, preprocessing.std))
-    for at, one in enumerate(eval_sets):
-        for index in worst_mistakes(table, one.name)["index"].tolist():
+    for at, eval_set in enumerate(eval_sets):
+        for index in worst_mistakes(table, eval_set.name)["index"].tolist():
             try:
                 image = image_of(at, index)
             except (OSError, StarftError):  # it was tested, and is gone

@@ -62,11 +62,11 @@ def read_samples(folder: Path) -> pd.DataFrame | None:
 
 def _read_npz(path: Path) -> pd.DataFrame:
     with zipfile.ZipFile(path) as packed:
-        size = sum(one.file_size for one in packed.infolist())
+        size = sum(item.file_size for item in packed.infolist())
     if size > LARGEST:
         raise ValueError(f"{size} bytes unpacked")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-        return pd.DataFrame({name: held[name] for name in COLUMNS})
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as value:
+        return pd.DataFrame({name: value[name] for name in COLUMNS})
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:

@@ -182,7 +182,7 @@ def next_command(path: Path, members: Sequence[Member]) -> str:
         members: Those that lie in ``checkpoints`` of a run folder lend its config.
     """
     configs = [member.path.parent.parent / CONFIG for member in members]
-    config = next((one for one in configs if one.is_file()), None)
+    config = next((item for item in configs if item.is_file()), None)
     if config is None:
         return ""
     folder = path.with_suffix("") if path.suffix == ".ckpt" else path.with_name(f"{path.name}-test")
@@ -210,13 +210,13 @@ def interpolate(start: State, end: State, alpha: float) -> dict[str, Tensor]:
     if alpha == 0:
         return {key: value.clone() for key, value in start.items()}
     mixed = {}
-    for key, one in end.items():
+    for key, item in end.items():
         other = start[key]
-        if alpha == 1 or not one.is_floating_point() or torch.equal(one, other):
-            mixed[key] = one.clone()
+        if alpha == 1 or not item.is_floating_point() or torch.equal(item, other):
+            mixed[key] = item.clone()
         else:
-            wide = torch.promote_types(one.dtype, torch.float32)
-            mixed[key] = ((1 - alpha) * other.to(wide) + alpha * one.to(wide)).to(one.dtype)
+            wide = torch.promote_types(item.dtype, torch.float32)
+            mixed[key] = ((1 - alpha) * other.to(wide) + alpha * item.to(wide)).to(item.dtype)
     return mixed
 
 

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from starft.clip.encoder import text_tower_of
-from starft.distributed import cut_as, is_sharded, whole_on_first
+from starft.distributed import gather_on_first, is_sharded, shard_like
 from starft.errors import ConfigError
 from starft.runs.checkpoints import TWIN
 from starft.training.module import FinetuneModule
@@ -60,19 +60,19 @@ class FullySharded(DDPStrategy):
         if not is_sharded(self.lightning_module):
             return super().teardown()
         self.model = self.lightning_module
-        for one in (self.cluster_environment, self.precision_plugin, self.accelerator, self.checkpoint_io):
-            one.teardown()  # type: ignore[union-attr]
+        for item in (self.cluster_environment, self.precision_plugin, self.accelerator, self.checkpoint_io):
+            item.teardown()  # type: ignore[union-attr]
         return None
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Return whole weights on the first process; the twin, which no checkpoint keeps, isn't put together."""
         state = super().lightning_module_state_dict()
-        return {key: value if key.startswith(TWIN) else whole_on_first(value) for key, value in state.items()}
+        return {key: value if key.startswith(TWIN) else gather_on_first(value) for key, value in state.items()}
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return whole moments on the first process."""
         state: dict[str, Any] = super().optimizer_state(optimizer)
-        moments = {at: {k: whole_on_first(v) for k, v in held.items()} for at, held in state["state"].items()}
+        moments = {at: {k: gather_on_first(v) for k, v in item.items()} for at, item in state["state"].items()}
         return state | {"state": moments}
 
     def load_optimizer_state_dict(self, checkpoint: Any) -> None:
@@ -80,7 +80,9 @@ class FullySharded(DDPStrategy):
         states = []
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-            moments = {at: {k: cut_as(v, weights[at]) for k, v in held.items()} for at, held in state["state"].items()}
+            moments = {
+                at: {k: shard_like(v, weights[at]) for k, v in item.items()} for at, item in state["state"].items()
+            }
             states.append(state | {"state": moments})
         super().load_optimizer_state_dict({"optimizer_states": states})
 
@@ -151,7 +153,7 @@ def check(module: FinetuneModule) -> None:
         "trainer.gradient_clip_algorithm value": trainer.gradient_clip_algorithm == "value",
         **dict.fromkeys(read_directly, True),
     }
-    for what in (name for name, found in wrong.items() if found):
+    for what in (name for name, item in wrong.items() if item):
         raise ConfigError(f"FSDP can't train with {what}; leave it out, or lay common/ddp over the config instead.")
     towers = {"image": clip.model.visual, "text": text_tower_of(clip.model)}
     for name in (name for name, tower in towers.items() if not _transformers(tower)):

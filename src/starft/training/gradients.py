@@ -18,7 +18,7 @@ from starft.losses.base import Part, Term
 from starft.losses.context import Progress
 
 
-def freeze_what_nothing_reads(clip: ClipEncoder, terms: Iterable[Term], head: str) -> None:
+def freeze_parameters_no_term_reads(clip: ClipEncoder, terms: Iterable[Term], head: str) -> None:
     """Freeze the text tower and the logit scale where no term with a weight reads them.
 
     Args:
@@ -33,14 +33,14 @@ def freeze_what_nothing_reads(clip: ClipEncoder, terms: Iterable[Term], head: st
         clip.model.logit_scale.requires_grad_(False)
 
 
-def resting(
+def idle_parameters(
     clip: ClipEncoder, linear_head: Tensor | None, terms: Iterable[Term], progress: Progress
 ) -> list[nn.Parameter]:
     """Return the trained weights that only terms read whose schedule has them at 0 now.
 
     Args:
         clip: The student.
-        linear_head: Its trained head, or null.
+        linear_head: Its trained head, or None.
         terms: Of the run.
         progress: How far it is.
     """
@@ -59,14 +59,16 @@ def resting(
     return [parameter for part in silent for parameter in parts[part]]
 
 
-def nothing_of(parameters: Iterable[nn.Parameter], total: Tensor) -> Tensor:
+def zero_gradients_for_idle_parameters(parameters: Iterable[nn.Parameter], total: Tensor) -> Tensor:
     """Return ``total``, with a gradient of 0 for parameters that it doesn't depend on; FSDP's parts need none.
 
     Args:
         parameters: Those.
         total: A scalar.
     """
-    zeros = [0 * one.flatten()[0].to(total.dtype) for one in parameters if not isinstance(one, DTensor)]
+    zeros = [
+        0 * parameter.flatten()[0].to(total.dtype) for parameter in parameters if not isinstance(parameter, DTensor)
+    ]
     return total + torch.stack(zeros).sum() if zeros else total
 
 
@@ -77,8 +79,8 @@ def accumulation(trainer: L.Trainer) -> tuple[int, str]:
         trainer: Of the run; its option is told without a callback's name.
     """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    planned = [one for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
-    plans = [(max(one.scheduling.values()), type(one).__name__) for one in planned]
+    planned = [callback for callback in callbacks if isinstance(callback, GradientAccumulationScheduler)]
+    plans = [(max(item.scheduling.values()), type(item).__name__) for item in planned]
     return max([(trainer.accumulate_grad_batches, ""), *plans], key=lambda plan: plan[0])
 
 
@@ -108,7 +110,7 @@ def check_rows(terms: Iterable[Term], rows: int | None, processes: int = 1) -> N
 
     Args:
         terms: Of the run.
-        rows: Of a batch; null where that isn't known.
+        rows: Of a batch; None where that isn't known.
         processes: How many of these batches make a step.
 
     Raises:
@@ -129,7 +131,7 @@ def check_batches(terms: Sequence[Term], trainer: L.Trainer, rows: int | None) -
     Args:
         terms: Of the run.
         trainer: Of the run.
-        rows: Of a batch of one process; null where that isn't known.
+        rows: Of a batch of one process; None where that isn't known.
 
     Raises:
         ConfigError: A term compares the images of a batch with each other.
@@ -143,7 +145,7 @@ def check_terms(terms: Sequence[Term], pool: Pool | None, class_names: Sequence[
 
     Args:
         terms: Of the run.
-        pool: Its pool, or null.
+        pool: Its pool, or None.
         class_names: Of the training classes.
 
     Raises:

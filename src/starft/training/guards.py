@@ -80,7 +80,7 @@ class GuardedModule(ScoringModule):
         """Refuse to go on with losses or weights that aren't finite.
 
         Args:
-            optimizer_states: What else must be; null for nothing.
+            optimizer_states: What else must be; None for nothing.
 
         Raises:
             NotFiniteError: There is a NaN or an infinity.

@@ -28,11 +28,11 @@ from starft.clip import (
     update_statistics_once,
 )
 from starft.clip.token_checks import check_captions
-from starft.distributed import clip_norm, is_sharded, of_first
+from starft.distributed import broadcast_from_first, clip_norm, is_sharded
 from starft.errors import ConfigError
-from starft.evaluation.evaluator import Evaluator, described, evaluated
+from starft.evaluation.evaluator import Evaluator, described_data, eval_sets_for_stage
 from starft.losses import Contrastive, Term
-from starft.losses.base import by_name, check_own_loss, notes_on_epochs
+from starft.losses.base import by_name, check_forward_is_defined, notes_on_epochs
 from starft.losses.context import Progress, StepContext
 from starft.losses.teachers import MOST_REMEMBERED, Teacher
 from starft.runs.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
@@ -42,10 +42,10 @@ from starft.training.gradients import (
     check_batches,
     check_rows,
     check_terms,
-    freeze_what_nothing_reads,
-    nothing_of,
+    freeze_parameters_no_term_reads,
+    idle_parameters,
     reads_logits,
-    resting,
+    zero_gradients_for_idle_parameters,
 )
 from starft.training.guards import GuardedModule
 from starft.training.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
@@ -131,11 +131,11 @@ class FinetuneModule(GuardedModule):
         self.twin = Teacher(self.clip)
         self.twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
         terms = [objective or Contrastive(), *(regularizers or [])]
-        check_own_loss(terms)
+        check_forward_is_defined(terms)
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
         self.terms = nn.ModuleDict(by_name(terms))
         self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()})
-        freeze_what_nothing_reads(self.clip, terms, head)
+        freeze_parameters_no_term_reads(self.clip, terms, head)
         freeze(self.clip.model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
         if gradient_checkpointing:
             checkpoint_activations(self.clip.model)
@@ -154,7 +154,7 @@ class FinetuneModule(GuardedModule):
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
         self._host_labels: list[int] = []
-        self._resting: list[nn.Parameter] = []
+        self._idle_parameters: list[nn.Parameter] = []
 
     @property
     def preprocessing(self) -> ImagePreprocessing:
@@ -165,13 +165,13 @@ class FinetuneModule(GuardedModule):
 
     def setup(self, stage: str) -> None:
         """Take class names, templates and eval sets from the DataModule; make the linear head."""
-        data = described(self.trainer.datamodule)  # type: ignore[attr-defined]
+        data = described_data(self.trainer.datamodule)  # type: ignore[attr-defined]
         strategy = self.trainer.strategy
         if type(strategy) in (SingleDeviceStrategy, DDPStrategy):  # they move the whole model right after this
             self.to(strategy.root_device)  # a head of 1000 classes x 80 templates takes minutes on a CPU
-        sets = evaluated(data, stage)
+        sets = eval_sets_for_stage(data, stage)
         names, templates = self.class_names or data.class_names, self.templates or data.templates
-        captions = [(names, templates), *((one.class_names, one.templates) for one in sets)]
+        captions = [(names, templates), *((item.class_names, item.templates) for item in sets)]
         ruler = CaptionRuler(self.model_name, self.clip.tokenize)
         check_captions(ruler, captions, self.pool if stage == "fit" else None, self.trainer.is_global_zero)
         if not self.class_names:
@@ -256,11 +256,13 @@ class FinetuneModule(GuardedModule):
 
         Args:
             rows: (C, D).
-            bias: (C,), added to the logits in evaluation, after the last step; null for none.
+            bias: (C,), added to the logits in evaluation, after the last step; None for none.
         """
         assert self.linear_head is not None, "describe comes first"
-        self.linear_head.copy_(of_first(rows.to(self.linear_head)))  # the same on all devices, to the last bit
-        self.head_bias = None if bias is None else of_first(bias.to(self.linear_head))
+        self.linear_head.copy_(
+            broadcast_from_first(rows.to(self.linear_head))
+        )  # the same on all devices, to the last bit
+        self.head_bias = None if bias is None else broadcast_from_first(bias.to(self.linear_head))
         for teacher in self._followers():
             teacher.linear_head = self.linear_head.detach().clone()
 
@@ -293,8 +295,8 @@ class FinetuneModule(GuardedModule):
                 total = total + weight * value
                 logs |= {f"train/{name}": value.detach(), f"train/{name}_weight": weight}
         if len(ctx.sizes) > 1:
-            self._resting = resting(self.clip, self.linear_head, self._terms(), progress)
-            total = nothing_of(self._resting, total)
+            self._idle_parameters = idle_parameters(self.clip, self.linear_head, self._terms(), progress)
+            total = zero_gradients_for_idle_parameters(self._idle_parameters, total)
         parts = {name: value for name, value in logs.items() if isinstance(value, Tensor)}
         self._losses.note(progress.step + 1, parts | {"train/loss": total.detach()})
         size = len(ctx.labels)
@@ -310,7 +312,7 @@ class FinetuneModule(GuardedModule):
 
     def on_after_backward(self) -> None:
         """Let rest what rests, as a process alone does: it got gradients of 0 for DDP, which waits for some."""
-        for parameter in self._resting:
+        for parameter in self._idle_parameters:
             parameter.grad = None
 
     def _active_terms(self) -> list[tuple[str, Term]]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.optim import AdamW
 
-from starft.distributed import part
+from starft.distributed import local_part
 from starft.errors import ConfigError
 
 MOST_DECAY = 1000
@@ -124,11 +124,11 @@ class _AdamW(AdamW):
     """Steps on each process's part of a weight that is in parts: the same numbers, and one kernel beside whole ones."""
 
     def _init_group(self, *given: Any) -> bool:
-        found: bool = super()._init_group(*given)  # type: ignore[no-untyped-call]
+        result: bool = super()._init_group(*given)  # type: ignore[no-untyped-call]
         for tensors in given:
             if isinstance(tensors, list):
-                tensors[:] = map(part, tensors)
-        return found
+                tensors[:] = map(local_part, tensors)
+        return result
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_one_dimensional: bool = True) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ class Rows:
     Args:
         features: Float64 (N, D), unit rows.
         labels: Int64 (N,).
-        groups: Int64 (N,); null where the images have no groups.
+        groups: Int64 (N,); None where the images have no groups.
     """
 
     features: NDArray[np.float64]
@@ -104,7 +104,9 @@ def probe_of(
         ConfigError: There is no such validation set.
         DataError: A class has no training image.
     """
-    chosen_on = [at for at, one in enumerate(data.val_sets) if one.class_names == class_names and not one.ood]
+    chosen_on = [
+        at for at, val_set in enumerate(data.val_sets) if val_set.class_names == class_names and not val_set.ood
+    ]
     if not isinstance(data, PlainTrainingData) or not chosen_on:
         raise ConfigError(
             f"head_start probe chooses its C on a validation set with the training classes that isn't OOD, and "

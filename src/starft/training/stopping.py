@@ -14,7 +14,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from starft.distributed import STOPS, highest
+from starft.distributed import STOPS, max_over_processes
 from starft.errors import ConfigError, Stopped, Terminated
 from starft.runs.layout import CHECKPOINTS, LAST
 from starft.wording import did_you_mean
@@ -119,8 +119,8 @@ class StopBetweenBatches(Callback):
         Raises:
             Stopped: One has.
         """
-        heard = self.received or 0
-        self.received = (highest(heard) if together else heard) or None
+        output = self.received or 0
+        self.received = (max_over_processes(output) if together else output) or None
         if self.received is not None:
             raise self._stopped(trainer)
 
@@ -177,11 +177,15 @@ class StopSafely(StopBetweenBatches):
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look for the metric that early stopping waits for among those of the trial validation."""
         known = sorted(trainer.callback_metrics)
-        for one in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(one, EarlyStopping) and one.monitor.startswith("val/") and one.monitor not in known:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if (
+                isinstance(callback, EarlyStopping)
+                and callback.monitor.startswith("val/")
+                and callback.monitor not in known
+            ):
                 raise ConfigError(
-                    f"EarlyStopping in trainer.callbacks monitors {one.monitor!r}, but validation logs "
-                    f"{', '.join(known)}; give one of these.{did_you_mean(one.monitor, known)}"
+                    f"EarlyStopping in trainer.callbacks monitors {callback.monitor!r}, but validation logs "
+                    f"{', '.join(known)}; give one of these.{did_you_mean(callback.monitor, known)}"
                 )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -204,8 +208,8 @@ class StopSafely(StopBetweenBatches):
         """Save here, where the state is whole; the step's numbers are logged after this."""
         if trainer.global_step == self._step:
             return  # gradients wait for more batches, and no checkpoint holds them
-        heard = self.received or (OUT_OF_TIME if time.monotonic() >= self._deadline else 0)
-        self.received = highest(heard) or None
+        output = self.received or (OUT_OF_TIME if time.monotonic() >= self._deadline else 0)
+        self.received = max_over_processes(output) or None
         if self.received is not None:
             trainer.save_checkpoint(self._last)
             self._saved = True
@@ -254,4 +258,4 @@ class StopSafely(StopBetweenBatches):
 
 
 def _timers(trainer: L.Trainer) -> list[Timer]:
-    return [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]
+    return [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]

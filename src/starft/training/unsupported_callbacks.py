@@ -47,10 +47,10 @@ def check_callbacks(callbacks: Iterable[Callback]) -> None:
     Raises:
         ConfigError: There is one.
     """
-    for one in callbacks:
-        name = type(one).__name__
-        if name in BASES and type(one) is getattr(theirs, name):
+    for callback in callbacks:
+        name = type(callback).__name__
+        if name in BASES and type(callback) is getattr(theirs, name):
             raise ConfigError(f"{name} in trainer.callbacks is a base class that does nothing by itself; leave it out.")
         for refused, (why, instead) in REFUSED.items():
-            if isinstance(one, getattr(theirs, refused, ())):
+            if isinstance(callback, getattr(theirs, refused, ())):
                 raise ConfigError(f"{name} in trainer.callbacks {why}; {instead}.")

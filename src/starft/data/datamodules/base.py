@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from starft.data.contents import LoaderOptions
-from starft.data.loading import ResumableLoader, ShuffledSampler, SignalProofLoader, deaf_to_stops
+from starft.data.loading import ResumableLoader, ShuffledSampler, SignalProofLoader, ignore_stop_signals
 from starft.data.problems import told_of
 from starft.data.sampling import Draw, draw_for, everything, upsampled
 from starft.data.table import ImageTable
@@ -28,7 +28,7 @@ class Labelled(Protocol):
 
     @property
     def groups(self) -> Sequence[int] | None:
-        """Group of each image; null where they have none."""
+        """Group of each image; None where they have none."""
         ...
 
 
@@ -87,7 +87,7 @@ class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
     def val_group_counts(self) -> tuple[dict[str, int], ...]:
         """The same of each of ``val_sets``."""
         return tuple(
-            _group_counts(images, one.group_names) for images, one in zip(self.val_data, self.val_sets, strict=True)
+            _group_counts(images, item.group_names) for images, item in zip(self.val_data, self.val_sets, strict=True)
         )
 
     def tables(self, stage: str) -> dict[str, ImageTable]:
@@ -221,7 +221,7 @@ class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
             dataset,
             batch_size=self.eval_batch_size,
             num_workers=self.num_workers,
-            worker_init_fn=deaf_to_stops,
+            worker_init_fn=ignore_stop_signals,
             pin_memory=torch.cuda.is_available(),
         )
 

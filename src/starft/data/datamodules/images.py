@@ -14,7 +14,7 @@ from starft.data.check import complain
 from starft.data.contents import ImageContents
 from starft.data.datamodules.base import BaseDataModule
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
-from starft.data.loading import ResumableLoader, TurnSampler, deaf_to_stops
+from starft.data.loading import ResumableLoader, TurnSampler, ignore_stop_signals
 from starft.data.sampling import Draw
 from starft.data.table import Source
 from starft.data.transforms import eval_transform, train_transform
@@ -68,7 +68,7 @@ class ImageDataModule(ImageContents, BaseDataModule):
         if stage == "fit":
             varied = train_transform(preprocessing, self.augmentation)
             self.train_set = ImageSet(self.training_table(), plain, varied, self.seed)
-        sets = [ImageSet(self.table(one.source, one.split), plain) for one in self.evaluated(stage)]
+        sets = [ImageSet(self.table(item.source, item.split), plain) for item in self.evaluated(stage)]
         if stage in ("fit", "validate"):
             self.val_data = sets
         else:
@@ -101,7 +101,7 @@ class ImageDataModule(ImageContents, BaseDataModule):
             num_workers=self.num_workers,
             collate_fn=gathered,
             persistent_workers=keep and self.num_workers > 0,
-            worker_init_fn=deaf_to_stops,
+            worker_init_fn=ignore_stop_signals,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -43,7 +43,7 @@ class CellError(ValueError):
 
 
 def cell_texts(cells: Iterable[Any]) -> list[str | None]:
-    """Return what cells hold as texts without the spaces around them; null for what is missing.
+    """Return what cells hold as texts without the spaces around them; None for what is missing.
 
     Args:
         cells: Values as a file gave them.

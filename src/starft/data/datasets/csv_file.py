@@ -110,10 +110,12 @@ class CSVSource(DrawnSource):
         """Refuse a column that is to be two things; group names alone may be those of labels or attributes."""
         given = {"path_column": self.path_column, "label_column": self.label_column}
         given |= {f"{kind}_column": column for kind, column in self.extra.items() if column}
-        for one, other in combinations(given, 2):
-            fine = other == "group_column" and one in ("label_column", "attribute_column")
-            if given[one] == given[other] and not fine:
-                raise ConfigError(f"{one} and {other} both name {given[one]!r}; give each a column of its own.")
+        for combination, other in combinations(given, 2):
+            fine = other == "group_column" and combination in ("label_column", "attribute_column")
+            if given[combination] == given[other] and not fine:
+                raise ConfigError(
+                    f"{combination} and {other} both name {given[combination]!r}; give each a column of its own."
+                )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -252,7 +254,7 @@ class CSVSource(DrawnSource):
                 )
         meant = np.array([*(split_of.get(value, "") for value in values), ""])[codes]
         rows_of = {split: np.flatnonzero(meant == split) for split in ("train", "val", "test")}
-        return {split: found for split, found in rows_of.items() if len(found)}
+        return {split: item for split, item in rows_of.items() if len(item)}
 
     def _split_advice(self, value: str, empty: bool) -> str:
         """Return what to do about a value of the split column that is no split."""
@@ -282,8 +284,8 @@ def _written_apart(cells: "pd.Series[str]") -> list[list[str]]:
 
 def _coded(cells: "pd.Series[str]") -> tuple[Ints, list[str]]:
     """Return the code of each cell, -1 for an empty one, and the values: numbers by size, texts by the alphabet."""
-    codes, found = pd.factorize(cells)
-    written = [canonical(str(value).strip()) for value in found]
+    codes, result = pd.factorize(cells)
+    written = [canonical(str(value).strip()) for value in result]
     values = sorted(set(written), key=_order)
     place = {value: at for at, value in enumerate(values)}
     return np.array([*(place[value] for value in written), -1], dtype=np.int64)[codes], values

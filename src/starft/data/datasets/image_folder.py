@@ -68,10 +68,10 @@ class ImageFolderSource(DrawnSource):
     @property
     def notes(self) -> tuple[str, ...]:
         """Folders that are left out, signs of a level of attributes that nobody told of, and how splits were drawn."""
-        found, attributes = self._split_folders(), self._read[1]
+        results, attributes = self._split_folders(), self._read[1]
         notes = [*self.draw_notes(), *([f"{self._lost} below {self.root}"] if self._lost else [])]
-        idle = [one.name for one in sorted(self.root.iterdir()) if one.is_dir() and not one.name.startswith(".")]
-        idle = [name for name in idle if found and name not in found.values()]
+        idle = [item.name for item in sorted(self.root.iterdir()) if item.is_dir() and not item.name.startswith(".")]
+        idle = [name for name in idle if results and name not in results.values()]
         if idle:
             notes.append(f"{self.root} has folders beside its splits that are left out: {some(idle)}")
         told = {name.lower() for name in self.class_names} if self.given_names is not None else set()
@@ -100,7 +100,7 @@ class ImageFolderSource(DrawnSource):
 
     def _split_folders(self) -> dict[str, str]:
         """Return the name of each split's folder."""
-        return {SPLITS[one.name.lower()]: one.name for one in sorted(self.root.iterdir()) if self._is_split(one)}
+        return {SPLITS[item.name.lower()]: item.name for item in sorted(self.root.iterdir()) if self._is_split(item)}
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -123,12 +123,12 @@ class ImageFolderSource(DrawnSource):
     def _read(self) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, ImageTable]]:
         """Class names, attributes, and the table of each split."""
         self.check_there()
-        found = self._split_folders()
-        tops = [f"{found[split]}/" for split in ORDER if split in found] or [""]
+        result = self._split_folders()
+        tops = [f"{result[split]}/" for split in ORDER if split in result] or [""]
         listings = {top: list_files(self.root / top) for top in tops}
         paths = [f"{top}{path}" for top in tops for path in listings[top].images]
         others = [f"{top}{path}" for top in tops for path in listings[top].left_out]
-        depth = bool(found) + self.attribute_level
+        depth = bool(result) + self.attribute_level
         parts = [path.split("/") for path in paths]
         loose = [path for path, part in zip(paths, parts, strict=True) if len(part) < depth + 2]
         problems = []
@@ -165,10 +165,10 @@ class ImageFolderSource(DrawnSource):
             place = {attribute: at for at, attribute in enumerate(attributes)}
             groups = labels * len(attributes) + np.array([place[part[depth - 1]] for part in parts], dtype=np.int64)
         whole = ImageTable(self.root, paths, labels, groups, left_out=others)
-        self.has_splits = bool(found)
-        if found:
+        self.has_splits = bool(result)
+        if result:
             split_of = np.array([SPLITS[part[0].lower()] for part in parts])
-            rows = {split: np.flatnonzero(split_of == split) for split in ORDER if split in found}
+            rows = {split: np.flatnonzero(split_of == split) for split in ORDER if split in result}
         else:
             rows = self.draw(labels, groups)
         return names, tuple(attributes), {split: whole.take(chosen) for split, chosen in rows.items()}

@@ -22,7 +22,7 @@ def map_labels(
     Args:
         given: What a person says.
         values: Labels that are met.
-        class_names: Names of the classes, as for `class_list`; null takes those of the map.
+        class_names: Names of the classes, as for `class_list`; None takes those of the map.
         where: The column or folders that hold the labels, for messages.
 
     Raises:

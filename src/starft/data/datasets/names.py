@@ -41,7 +41,7 @@ def texts(given: Sequence[str] | str, what: str) -> tuple[str, ...]:
         given = [line.strip() for line in lines if line.strip()]
     if not given:
         raise ConfigError(f"{what} is empty; give at least one.")
-    return tuple(str(one) for one in given)
+    return tuple(str(item) for item in given)
 
 
 def class_list(
@@ -50,7 +50,7 @@ def class_list(
     """Return the class names in label order, and the class of each value that may be met.
 
     Args:
-        given: Names; or the name of each value; or a text file of names; null takes the values.
+        given: Names; or the name of each value; or a text file of names; None takes the values.
         values: What is met, sorted.
         where: The column or folder that holds them, for messages.
 

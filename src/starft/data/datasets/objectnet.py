@@ -67,9 +67,9 @@ class ObjectNetSource(ImageNetClasses):
         try:
             label_of = {lines[line].strip(): int(label) for label, line in line_of.items()}
             return {
-                folder: tuple(label_of[name] for name in overlap[told].split("; "))
-                for folder, told in sorted(names.items())
-                if told in overlap
+                folder: tuple(label_of[name] for name in overlap[item].split("; "))
+                for folder, item in sorted(names.items())
+                if item in overlap
             }
         except (KeyError, IndexError) as error:
             raise DataError(

@@ -67,14 +67,14 @@ class PatchCamelyonSource(PublishedSource):
         """List the images of one file; labels are read from the other."""
         start = f"camelyonpatch_level_2_split_{'valid' if split == 'val' else split}"
         images, labels = self.need(f"{start}_x.h5"), self.need(f"{start}_y.h5")
-        found = self._dataset(labels, "y")[...].reshape(-1).astype(np.int64)
-        held = len(self._dataset(images, "x"))
-        if held != len(found):
+        result = self._dataset(labels, "y")[...].reshape(-1).astype(np.int64)
+        value = len(self._dataset(images, "x"))
+        if value != len(result):
             raise DataError(
-                f"{self.title}: {images} holds {held} images, {labels} {len(found)} labels; get both again."
+                f"{self.title}: {images} holds {value} images, {labels} {len(result)} labels; get both again."
             )
-        paths = tuple(f"{images.name}#{number}" for number in range(held))
-        return ImageTable(self.root, paths, found, read=read_patch, packed=True)
+        paths = tuple(f"{images.name}#{number}" for number in range(value))
+        return ImageTable(self.root, paths, result, read=read_patch, packed=True)
 
     def _dataset(self, path: Path, key: str) -> Any:
         try:

@@ -84,7 +84,7 @@ class PublishedSource(Source):
         path = self.root / below
         if not path.exists():
             beside = (self.root.parent / name for name in self.folders)
-            there = next((one for one in beside if one.is_dir()), None)
+            there = next((item for item in beside if item.is_dir()), None)
             if there is not None and not self.root.is_dir():
                 raise DataError(
                     f"{self.title}: {path} doesn't exist, but {there} does; give that as its root "

@@ -77,7 +77,7 @@ class TableFile:
                 self._has_all(named, self.header)
 
     def read(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> pd.DataFrame:
-        """Return columns as texts (see `cells`), without the spaces around them; empty cells are null.
+        """Return columns as texts (see `cells`), without the spaces around them; empty cells are None.
 
         Args:
             named: Columns that must be there, by the option that names each.
@@ -86,14 +86,14 @@ class TableFile:
         Raises:
             DataError: A column is missing or there twice, or the file can't be read.
         """
-        suffix, wanted = self.path.suffix.lower(), [*named.values()]
+        suffix, expected = self.path.suffix.lower(), [*named.values()]
         try:
             if suffix in TEXT_SUFFIXES:
-                frame = self._read_text([*wanted, *optional])
+                frame = self._read_text([*expected, *optional])
             elif suffix in PARQUET_SUFFIXES:
-                frame = self._read_parquet([*wanted, *optional])
+                frame = self._read_parquet([*expected, *optional])
             else:
-                frame = self._read_lines([*wanted, *optional])
+                frame = self._read_lines([*expected, *optional])
         except ImportError as error:
             raise DataError(
                 f"Reading {self.path} needs pyarrow; install it with `pip install 'starft[parquet]'`."
@@ -107,7 +107,7 @@ class TableFile:
             why = shortened(" ".join(str(error).split()).rstrip("."))
             raise DataError(f"{self.path} can't be read: {why}; mend it, or write it anew.") from error
         self._has_all(named, self.header)
-        frame = frame[[column for column in frame.columns if column in {*wanted, *optional}]]
+        frame = frame[[column for column in frame.columns if column in {*expected, *optional}]]
         if frame.empty:
             raise DataError(f"{self.path} has a header but no rows; it needs one row an image.")
         return frame
@@ -189,8 +189,8 @@ class TableFile:
         schema = pq.read_schema(self.path)
         self.header = list(schema.names)
         self._has_none_twice(columns)
-        wanted = [name for name in self.header if name in columns]
-        for name in wanted:
+        expected = [name for name in self.header if name in columns]
+        for name in expected:
             kind = schema.field(name).type
             if pa.types.is_nested(kind):
                 raise DataError(
@@ -198,8 +198,8 @@ class TableFile:
                     "one value, such as a class name or the path of an image file (write images that lie in a table to "
                     "files first)."
                 )
-        table = pq.read_table(self.path, columns=wanted)
-        return _frame({name: _values(table.column(name)) for name in wanted})
+        table = pq.read_table(self.path, columns=expected)
+        return _frame({name: _values(table.column(name)) for name in expected})
 
     @staticmethod
     def _object(line: str, number: int) -> Any:
@@ -267,7 +267,7 @@ class TableFile:
         if empty:
             rows = "1 row" if len(empty) == 1 else f"{len(empty)} rows"
             raise DataError(f"{self.path} has {rows} without a path, {self.where(empty)}; fill them, or take them out.")
-        absolute, given = (f"{one.as_posix().rstrip('/')}/" for one in (root.resolve(), root))
+        absolute, given = (f"{item.as_posix().rstrip('/')}/" for item in (root.resolve(), root))
         return tuple(_plain(str(path).strip(), absolute, given) for path in column.tolist())
 
     def common_root(self, column: "pd.Series[str]") -> Path | None:
