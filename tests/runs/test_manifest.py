@@ -16,17 +16,18 @@ from starft.__main__ import main
 from starft.data.facts import SAMPLED, TableFacts, changes, facts_of, load_facts, others, save_facts
 from starft.data.table import ImageTable
 from starft.errors import RunFolderError, WeightsError
-from starft.files.digests import SUMS, check_export, write_sums
+from starft.files.digests import SUMS, check_export, checked_meanwhile, checked_on_error, write_sums
 from starft.inference.classifier import load
 from starft.losses import CrossEntropy
-from starft.runs.basis import basis_changes, check_run_files
+from starft.runs.basis import basis_changes, check_run_files, write_basis
 from starft.runs.checkpoint_files import WholeCheckpointIO
-from starft.runs.checkpoints import check_checkpoint
+from starft.runs.checkpoints import CheckpointFacts, check_checkpoint, opened_checkpoint
 from starft.runs.layout import MANIFEST, UNFINISHED
 from starft.runs.manifest import (
     check_listed,
     file_problem,
     list_digest,
+    listed_states,
     read_manifest,
     replace_listed_file,
     write_manifest,
@@ -323,36 +324,82 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("small") / "checkpoints" / "last.ckpt"
     facts = {"model_name": "m", "head": "text", "class_names": ["a", "b"], "templates": ["{}"], "twin": "t"}
     generator = torch.Generator().manual_seed(0)
-    checkpoint = {"state_dict": {"w": torch.rand(256, generator=generator)}, "starft": facts, "optimizer_states": []}
+    moments = [{"state": {0: {"exp_avg": torch.rand(256, generator=generator)}}}]
+    state = {"w": torch.rand(256, generator=generator)}
+    checkpoint = {"state_dict": state, "starft": facts, "optimizer_states": moments}
     WholeCheckpointIO().save_checkpoint(checkpoint, path)
     return path
 
 
+def read_whole(path: Path) -> tuple[CheckpointFacts, dict[str, Any]]:
+    facts = check_checkpoint(path)
+    return facts, WholeCheckpointIO().load_checkpoint(path)["state_dict"]
+
+
+def read_weights(path: Path) -> tuple[CheckpointFacts, dict[str, Any]]:
+    """As `load` does; the file is rewritten next, so nothing of it may stay mapped."""
+    with opened_checkpoint(path) as (facts, state):
+        return facts, {name: values.clone() for name, values in state.items()}
+
+
 @pytest.mark.parametrize("listed", [True, False])
-def test_flipped_bytes_in_a_checkpoint_are_refused(listed: bool, small_checkpoint: Path, tmp_path: Path) -> None:
-    """Beside a manifest each one is; alone, each one that changes what is read."""
+@pytest.mark.parametrize("read", [read_whole, read_weights])
+def test_flipped_bytes_in_a_checkpoint_are_refused(
+    listed: bool, read: Callable[[Path], Any], small_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Beside a manifest each one is that is read, a third where weights alone are; else each that changes what is."""
     path = tmp_path / "checkpoints" / "last.ckpt"
     shutil.copytree(small_checkpoint.parent, path.parent)
-    whole = path.read_bytes()
-    expected = WholeCheckpointIO().load_checkpoint(path)
     if listed:
         write_manifest(tmp_path, {})
-        replace_listed_file(path, whole)
-    check_checkpoint(path)
-    draw = random.Random(0)
-    for _ in range(100):
+        WholeCheckpointIO(tmp_path).save_checkpoint(WholeCheckpointIO().load_checkpoint(small_checkpoint), path)
+    whole = path.read_bytes()
+    facts, state = read(path)
+    draw, refusals, passed = random.Random(0), [], 0
+    for _ in range(200):
         at, bit = draw.randrange(len(whole)), draw.randrange(8)
         flip(path, at, bit)
         try:
-            check_checkpoint(path)
-        except WeightsError:
-            pass
+            now = read(path)
+        except WeightsError as error:
+            refusals.append(str(error))
         else:
-            assert not listed, f"byte {at}, bit {bit}"
-            read = WholeCheckpointIO().load_checkpoint(path)
-            assert read["state_dict"]["w"].equal(expected["state_dict"]["w"]), f"byte {at}, bit {bit}"
-            assert read["starft"] == expected["starft"]
+            passed += 1
+            assert now[1]["w"].equal(state["w"]), f"byte {at}, bit {bit}"
+            assert now[0] == facts, f"byte {at}, bit {bit}"
         path.write_bytes(whole)
+    assert (passed == 0) == (listed and read is read_whole)
+    assert not listed or all(f"{path} isn't as the run wrote it" in refusal for refusal in refusals)
+
+
+def test_the_digests_of_weights_go_with_those_of_their_files(tmp_path: Path) -> None:
+    """What a model is loaded from has one of its own; a file that came without one is hashed whole."""
+    run = a_run(tmp_path / "run")
+    path = run / "checkpoints" / "last.ckpt"
+    states = []
+    for number in range(3):
+        WholeCheckpointIO(run).save_checkpoint({"state_dict": {}, "starft": {"model_name": f"m{number}"}}, path)
+        states.append(listed_states(path)[0])
+    assert listed_states(path) == states[:0:-1], "the last one, and the one before"
+    write_basis(run, {"versions": {}}, {})
+    assert listed_states(path) == states[:0:-1], "a run that goes on knows them too"
+    assert len(read_manifest(run)["states"]) == 2
+    replace_listed_file(path, b"of somebody else's")
+    assert listed_states(path) == []
+    assert listed_states(run / "config.yaml") == []
+
+
+def test_what_is_damaged_is_told_before_what_came_of_it(tmp_path: Path) -> None:
+    def damaged(path: Path) -> None:
+        raise WeightsError(f"{path} is damaged")
+
+    for checked in (checked_meanwhile, checked_on_error):
+        with pytest.raises(WeightsError, match="is damaged"), checked(damaged, tmp_path):
+            raise KeyError("w")
+        with pytest.raises(KeyError), checked(lambda path: None, tmp_path):
+            raise KeyError("w")
+    with pytest.raises(WeightsError, match="is damaged"), checked_meanwhile(damaged, tmp_path):
+        pass
 
 
 def test_the_checkpoint_before_the_last_one_may_be_brought_back(small_checkpoint: Path, tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from starft.errors import WeightsError
 
 SUMS = "SHA256SUMS"
+PART = 2**24
+"""Bytes that are hashed at a time: so many that a thread that hashes hardly ever waits for the others."""
 CARD = "README.md"
 """The one file of an export that people are meant to edit."""
 
@@ -25,8 +29,45 @@ def file_digest(path: Path) -> str:
     Args:
         path: The file.
     """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(min(PART, path.stat().st_size + 1)))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            digest.update(buffer[:size])
+    return digest.hexdigest()
+
+
+@contextmanager
+def checked_on_error(check: Callable[[Path], None], path: Path) -> Iterator[None]:
+    """Check files that a block couldn't read: that they are damaged is told before what came of it.
+
+    Args:
+        check: Raises an error where something is wrong.
+        path: What it is given.
+    """
+    try:
+        yield
+    except Exception:  # of any class, as damaged bytes may mean anything
+        check(path)
+        raise
+
+
+@contextmanager
+def checked_meanwhile(check: Callable[[Path], None], path: Path) -> Iterator[None]:
+    """Check files in a thread of its own while the block uses what they hold; hashing costs no time on a free core.
+
+    What the block made is sound once the block has ended. An error of the check replaces any error of the block. Let
+    the block have work for one core: where torch spreads work over all of them, the thread slows it down.
+
+    Args:
+        check: Raises an error where something is wrong.
+        path: What it is given.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        checked = thread.submit(check, path)
+        try:
+            yield
+        finally:
+            checked.result()
 
 
 def content_digest(content: bytes | memoryview) -> str:

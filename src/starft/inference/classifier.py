@@ -24,8 +24,8 @@ from starft.data.images import prepared, rgb
 from starft.data.transforms import eval_transform
 from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.files.atomic import load_json
-from starft.files.digests import SUMS, check_export
-from starft.runs.checkpoints import read_checkpoint, refuse_run_folder
+from starft.files.digests import SUMS, check_export, checked_meanwhile, checked_on_error
+from starft.runs.checkpoints import opened_checkpoint, refuse_run_folder
 
 STUDENT = "clip.model."
 """Where a checkpoint's weights hold the tuned model."""
@@ -305,30 +305,31 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Classifi
 
 
 def _from_checkpoint(path: Path) -> Classifier:
-    facts, state = read_checkpoint(path)
-    if not facts.config:
-        raise WeightsError(
-            f"The checkpoint {path} is of an earlier starft and doesn't tell how to build its model; "
-            "use `starft test` or `starft predict` with its --config."
-        )
-    student = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
-    head = state[LINEAR].clone() if facts.head == "linear" else None  # a copy: the file may go
-    return Classifier(rebuild_clip(facts.config, student), facts.class_names, facts.templates, head)
+    with opened_checkpoint(path) as (facts, state):
+        if not facts.config:
+            raise WeightsError(
+                f"The checkpoint {path} is of an earlier starft and doesn't tell how to build its model; "
+                "use `starft test` or `starft predict` with its --config."
+            )
+        student = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
+        head = state[LINEAR].clone() if facts.head == "linear" else None  # a copy: the file may go
+        return Classifier(rebuild_clip(facts.config, student), facts.class_names, facts.templates, head)
 
 
 def _from_export(folder: Path) -> Classifier:
-    check_export(folder)
-    about, config = (_read_json(folder / name, folder) for name in (ABOUT, FOLDER_CONFIG))
-    try:
-        state = load_file(folder / WEIGHTS)
-        head = load_file(folder / HEAD)["head"] if about["head"] == "linear" else None
-        names, templates = tuple(about["class_names"]), tuple(about["templates"])
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise WeightsError(f"The export {folder} is damaged ({error}); write it again with `starft export`.") from error
-    bad = first_not_finite((*state.items(), *([("head", head)] if head is not None else [])))
-    if bad is not None:
-        raise WeightsError(f"The export {folder} can't be used: {bad} in it holds a NaN or an infinity.")
-    return Classifier(rebuild_clip(config, state, tokens=folder), names, templates, head)
+    with checked_on_error(check_export, folder):
+        about, config = (_read_json(folder / name, folder) for name in (ABOUT, FOLDER_CONFIG))
+        try:
+            state = load_file(folder / WEIGHTS)
+            head = load_file(folder / HEAD)["head"] if about["head"] == "linear" else None
+            names, templates = tuple(about["class_names"]), tuple(about["templates"])
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            raise WeightsError(f"The export {folder} is damaged ({error}); make it again: `starft export`.") from error
+        bad = first_not_finite((*state.items(), *([("head", head)] if head is not None else [])))
+        if bad is not None:
+            raise WeightsError(f"The export {folder} can't be used: {bad} in it holds a NaN or an infinity.")
+    with checked_meanwhile(check_export, folder):
+        return Classifier(rebuild_clip(config, state, tokens=folder), names, templates, head)
 
 
 def _read_json(path: Path, folder: Path) -> dict[str, Any]:

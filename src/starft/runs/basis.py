@@ -200,7 +200,8 @@ def write_basis(folder: Path, basis: Mapping[str, Any], sets: Mapping[str, Table
     created = before.get("created") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     digests = {name: facts.digest() for name, facts in sets.items()}
     files = before.get("files", {})
-    write_manifest(folder, {"created": created, **basis, "sets": digests, "files": files})
+    known = {"files": files, "states": before.get("states", {})}
+    write_manifest(folder, {"created": created, **basis, "sets": digests, **known})
     for path in (folder / ROWS, *sorted(folder.glob("config*.yaml")), *sorted(folder.glob("pool*.json"))):
         if path.name == ROWS or path.name not in files:
             list_digest(folder, path, file_digest(path))

@@ -1,12 +1,14 @@
 """How checkpoints are written: whole or not at all, beside what they replace."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from starft.runs.checkpoints import state_digest
 from starft.runs.layout import CHECKPOINTS
 from starft.runs.manifest import replace_listed_file
 
@@ -29,12 +31,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write one checkpoint."""
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        with ThreadPoolExecutor(1) as thread:
+            state = thread.submit(state_digest, checkpoint)
+            torch.save(checkpoint, buffer)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.folder is not None and path.parent.resolve() == self.folder.resolve():
             path = self.folder / path.name
-        replace_listed_file(path, buffer.getbuffer())  # not copied: a large model's checkpoint is held once
+        # not copied: a large model's checkpoint is held once
+        replace_listed_file(path, buffer.getbuffer(), state=state.result())
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True

@@ -1,9 +1,11 @@
 """What a checkpoint holds beyond Lightning's: the facts that make it usable alone, and no twin."""
 
 import hashlib
+import json
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from starft.clip import Twin
 from starft.clip.finite import first_not_finite, tensors_in
 from starft.clip.names import VOCABULARY, is_path
 from starft.errors import AllTrained, WeightsError
-from starft.files.digests import check_weights_file
-from starft.runs.manifest import check_listed
+from starft.files.digests import check_weights_file, checked_meanwhile, checked_on_error, content_digest
+from starft.runs.manifest import check_listed, listed_states
 
 KEY = "starft"
 TWIN = "twin."
@@ -243,6 +245,17 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def state_digest(checkpoint: Mapping[str, Any]) -> str:
+    """Return a SHA-256 over all that a model is loaded from: its weights, and what the checkpoint says of it.
+
+    Args:
+        checkpoint: Lightning's.
+    """
+    state = {key: value for key, value in checkpoint.get("state_dict", {}).items() if isinstance(value, Tensor)}
+    shapes = {key: (str(value.dtype), list(value.shape)) for key, value in state.items()}
+    return content_digest(json.dumps([checkpoint.get(KEY), shapes, fingerprint(state)], sort_keys=True).encode())
+
+
 def check_checkpoint(
     path: Path, continues: bool = False, max_epochs: int | None = None, max_steps: int | None = None
 ) -> CheckpointFacts:
@@ -261,6 +274,8 @@ def check_checkpoint(
         AllTrained: It has all these epochs, or steps.
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours; or training can't go on from it.
     """
+    _check_path(path)
+    _check_whole(path)
     checkpoint = _read(path)
     if continues:
         _check_finite(path, {key: checkpoint.get(key) for key in ("optimizer_states", RAW)})
@@ -288,8 +303,11 @@ def _epochs(checkpoint: Mapping[str, Any]) -> int:
         return 0
 
 
-def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
-    """Return what a checkpoint says of itself, and its weights, mapped from the file.
+@contextmanager
+def opened_checkpoint(path: Path) -> Iterator[tuple[CheckpointFacts, dict[str, Tensor]]]:
+    """Yield what a checkpoint says of itself, and its weights, mapped from the file; the end tells if they are whole.
+
+    An optimizer's state is neither read nor checked.
 
     Args:
         path: The file.
@@ -297,8 +315,17 @@ def read_checkpoint(path: Path) -> tuple[CheckpointFacts, dict[str, Tensor]]:
     Raises:
         WeightsError: The file doesn't exist, is damaged, or isn't one of ours.
     """
-    checkpoint = _read(path)
-    return _facts(checkpoint[KEY]), checkpoint["state_dict"]
+    _check_path(path)
+    with checked_on_error(_check_whole, path):
+        checkpoint = _read(path)
+    states = listed_states(path)
+
+    def check(path: Path) -> None:
+        if not states or state_digest(checkpoint) not in states:
+            _check_whole(path)
+
+    with checked_meanwhile(check, path):
+        yield _facts(checkpoint[KEY]), checkpoint["state_dict"]
 
 
 def refuse_run_folder(path: Path) -> None:
@@ -315,14 +342,20 @@ def refuse_run_folder(path: Path) -> None:
         raise WeightsError(f"{path} is a folder; give the checkpoint in it, such as {values[0]}.")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _check_path(path: Path) -> None:
     refuse_run_folder(path)
     if not path.is_file():
         beside = sorted(item.name for item in path.parent.glob("*.ckpt"))[:5]
         there = f"its folder holds {', '.join(beside)}" if beside else "check its path"
         raise WeightsError(f"The checkpoint {path} doesn't exist; {there}.")
+
+
+def _check_whole(path: Path) -> None:
     if not check_listed(path):
         check_weights_file(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:

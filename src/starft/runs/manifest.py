@@ -2,11 +2,12 @@
 
 It lists the run's files in ``files``: name -> the digests that the file may have, the newest first. A new digest is
 written before its file is swapped in, and those before it stay until it is, so that a kill or a full disk between the
-two leaves a file that is known, however often that happens. `starft.runs.basis` says what else it holds.
+two leaves a file that is known, however often that happens. ``states`` holds digest of a checkpoint -> digest of what a
+model is loaded from, which is a third of the checkpoint. `starft.runs.basis` says what else it holds.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def _own_digest(manifest: Mapping[str, Any]) -> str:
     return content_digest(json.dumps(manifest, sort_keys=True).encode())
 
 
-def replace_listed_file(path: Path, content: bytes | memoryview, folder: Path | None = None) -> None:
+def replace_listed_file(
+    path: Path, content: bytes | memoryview, folder: Path | None = None, state: str | None = None
+) -> None:
     """Write a file of a run in one step, and its digest into the run's manifest.
 
     Only the process that has the run's lock may do so.
@@ -70,6 +73,7 @@ def replace_listed_file(path: Path, content: bytes | memoryview, folder: Path | 
         path: The file to make or replace; its folder must exist.
         content: All of it.
         folder: The run folder, whose manifest is made if need be; None looks for one that has a manifest.
+        state: Digest of the part of it that a model is loaded from; None where there is none.
 
     Raises:
         OSError: The disk is full, or the folder can't be written to.
@@ -77,19 +81,20 @@ def replace_listed_file(path: Path, content: bytes | memoryview, folder: Path | 
     """
     folder = folder or run_folder_of(path)
     if folder is not None:
-        list_digest(folder, path, content_digest(content))
+        list_digest(folder, path, content_digest(content), state)
     replace_file(path, content)
     if folder is not None:
         _forget_old_digests(folder, path)
 
 
-def list_digest(folder: Path, path: Path, digest: str) -> None:
+def list_digest(folder: Path, path: Path, digest: str, state: str | None = None) -> None:
     """Write the digest of a file into the manifest of its run; files that are gone are left out.
 
     Args:
         folder: The run folder.
         path: A file in it or below it.
         digest: Of what the file holds, or will hold in a moment.
+        state: Of the part of it that a model is loaded from; None where there is none.
     """
     manifest = read_manifest(folder)
     files: dict[str, list[str]] = manifest.get("files", {})
@@ -98,7 +103,14 @@ def list_digest(folder: Path, path: Path, digest: str) -> None:
         return
     there = {file: digests for file, digests in files.items() if (folder / file).exists()}
     there[name] = list(dict.fromkeys([digest, *files.get(name, [])]))
-    write_manifest(folder, {**manifest, "files": there})
+    states = manifest.get("states", {}) | ({digest: state} if state is not None else {})
+    _write_files(folder, {**manifest, "states": states}, there)
+
+
+def _write_files(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, Sequence[str]]) -> None:
+    known = {digest for digests in files.values() for digest in digests}
+    states = {digest: state for digest, state in manifest.get("states", {}).items() if digest in known}
+    write_manifest(folder, {**manifest, "files": files, "states": states})
 
 
 def _forget_old_digests(folder: Path, path: Path) -> None:
@@ -106,7 +118,7 @@ def _forget_old_digests(folder: Path, path: Path) -> None:
     manifest, name = read_manifest(folder), _name_in(folder, path)
     digests = manifest["files"][name]
     if len(digests) > KEPT:
-        write_manifest(folder, {**manifest, "files": {**manifest["files"], name: digests[:KEPT]}})
+        _write_files(folder, manifest, {**manifest["files"], name: digests[:KEPT]})
 
 
 def _name_in(folder: Path, path: Path) -> str:
@@ -130,6 +142,23 @@ def check_listed(path: Path) -> bool:
     if problem := file_problem(path):
         raise WeightsError(f"{problem}; {REPLACED}")
     return True
+
+
+def listed_states(path: Path) -> list[str]:
+    """Return the digests that what a model is loaded from may have; empty where the manifest doesn't tell.
+
+    Args:
+        path: A checkpoint.
+
+    Raises:
+        RunFolderError: The manifest is damaged.
+    """
+    folder = run_folder_of(path)
+    if folder is None:
+        return []
+    manifest = read_manifest(folder)
+    states, digests = manifest.get("states", {}), manifest["files"].get(_name_in(folder, path), [])
+    return [states[digest] for digest in digests] if all(digest in states for digest in digests) else []
 
 
 def checked_pretrained(pretrained: str | None) -> str | None:
