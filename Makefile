@@ -38,7 +38,7 @@ test: $(VENV)/.dev  ## run every test
 	$(PYTEST)
 
 coverage: $(VENV)/.dev  ## run every test and tell which lines none ran; tracing takes four tenths more time
-	$(PYTEST) --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=97
 
 test-fast: $(VENV)/.dev  ## run the tests that take no training runs
 	$(PYTEST) -m 'not slow'

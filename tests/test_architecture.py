@@ -10,7 +10,7 @@ FILES = sorted(SRC.rglob("*.py"))
 ORDER = [
     "safe_text types wording",
     "errors statistics",
-    "files distributed",
+    "files distributed signals",
     "captions",
     "clip data",
     "losses runs",

@@ -14,6 +14,7 @@ import yaml
 from fakes import group_sets, imagenet, own_images, transfer_sets
 from starft.cli.fit import main
 from starft.losses.context import Progress
+from starft.training.fsdp import check_strategy
 from starft.training.gradients import idle_parameters
 from starft.training.module import FinetuneModule
 
@@ -145,6 +146,8 @@ def test_an_overlay_changes_the_trainer_alone(overlay: Path) -> None:
     keys = yaml.safe_load(text)
     assert set(keys) == {"trainer"}
     assert set(keys["trainer"]) <= set(inspect.signature(L.Trainer).parameters)
+    strategy = keys["trainer"].get("strategy")
+    check_strategy(strategy["class_path"] if isinstance(strategy, dict) else strategy)
 
 
 def test_no_two_configs_share_a_run_folder() -> None:

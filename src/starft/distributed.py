@@ -8,12 +8,9 @@ the single process's, those of weights that a loss reads directly too (the logit
 the world size is left to be put in anywhere.
 """
 
-import signal
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, zip_longest
-from multiprocessing import get_start_method, resource_tracker
 from typing import Any, TypeVar
 
 import torch
@@ -254,27 +251,3 @@ def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
     dist.all_reduce(of_parts)
     factor = (limit / ((of_parts + of_rest).sqrt() + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_(cut + uncut, factor)
-
-
-# --- signals ----------------------------------------------------------------------------------------------------------
-
-STOPS = frozenset({signal.SIGINT, signal.SIGTERM})
-"""The signals that stop a command."""
-
-
-@contextmanager
-def stop_signals_blocked() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block is done; a process that is started in it begins with both blocked.
-
-    A signal to all processes of a run would end a process that hasn't come as far as to say what it does with it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    if get_start_method() != "fork":
-        resource_tracker.ensure_running()  # its start lets both signals in again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

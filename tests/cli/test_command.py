@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 import starft
 from fakes.pages import pages_before_and_after
+from starft.__main__ import main
 from starft.cli.fit import build
 from starft.cli.launch import SPINS, share_cores
+from starft.config.fit_help import OPTIONS
 from starft.files.shipped import shipped, with_shipped_configs
 
 MINI = str(shipped("lightning_configs") / "mini/starft.yaml")
@@ -92,3 +96,14 @@ def test_nobody_reads_the_output_any_more(words: list[str], status: int) -> None
     os.close(write)
     assert done.stderr == b""
     assert done.returncode == status, "the libraries that print have statuses of their own"
+
+
+def test_the_examples_of_the_short_help_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    """All at once, but for the checkpoint, which isn't there."""
+    examples = [example for example, _ in OPTIONS if not example.startswith(("--ckpt_path", "--print_config"))]
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *shlex.split(" ".join(examples)), "--data.init_args.file=photos.csv", "--print_config"])
+    assert end.value.code == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert [regularizer["class_path"] for regularizer in config["model"]["regularizers"]][-1] == "starft.losses.KD"
+    assert (config["model"]["lr"], config["data"]["init_args"]["batch_size"]) == (1e-5, 64)

@@ -41,7 +41,7 @@ def test_bash_completes_what_the_help_names(tmp_path: Path, capsys: pytest.Captu
 
 def test_an_unknown_shell_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "fish"]) == 2
-    assert "invalid choice: 'fish'" in capsys.readouterr().err
+    assert "expected 'bash' or 'zsh' or 'tcsh'. Got value: fish." in capsys.readouterr().err
 
 
 def test_without_shtab_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,8 @@ from fakes.own_images import write_table
 from fakes.processes import forking
 from fakes.signalling import LOADER, MARK, NUMBER, WHEN
 from starft.__main__ import main
-from starft.distributed import STOPS, stop_signals_blocked
 from starft.errors import Stopped
+from starft.signals import STOPS, stop_signals_blocked
 from starft.training.stopping import StopBetweenBatches, StopSafely
 
 CONFIG = Path(__file__).parents[2] / "lightning_configs" / "csv" / "ce.yaml"

@@ -24,7 +24,7 @@ from starft.runs.comparison_folder import claim_runs, open_comparison, save_seco
 from starft.runs.layout import RESULTS
 from starft.runs.results import read_results
 from starft.safe_text import say, visible
-from starft.training.stopping import sigterm_as_ctrl_c
+from starft.signals import sigterm_as_ctrl_c
 from starft.wording import did_you_mean
 
 STATE = "compare.json"

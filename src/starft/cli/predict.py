@@ -19,7 +19,7 @@ from starft.inference.rows import Output, checked_format, columns
 from starft.inference.stream import batches
 from starft.reporting.console import Console
 from starft.safe_text import say, visible
-from starft.training.stopping import sigterm_as_ctrl_c
+from starft.signals import sigterm_as_ctrl_c
 from starft.wording import count_of, shortened
 
 SHOWN = 20

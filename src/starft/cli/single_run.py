@@ -18,9 +18,9 @@ from typing import Any
 from filelock import FileLock
 
 from starft.cli.fit import StarftCLI, main
-from starft.distributed import STOPS, stop_signals_blocked
 from starft.errors import AllTrained, ConfigError, StarftError, Stopped
 from starft.runs.layout import CHECKPOINTS, LAST, RESULTS
+from starft.signals import STOPS, stop_signals_blocked
 
 QUIET = ("--trainer.enable_model_summary=false",)
 

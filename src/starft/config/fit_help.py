@@ -18,7 +18,7 @@ OPTIONS = (
     ("--model.weight_decay 0.1", "of AdamW"),
     ("--model.warmup_steps 500", "steps of linear warm-up, before the cosine"),
     ("--model.objective starft.losses.CrossEntropy", "the objective: Contrastive or CrossEntropy"),
-    ("--model.regularizers+=starft.losses.StarFT", "add a regularizer"),
+    ("--model.regularizers+=starft.losses.KD", "add a regularizer"),
     ("--model.head linear", "text: made of captions; linear: trained from there"),
     ("--model.pool backgrounds", "where spurious captions come from: a shipped name or a file"),
     ("--data.init_args.batch_size 64", "training images a step and device"),

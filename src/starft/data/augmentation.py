@@ -12,9 +12,9 @@ class Augmentation:
     Args:
         scale: Share of the image's area that the random crop keeps, from and to.
         ratio: Width over height of the crop, from and to; needs ``use_timm`` (3/4 to 4/3 without).
-        color_jitter: Strength of changes in brightness, contrast, saturation and hue; None for none.
+        color_jitter: Strength of changes in brightness, contrast, saturation and hue; null for none.
         color_jitter_prob: Share of images whose colours change.
-        gray_scale_prob: Share of images that lose their colours; None for none.
+        gray_scale_prob: Share of images that lose their colours; null for none.
         re_prob: Share of images of which a part is erased; needs ``use_timm``.
         re_count: How many parts are erased; needs ``use_timm``.
         use_timm: Take timm's train transform, which knows ``ratio``, ``re_prob`` and ``re_count``.

@@ -103,13 +103,13 @@ class ImageContents(LoaderOptions):
         name: What its own validation and test set are called in metric names, ``val/{name}/acc``;
             ``checkpoint.monitor`` has it too.
         evals: More sets to evaluate on.
-        predict: A folder of new images, or a table of their paths, for ``starft predict``; None predicts the test sets.
+        predict: A folder of new images, or a table of their paths, for ``starft predict``; null predicts the test sets.
         val_fraction: Share of ``train`` held out where there is no ``val`` split; 0 goes without validation.
         split_seed: Draws what is held out; not the run's seed, so that runs of all seeds validate on the same images.
         equal_groups: Whether equal numbers of every group are held out, as far as half of each group allows, instead of
-            equal shares; None does so where a group would get fewer than 25 images.
+            equal shares; null does so where a group would get fewer than 25 images.
         ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
-        shots: Train on so many images a class, drawn by ``seed``; None takes all.
+        shots: Train on so many images a class, drawn by ``seed``; null takes all.
         augmentation: How training images are varied.
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
             training, and tells the count at the end.

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from starft.data.sampling import Draw, everything
-from starft.distributed import stop_signals_blocked
+from starft.signals import stop_signals_blocked
 
 
 class ShuffledSampler(DistributedSampler[Any]):

@@ -16,22 +16,22 @@ class CSVContents(ImageContents):
 
     Args:
         file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; None takes the folder of the file, or, where
+        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
             all paths are absolute, their common parent.
         path_column: Column of the image paths.
         label_column: Column of the labels: class names, or numbers.
-        split_column: Column of ``train``, ``val`` and ``test``; None takes ``split`` where it is there, "" none.
-        attribute_column: Column of the spurious attribute; None takes ``attribute`` where it is there, "" none.
-        group_column: Column of group names; None takes ``group`` where it is there, "" none.
+        split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
+        attribute_column: Column of the spurious attribute; null takes ``attribute`` where it is there, "" none.
+        group_column: Column of group names; null takes ``group`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
-            text file with a name a line. None takes the labels themselves, sorted.
+            text file with a name a line. null takes the labels themselves, sorted.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line.
-        separator: Between the cells of a text file; None finds it.
+        separator: Between the cells of a text file; null finds it.
         test_fraction: Share of the images that is drawn for the test where there is no split column.
         val_fraction: Share that is drawn for validation, or held out of ``train`` where the column has no ``val``.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
         equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
-            each group allows, instead of in equal shares; None does so where a group would get fewer than 25 images.
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
         splits: What the split column has for each split, one value or several: ``{train: 0, val: 1, test: 2}``; None
             takes the names above, and 0, 1 and 2 where it has just these.
         label_map: The class of each label, where many labels make few classes: ``{label: class}``, or a table (CSV) of
@@ -95,13 +95,13 @@ class ImageFolderContents(ImageContents):
         attribute_level: Whether a level of attribute folders lies above the class folders; groups are then pairs of
             class and attribute.
         class_names: Names of the class folders in sorted order; or the name of each folder (``{n01: cat, n02: dog}``);
-            or a text file with a name a line. None takes the folders' names, ``_`` read as a space.
+            or a text file with a name a line. null takes the folders' names, ``_`` read as a space.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line.
         test_fraction: Share of the images that is drawn for the test where there are no split folders.
         val_fraction: Share that is drawn for validation, or held out of ``train`` where there is no ``val`` folder.
         split_seed: Of these draws; not the run's seed, so that all runs are tested on the same images.
         equal_groups: Whether test and validation images are drawn in equal numbers of every group, as far as half of
-            each group allows, instead of in equal shares; None does so where a group would get fewer than 25 images.
+            each group allows, instead of in equal shares; null does so where a group would get fewer than 25 images.
         label_map: The class of each class folder, where many make few classes: ``{folder: class}``, or a table (CSV) of
             two columns, folder and class. ``class_names`` then says how the classes are called.
         **kwargs: Arguments of `ImageContents`, such as ``batch_size``.

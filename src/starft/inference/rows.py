@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from starft.data.datasets.table_file import LINES_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES
-from starft.distributed import STOPS
 from starft.errors import ConfigError, RunFolderError
 from starft.files.atomic import is_taken
 from starft.safe_text import csv_cell, csv_path, visible_lines
+from starft.signals import STOPS
 
 Row = Mapping[str, str | float]
 

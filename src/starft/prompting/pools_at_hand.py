@@ -34,7 +34,7 @@ def check(pool: str, data: str | None = None, model: str | None = None, override
     Args:
         pool: Name of a pool or path of a pool file.
         data: A training config, or a file with class_names; phrases may not name a class and must fit with the longest.
-        model: The CLIP whose context captions must fit; None takes that of --data, or else ViT-B-16.
+        model: The CLIP whose context captions must fit; null takes that of --data, or else ViT-B-16.
         overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
 
     Raises:

@@ -97,7 +97,8 @@ def check_strategy(strategy: Any) -> None:
         ConfigError: It is such a one.
     """
     name = str(getattr(strategy, "class_path", strategy))
-    if any(word in name.lower().replace("_", "") for word in ("fsdp", "modelparallel", "deepspeed")):
+    theirs = not name.startswith(f"{__name__}.")
+    if theirs and any(word in name.lower().replace("_", "") for word in ("fsdp", "modelparallel", "deepspeed")):
         raise ConfigError(
             f"trainer.strategy is {name}, which isn't known to give the gradients of one device here; for weights in "
             "parts lay --config common/fsdp over the config, otherwise common/ddp with model.micro_batch_size."

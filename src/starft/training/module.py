@@ -139,10 +139,10 @@ class FinetuneModule(GuardedModule):
         freeze(self.clip.model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
         if gradient_checkpointing:
             checkpoint_activations(self.clip.model)
-        encode_in_chunks([self.clip, self.twin, *self._followers()], micro_batch_size)
-        if compile:
-            for encoder in (self.clip, self.twin, *self._followers()):
-                compile_towers(encoder.model)
+        encoders = [self.clip, self.twin, *self._followers()]
+        encode_in_chunks(encoders, micro_batch_size)
+        for encoder in encoders if compile else ():
+            compile_towers(encoder.model)
         self.clip.train()
         self.class_names: tuple[str, ...] = ()
         self.templates: tuple[str, ...] = tuple(templates or ())
@@ -160,8 +160,6 @@ class FinetuneModule(GuardedModule):
     def preprocessing(self) -> ImagePreprocessing:
         """How the model wants its images; DataModules ask for it."""
         return image_preprocessing(self.clip.model)
-
-    # --- what the data tell -------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
         """Take class names, templates and eval sets from the DataModule; make the linear head."""

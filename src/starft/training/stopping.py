@@ -14,31 +14,16 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from starft.distributed import STOPS, max_over_processes
-from starft.errors import ConfigError, Stopped, Terminated
+from starft.distributed import max_over_processes
+from starft.errors import ConfigError, Stopped
 from starft.runs.layout import CHECKPOINTS, LAST
+from starft.signals import STOPS
 from starft.wording import did_you_mean
 
 OUT_OF_TIME = 1000
 """Stands for the end of ``max_time`` where signals are numbers."""
 TIMED_OUT = 124
 """Exit status of a run that ``max_time`` ended before its plan did, as that of timeout(1)."""
-
-
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let what a scheduler sends end the block as Ctrl-C does."""
-    listens = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _terminate) if listens else None
-    try:
-        yield
-    finally:
-        if listens:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 class StopBetweenBatches(Callback):
