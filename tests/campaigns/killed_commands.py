@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from fakes.processes import forking
+from fakes.processes import forking, hear_signals
 from starft.__main__ import main
 from starft.clip.finite import tensors_in
 from starft.files.digests import check_export
@@ -52,6 +52,7 @@ def work(words: list[str], folder: str, last_change: int | None) -> None:
         folder: Of the case; its log and the count lie beside it.
         last_change: The process is killed right before this change; null lets it live.
     """
+    hear_signals()
     own, changes = os.getpid(), 0
 
     def hear(event: str, values: tuple[Any, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from starft.__main__ import main
+from starft.signals import STOPS
 
 PRELOAD = ["fakes.preloaded"]
 DEADLINE = 300
@@ -45,9 +47,15 @@ def command(words: Sequence[str], complaints: Path) -> BaseProcess:
 
 def _command(words: Sequence[str], complaints: Path, threads: int) -> None:
     os.setsid()
+    hear_signals()
     torch.set_num_threads(threads)
     os.dup2(os.open(complaints, os.O_WRONLY | os.O_CREAT), 2)
     sys.exit(main(words))
+
+
+def hear_signals() -> None:
+    """Unblock what stops a command: the process that this one is forked from may have begun where both wait."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def forking() -> ForkServerContext:
@@ -91,6 +99,7 @@ def _forked(world: int, start: Callable[..., None], folder: Path, *given: Any) -
 
 
 def _in_group(rank: int, world: int, folder: str, work: Callable[..., Any], *given: Any) -> None:
+    hear_signals()
     torch.set_num_threads(1)
     store, wait = f"file://{folder}/store", timedelta(seconds=DEADLINE)
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=wait)
@@ -102,6 +111,7 @@ def _in_group(rank: int, world: int, folder: str, work: Callable[..., Any], *giv
 def _in_environment(
     rank: int, world: int, folder: str, by: str, port: int, work: Callable[..., Any], *given: Any
 ) -> None:
+    hear_signals()
     torch.set_num_threads(1)
     told = _srun(rank, world) if by == "srun" else _torchrun(rank, world, machines=1 if by == "torchrun" else world)
     told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}

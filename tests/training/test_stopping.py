@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from fakes.own_images import write_table
-from fakes.processes import forking
+from fakes.processes import forking, hear_signals
 from fakes.signalling import LOADER, MARK, NUMBER, WHEN
 from starft.__main__ import main
 from starft.errors import Stopped
@@ -58,6 +58,7 @@ def write_config(folder: Path, data: str) -> Path:
 def alone(words: list[str], folder: str, variables: dict[str, str], threads: int) -> None:
     """What the process does: the command, in a process group of its own, its complaints in a file."""
     os.setsid()
+    hear_signals()
     os.chdir(folder)
     multiprocessing.set_start_method(WORKERS, force=True)
     os.environ |= variables

@@ -109,3 +109,8 @@ def __getattr__(name: str) -> Any:
         if name in names.split():
             return getattr(import_module(f"starft.data.{home}"), name)
     raise AttributeError(f"module 'starft.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what there is, imported or not: for shells that complete names, and for the documentation."""
+    return sorted({*globals(), *__all__})
