@@ -195,6 +195,9 @@ def test_dead_workers_are_a_stop_where_one_was_asked_for(tmp_path: Path) -> None
     dead = RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
     assert left_by(dead, tmp_path, None) is dead, "somebody else ended them"
     other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    after = RuntimeError("Please call `iter(combined_loader)` first.")
+    after.__context__ = dead
+    assert str(left_by(after, tmp_path, TERM, trained=False)).startswith("Stopped before the first step")
     assert left_by(other, tmp_path, TERM) is other
     again = "Stopped before the first step; give the same command again."
     assert str(left_by(dead, tmp_path, TERM, trained=False)) == again

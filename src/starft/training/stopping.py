@@ -70,8 +70,8 @@ class StopBetweenBatches(Callback):
         try:
             yield
         except (SystemExit, RuntimeError) as error:
-            told = isinstance(error, SystemExit) or "DataLoader worker (pid" in str(error)
-            if told and (cause := self._cause_of(error, trainer)) is not None:
+            of_a_stop = isinstance(error, SystemExit) or _lost_a_worker(error)
+            if of_a_stop and (cause := self._cause_of(error, trainer)) is not None:
                 raise cause from None
             raise
         finally:
@@ -244,3 +244,12 @@ class StopSafely(StopBetweenBatches):
 
 def _timers(trainer: L.Trainer) -> list[Timer]:
     return [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+
+
+def _lost_a_worker(error: BaseException | None) -> bool:
+    """Return whether a data worker ended; Lightning may fail anew while it cleans up after that error."""
+    while error is not None:
+        if "DataLoader worker (pid" in str(error):
+            return True
+        error = error.__context__
+    return False
