@@ -36,8 +36,11 @@ def wilson_interval(correct: int, total: int, level: float = LEVEL) -> Interval 
     """
     if total == 0:
         return None
-    (low,), (high,) = _wilson_limits(np.array([correct]), np.array([total]), ndtri((1 + level) / 2))
-    return float(low), float(high)
+    rate, z = correct / total, float(ndtri(0.5 + 0.5 * level))
+    twice = 2 * (total + z**2)
+    centre = (2 * total * rate + z**2) / twice
+    half = z / twice * sqrt(4 * total * rate * (1 - rate) + z**2)
+    return (0.0 if correct == 0 else centre - half), (1.0 if correct == total else centre + half)
 
 
 def worst_group_interval(correct: Sequence[int], total: Sequence[int]) -> Interval | None:
