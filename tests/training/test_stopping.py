@@ -179,7 +179,8 @@ def test_workers_that_end_at_the_signal_end_the_run_in_a_sentence_too(number: in
 
 
 class Trainer:
-    global_step, is_global_zero, state = 6, True, SimpleNamespace(finished=False)
+    global_step, is_global_zero, predicting, default_root_dir = 6, True, False, "."
+    state = SimpleNamespace(finished=False)
 
 
 def left_by(error: BaseException, folder: Path, received: int | None, trained: bool = True) -> BaseException:
@@ -227,6 +228,17 @@ def test_a_signal_that_comes_at_the_very_end_is_told(tmp_path: Path) -> None:
     trainer.state = SimpleNamespace(finished=True)
     with pytest.raises(Stopped, match="at the end: all is written"), stop.heard(trainer):  # type: ignore[arg-type]
         stop.received = TERM
+
+
+def test_a_prediction_that_is_stopped_tells_what_lies_there(tmp_path: Path) -> None:
+    """The same command refuses to write over it."""
+    stop, trainer = StopBetweenBatches(), Trainer()
+    trainer.predicting, trainer.default_root_dir, stop.received = True, str(tmp_path), INT
+    with pytest.raises(Stopped, match="Stopped before the end; give the same command again"):
+        stop.on_predict_batch_start(trainer)  # type: ignore[arg-type]
+    (tmp_path / "predictions.csv").touch()
+    with pytest.raises(Stopped, match=f"end; move {tmp_path}/predictions.csv away, which holds whole rows, and give"):
+        stop.on_predict_batch_start(trainer)  # type: ignore[arg-type]
 
 
 def test_workers_are_deaf_from_their_first_moment_on() -> None:

@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from starft.distributed import max_over_processes
 from starft.errors import ConfigError, Stopped
-from starft.runs.layout import CHECKPOINTS, LAST
+from starft.runs.layout import CHECKPOINTS, LAST, PREDICTIONS
 from starft.signals import STOPS
 from starft.wording import did_you_mean
 
@@ -118,9 +118,11 @@ class StopBetweenBatches(Callback):
         return cause
 
     def _stopped(self, trainer: L.Trainer) -> Stopped:
-        late = trainer.state.finished
-        told = "at the end: all is written." if late else "before the end; give the same command again."
-        return self._because(told, trainer)
+        if trainer.state.finished:
+            return self._because("at the end: all is written.", trainer)
+        rows = Path(trainer.default_root_dir) / PREDICTIONS
+        away = f"move {rows} away, which holds whole rows, and " if trainer.predicting and rows.is_file() else ""
+        return self._because(f"before the end; {away}give the same command again.", trainer)
 
     def _cut_off(self, trainer: L.Trainer) -> Stopped:
         return self._stopped(trainer)
