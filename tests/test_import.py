@@ -130,6 +130,7 @@ def test_a_module_loads_what_it_needs(module: str, left_out: set[str]) -> None:
     assert "scipy.stats" not in done.stderr, "takes a second; scipy.special has what intervals need"
 
 
+@pytest.mark.slow
 def test_data_check_of_a_table_loads_no_torch(tmp_path: Path) -> None:
     lines = ["path,label,split"]
     for number in range(12):

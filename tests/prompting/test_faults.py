@@ -119,6 +119,7 @@ def test_partial_goes_on_without_and_says_so(generate: Generate, server: ChatSer
 # What passes: the client asks again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

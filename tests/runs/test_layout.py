@@ -24,6 +24,7 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
+@pytest.mark.slow
 def test_a_name_is_spelt_once() -> None:
     names = {text for text in texts(HERE) if Path(text).suffix}
     assert {"config.yaml", "last.ckpt", "results.json", "manifest.json", "samples.npz"} <= names

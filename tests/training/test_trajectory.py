@@ -233,6 +233,7 @@ def recipe(golden: dict[str, Any], initial: Any) -> tuple[list[float], dict[str,
     return losses, student.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 def test_the_run_is_the_recipe(golden: dict[str, Any], tmp_path: Path) -> None:
     initial: Any = open_clip.CLIP(**json.loads((GOLDEN / "starft-golden.json").read_text(encoding="utf-8")))
@@ -246,6 +247,7 @@ def test_the_run_is_the_recipe(golden: dict[str, Any], tmp_path: Path) -> None:
         torch.testing.assert_close(final[key], value, rtol=0, atol=1e-9, msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 def test_trimmed_captions_change_nothing(golden: dict[str, Any], tmp_path: Path) -> None:
     """In float64, where rounding can't hide a difference nor Adam's first steps blow it up."""
