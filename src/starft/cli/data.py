@@ -183,7 +183,8 @@ def _look_deep(data: ImageContents, checked: Sequence[Checked], workers: int | N
     tables = [item.table for item in checked if item.table is not None]
     deep = import_module("starft.data.deep")
     paths = list(dict.fromkeys(path for table in tables for path in deep.files(table)))
-    readers = {path: table.read for table in tables if table.read is not None for path in deep.files(table)}
+    own = [table for table in tables if table.read is not None or table.file_bytes is not None]
+    readers = {path: table.reader for table in own for path in deep.files(table)}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("decoding", total=len(paths))
         decoded = deep.decode(paths, workers, lambda count: progress.advance(task, count), readers)

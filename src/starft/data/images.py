@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 from warnings import catch_warnings
@@ -65,7 +66,7 @@ class BadImageError(DataError):
         self.path, self.why = path, why
 
 
-def read_image(path: str | Path) -> Image.Image:
+def read_image(path: str | Path, file_bytes: Callable[[str], bytes] | None = None) -> Image.Image:
     """Read an image as 8-bit RGB, turned the way its EXIF tag says, or its XMP where EXIF says nothing.
 
     Palettes, greyscale and CMYK are converted, alpha is dropped (as open_clip does), of 16 bits the upper 8 are kept,
@@ -73,13 +74,14 @@ def read_image(path: str | Path) -> Image.Image:
 
     Args:
         path: The file.
+        file_bytes: Returns its bytes, where it isn't on disk; raises `BadImageError` itself where it knows why not.
 
     Raises:
         BadImageError: It is missing, empty, truncated, no image, larger than Pillow's limit against decompression
             bombs, or of a kind without a known white level.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if file_bytes is None else BytesIO(file_bytes(os.fspath(path)))) as image:
             if image.mode == "RGB" and image.format == "JPEG" and not {"exif", "xmp"} & image.info.keys():
                 image.load()
                 return image

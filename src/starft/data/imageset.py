@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
-from starft.data.images import BadImageError, prepared, read_image
+from starft.data.images import BadImageError, prepared
 from starft.data.loading import SignalProofLoader, Turn
 from starft.data.table import ImageTable
 from starft.data.transforms import Transform, drawn_from, seed_of
@@ -59,7 +59,7 @@ class ImageSet(Dataset[Batch]):
             BadImageError: The image can't be read.
         """
         turn, index = (which, which.position) if isinstance(which, Turn) else (None, which)
-        path, read = self.path(index), self.table.read or read_image
+        path, read = self.path(index), self.table.reader
         if turn is not None and self.varied is not None:
             with drawn_from(self.seed, turn.epoch, index, *([turn.copy] if turn.copy else [])):
                 pixels = prepared(path, self.varied, read)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from starft.data.images import read_image
 from starft.types import EvalSet
 
 
@@ -24,8 +26,10 @@ class ImageTable:
         paths: POSIX paths below ``root``, one an image.
         labels: Class of each image.
         groups: Group id of each image; None where the set has no groups.
-        read: Reads an image, told ``root/path``; None reads an image file as it is.
-        packed: Whether paths are ``FILE#N``, image N of a file that holds many, which ``read`` must know.
+        read: Makes a picture of an image that needs a reader of its own, told ``root/path``; None decodes its file.
+        file_bytes: Returns the bytes of an image's file, told ``root/path``, where it lies in a shard, a table or
+            elsewhere than on disk; None opens the file. Not beside ``read``.
+        packed: Whether paths are ``FILE#N``, image N of a file that holds many; ``read`` or ``file_bytes`` knows them.
         left_out: Paths of files among the images that are no pictures.
     """
 
@@ -34,6 +38,7 @@ class ImageTable:
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
     read: Callable[[str], Image.Image] | None = None
+    file_bytes: Callable[[str], bytes] | None = None
     packed: bool = False
     left_out: Sequence[str] = ()
 
@@ -41,6 +46,11 @@ class ImageTable:
     def files(self) -> Sequence[str]:
         """Paths of the files that hold the images, below ``root``."""
         return tuple(dict.fromkeys(path.rpartition("#")[0] for path in self.paths)) if self.packed else self.paths
+
+    @property
+    def reader(self) -> Callable[[str], Image.Image]:
+        """What makes a picture of an image, told ``root/path``."""
+        return self.read or partial(read_image, file_bytes=self.file_bytes)
 
     def __len__(self) -> int:
         return len(self.paths)
