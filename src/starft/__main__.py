@@ -23,6 +23,7 @@ VERBS = {
     "export": ("starft.cli.export", "write a checkpoint as open_clip, Hugging Face, ONNX or head alone"),
     "data": ("starft.cli.data", "check the data of a config: files, counts, labels, groups, images"),
     "prompts": ("starft.cli.prompts", "ask a language model for spurious labels; check, list and rank pools"),
+    "audit": ("starft.cli.audit", "find the shortcuts that your data offer, without group labels"),
     "compare": ("starft.cli.compare", "run several configs with several seeds, each once, and compare them"),
     "interpolate": (
         "starft.cli.interpolate",

@@ -133,6 +133,12 @@ class CSVSource(DrawnSource):
         whole = ImageTable(self.root, read.paths, read.labels, read.groups)
         return whole.take(read.splits[split])
 
+    def table_file(self) -> tuple[TableFile, tuple[str, ...]]:
+        """Return the file, which was read, and the image path of each of its rows, below ``root``."""
+        file = self._file()
+        file.read(self._wanted())
+        return file, self._read.paths
+
     def check_there(self) -> None:
         """Refuse a file that is missing, empty or no table, or whose header lacks a column."""
         self._file().check_header(self._wanted(), [*self._named().values()])
