@@ -58,7 +58,7 @@ def followed(rule: TeacherRule, values: list[float]) -> list[float]:
 
 
 def test_exponential_average_by_hand() -> None:
-    """After steps 1, 3, 5 and 7 of eight; momentum 0 -> 0.8 over half of them: 0 at index 0, 0.4 at 2, 0.8 from 4 on."""
+    """After steps 1, 3, 5, 7 of eight; momentum 0 -> 0.8 over half of them: 0 at index 0, 0.4 at 2, 0.8 from 4 on."""
     rule = ExponentialAverage(update_every=2, momentum_start=0.0, momentum_end=0.8, rise=0.5)
     assert [rule.share(step, 8) for step in range(1, 9)] == pytest.approx([1, 0, 0.6, 0, 0.2, 0, 0.2, 0])
     after_3 = 0.4 * 1 + 0.6 * 3

@@ -74,5 +74,7 @@ def test_the_paper_s_factors() -> None:
 @pytest.mark.parametrize("name", ["distillation", "cross", *PARTS])
 def test_factors_out_of_bounds_are_refused(name: str) -> None:
     for value in (-0.1, math.nan):
-        with pytest.raises(ConfigError, match=rf"^{name} of Tracer must be a finite number, at least 0; got {value}\.$"):
+        with pytest.raises(
+            ConfigError, match=rf"^{name} of Tracer must be a finite number, at least 0; got {value}\.$"
+        ):
             Tracer(**{name: value})

@@ -66,6 +66,13 @@ class Term(nn.Module):
             group_counts: Training images of each group, by name, in the order of group ids; empty where they have none.
         """
 
+    def count_classes(self, counts: Sequence[int]) -> None:
+        """Hear how many training images each class has, where `start` hears of the groups.
+
+        Args:
+            counts: In label order; empty where nobody counted.
+        """
+
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Refuse training classes that the term can't work with, before training.
 
