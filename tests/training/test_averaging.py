@@ -1,6 +1,7 @@
 """Weight space: the line between two models, means, greedy soups, the moving average."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from starft.mini import MiniWorld
 from starft.reporting.curve import curve_axes
 from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.training.averaging import Member, add_to_mean, check_alike, interpolate, read_member
+from starft.training.model_stock import stock_ratio
 from starft.training.module import FinetuneModule
 from starft.types import EvalSet
 
@@ -80,6 +82,24 @@ def test_the_mean_against_numpy() -> None:
     for count, model in enumerate(models[1:], 1):
         mean = add_to_mean(mean, count, {"w": torch.from_numpy(model)})
     np.testing.assert_allclose(mean["w"].numpy(), np.mean(models, axis=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("moves", "ratio"),
+    [
+        ([[3.0, 0.0], [0.5, math.sqrt(0.75)]], 2 * 0.5 / (1 + 0.5)),  # 60 degrees, whatever the lengths
+        ([[1.0, 0.0], [0.0, 2.0]], 0.0),
+        ([[1.0, 0.0], [-1.0, 0.1]], 0.0),
+        ([[1.0, 2.0], [2.0, 4.0]], 1.0),
+        ([[1.0, 0.0], [0.0, 0.0]], 0.0),  # one model left the layer as it was
+        # three models at 0, 60 and 90 degrees: the mean of the cosines 1/2, 0 and sqrt(3)/2, once in each pair
+        ([[1.0, 0.0], [0.5, math.sqrt(0.75)], [0.0, 1.0]], 3 * (c := (0.5 + math.sqrt(0.75)) / 3) / (1 + 2 * c)),
+    ],
+)
+def test_model_stock_s_ratio_by_hand(moves: list[list[float]], ratio: float) -> None:
+    origin = torch.tensor([10.0, -4.0])
+    layers = [origin + torch.tensor(move) for move in moves]
+    assert stock_ratio(origin, layers) == pytest.approx(ratio, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +313,25 @@ def test_the_bias_of_a_refitted_head_is_mixed_and_scored(run: Path, tmp_path: Pa
     accuracy = json.loads((folder / "results.json").read_text(encoding="utf-8"))["eval_sets"]["id"]["metrics"]["acc"]
     assert rows[0]["metrics"]["id/acc"] == accuracy
     assert rows[1]["metrics"]["id/acc"] > accuracy + 0.3, "the bias says the last class to everything"
+
+
+@pytest.mark.slow
+def test_model_stock_through_the_command(run: Path, tmp_path: Path) -> None:
+    """Of a run and its twin whose head went the other way: towers are the run's, the head is the pre-trained one."""
+    start, end = started(), torch.load(last(run), weights_only=True)
+    twin = tmp_path / "twin.ckpt"
+    end["state_dict"]["linear_head"] = 2 * start["linear_head"] - end["state_dict"]["linear_head"]
+    torch.save(end, twin)
+    words = ["soup", f"--ckpt_paths={last(run)},{twin}", "--kind=stock", f"--out={tmp_path / 'stock.ckpt'}"]
+    assert main(words) == 0
+    stock, tuned = weights(tmp_path / "stock.ckpt"), weights(last(run))
+    assert stock.keys() == start.keys()
+    for key, value in stock.items():
+        expected = start[key] if key == "linear_head" else tuned[key]
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
+    ratios = json.loads((tmp_path / "stock.json").read_text(encoding="utf-8"))["ratios"]
+    assert ratios["linear_head"] == 0.0
+    assert ratios["clip.model.visual.proj"] == pytest.approx(1.0)
 
 
 @pytest.mark.slow
