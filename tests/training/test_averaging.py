@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -284,6 +285,31 @@ def test_a_sweep_ends_where_the_tests_of_its_ends_do(run: Path, tmp_path: Path) 
         held = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         expected = {f"{name}/{k}": v for name, one in held["eval_sets"].items() for k, v in one["metrics"].items()}
         assert found["rows"][at]["metrics"] == pytest.approx(expected | {"ood_acc": held["ood_acc"]})
+
+
+@pytest.mark.slow
+def test_dawin_through_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Between a model and itself every mixed model is that model, and its numbers are those of a test of it."""
+    config, out = f"--config={run / 'config.yaml'}", tmp_path / "dawin"
+    words = ["interpolate", f"--ckpt_path={last(run)}", "--dawin", f"--out={out}"]
+    assert main([*words, f"--start={last(run)}", config, "--stage=validate"]) == 0
+    values = json.loads((out / "dawin.json").read_text(encoding="utf-8"))
+    assert [row["place"] for row in values["rows"]] == ["start", "end", "DaWin"]
+    one, other, dawin = (row["metrics"] for row in values["rows"])
+    text_heads = {name for name in other if name.endswith("text_head_acc")}
+    assert one == other
+    assert dawin == {name: value for name, value in other.items() if name not in text_heads}
+    table = pd.read_csv(out / "dawin.csv")
+    assert set(table["set"]) == {"id", "ood", "groups"} == set(values["clusters"])
+    mine = table[table["set"] == "id"]
+    assert (mine["label"] == mine["prediction"]).mean() == pytest.approx(other["id/acc"])
+    assert table["coefficient"].to_numpy() == pytest.approx(0.5), "the two are equally sure"
+    assert sum(cluster["images"] for cluster in values["clusters"]["id"]) == len(mine)
+    capsys.readouterr()
+    assert main([*words, f"--start={last(run)}", config, "--stage=validate"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*words, "--alpha=0.5"]) == 2
+    assert "--dawin finds its alphas on the sets of a config" in capsys.readouterr().err
 
 
 @pytest.mark.slow
