@@ -59,10 +59,16 @@ class Recorder(L.Callback):
         self.sets: dict[int, SetLogits] = defaultdict(lambda: SetLogits([], []))
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *where: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keep the logits of a batch."""
-        which = self.sets[where[1] if len(where) > 1 else 0]
+        which = self.sets[dataloader_idx]
         which.logits.append(outputs.cpu())
         which.batches.append({name: rows.cpu() for name, rows in batch.items() if name != "image"})
 
@@ -113,12 +119,19 @@ def temperatures(scorer: Scorer, logits: Sequence[Mapping[int, SetLogits]], clas
 
 
 def score_images(
-    end: Member, ends: tuple[State, State], config: Path, stage: Stage, options: Sequence[str], folder: Path
+    start: Member | None,
+    end: Member,
+    ends: tuple[State, State],
+    config: Path,
+    stage: Stage,
+    options: Sequence[str],
+    folder: Path,
 ) -> None:
     """Score DaWin beside both ends; print a table, write the numbers and what became of each image.
 
     Args:
-        end: The checkpoint of the second end.
+        start: The checkpoint of the first end; None is the pre-trained model.
+        end: That of the second.
         ends: Weights of the two models.
         config: Its sets are scored, its validation sets give the temperatures.
         stage: Which sets are scored.
@@ -149,19 +162,19 @@ def score_images(
         cluster = mixture.assign(places)
         mixed = torch.empty_like(start_logits)
         for number, alpha in enumerate(mixture.means):
-            rows = torch.from_numpy(cluster == number)
-            if rows.any():
-                mixed[rows] = scorer.logits(which, interpolate(*ends, float(alpha)), rows)
-        for part, batch in zip(mixed.split([len(part) for part in recorded.logits]), recorded.batches, strict=True):
-            evaluator.count(which, part, _as_batch(batch))
+            mine = torch.from_numpy(cluster == number)
+            if mine.any():
+                mixed[mine] = scorer.logits(which, interpolate(*ends, float(alpha)), mine)
+        counted = 0
+        for logits_of_end, columns in zip(recorded.logits, recorded.batches, strict=True):
+            evaluator.count(which, mixed[counted : counted + len(logits_of_end)], _as_batch(columns))
+            counted += len(logits_of_end)
         shown = zip(mixture.means.tolist(), np.bincount(cluster, minlength=len(mixture.means)).tolist(), strict=True)
         clusters[item.name] = [{"alpha": alpha, "images": images} for alpha, images in shown]
-        columns = {
-            "index": recorded.column("index"),
-            "label": recorded.column("label"),
-            "prediction": mixed.argmax(dim=1),
-        }
-        tables.append(pd.DataFrame({"set": item.name, **columns, "coefficient": places, "cluster": cluster}))
+        table = pd.DataFrame({name: recorded.column(name) for name in ("index", "label")})
+        table = table.assign(prediction=mixed.argmax(dim=1).numpy(), coefficient=places, cluster=cluster)
+        table.insert(0, "set", item.name)
+        tables.append(table)
     whole = {name: float(value) for name, value in evaluator.compute().items()}
     rows = [
         {"place": place, "metrics": one}
@@ -169,6 +182,7 @@ def score_images(
     ]
     values = {
         "schema_version": 1,
+        "start": str(start.path) if start is not None else "pre-trained",
         "end": str(end.path),
         "stage": stage,
         "temperatures": dict(zip(("start", "end"), scales, strict=True)),

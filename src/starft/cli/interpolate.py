@@ -90,7 +90,7 @@ def command(
         check_config_files(["test", f"--config={config}"])
         if dawin:
             folder = out or ckpt_path.parent.parent / f"dawin-{stage}"
-            score_images(end, _ends(first, end), config, stage, overrides, folder)
+            score_images(first, end, _ends(first, end), config, stage, overrides, folder)
             return 0
         folder = out or ckpt_path.parent.parent / f"interpolation-{stage}"
         sweep(first, end, places, Scorer(config, end, stage, overrides), folder)

@@ -13,7 +13,7 @@ from torch import Tensor
 from starft.training.averaging import Member, State, check_keys, interpolate, pretrained_weights, read_weights
 
 
-def model_stock(members: Sequence[Member]) -> tuple[dict[str, Tensor], dict[str, float]]:
+def model_stock(members: Sequence[Member]) -> tuple[State, dict[str, float]]:
     """Return ``(1 - t) pre-trained + t mean``, and each layer's t; weights of checkpoints stay on the disk until used.
 
     With k models and cos the angle between two models' differences from the pre-trained weights::
@@ -56,6 +56,6 @@ def stock_ratio(origin: Tensor, layers: Sequence[Tensor]) -> float:
         return 0.0
     k = len(layers)
     # The squared length of the sum of k unit vectors is k plus twice the cosines of all pairs.
-    cosine = ((moved / lengths[:, None]).sum(dim=0).square().sum().item() - k) / (k * (k - 1))
+    cosine = (float((moved / lengths[:, None]).sum(dim=0).square().sum()) - k) / (k * (k - 1))
     cosine = min(max(cosine, 0.0), 1.0)
     return k * cosine / (1 + (k - 1) * cosine)
