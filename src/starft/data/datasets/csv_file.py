@@ -36,12 +36,13 @@ class _Read:
     groups: Ints | None
     group_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
+    captions: tuple[str, ...] | None
     splits: dict[str, Ints]
     notes: tuple[str, ...]
 
 
 class CSVSource(DrawnSource):
-    """Images listed in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group]``.
+    """Images in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group][,caption]``.
 
     A group is a pair of label and attribute, or what the group column says. Without a split column, test and validation
     images are drawn, in equal shares from every group (or class); as an eval set all images are tested on.
@@ -55,6 +56,8 @@ class CSVSource(DrawnSource):
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
         attribute_column: Column of the spurious attribute; null takes ``attribute`` where it is there, "" none.
         group_column: Column of group names; null takes ``group`` where it is there, "" none.
+        caption_column: Column of each image's own text, which the contrastive objective pairs it with; null takes
+            ``caption`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
             text file with a name a line. Null takes the labels themselves, sorted.
         separator: Between the cells of a text file; null finds it.
@@ -65,7 +68,7 @@ class CSVSource(DrawnSource):
     """
 
     title = "CSV"
-    tree = "FILE.csv  (path,label[,split][,attribute][,group])\nimages/\n  a.jpg"
+    tree = "FILE.csv  (path,label[,split][,attribute][,group][,caption])\nimages/\n  a.jpg"
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class CSVSource(DrawnSource):
         split_column: str | None = None,
         attribute_column: str | None = None,
         group_column: str | None = None,
+        caption_column: str | None = None,
         class_names: dict[str, str] | list[str] | str | None = None,
         separator: str | None = None,
         splits: GivenSplits | None = None,
@@ -87,6 +91,7 @@ class CSVSource(DrawnSource):
         self.file = Path(file)
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
+        self.extra |= {"caption": caption_column}
         self._one_column_each()
         splits_of((), splits)
         self.given_names, self.given_splits = class_names, splits
@@ -130,7 +135,7 @@ class CSVSource(DrawnSource):
     def table(self, split: str) -> ImageTable:
         """List one split."""
         read = self._read
-        whole = ImageTable(self.root, read.paths, read.labels, read.groups)
+        whole = ImageTable(self.root, read.paths, read.labels, read.groups, read.captions)
         return whole.take(read.splits[split])
 
     def check_there(self) -> None:
@@ -141,7 +146,7 @@ class CSVSource(DrawnSource):
         return TableFile(self.file, self.separator, self.asked_by("file"))
 
     def _named(self) -> dict[str, str]:
-        """Return the columns of splits, attributes and groups: those asked for, and names that are taken if there."""
+        """Return the columns that may be there: those asked for, and names that are taken if there."""
         asked = {kind: column for kind, column in self.extra.items() if column}
         taken = {self.path_column, self.label_column, *asked.values()}
         return asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}
@@ -163,6 +168,7 @@ class CSVSource(DrawnSource):
             if rows:
                 told = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
                 problems.append(f"the column {name!r} is empty (or NaN) in {told}, {file.where(rows)}")
+        captions = _captions(column["caption"], file, problems) if "caption" in column else None
         labels, class_names = self._labels(frame[self.label_column], file, problems)
         groups, group_names, attributes = self._groups(labels, class_names, column)
         splits = self._splits(labels, groups, column.get("split"), file, problems)
@@ -185,10 +191,10 @@ class CSVSource(DrawnSource):
             notes += (f"the column {named['split']!r} has 0, 1 and 2, which are read as train, val and test",)
         notes += tuple(
             f"the column {name!r} writes one value in several ways, {some(written)}; they count as one"
-            for name in (self.label_column, *(named[kind] for kind in column))
+            for name in (self.label_column, *(named[kind] for kind in column if kind != "caption"))
             for written in _written_apart(frame[name])
         )
-        return _Read(paths, labels, class_names, groups, group_names, attributes, splits, notes)
+        return _Read(paths, labels, class_names, groups, group_names, attributes, captions, splits, notes)
 
     def _labels(self, cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         codes, values = _coded(cells)
@@ -264,6 +270,17 @@ class CSVSource(DrawnSource):
         near = did_you_mean(value.lower(), words, 1, quote=True).strip().rstrip("?")
         mapped = "" if empty else ", or be mapped, as by splits {train: 0, val: 1, test: 2}"
         return "it must be train, val or test" + (f" ({near[0].lower()}{near[1:]}?)" if near else mapped)
+
+
+def _captions(cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> tuple[str, ...]:
+    """Return the text of each row without the spaces around it; a column of them may be as long as the data."""
+    doubtful = rows_where(cells.isin(DOUBTFUL))
+    if doubtful:
+        problems.append(
+            f"the caption {cells.iloc[doubtful[0]]!r} ({file.where(doubtful[:1])}) often means that nothing is known; "
+            "write what the image shows, or take the row out"
+        )
+    return tuple("" if pd.isna(text) else str(text).strip() for text in cells.tolist())
 
 
 def _doubtful(cells: "pd.Series[str]", file: TableFile) -> dict[str, str]:
