@@ -19,7 +19,8 @@ class CSVContents(ImageContents):
         root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
             all paths are absolute, their common parent.
         path_column: Column of the image paths.
-        label_column: Column of the labels: class names, or numbers.
+        label_column: Column of the labels: class names, or numbers; "" for none. Images that have captions and no
+            labels are paired with their texts: contrastive fine-tuning without classes, validated by retrieval.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
         attribute_column: Column of the spurious attribute; null takes ``attribute`` where it is there, "" none.
         group_column: Column of group names; null takes ``group`` where it is there, "" none.

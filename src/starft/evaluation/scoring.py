@@ -31,7 +31,7 @@ class ScoringModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log every metric of every eval set under ``val/``."""
         for name, value in self._evaluator().compute().items():
-            self.log(f"val/{name}", value, prog_bar=name.endswith("/acc"))
+            self.log(f"val/{name}", value, prog_bar=name.endswith(("/acc", "_r1")))
 
     def on_test_epoch_start(self) -> None:
         """Make the heads anew from the weights as they are."""
