@@ -267,9 +267,8 @@ class FinetuneModule(GuardedModule):
             bias: (C,), added to the logits in evaluation, after the last step; None for none.
         """
         assert self.linear_head is not None, "describe comes first"
-        self.linear_head.copy_(
-            broadcast_from_first(rows.to(self.linear_head))
-        )  # the same on all devices, to the last bit
+        # the same on all devices, to the last bit
+        self.linear_head.copy_(broadcast_from_first(rows.to(self.linear_head)))
         self.head_bias = None if bias is None else broadcast_from_first(bias.to(self.linear_head))
         for teacher in self._followers():
             teacher.linear_head = self.linear_head.detach().clone()
