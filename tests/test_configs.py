@@ -72,7 +72,13 @@ def smallest(config: Path, root: Path) -> list[str]:
     if folder == "imagenet":
         return imagenet_folders(root)
     if folder == "csv":
-        return [f"file={own_images.write_table(root)}", "val_fraction=0.25", *OWN]
+        captioned = config.stem in ("captions", "pairs")
+        file = (
+            own_images.write_captions(root, labels=config.stem != "pairs")
+            if captioned
+            else own_images.write_table(root)
+        )
+        return [f"file={file}", "val_fraction=0.25", *OWN]
     if folder == "imagefolder":
         groups = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"]["attribute_level"]
         counts = {"train": 4, "val": 2, "test": 2}
@@ -202,7 +208,9 @@ def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.
         elif tested:
             cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     stage, sets = ("test", cli.datamodule.test_sets) if tested else ("val", cli.datamodule.val_sets)
-    assert {*cli.trainer.callback_metrics} >= {f"{stage}/{one.name}/acc" for one in sets}
+    assert {*cli.trainer.callback_metrics} >= {
+        f"{stage}/{one.name}/{'acc' if one.class_names else 't2i_r5'}" for one in sets
+    }
     assert (run / "results.json").is_file() == (verb == "test" or config.stem == "starft")
     assert cli.model.lr == given["model"]["lr"]
     assert [term.weight for term in cli.model.terms.values()][1:] == [

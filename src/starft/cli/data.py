@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from starft.captions.english import doubled_articles
-from starft.captions.plain import are_plain
+from starft.captions.plain import are_plain, surely_fit
 from starft.config.class_paths import make_importable
 from starft.config.early_checks import check_config_files
 from starft.config.own_data import contents_of
@@ -151,7 +151,8 @@ def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> N
 
 def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_name: str) -> None:
     """Compare the captions of each split as the model gets them; its tokenizer is loaded where they may need it."""
-    if all(are_plain(model_name, item.class_names, _captioned(item, templates)) for item in checked):
+    plain = all(are_plain(model_name, item.class_names, _captioned(item, templates)) for item in checked)
+    if plain and all(surely_fit(model_name, item.captions) for item in checked):
         return
     clip, checks = import_module("starft.clip"), import_module("starft.clip.token_checks")
     try:
@@ -170,6 +171,8 @@ def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_
             for problem in done[captions]
             if problem.differs_as_text
         ]
+        own = checks.own_caption_problems(ruler, entry.captions)
+        entry.problems += [Problem(problem.text, stops=False) for problem in own]
 
 
 def _captioned(one: Checked, templates: Sequence[str]) -> Sequence[str]:

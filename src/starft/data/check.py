@@ -39,6 +39,7 @@ class Checked:
         classes: How many classes have images, and how many there are.
         class_names: Of all classes, in label order; none where they can't be told, or mean nothing.
         templates: Captions with ``{}`` for the class name.
+        captions: Of the images' own, where these are trained on or scored by.
         groups: Group name, images, and images that the papers say.
         attributes: Values of the attribute where groups are pairs of class and attribute, attribute by attribute.
         example: Path of one image.
@@ -57,6 +58,7 @@ class Checked:
     classes: tuple[int, int] = (0, 0)
     class_names: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    captions: Sequence[str] = ()
     groups: list[tuple[str, int, int | None]] = field(default_factory=list)
     attributes: tuple[str, ...] = ()
     example: str | None = None
@@ -95,11 +97,14 @@ def check_split(
     if source.labelled:
         result.class_names, result.templates = described.class_names, described.templates
         result.attributes = source.attribute_names
+        if split == "train" or not described.class_names:
+            result.captions = table.captions or ()
         of_groups = list(_groups(result, table, described, dict(expected.groups) if expected else {}))
-        result.problems += [*_counted(result, allow_partial), *_labels(result, table, described), *of_groups]
+        of_labels = _labels(result, table, described) if described.class_names else ()
+        result.problems += [*_counted(result, allow_partial), *of_labels, *of_groups]
     else:
         result.problems += _counted(result, allow_partial)
-    result.problems += path_problems(table)
+    result.problems += path_problems(table, captioned=bool(result.captions))
     if table.left_out:
         result.problems.append(Problem(left_out(table.left_out, table.root), stops=False))
     result.problems += caption_problems(described, stops=not result.as_published)
@@ -197,7 +202,11 @@ def _groups(found: Checked, table: ImageTable, described: EvalSet, published: di
 
 
 def _bare_numbers(described: EvalSet) -> Iterable[str]:
-    if all(re.fullmatch(r"[-+]?\d+(\.\d+)?", name) for name in described.class_names) and described.templates:
+    if (
+        described.class_names
+        and all(re.fullmatch(r"[-+]?\d+(\.\d+)?", name) for name in described.class_names)
+        and described.templates
+    ):
         caption = described.templates[0].replace("{}", described.class_names[0])
         yield f'the classes are bare numbers, in captions such as "{caption}"; give their names as class_names'
 

@@ -14,6 +14,7 @@ import numpy as np
 from starft.data.augmentation import Augmentation
 from starft.data.check import WHOLE, Checked, check_split, told, unlike_train
 from starft.data.datasets.new_images import NewImages
+from starft.data.pairs import draw_pictures
 from starft.data.paths import shared_paths
 from starft.data.problems import Problem
 from starft.data.splits import few, hold_out
@@ -217,6 +218,8 @@ class ImageContents(LoaderOptions):
 
     def _eval_set(self, one: EvalOn) -> EvalSet:
         made = one.source.eval_set(one.name, one.split, one.ood)
+        if not made.class_names:
+            return self._retrieval_set(one, made)
         mine = self.source
         if made.group_weights or not made.group_names or made.group_names != mine.group_names:
             return made
@@ -227,6 +230,11 @@ class ImageContents(LoaderOptions):
             return made
         counts = np.bincount(groups, minlength=len(made.group_names))
         return replace(made, group_weights=tuple(float(share) for share in counts / counts.sum()))
+
+    def _retrieval_set(self, one: EvalOn, made: EvalSet) -> EvalSet:
+        """Return the description of a set of images that are paired with texts."""
+        table = self.table(one.source, one.split)
+        return replace(made, captions=tuple(table.captions or ()), pictures=tuple(table.paths))
 
     def table(self, source: Source, split: str) -> ImageTable:
         """Return the images of a split, listed once; of the training source's ``val`` those held out, if need be.
@@ -248,6 +256,9 @@ class ImageContents(LoaderOptions):
     def _halves(self) -> tuple[ImageTable, ImageTable]:
         """Return the training images and the validation images of a source without a ``val`` split."""
         whole = self.table(self.source, "train")
+        if not self.source.class_names:
+            drawn = draw_pictures(whole.paths, 0.0, self.val_fraction, self.split_seed)
+            return whole.take(drawn["train"]), whole.take(drawn.get("val", np.zeros(0, np.int64)))
         cells, equal = (whole.labels, False) if whole.groups is None else (whole.groups, self.equal_groups)
         kept, held_out = hold_out(cells, self.val_fraction, self.split_seed, equal)
         return whole.take(kept), whole.take(held_out)
@@ -288,7 +299,9 @@ class ImageContents(LoaderOptions):
             )
         if train and results[0].table is not None:
             mine = self.training_table()
-            if self.sampling.startswith("group") and mine.groups is None:
+            if not self.source.class_names:
+                results[0].problems += self._by_class()
+            elif self.sampling.startswith("group") and mine.groups is None:
                 results[0].problems.append(Problem(without_groups(self.sampling).rstrip(".")))
             for entry in results[1:]:
                 if entry.table is not None and entry.scored:
@@ -302,8 +315,24 @@ class ImageContents(LoaderOptions):
             test.problems += shared_paths(val.table, test.table, "val") if val.table and test.table else []
         return results
 
+    def _by_class(self) -> list[Problem]:
+        """Return the options that go by classes, which the training images don't have."""
+        given = {"sampling": (self.sampling, "shuffle"), "shots": (self.shots, None)}
+        return [
+            Problem(
+                f"{name} {value} goes by classes, and the images have captions and no labels; "
+                f"set data.init_args.{name} to {'null' if usual is None else usual}"
+            )
+            for name, (value, usual) in given.items()
+            if value != usual
+        ]
+
     def _checked(self, one: EvalOn) -> Checked:
         listing = partial(self.table, one.source, one.split)
         result = check_split(one.source, one.name, one.split, listing, self.allow_partial)
         result.extra = one.source not in (self.source, self.new_images)
+        if one.ood and result.table is not None and not result.class_names:
+            result.problems.append(
+                Problem("it has captions and no classes, so it can't count in ood_acc; set its ood to false")
+            )
         return result

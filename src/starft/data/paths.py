@@ -12,11 +12,12 @@ from starft.data.table import ImageTable
 from starft.wording import shortened
 
 
-def path_problems(table: ImageTable) -> list[Problem]:
+def path_problems(table: ImageTable, captioned: bool = False) -> list[Problem]:
     """Return what is wrong with the paths of a table: missing files, those outside of its root, duplicates.
 
     Args:
         table: Paths below a root.
+        captioned: Whether an image may be there several times, each time with another caption.
     """
     names = name_problem([str(table.root), *table.paths])
     if names:
@@ -53,10 +54,15 @@ def path_problems(table: ImageTable) -> list[Problem]:
                     f"{told_of(len(paths), item, more)} {how}: {some(paths)}; give a root that holds all images{option}"
                 )
             )
-    if len(set(table.paths)) < len(table):
-        twice = [path for path, count in Counter(table.paths).items() if count > 1]
+    rows = [*zip(table.paths, table.captions or (), strict=True)] if captioned else [(path,) for path in table.paths]
+    if len(set(rows)) < len(table):
+        twice = [row[0] for row, count in Counter(rows).items() if count > 1]
         are = told_of(len(twice), "image is", "images are")
-        problems.append(Problem(f"{are} listed more than once: {some(twice)}; keep one row of each"))
+        problems.append(
+            Problem(
+                f"{are} listed more than once{' with one caption' * captioned}: {some(twice)}; keep one row of each"
+            )
+        )
     return problems
 
 

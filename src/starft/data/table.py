@@ -26,6 +26,7 @@ class ImageTable:
         paths: POSIX paths below ``root``, one an image.
         labels: Class of each image.
         groups: Group id of each image; None where the set has no groups.
+        captions: The text of each image, without spaces around it; None where captions are made of class names.
         read: Makes a picture of an image that needs a reader of its own, told ``root/path``; None decodes its file.
         file_bytes: Returns the bytes of an image's file, told ``root/path``, where it lies in a shard, a table or
             elsewhere than on disk; None opens the file. Not beside ``read``.
@@ -37,6 +38,7 @@ class ImageTable:
     paths: Sequence[str]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
+    captions: Sequence[str] | None = None
     read: Callable[[str], Image.Image] | None = None
     file_bytes: Callable[[str], bytes] | None = None
     packed: bool = False
@@ -62,8 +64,9 @@ class ImageTable:
             positions: Which ones, (M,).
         """
         groups = self.groups[positions] if self.groups is not None else None
+        captions = tuple(self.captions[at] for at in positions) if self.captions is not None else None
         paths = tuple(self.paths[at] for at in positions)
-        return replace(self, paths=paths, labels=self.labels[positions], groups=groups)
+        return replace(self, paths=paths, labels=self.labels[positions], groups=groups, captions=captions)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def keep_samples(
         preprocessing: How they were normalised.
     """
     if kind == "auto":
-        count = sum(len(samples[eval_set.name].label) for eval_set in eval_sets)
+        count = sum(len(rows.label) for rows in samples.values())
         if count > MOST:
             say(f"Note: Of {count:,} samples none is kept one by one; --save_samples npz keeps them.", file=sys.stderr)
             return
@@ -120,7 +120,8 @@ def write_samples(
         samples: By eval set.
         path_of: Gives the path of an image from the positions of its set and of it in the set.
     """
-    table = pd.concat([_rows(at, eval_set, samples[eval_set.name], path_of) for at, eval_set in enumerate(eval_sets)])
+    kept = [(at, item) for at, item in enumerate(eval_sets) if item.name in samples]
+    table = pd.concat([_rows(at, item, samples[item.name], path_of) for at, item in kept])
     buffer = BytesIO()
     if kind == "parquet":
         table.to_parquet(buffer, index=False)

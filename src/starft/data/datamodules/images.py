@@ -44,6 +44,11 @@ class ImageDataModule(ImageContents, BaseDataModule):
         """Return the path of an image that is predicted."""
         return self.test_data[which].path(index)
 
+    @property
+    def train_captions(self) -> Sequence[str] | None:
+        """Those of the training table, after the setup of a training."""
+        return self.train_set.table.captions if isinstance(self.train_set, ImageSet) else None
+
     def setup(self, stage: str) -> None:
         """List and check what the stage needs.
 

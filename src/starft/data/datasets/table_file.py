@@ -74,7 +74,7 @@ class TableFile:
         if self.path.suffix.lower() in TEXT_SUFFIXES:
             with suppress(OSError, UnicodeDecodeError, csv.Error):  # told with their place when all is read
                 self._read_header([*named.values(), *optional])
-                self._has_all(named, self.header)
+                self.has_all(named)
 
     def read(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> pd.DataFrame:
         """Return columns as texts (see `cells`), without the spaces around them; empty cells are None.
@@ -106,7 +106,7 @@ class TableFile:
         except (ValueError, NotImplementedError, OSError, csv.Error) as error:  # what pandas and pyarrow raise
             why = shortened(" ".join(str(error).split()).rstrip("."))
             raise DataError(f"{self.path} can't be read: {why}; mend it, or write it anew.") from error
-        self._has_all(named, self.header)
+        self.has_all(named)
         frame = frame[[column for column in frame.columns if column in {*expected, *optional}]]
         if frame.empty:
             raise DataError(f"{self.path} has a header but no rows; it needs one row an image.")
@@ -242,7 +242,16 @@ class TableFile:
 
         return max(SEPARATORS, key=fits)
 
-    def _has_all(self, named: Mapping[str, str], header: Sequence[str]) -> None:
+    def has_all(self, named: Mapping[str, str]) -> None:
+        """Refuse a file that lacks a column, after its header was read.
+
+        Args:
+            named: Columns that must be there, by the option that names each.
+
+        Raises:
+            DataError: One is missing.
+        """
+        header = self.header
         for option, name in named.items():
             if name not in header:
                 lower = {column.lower(): column for column in header}

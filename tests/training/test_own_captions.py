@@ -1,0 +1,210 @@
+"""Runs on captions of one's own: the plain formula's loss, the same bits however loaded, what is kept and refused."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jsonschema import validate
+from torch import Tensor
+
+import plain_step
+from fakes.own_images import write_captions
+from starft import load
+from starft.__main__ import main
+from starft.captions.pool_files import load_pools
+from starft.errors import ConfigError
+from starft.evaluation.retrieval import RECALLS
+from starft.losses import (
+    KD,
+    L2SP,
+    CarFT,
+    Carot,
+    Contrastive,
+    CrossEntropy,
+    FeatureDistillation,
+    GroupDRO,
+    KindAlignment,
+    LipsumFT,
+    SpuriosityAlignment,
+    Tracer,
+)
+from starft.losses.base import Term
+from starft.runs.results_writer import SCHEMA
+from starft.training.gradients import check_terms
+from starft.training.module import FinetuneModule
+from starft.training.stopping import StopSafely
+from starft.types import Batch
+
+ROOT = Path(__file__).parents[2]
+KINDS = {"boot": ["old boot", "new boot"], "sandal": ["old sandal", "new sandal"]}
+
+
+def words(table: Path, run: Path, *options: str) -> list[str]:
+    """Two steps in each of two epochs; StarFT's weight is 0 in the last."""
+    return [
+        f"--config={ROOT / 'lightning_configs' / 'csv' / run.name}.yaml",
+        f"--data.init_args.file={table}",
+        "--data.init_args.val_fraction=0.2",
+        "--data.init_args.batch_size=12",
+        "--data.init_args.num_workers=0",
+        "--model.model_name=starft-mini",
+        "--model.pretrained=mini",
+        "--model.warmup_steps=1",
+        "--model.lr=1e-3",
+        "--trainer.accelerator=cpu",
+        "--trainer.precision=32-true",
+        "--trainer.max_epochs=2",
+        "--trainer.num_sanity_val_steps=0",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        f"--trainer.default_root_dir={run}",
+        *options,
+    ]
+
+
+class Runs:
+    """A whole run with labels and one without; for each step its loss, and that of the plain formula."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tables = {which: write_captions(folder / which, labels=which == "captions") for which in self.names}
+        self.folders = {which: folder / "runs" / which for which in self.names}
+        self.losses: dict[str, list[tuple[float, float]]] = {which: [] for which in self.names}
+
+    names = ("captions", "pairs")
+
+    def plain(self, which: str, module: FinetuneModule, batch: Batch) -> float:
+        """Return the loss of a step by the plain formula, on what the rows of the file say."""
+        with self.tables[which].open(encoding="utf-8") as file:
+            row_of = {row["path"]: row for row in csv.DictReader(file)}
+        paths = module.trainer.datamodule.train_set.table.paths  # type: ignore[attr-defined]
+        rows = [row_of[paths[at]] for at in batch["index"].tolist()]
+        clean, kinds = [row["caption"] for row in rows], [row.get("label", row["caption"]) for row in rows]
+        labels = torch.tensor([sorted({*kinds}).index(kind) for kind in kinds])
+        assert module.captions is not None
+        step = module.global_step
+        _, spurious = module.captions.draw(batch["label"].tolist(), step, index=batch["index"].tolist())
+        assert all(one.startswith(text[:3]) and len(one) > len(text) for one, text in zip(spurious, clean, strict=True))
+        weight = 0.5 * (1 - (module.current_epoch + 1) / 2)
+        with torch.no_grad():
+            return float(plain_step.starft(module.clip, module.twin, batch["image"], clean, spurious, labels, weight))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    made = Runs(tmp_path_factory.mktemp("own"))
+    step = FinetuneModule.training_step
+
+    with pytest.MonkeyPatch.context() as patch:
+        for which in made.names:
+
+            def checked(self: FinetuneModule, batch: Batch, batch_idx: int, which: str = which) -> Tensor:
+                loss = step(self, batch, batch_idx)
+                made.losses[which].append((float(loss.detach()), made.plain(which, self, batch)))
+                return loss
+
+            patch.setattr(FinetuneModule, "training_step", checked)
+            assert main(["fit", *words(made.tables[which], made.folders[which])]) == 0
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", Runs.names)
+def test_each_step_has_the_loss_of_the_plain_formula(runs: Runs, which: str) -> None:
+    assert len(runs.losses[which]) == 4
+    for ours, plain in runs.losses[which]:
+        assert ours == pytest.approx(plain, rel=2e-5)
+
+
+def state(run: Path) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return weights
+
+
+@pytest.mark.slow
+def test_stopped_and_with_workers_it_ends_with_the_same_bits(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, on_train_batch_end = tmp_path / "pairs", StopSafely.on_train_batch_end
+
+    def signalled(self: StopSafely, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 1:
+            signal.raise_signal(signal.SIGTERM)
+        on_train_batch_end(self, trainer, *args)
+
+    mine = words(runs.tables["pairs"], run, "--data.init_args.num_workers=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(StopSafely, "on_train_batch_end", signalled)
+        assert main(["fit", *mine]) == 143
+    assert main(["fit", *mine, f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"]) == 0
+    ours, expected = state(run), state(runs.folders["pairs"])
+    assert ours.keys() == expected.keys()
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
+    assert b"laces" not in (run / "checkpoints" / "last.ckpt").read_bytes(), "captions are the data's"
+
+
+@pytest.mark.slow
+def test_other_captions_are_another_run(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = runs.tables["pairs"].with_name("other.csv")
+    table.write_text(runs.tables["pairs"].read_text(encoding="utf-8").replace("laces", "eyelets"), encoding="utf-8")
+    checkpoint = runs.folders["pairs"] / "checkpoints" / "last.ckpt"
+    more = ["--trainer.max_epochs=3", f"--ckpt_path={checkpoint}"]
+    assert main(["fit", *words(table, tmp_path / "pairs", *more)]) == 2
+    told = capsys.readouterr().err
+    assert all(f"captions of {name} are others" in told for name in ("train", "val/id", "test/id")), told
+
+
+@pytest.mark.slow
+def test_pairs_are_tested_by_retrieval_and_reported(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs.folders["pairs"]
+    best = run / "checkpoints" / "best.ckpt"
+    mine = words(runs.tables["pairs"], run, f"--ckpt_path={best}")
+    assert main(["test", *mine]) == 0
+    assert "text to image R@1" in capsys.readouterr().out
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    validate(results, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    (scores,) = results["eval_sets"].values()
+    assert [*scores["metrics"]] == [*scores["ci95"]] == [*RECALLS]
+    assert scores["n"] == scores["groups"][0]["n"] == 8
+    assert scores["metrics"]["i2t_r1"] == pytest.approx(scores["groups"][0]["correct"] / 8)
+    assert not list(run.glob("samples*"))
+    assert main(["report", str(run), "--out", str(tmp_path / "report.md")]) == 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert f"reaches {100 * scores['metrics']['t2i_r1']:.1f} % text to image R@1" in text
+    assert "| method | runs | id: image to text R@1 | id: image to text R@5 |" in text
+
+    capsys.readouterr()
+    assert main(["predict", *mine]) == 2
+    assert "There is nothing to predict: the data have captions and no classes; give data with labels" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(ConfigError, match="was tuned on images with captions and has no classes; give it some"):
+        load(best)
+    assert load(best, class_names=["boot", "sandal"]).class_names == ("boot", "sandal")
+
+
+@pytest.mark.parametrize(
+    "term", [CrossEntropy(), GroupDRO(), KD(), CarFT(contexts=["a {}.", "the {}."]), KindAlignment(KINDS)]
+)
+def test_terms_that_go_by_classes_are_refused_without(term: Term) -> None:
+    with pytest.raises(
+        ConfigError, match=f"^{type(term).__name__} goes by classes, and the training images have captio"
+    ):
+        check_terms([term], load_pools("backgrounds"), ())
+
+
+def test_the_others_are_taken() -> None:
+    terms = [Contrastive(), SpuriosityAlignment(), L2SP(), Carot(), Tracer(), FeatureDistillation(), LipsumFT()]
+    check_terms(terms, load_pools("backgrounds"), ())
+    assert SpuriosityAlignment().advice(()) == ""
+
+
+def test_a_linear_head_is_refused_without_classes() -> None:
+    module = FinetuneModule(CrossEntropy(), "starft-mini", "mini", "linear")
+    with pytest.raises(ConfigError, match="The linear head is of classes, and the data have captions and none; set "):
+        module.describe((), ("a photo of a {}.",))
