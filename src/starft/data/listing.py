@@ -1,6 +1,6 @@
 """Listing folders of images, with a cache for very large ones.
 
-The cache lies in the user's cache folder (`cache_folder`), never among the data. An entry holds every folder below the
+The cache lies in the user's cache folder (`starft.files.cache`), never among the data. An entry holds every folder below the
 listed one with its time of change; a folder whose time differs is listed anew, so a change is seen as soon as the file
 system notes it. A file that is overwritten under its own name changes no listing.
 """
@@ -12,21 +12,12 @@ from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from starft.data.picture_files import ending_of, is_picture, picture_endings
-
-CACHE = "STARFT_CACHE"
-"""Environment variable that names another cache folder."""
+from starft.files.cache import cache_folder
 
 LARGE = 10_000
 """Listings from this many files on are kept."""
-
-
-def cache_folder() -> Path:
-    """Return where listings are kept: ``$STARFT_CACHE``, or ``starft`` in the user's cache folder."""
-    given = os.environ.get(CACHE)
-    return Path(given) if given else user_cache_path("starft")
 
 
 class Listing(NamedTuple):
