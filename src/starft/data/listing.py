@@ -1,6 +1,6 @@
 """Listing folders of images, with a cache for very large ones.
 
-The cache lies in the user's cache folder (`starft.files.cache`), never among the data. An entry holds every folder below the
+The cache lies in the user's cache folder (`cache_folder`), never among the data. An entry holds every folder below the
 listed one with its time of change; a folder whose time differs is listed anew, so a change is seen as soon as the file
 system notes it. A file that is overwritten under its own name changes no listing.
 """

@@ -17,10 +17,12 @@ from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
 from starft.data.problems import some
+from starft.data.remote_images import file_bytes_below
 from starft.data.split_names import NUMBERED, splits_of
 from starft.data.split_names import Given as GivenSplits
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataProblems
+from starft.files.addresses import shown
 from starft.wording import SPLITS, did_you_mean, shortened
 
 Ints = NDArray[np.int64]
@@ -47,9 +49,9 @@ class CSVSource(DrawnSource):
     images are drawn, in equal shares from every group (or class); as an eval set all images are tested on.
 
     Args:
-        file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
-            all paths are absolute, their common parent.
+        file: The table; its suffix tells its kind. It may be remote: ``s3://``, ``gs://``, ``https://`` or ``hf://``.
+        root: Folder that the paths are relative to and must not leave, perhaps a remote one; null takes the folder of
+            the file, or, where all paths are absolute or addresses, their common parent.
         path_column: Column of the image paths.
         label_column: Column of the labels: class names, or numbers.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
@@ -64,13 +66,13 @@ class CSVSource(DrawnSource):
             as of `CSV`; an eval set without fractions is all test.
     """
 
-    title = "CSV"
+    title, remote = "CSV", True
     tree = "FILE.csv  (path,label[,split][,attribute][,group])\nimages/\n  a.jpg"
 
     def __init__(
         self,
-        file: Path,
-        root: Path | None = None,
+        file: str | Path,
+        root: str | Path | None = None,
         path_column: str = "path",
         label_column: str = "label",
         split_column: str | None = None,
@@ -130,7 +132,7 @@ class CSVSource(DrawnSource):
     def table(self, split: str) -> ImageTable:
         """List one split."""
         read = self._read
-        whole = ImageTable(self.root, read.paths, read.labels, read.groups)
+        whole = ImageTable(self.root, read.paths, read.labels, read.groups, file_bytes=file_bytes_below(self.root))
         return whole.take(read.splits[split])
 
     def check_there(self) -> None:
@@ -172,7 +174,7 @@ class CSVSource(DrawnSource):
                 "there must be at least two"
             )
         if problems:
-            raise DataProblems([f"{self.file}: {problems[0]}", *problems[1:]])
+            raise DataProblems([f"{shown(self.file)}: {problems[0]}", *problems[1:]])
         self.root = (self._root_of_file and file.common_root(frame[self.path_column])) or self.root
         paths = file.paths(frame[self.path_column], self.root)
         notes = tuple(
