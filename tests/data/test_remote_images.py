@@ -76,13 +76,12 @@ def pixels(source: CSVSource) -> list[np.ndarray]:  # type: ignore[type-arg]
         ("s3://shoes/shoes.csv", None),
         ("s3://shoes/lines.jsonl", None),
         ("s3://shoes/elsewhere/a.csv", None),
-        ("s3://shoes/elsewhere/a.csv", "s3://shoes"),
-        ("{local}/shoes.csv", "s3://shoes/"),
+        ("s3://shoes/elsewhere/a.csv", Path("s3://shoes")),
         ("{local}/shoes.csv", Path("s3://shoes")),
     ],
 )
-def test_images_of_a_bucket_are_those_of_the_folder(file: str, root: str | Path | None, local: Path) -> None:
-    remote = CSVSource(file.format(local=local), root)
+def test_images_of_a_bucket_are_those_of_the_folder(file: str, root: Path | None, local: Path) -> None:
+    remote = CSVSource(Path(file.format(local=local)), root)
     for ours, theirs in zip(pixels(CSVSource(local / "shoes.csv")), pixels(remote), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert remote.as_eval().table("test").location(1) == "s3://shoes/images/001.jpg"
@@ -119,7 +118,7 @@ def test_a_table_of_new_images_may_be_remote(local: Path) -> None:
 )
 def test_what_is_not_there_is_one_sentence(address: str, sentence: str) -> None:
     with pytest.raises(DataError) as caught:
-        CSVSource(address).check_there()
+        CSVSource(Path(address)).check_there()
     assert str(caught.value) == sentence
 
 
@@ -130,7 +129,7 @@ def test_missing_credentials_are_named_and_present_ones_never_printed(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setattr(stores, "STALLED", 20.0)  # not the file system of the tests before
     with pytest.raises(DataError) as caught:
-        CSVSource("s3://shoes/shoes.csv").check_there()
+        CSVSource(Path("s3://shoes/shoes.csv")).check_there()
     assert str(caught.value) == (
         "s3://shoes/shoes.csv needs credentials, and there are none; set AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket FSSPEC_S3_ANON=true."
@@ -139,7 +138,7 @@ def test_missing_credentials_are_named_and_present_ones_never_printed(
 
 
 def test_workers_fetch_each_image_once(server: FileServer) -> None:
-    data = CSV(f"{server.address}/shoes.csv", test_fraction=0.25, val_fraction=0.25, batch_size=2, num_workers=2)
+    data = CSV(Path(f"{server.address}/shoes.csv"), test_fraction=0.25, val_fraction=0.25, batch_size=2, num_workers=2)
     data.preprocessing = ImagePreprocessing()
     data.setup("fit")
     for _ in range(2):
@@ -149,7 +148,7 @@ def test_workers_fetch_each_image_once(server: FileServer) -> None:
 
 
 def test_an_image_that_is_gone_is_bad_and_a_lost_connection_stops_the_run(server: FileServer) -> None:
-    table = CSVSource(f"{server.address}/shoes.csv").as_eval().table("test")
+    table = CSVSource(Path(f"{server.address}/shoes.csv")).as_eval().table("test")
     guard = Guarded(ImageSet(table, eval_transform(ImagePreprocessing())), "skip")
     del server.files["/images/002.jpg"]
     rows = gathered([guard[at] for at in (1, 2, 3)])

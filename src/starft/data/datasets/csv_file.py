@@ -71,8 +71,8 @@ class CSVSource(DrawnSource):
 
     def __init__(
         self,
-        file: str | Path,
-        root: str | Path | None = None,
+        file: Path,
+        root: Path | None = None,
         path_column: str = "path",
         label_column: str = "label",
         split_column: str | None = None,
