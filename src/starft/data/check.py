@@ -16,6 +16,7 @@ from starft.data.picture_files import left_out
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
 from starft.errors import LONGEST, ConfigError, DataError, DataProblems
+from starft.files.addresses import shown
 from starft.safe_text import say, visible
 from starft.types import EvalSet
 from starft.wording import ended, shortened
@@ -90,7 +91,7 @@ def check_split(
         return result
     result.table = table
     result.images = len(table)
-    result.example = visible(str(table.root / table.paths[0])) if len(table) else None
+    result.example = visible(shown(table.location(0))) if len(table) else None
     expected = source.published(split) if split in source.splits else None
     result.published = expected.images if expected is not None else None
     result.as_published = any(source.published(item) is not None for item in source.splits)
@@ -129,7 +130,7 @@ def _counted(found: Checked, allow_partial: bool) -> Iterable[Problem]:
     """Compare the numbers of images, or else those of the groups, with the published ones."""
     others = [f"{name!r} {count:,} of {of:,}" for name, count, of in found.groups if of is not None and of != count]
     if found.images == 0:
-        below = f" below {found.table.root}" if found.table is not None else ""
+        below = f" below {shown(found.table.root)}" if found.table is not None else ""
         yield Problem(f"there are no images{below}")
         return
     if found.published is not None and found.images != found.published:

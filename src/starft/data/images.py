@@ -74,7 +74,8 @@ def read_image(path: str | Path, file_bytes: Callable[[str], bytes] | None = Non
 
     Args:
         path: The file.
-        file_bytes: Returns its bytes, where it isn't on disk; raises `BadImageError` itself where it knows why not.
+        file_bytes: Returns its bytes, where it isn't on disk; raises `BadImageError` itself where it knows why not, and
+            another `DataError` where that is no fault of the image.
 
     Raises:
         BadImageError: It is missing, empty, truncated, no image, larger than Pillow's limit against decompression
@@ -86,7 +87,7 @@ def read_image(path: str | Path, file_bytes: Callable[[str], bytes] | None = Non
                 image.load()
                 return image
             return rgb(image)
-    except BadImageError:
+    except DataError:
         raise
     except Exception as error:  # Pillow's readers share no base: OSError, SyntaxError, ValueError, struct.error, ...
         raise BadImageError(os.fspath(path), _why(Path(path), error)) from error

@@ -1,6 +1,5 @@
 """A table of images as a data set that loads them, and what becomes of those that can't be read."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -73,7 +72,7 @@ class ImageSet(Dataset[Batch]):
 
     def path(self, index: int) -> str:
         """Return where an image is."""
-        return os.path.join(self.table.root, self.table.paths[index])  # noqa: PTH118  # once an image
+        return self.table.location(index)
 
 
 class Loaded(NamedTuple):
@@ -82,10 +81,12 @@ class Loaded(NamedTuple):
     Args:
         batch: The row or batch; null where nothing could be read.
         bad: Path and reason of each bad image.
+        stop: A sentence that ends the run, whatever is done about bad images, such as on a lost connection.
     """
 
     batch: Batch | None
     bad: tuple[tuple[str, str], ...]
+    stop: str = ""
 
 
 class Guarded(Dataset[Loaded]):
@@ -117,6 +118,8 @@ class Guarded(Dataset[Loaded]):
                 return Loaded(self.images[wanted], tuple(bad))
             except BadImageError as error:
                 bad.append((error.path, error.why))
+            except DataError as error:
+                return Loaded(None, tuple(bad), str(error))
             if isinstance(which, Turn):
                 drawn = np.random.default_rng(seed_of(self.images.seed, *which, attempt)).integers(len(self))
                 wanted = which._replace(position=int(drawn))
@@ -131,8 +134,10 @@ class Guarded(Dataset[Loaded]):
 
         Raises:
             BadImageError: An image is bad, and the run shall stop.
-            DataError: Rows are missing, as no image was found to take their place.
+            DataError: An image can't be fetched, or rows are missing, as no image was found to take their place.
         """
+        if loaded.stop:
+            raise DataError(loaded.stop)
         if loaded.bad and self.on_bad_image == "stop":
             raise BadImageError(*loaded.bad[0])
         self.bad.update(loaded.bad)
@@ -156,7 +161,8 @@ def gathered(rows: Sequence[Loaded]) -> Loaded:
         rows: As the set gives them.
     """
     good = [row.batch for row in rows if row.batch is not None]
-    return Loaded(default_collate(good) if good else None, tuple(bad for row in rows for bad in row.bad))
+    stop = next((row.stop for row in rows if row.stop), "")
+    return Loaded(default_collate(good) if good else None, tuple(bad for row in rows for bad in row.bad), stop)
 
 
 class GuardedLoader(SignalProofLoader):

@@ -15,9 +15,9 @@ class CSVContents(ImageContents):
     images are drawn, in equal shares from every group (or class).
 
     Args:
-        file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
-            all paths are absolute, their common parent.
+        file: The table; its suffix tells its kind. It may be remote: ``s3://``, ``gs://``, ``https://`` or ``hf://``.
+        root: Folder that the paths are relative to and must not leave, perhaps a remote one; null takes the folder of
+            the file, or, where all paths are absolute or addresses, their common parent.
         path_column: Column of the image paths.
         label_column: Column of the labels: class names, or numbers; "" for none. Images that have captions and no
             labels are paired with their texts: contrastive fine-tuning without classes, validated by retrieval.

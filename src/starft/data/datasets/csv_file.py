@@ -18,10 +18,12 @@ from starft.data.datasets.names import class_list
 from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
 from starft.data.pairs import caption_labels, draw_pictures
 from starft.data.problems import some
+from starft.data.remote_images import file_bytes_below
 from starft.data.split_names import NUMBERED, splits_of
 from starft.data.split_names import Given as GivenSplits
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataProblems
+from starft.files.addresses import shown
 from starft.wording import SPLITS, did_you_mean, shortened
 
 Ints = NDArray[np.int64]
@@ -52,9 +54,9 @@ class CSVSource(DrawnSource):
     captions and without labels, images are paired with texts and have no classes.
 
     Args:
-        file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
-            all paths are absolute, their common parent.
+        file: The table; its suffix tells its kind. It may be remote: ``s3://``, ``gs://``, ``https://`` or ``hf://``.
+        root: Folder that the paths are relative to and must not leave, perhaps a remote one; null takes the folder of
+            the file, or, where all paths are absolute or addresses, their common parent.
         path_column: Column of the image paths.
         label_column: Column of the labels: class names, or numbers; "" for none.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
@@ -71,7 +73,7 @@ class CSVSource(DrawnSource):
             as of `CSV`; an eval set without fractions is all test.
     """
 
-    title = "CSV"
+    title, remote = "CSV", True
     tree = "FILE.csv  (path,label[,split][,attribute][,group][,caption])\nimages/\n  a.jpg"
 
     def __init__(
@@ -142,7 +144,8 @@ class CSVSource(DrawnSource):
     def table(self, split: str) -> ImageTable:
         """List one split."""
         read = self._read
-        whole = ImageTable(self.root, read.paths, read.labels, read.groups, read.captions)
+        file_bytes = file_bytes_below(self.root)
+        whole = ImageTable(self.root, read.paths, read.labels, read.groups, read.captions, file_bytes=file_bytes)
         return whole.take(read.splits[split])
 
     def check_there(self) -> None:
@@ -214,7 +217,7 @@ class CSVSource(DrawnSource):
                 "there must be at least two"
             )
         if problems:
-            raise DataProblems([f"{self.file}: {problems[0]}", *problems[1:]])
+            raise DataProblems([f"{shown(self.file)}: {problems[0]}", *problems[1:]])
         self.root = (self._root_of_file and file.common_root(frame[self.path_column])) or self.root
         paths = file.paths(frame[self.path_column], self.root)
         notes = tuple(
