@@ -134,14 +134,14 @@ OWN = ("Two ducks.", "an owl", "A {} {} duck.", "Two ducks.")
 def test_captions_of_their_own_go_by_place_and_take_phrases_in() -> None:
     """Templates are left alone; a phrase goes before the final period, where there is one; braces stay."""
     held = Pool("one", "One.", ("{} on a lake",), {}, {"source": "curated"})
-    drawn = CaptionSampler(NAMES, TEMPLATES, held, 0, OWN).draw([0, 1, 0], 4, index=[3, 1, 2])
+    drawn = CaptionSampler(NAMES, TEMPLATES, held, 0, OWN).draw([0, 1, 0], 4, index=[3, 2, 1])
     assert drawn == (
-        ["Two ducks.", "an owl", "A {} {} duck."],
-        ["Two ducks on a lake.", "an owl on a lake", "A {} {} duck on a lake."],
+        ["Two ducks.", "A {} {} duck.", "an owl"],
+        ["Two ducks on a lake.", "A {} {} duck on a lake.", "an owl on a lake"],
     )
     without_classes = CaptionSampler((), TEMPLATES, held, 0, OWN)
-    assert without_classes.draw([7, 1, 2], 4, index=[3, 1, 2]) == drawn, "labels stand for equal captions there"
-    assert without_classes.draw([7, 1, 2], 4, [1], [3, 1, 2]) == (["an owl"], ["an owl on a lake"])
+    assert without_classes.draw([7, 1, 2], 4, index=[3, 2, 1]) == drawn, "labels stand for equal captions there"
+    assert without_classes.draw([7, 1, 2], 4, [2], [3, 2, 1]) == (["an owl"], ["an owl on a lake"])
 
 
 def test_a_class_has_its_own_phrases_with_captions_too() -> None:
