@@ -84,7 +84,7 @@ def smallest(config: Path, root: Path) -> list[str]:
     if folder == "imagefolder":
         groups = read_yaml(config.read_text(encoding="utf-8"))["data"]["init_args"]["attribute_level"]
         counts = {"train": 4, "val": 2, "test": 2}
-        return [f"root={own_images.write_folders(root, counts, attribute=groups)}", *OWN]
+        return [f"root={own_images.write_folders(root, counts, attribute=groups)}", "eval_decode=fast", *OWN]
     write = WRITE.get(folder) or WRITE[f"{folder}/{config.stem}"]
     batch = ["batch_size=2"] if folder == "transfer" else []
     return [f"root={write(root)}", *FAKE, *batch]

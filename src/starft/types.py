@@ -12,7 +12,8 @@ class Batch(TypedDict):
     """One batch, as every DataModule yields it.
 
     Shapes: ``image`` float (B, 3, H, W), ``label`` int64 (B,), ``index`` int64 (B,) (position in its data set),
-    ``group`` int64 (B,) where the set has groups. No text: captions are drawn inside the step.
+    ``group`` int64 (B,) where the set has groups. No text: captions are drawn inside the step. Where images are decoded
+    fast, a loader gives uint8, and the DataModule's ``on_after_batch_transfer`` makes the floats on the device.
     """
 
     image: "Tensor"

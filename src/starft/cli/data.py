@@ -34,7 +34,7 @@ train and test. Exit status 2 if a run would be refused, else 0. Of the options 
 tokenizer reads the captions; the others (--model..., --trainer...) do nothing.
 
   --config CONFIG   a config, as for `starft fit`; several are laid over each other
-  --deep            decode every image too, and compare pictures
+  --deep            decode every image too, compare pictures, and say how many a core reads in a second
   --workers N       processes that decode; one for each CPU unless given
 """
 OF_A_RUN = ("--model", "--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
@@ -114,6 +114,8 @@ def check(
     console = Console(140)
     for table in data_tables(checked, templates):
         console.print(table)
+    if deep and any(item.split == "train" and item.images for item in checked):
+        _tell_speed(data, console)
     _look_at_groups(checked, console)
     _look_at_captions(checked, templates)
     if model_name is not None:
@@ -125,6 +127,19 @@ def check(
     stops = sum(problem.stops for problem in problems)
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0
+
+
+def _tell_speed(data: ImageContents, console: Console) -> None:
+    """Print how fast a core reads the training images; their transforms need torch, so only where that is loaded."""
+    rate = import_module("starft.data.speed").images_a_second(data)
+    if rate is not None:
+        cores = data.batch_size / rate
+        console.print(
+            f"input: a core of this machine reads {rate:,.0f} training images a second (decode {data.decode}, at 224 x "
+            f"224 pixels); one step a second of batch_size {data.batch_size} takes {cores:,.1f} cores.",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:

@@ -23,6 +23,7 @@ from starft.errors import ConfigError, DataError, check_between
 from starft.types import EvalSet
 
 Sampling = Literal["shuffle", "class_balanced", "group_balanced", "class_subsampled", "group_subsampled"]
+Decode = Literal["fast", "exact"]
 MOST_IN_BATCH = 1_000_000
 """Images that one process may take at once; no machine holds more."""
 
@@ -112,6 +113,9 @@ class ImageContents(LoaderOptions):
         ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
         shots: Train on so many images a class, drawn by ``seed``; null takes all.
         augmentation: How training images are varied.
+        decode: How training images are read: ``fast`` decodes a JPEG at the size that its crop needs, ``exact`` does as
+            open_clip does, digit for digit; results of papers want ``exact``.
+        eval_decode: The same of the images of validation, test and predictions.
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
             training, and tells the count at the end.
         allow_partial: Take published sets that hold another number of images than their papers say.
@@ -132,6 +136,8 @@ class ImageContents(LoaderOptions):
         on_bad_image: Literal["stop", "skip"] = "stop",
         allow_partial: bool = False,
         equal_groups: bool | None = None,
+        decode: Decode = "fast",
+        eval_decode: Decode = "exact",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -153,7 +159,7 @@ class ImageContents(LoaderOptions):
                         f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}."
                     )
         self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
-        self.equal_groups = equal_groups
+        self.equal_groups, self.decode, self.eval_decode = equal_groups, decode, eval_decode
         self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
         self._tables: dict[tuple[int, str], ImageTable] = {}
         self.new_images = NewImages(Path(predict), train) if predict is not None else None

@@ -6,9 +6,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
+from starft.data.fast_decoding import FastTransform, prepared_fast
 from starft.data.images import BadImageError, prepared
 from starft.data.loading import SignalProofLoader, Turn
 from starft.data.table import ImageTable
@@ -54,21 +56,28 @@ class ImageSet(Dataset[Batch]):
     def __getitem__(self, which: int | Turn) -> Batch:
         """Return one row: ``image`` (3, H, W), ``label``, ``index`` and, where there are groups, ``group``.
 
+        The image is normalised, or uint8 where a `FastTransform` makes it.
+
         Raises:
             BadImageError: The image can't be read.
         """
         turn, index = (which, which.position) if isinstance(which, Turn) else (None, which)
-        path, read = self.path(index), self.table.reader
+        path = self.path(index)
         if turn is not None and self.varied is not None:
             with drawn_from(self.seed, turn.epoch, index, *([turn.copy] if turn.copy else [])):
-                pixels = prepared(path, self.varied, read)
+                pixels = self._prepared(path, self.varied)
         else:
-            pixels = prepared(path, self.plain, read)
+            pixels = self._prepared(path, self.plain)
         table = self.table
         row = Batch(image=pixels, label=torch.tensor(int(table.labels[index])), index=torch.tensor(index))
         if table.groups is not None:
             row["group"] = torch.tensor(int(table.groups[index]))
         return row
+
+    def _prepared(self, path: str, transform: Transform) -> Tensor:
+        if isinstance(transform, FastTransform) and self.table.read is None:
+            return prepared_fast(path, transform, self.table.file_bytes)
+        return prepared(path, transform, self.table.reader)
 
     def path(self, index: int) -> str:
         """Return where an image is."""

@@ -53,7 +53,11 @@ class TestData(Protocol):
 
     @property
     def test_data(self) -> Sequence[Any]:
-        """Data sets in the order of the eval sets; an item has a normalised ``image`` (3, H, W)."""
+        """Data sets in the order of the eval sets; an item has an ``image`` (3, H, W)."""
+        ...
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Return an item, or a batch of them, with its image normalised."""
         ...
 
     def predict_path(self, which: int, index: int) -> str:
@@ -99,9 +103,13 @@ def keep_samples(
             return
         kind = "npz"
     table = write_samples(folder, kind, eval_sets, samples, data.predict_path)
-    write_pictures(
-        folder, eval_sets, table, lambda at, index: data.test_data[at][index]["image"].numpy(), preprocessing
-    )
+
+    def image_of(at: int, index: int) -> NDArray[np.float32]:
+        row = data.on_after_batch_transfer(data.test_data[at][index], at)
+        image: NDArray[np.float32] = row["image"].float().numpy()
+        return image
+
+    write_pictures(folder, eval_sets, table, image_of, preprocessing)
 
 
 def write_samples(

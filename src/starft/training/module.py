@@ -260,9 +260,9 @@ class FinetuneModule(GuardedModule):
             batch: From a loader of the DataModule.
         """
         precision = self.trainer.precision_plugin
-        images: Tensor = precision.convert_input(batch["image"].to(self.device))
+        there = self.trainer.strategy.batch_to_device(precision.convert_input(batch), self.device)  # as the loops do
         with precision.forward_context():
-            return encoder.encode_image(images)
+            return encoder.encode_image(there["image"])
 
     @torch.no_grad()
     def set_head(self, rows: Tensor, bias: Tensor | None = None) -> None:
