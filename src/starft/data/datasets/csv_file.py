@@ -1,6 +1,6 @@
 """The user's own images, listed in a table: one row an image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -15,7 +15,7 @@ from starft.data.datasets.cells import canonical
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list
-from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
+from starft.data.datasets.table_file import DOUBTFUL, Rows, TableFile, rows_where
 from starft.data.problems import some
 from starft.data.split_names import NUMBERED, splits_of
 from starft.data.split_names import Given as GivenSplits
@@ -30,7 +30,7 @@ Ints = NDArray[np.int64]
 class _Read:
     """All rows of the file."""
 
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     labels: Ints
     class_names: tuple[str, ...]
     groups: Ints | None
@@ -140,6 +140,9 @@ class CSVSource(DrawnSource):
     def _file(self) -> TableFile:
         return TableFile(self.file, self.separator, self.asked_by("file"))
 
+    def _rows(self) -> Rows:
+        return self._file()
+
     def _named(self) -> dict[str, str]:
         """Return the columns of splits, attributes and groups: those asked for, and names that are taken if there."""
         asked = {kind: column for kind, column in self.extra.items() if column}
@@ -154,7 +157,7 @@ class CSVSource(DrawnSource):
 
     @cached_property
     def _read(self) -> _Read:
-        file, named = self._file(), self._named()
+        file, named = self._rows(), self._named()
         frame = file.read(self._wanted(), [*named.values()])
         column = {kind: frame[name] for kind, name in named.items() if name in frame}
         problems: list[str] = []
@@ -190,7 +193,7 @@ class CSVSource(DrawnSource):
         )
         return _Read(paths, labels, class_names, groups, group_names, attributes, splits, notes)
 
-    def _labels(self, cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
+    def _labels(self, cells: "pd.Series[str]", file: Rows, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         codes, values = _coded(cells)
         if self.label_map is None:
             names, meant = class_list(self.given_names, values, self.label_column)
@@ -237,7 +240,7 @@ class CSVSource(DrawnSource):
         labels: Ints,
         groups: Ints | None,
         column: "pd.Series[str] | None",
-        file: TableFile,
+        file: Rows,
         problems: list[str],
     ) -> dict[str, Ints]:
         self.has_splits = column is not None
@@ -266,7 +269,7 @@ class CSVSource(DrawnSource):
         return "it must be train, val or test" + (f" ({near[0].lower()}{near[1:]}?)" if near else mapped)
 
 
-def _doubtful(cells: "pd.Series[str]", file: TableFile) -> dict[str, str]:
+def _doubtful(cells: "pd.Series[str]", file: Rows) -> dict[str, str]:
     """Return the values of a column that often stand for an empty cell, and where they are."""
     codes, values = _coded(cells)
     at = {value: np.flatnonzero(codes == place).tolist() for place, value in enumerate(values) if value in DOUBTFUL}
