@@ -70,7 +70,7 @@ class PackedPaths(Sequence[str]):
     def __getitem__(self, at: int | slice) -> str | Sequence[str]:
         """Return one path, or some."""
         if isinstance(at, slice):
-            return self.take(np.arange(len(self))[at])
+            return tuple(self.take(np.arange(len(self))[at]))
         row = int(self.rows[at])
         return f"{self.shards[bisect_right(self._starts, row) - 1]}#{self.keys[row]}"
 
