@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import overload
 
@@ -38,6 +38,9 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[at] for at in range(len(self)))
 
     def __getitem__(self, at: int) -> str:
         start = self.ends.item(at - 1) if at else 0

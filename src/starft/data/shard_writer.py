@@ -37,8 +37,8 @@ ENDINGS = {
 }
 """Format -> ending of a file that had none that says it."""
 QUALITY = 95
-"""Of JPEGs that are resized."""
-DERIVED = {"name", "class_names", "templates", "group_names", "group_weights", "ood", "num_attributes"}
+"""Of JPEGs that are resized; their colours stay at full resolution."""
+DERIVED = {"name", "class_names", "templates", "group_names", "num_attributes"}
 """What of an `EvalSet` a packed source makes itself."""
 
 
@@ -226,7 +226,7 @@ def _smaller(picture: Image.Image, resize: int | None) -> Image.Image:
 
 def _encoded(picture: Image.Image, form: str) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, form, **({"quality": QUALITY} if form == "JPEG" else {}))
+    picture.save(buffer, form, **({"quality": QUALITY, "subsampling": 0} if form == "JPEG" else {}))
     return buffer.getvalue()
 
 

@@ -88,11 +88,13 @@ class PackedSource(CSVSource):
             "group": group_column,
             "caption": caption_column,
         }
-        none = {f"{kind}_column": "" if self.columns[kind] == "" else None for kind in ("split", "attribute", "group")}
+        split, attribute, group = ("" if self.columns[kind] == "" else None for kind in ("split", "attribute", "group"))
         super().__init__(
             Path(root),
             Path(root),
-            **none,
+            split_column=split,
+            attribute_column=attribute,
+            group_column=group,
             class_names=class_names,
             splits=splits,
             templates=templates if templates is not None else TEMPLATE,
@@ -163,7 +165,7 @@ class PackedSource(CSVSource):
         self.root = self._index.root
         return _PackedRows(self._index, self._shards.splits if self.columns["split"] is None else None)
 
-    def _labels(self, cells: "pd.Series[str]", file: Rows, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
+    def _labels(self, cells: Any, file: Rows, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         """Return the class of each image: positions among the names, where the shards tell these."""
         names = self._description.class_names if self._description else self._index.class_names
         if not names:
@@ -217,11 +219,11 @@ class _PackedRows:
             if kind == "split" and self.splits is not None:
                 of_shard, names = pd.factorize(np.array(self.splits, dtype=object))
                 sizes = np.diff(self.index.starts)
-                columns[kind] = pd.Categorical.from_codes(np.repeat(of_shard, sizes)[self.chosen], list(names))
+                columns[kind] = pd.Categorical.from_codes(np.repeat(of_shard, sizes)[self.chosen], pd.Index(names))
             elif kind == "caption" and (codes >= 0).any():  # hardly one comes twice
                 columns[kind] = np.array([values[code] if code >= 0 else None for code in codes], dtype=object)
             elif (codes >= 0).any():
-                columns[kind] = pd.Categorical.from_codes(codes, [*values])
+                columns[kind] = pd.Categorical.from_codes(codes, pd.Index([*values]))
         return pd.DataFrame(columns)
 
     def where(self, rows: Sequence[int]) -> str:
