@@ -70,7 +70,7 @@ def run(words: Sequence[str]) -> int:
         return 0
     if verb not in VERBS:
         verbs = " and ".join(VERBS)
-        raise ConfigError(f"`starft data` has no verb {verb!r}; its verbs are {verbs}.{did_you_mean(verb, VERBS)}")
+        raise ConfigError(f"`starft data` has no verb {verb!r}; its verbs are {verbs}.{did_you_mean(verb, VERBS, 1)}")
     if {"--help", "-h"} & {*rest}:
         say(VERBS[verb].rstrip(), lines=True)
         return 0
