@@ -259,8 +259,10 @@ class ImageContents(LoaderOptions):
         return table if self.shots is None else table.take(few(table.labels, self.shots, self.seed))
 
     def own_tables(self) -> dict[str, ImageTable]:
-        """Return the training source's images split by split, with what is held out as ``val``; not the few shots."""
-        tables = {split: self.table(self.source, split) for split in self.source.splits}
+        """Return ``train``, ``val`` and ``test`` of the training source, with what is held out; not the few shots."""
+        tables = {
+            name: self.table(self.source, name) for name in ("train", "val", "test") if name in self.source.splits
+        }
         if "train" in tables and "val" not in tables and self.val_fraction > 0:
             kept, held_out = self._halves()
             tables = {**tables, "train": kept, "val": held_out}
