@@ -122,7 +122,7 @@ class Commands(SphinxDirective):
         section += nodes.paragraph(text=f"{told[:1].upper()}{told[1:]}.")
         words = {"prompts": [[verb], *([verb, one] for one in import_module("starft.cli.prompts").VERBS)]}
         if verb == "data":
-            words["data"] = [[verb, "check"]]
+            words["data"] = [[verb, "check"], [verb, "pack"]]
         if verb == "predict":  # a checkpoint first, or options first
             words["predict"] = [[verb], [verb, CONFIGURED]]
         for one in words.get(verb, [[verb]]):

@@ -27,7 +27,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.syspath_prepend(str(ROOT))
 
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        small = {"input": SMALL, "decoding": []}.get(name, TINY)
+        small = {"input": SMALL, "packed": SMALL, "decoding": []}.get(name, TINY)
         monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
@@ -94,5 +94,14 @@ def test_decoding(rows: Callable[..., list[dict[str, Any]]]) -> None:
     assert all(row["mean_difference"] < 0.5 and row["other_answers"] <= 2 for row in found)
 
 
+def test_packed(rows: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("starft.data.packed_scan.LARGE", 50)
+    *read, built, opened, workers = rows("packed", "--images", "4", "--rows", "100")
+    assert [row["row"] for row in read] == ["read and decode, warm", "read, warm", "read, 5 ms a file"]
+    assert all(row["images"] == 4 and row["packed_over_folder"] > 0 for row in read)
+    assert [row["row"] for row in (built, opened)] == ["build the index", "open from the index"]
+    assert built["images"] == opened["images"] == workers["images"] == 100
+
+
 def test_each_benchmark_of_the_page_is_one_of_these() -> None:
-    assert TOLD.keys() == {"step", "scale", "evaluate", "loop", "input", "decoding"}
+    assert TOLD.keys() == {"step", "scale", "evaluate", "loop", "input", "decoding", "packed"}

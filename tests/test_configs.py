@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import yaml
 
-from fakes import group_sets, imagenet, own_images, transfer_sets
+from fakes import group_sets, imagenet, own_images, shards, transfer_sets
 from starft.cli.fit import main
 from starft.losses.context import Progress
 from starft.training.fsdp import check_strategy
@@ -85,6 +85,8 @@ def smallest(config: Path, root: Path) -> list[str]:
         groups = read_yaml(config.read_text(encoding="utf-8"))["data"]["init_args"]["attribute_level"]
         counts = {"train": 4, "val": 2, "test": 2}
         return [f"root={own_images.write_folders(root, counts, attribute=groups)}", "eval_decode=fast", *OWN]
+    if folder == "packed":
+        return [f"root={shards.write_shards(root, train=8, val=4, test=4)}", *OWN]
     write = WRITE.get(folder) or WRITE[f"{folder}/{config.stem}"]
     batch = ["batch_size=2"] if folder == "transfer" else []
     return [f"root={write(root)}", *FAKE, *batch]

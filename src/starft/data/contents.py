@@ -275,6 +275,16 @@ class ImageContents(LoaderOptions):
         table = self._halves()[0] if held_out else self.table(self.source, "train")
         return table if self.shots is None else table.take(few(table.labels, self.shots, self.seed))
 
+    def own_tables(self) -> dict[str, ImageTable]:
+        """Return ``train``, ``val`` and ``test`` of the training source, with what is held out; not the few shots."""
+        tables = {
+            name: self.table(self.source, name) for name in ("train", "val", "test") if name in self.source.splits
+        }
+        if "train" in tables and "val" not in tables and self.val_fraction > 0:
+            kept, held_out = self._halves()
+            tables = {**tables, "train": kept, "val": held_out}
+        return tables
+
     def tables(self, stage: str) -> dict[str, ImageTable]:
         """Return the images that a stage reads: ``train``, ``val/NAME``, ``test/NAME``; no new images."""
         tables = {"train": self.training_table()} if stage == "fit" else {}

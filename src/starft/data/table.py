@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from starft.data.images import read_image
+from starft.data.packed_paths import PackedPaths
 from starft.errors import ConfigError
 from starft.files.addresses import address_of, shown
 from starft.types import EvalSet
@@ -33,7 +34,8 @@ class ImageTable:
         read: Makes a picture of an image that needs a reader of its own, told its `location`; None decodes its file.
         file_bytes: Returns the bytes of an image's file, told its `location`, where it lies in a shard, a table or
             elsewhere than on disk; None opens the file. Not beside ``read``.
-        packed: Whether paths are ``FILE#N``, image N of a file that holds many; ``read`` or ``file_bytes`` knows them.
+        packed: Whether paths are ``FILE#KEY``, one image of a file that holds many; ``read`` or ``file_bytes`` knows
+            them.
         left_out: Paths of files among the images that are no pictures.
     """
 
@@ -50,6 +52,8 @@ class ImageTable:
     @property
     def files(self) -> Sequence[str]:
         """Paths of the files that hold the images, below ``root``."""
+        if isinstance(self.paths, PackedPaths):
+            return self.paths.files
         return tuple(dict.fromkeys(path.rpartition("#")[0] for path in self.paths)) if self.packed else self.paths
 
     @property
@@ -77,7 +81,10 @@ class ImageTable:
         """
         groups = self.groups[positions] if self.groups is not None else None
         captions = tuple(self.captions[at] for at in positions) if self.captions is not None else None
-        paths = tuple(self.paths[at] for at in positions)
+        if isinstance(self.paths, PackedPaths):
+            paths: Sequence[str] = self.paths.take(positions)
+        else:
+            paths = tuple(self.paths[at] for at in positions)
         return replace(self, paths=paths, labels=self.labels[positions], groups=groups, captions=captions)
 
 

@@ -1,6 +1,6 @@
 """The user's own images, listed in a table: one row an image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -15,7 +15,7 @@ from starft.data.datasets.cells import canonical
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list
-from starft.data.datasets.table_file import DOUBTFUL, TableFile, rows_where
+from starft.data.datasets.table_file import DOUBTFUL, Rows, TableFile, rows_where
 from starft.data.pairs import caption_labels, draw_pictures
 from starft.data.problems import some
 from starft.data.remote_images import file_bytes_below
@@ -35,7 +35,7 @@ LABEL = "label"
 class _Read:
     """All rows of the file."""
 
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     labels: Ints
     class_names: tuple[str, ...]
     groups: Ints | None
@@ -158,6 +158,9 @@ class CSVSource(DrawnSource):
     def _file(self) -> TableFile:
         return TableFile(self.file, self.separator, self.asked_by("file"))
 
+    def _rows(self) -> Rows:
+        return self._file()
+
     def _named(self) -> dict[str, str]:
         """Return the columns that may be there: those asked for, and names that are taken if there."""
         asked = {kind: column for kind, column in self.extra.items() if column}
@@ -171,7 +174,7 @@ class CSVSource(DrawnSource):
         wanted |= {"caption": self._named()["caption"]} if not self.label_column else {}
         return {self.option.format(f"{kind}_column"): column for kind, column in wanted.items()}
 
-    def _has_labels(self, file: TableFile) -> bool:
+    def _has_labels(self, file: Rows) -> bool:
         """Return whether a file has labels; without them it must have captions, and nothing that goes by classes."""
         if self.label_column in file.header:
             return True
@@ -189,7 +192,7 @@ class CSVSource(DrawnSource):
 
     @cached_property
     def _read(self) -> _Read:
-        file, named = self._file(), self._named()
+        file, named = self._rows(), self._named()
         frame = file.read(self._wanted(), [self.label_column, *named.values()])
         labelled = self._has_labels(file)
         kinds = [*named] if labelled else ["split", "caption"]
@@ -241,7 +244,7 @@ class CSVSource(DrawnSource):
         )
         return _Read(paths, labels, class_names, groups, group_names, attributes, captions, splits, notes)
 
-    def _labels(self, cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
+    def _labels(self, cells: "pd.Series[str]", file: Rows, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         codes, values = _coded(cells)
         if self.label_map is None:
             names, meant = class_list(self.given_names, values, self.label_column)
@@ -288,7 +291,7 @@ class CSVSource(DrawnSource):
         labels: Ints,
         groups: Ints | None,
         column: "pd.Series[str] | None",
-        file: TableFile,
+        file: Rows,
         problems: list[str],
     ) -> dict[str, Ints]:
         self.has_splits = column is not None
@@ -317,7 +320,7 @@ class CSVSource(DrawnSource):
         return "it must be train, val or test" + (f" ({near[0].lower()}{near[1:]}?)" if near else mapped)
 
 
-def _captions(cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> tuple[str, ...]:
+def _captions(cells: "pd.Series[str]", file: Rows, problems: list[str]) -> tuple[str, ...]:
     """Return the text of each row without the spaces around it; a column of them may be as long as the data."""
     doubtful = rows_where(cells.isin(DOUBTFUL))
     if doubtful:
@@ -328,7 +331,7 @@ def _captions(cells: "pd.Series[str]", file: TableFile, problems: list[str]) -> 
     return tuple("" if pd.isna(text) else str(text).strip() for text in cells.tolist())
 
 
-def _doubtful(cells: "pd.Series[str]", file: TableFile) -> dict[str, str]:
+def _doubtful(cells: "pd.Series[str]", file: Rows) -> dict[str, str]:
     """Return the values of a column that often stand for an empty cell, and where they are."""
     codes, values = _coded(cells)
     at = {value: np.flatnonzero(codes == place).tolist() for place, value in enumerate(values) if value in DOUBTFUL}

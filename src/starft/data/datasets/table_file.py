@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,35 @@ DOUBTFUL = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "
 def is_table(path: Path) -> bool:
     """Return whether a path is named like a table."""
     return suffix_of(path) in SUFFIXES
+
+
+class Rows(Protocol):
+    """Rows of images, in one file or in many."""
+
+    @property
+    def header(self) -> Sequence[str]:
+        """Columns that there are, after `read`."""
+        ...
+
+    def has_all(self, named: Mapping[str, str]) -> None:
+        """Refuse rows that lack a column, as `TableFile` does."""
+        ...
+
+    def read(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> pd.DataFrame:
+        """Return columns as texts, as `TableFile` does."""
+        ...
+
+    def where(self, rows: Sequence[int]) -> str:
+        """Return where some rows are, for messages."""
+        ...
+
+    def paths(self, column: "pd.Series[str]", root: Path) -> Sequence[str]:
+        """Return a column of paths as POSIX paths below the root."""
+        ...
+
+    def common_root(self, column: "pd.Series[str]") -> Path | None:
+        """Return the folder that holds all images, where the paths tell it."""
+        ...
 
 
 class TableFile:
