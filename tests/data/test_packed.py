@@ -40,9 +40,10 @@ LONG = "x" * 60 + "/" + "y" * 80
 """A key that needs a header of its own in two of tar's three formats."""
 
 
-@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize(
+    ("form", "label"), [(tarfile.USTAR_FORMAT, "json"), (tarfile.GNU_FORMAT, "cls"), (tarfile.PAX_FORMAT, "json")]
+)
 @pytest.mark.parametrize("key", ["n01/a b#1", LONG, "grün/é"])
-@pytest.mark.parametrize("label", ["cls", "json"])
 def test_a_tar_shard_of_anybody(form: int, key: str, label: str, tmp_path: Path) -> None:
     """Pillow's formats in any case; other members, folders and a second ending of the key are nobody's."""
     said = (b" 1\n", b"0") if label == "cls" else (b'{"label": 1}', b'{"label": 0.0, "more": [1]}')
@@ -102,7 +103,6 @@ def test_tables_of_images(name: str, tmp_path: Path, cache: Path) -> None:
     assert contents(listed) == [picture(number, "png") for number in range(7)]
     assert listed.paths[6] == f"{name}#6"
     copied = name.endswith("parquet") or bool(options)
-    assert [*cache.glob("*.images")] == ([*cache.glob("*")][:0] if not copied else [*cache.glob("*.images")][:1])
     assert bool([*cache.glob("*.images")]) == copied
     mapped = PackedSource(str(tmp_path / "d"), label_map={"cat": "pet", "dog": "pet", "cow": "cattle"}, val_fraction=0)
     assert (mapped.class_names, mapped.table("train").labels.tolist()) == (("cattle", "pet"), [1, 1, 0, 1, 1, 1, 1])
