@@ -277,7 +277,7 @@ class ImageContents(LoaderOptions):
 
     def own_tables(self) -> dict[str, ImageTable]:
         """Return ``train``, ``val`` and ``test`` of the training source, with what is held out; not the few shots."""
-        tables = {
+        tables: dict[str, ImageTable] = {
             name: self.table(self.source, name) for name in ("train", "val", "test") if name in self.source.splits
         }
         if "train" in tables and "val" not in tables and self.val_fraction > 0:
