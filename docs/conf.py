@@ -123,7 +123,7 @@ class Commands(SphinxDirective):
         nested = ("prompts", "audit")
         words = {name: [[name], *([name, one] for one in import_module(f"starft.cli.{name}").VERBS)] for name in nested}
         if verb == "data":
-            words["data"] = [[verb, "check"]]
+            words["data"] = [[verb, "check"], [verb, "pack"]]
         if verb == "predict":  # a checkpoint first, or options first
             words["predict"] = [[verb], [verb, CONFIGURED]]
         for one in words.get(verb, [[verb]]):

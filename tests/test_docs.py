@@ -66,7 +66,7 @@ def small(command: list[str]) -> list[str]:
         return [*SMALL, *fewer[command[1]]]
     if command[1] == "fit" and "--ckpt_path" in command:  # the run that it goes on with was whole: an epoch more
         return [*SMALL, "--trainer.max_epochs=2"]
-    return OWN if {"csv", "imagefolder", "photos.yaml"} & {*"/".join(command).split("/")} else SMALL
+    return OWN if {"csv", "imagefolder", "packed", "photos.yaml"} & {*"/".join(command).split("/")} else SMALL
 
 
 def test_your_own_data_takes_four_commands_at_most() -> None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
-OPTIONAL = {"openai", "h5py", "pyarrow", "transformers", "onnxruntime", "shtab"}
+OPTIONAL = {"openai", "h5py", "pyarrow", "datasets", "transformers", "onnxruntime", "shtab"}
 """What extras install; these may be imported inside a function."""
 
 

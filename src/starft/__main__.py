@@ -21,7 +21,10 @@ VERBS = {
     "test": ("starft.cli.fit", "score a model on the test sets of a config, write results.json"),
     "predict": ("starft.cli.fit", "write what a checkpoint says of images, or of the test sets of a config"),
     "export": ("starft.cli.export", "write a checkpoint as open_clip, Hugging Face, ONNX or head alone"),
-    "data": ("starft.cli.data", "check the data of a config: files, counts, labels, groups, images"),
+    "data": (
+        "starft.cli.data",
+        "check the data of a config: files, counts, labels, groups, images; or pack them as shards",
+    ),
     "prompts": ("starft.cli.prompts", "ask a language model for spurious labels; check, list and rank pools"),
     "audit": ("starft.cli.audit", "find the shortcuts that your data offer, without group labels"),
     "compare": ("starft.cli.compare", "run several configs with several seeds, each once, and compare them"),

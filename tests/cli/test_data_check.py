@@ -218,7 +218,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["data", *words]) == status
         return capsys.readouterr().err
 
-    assert "has no verb 'chek'; its verb is check. Did you mean check?" in told("chek")
+    assert "has no verb 'chek'; its verbs are check and pack. Did you mean check?" in told("chek")
     no_config = (
         "starft: `starft data check` needs --config FILE, as for `starft fit`, such as "
         "lightning_configs/csv/starft.yaml; --data... options only change what is in it.\n"

@@ -19,6 +19,7 @@ from starft.data.contents import ImageContents
 from starft.data.datamodules import BaseDataModule
 from starft.data.datasets.csv_file import CSVSource
 from starft.data.datasets.more_columns import check_no_column, with_columns
+from starft.data.datasets.packed import PackedSource
 from starft.data.imageset import ImageSet
 from starft.errors import ConfigError
 from starft.files.atomic import is_taken, replace_file
@@ -41,21 +42,31 @@ def check_table(path: Path, data: BaseDataModule) -> None:
     for taken in (path, pictures_folder(path)):
         if is_taken(taken):
             raise ConfigError(f"{taken} exists already; give another --to, or move it away.")
-    source = data.source if isinstance(data, ImageContents) else None
-    suffix = source.file.suffix.lower() if isinstance(source, CSVSource) else ".csv"
+    source = table_of(data)
+    suffix = source.file.suffix.lower() if source is not None else ".csv"
     if path.suffix.lower() != suffix:
         raise ConfigError(f"--to must name a {suffix} file; got {path}.")
-    if isinstance(source, CSVSource):
+    if source is not None:
         file, _ = source.table_file()
         check_no_column(file, (ATTRIBUTE, PROBABILITY))
     elif isinstance(data, ImageContents):
-        packed = [table for table in data.tables("fit").values() if table.read or table.file_bytes or table.packed]
+        packed = [table for table in data.own_tables().values() if table.read or table.file_bytes or table.packed]
         if packed:
             raise ConfigError(
                 f"The images below {packed[0].root} aren't files of their own, so no table can list them."
             )
     elif not isinstance(data, MiniWorld | MiniPretraining):
         raise ConfigError(f"{type(data).__name__} tells no files, so no table can list its images; leave out --to.")
+
+
+def table_of(data: BaseDataModule) -> CSVSource | None:
+    """Return the source whose images one table file lists; None of others.
+
+    Args:
+        data: Of a config.
+    """
+    source = data.source if isinstance(data, ImageContents) else None
+    return source if isinstance(source, CSVSource) and not isinstance(source, PackedSource) else None
 
 
 def write_table(
@@ -76,8 +87,7 @@ def write_table(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     cells = {name: _cells(inferred[name]) for name in sets}
-    source = data.source if isinstance(data, ImageContents) else None
-    if isinstance(source, CSVSource):
+    if (source := table_of(data)) is not None:
         file, paths = source.table_file()
         known = {at: cell for name in sets for at, cell in zip(sets[name].paths, cells[name], strict=True)}
         columns = zip(*(known[at] for at in paths), strict=True)

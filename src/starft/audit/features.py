@@ -28,10 +28,10 @@ from starft.data.check import complain
 from starft.data.contents import ImageContents
 from starft.data.datamodules import BaseDataModule
 from starft.data.facts import facts_of
+from starft.data.fast_decoding import transform_for
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import SignalProofLoader, ignore_stop_signals
 from starft.data.near_duplicates import SIDE
-from starft.data.transforms import eval_transform
 from starft.errors import ConfigError, DataError, RunFolderError
 from starft.files.atomic import load_json, remove_temporary_files, replace_file, sync
 from starft.reporting.console import Console
@@ -149,18 +149,17 @@ def training_set(data: BaseDataModule, preprocessing: ImagePreprocessing) -> Lab
 def check_images(data: BaseDataModule) -> None:
     """Refuse images on disk that can't be audited, before a model is built; none is decoded.
 
-    All training images will be taken, where a run would take ``shots`` of them.
-
     Args:
         data: Of a config.
 
     Raises:
-        DataError: They have problems, are too few, or of one class.
+        DataError: They have problems, no labels, are too few, or of one class.
     """
     if isinstance(data, ImageContents):
-        data.shots, data.new_images = None, None
         complain(data.check("fit", "test"))
-        check_labels(data.training_table().labels)
+        if not data.source.class_names:
+            raise DataError(f"The images of {data.source.title} have no labels, and an audit needs them; add a column.")
+        check_labels(data.own_tables()[TRAIN].labels)
 
 
 def check_labels(labels: NDArray[np.int64]) -> None:
@@ -181,6 +180,8 @@ def check_labels(labels: NDArray[np.int64]) -> None:
 def own_sets(data: BaseDataModule, preprocessing: ImagePreprocessing) -> dict[str, LabelledImages]:
     """Return the training images and the validation and test images of the same data, by name; no other eval sets.
 
+    All training images are taken, where a run would take ``shots`` of them.
+
     Args:
         data: Of a config, after `check_images`.
         preprocessing: How the model wants its images.
@@ -189,9 +190,10 @@ def own_sets(data: BaseDataModule, preprocessing: ImagePreprocessing) -> dict[st
         StarftError: The data can't be used.
     """
     if isinstance(data, ImageContents):
-        plain, tables = eval_transform(preprocessing), data.tables("fit")
-        names = (TRAIN, f"val/{data.own_name}", f"test/{data.own_name}")
-        return {name: ImageSet(tables[name], plain) for name in names if name in tables}
+        data.preprocessing, plain = preprocessing, transform_for(data.eval_decode, preprocessing)
+        tables = data.own_tables()
+        named = {split: split if split == TRAIN else f"{split}/{data.own_name}" for split in tables}
+        return {named[split]: ImageSet(table, plain) for split, table in tables.items()}
     sets: dict[str, Any] = {TRAIN: training_set(data, preprocessing)}
     if not hasattr(sets[TRAIN], "labels"):
         raise ConfigError(f"The train_set of {type(data).__name__} has no property labels; an audit needs them.")
@@ -215,17 +217,18 @@ def encoded(
     """
     loader = _loader(data, images, range(len(images)) if chosen is None else chosen)
     asked = image_preprocessing(clip.model)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (asked.mean, asked.std))
+    mean, std = (torch.tensor(values, device=clip.device).view(3, 1, 1) for values in (asked.mean, asked.std))
     console = Console(stderr=True)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         for batch in track(loader, "looking", console=console, disable=not console.is_terminal):
-            pixels = F.adaptive_avg_pool2d(batch["image"].float() * std + mean, SIDE).permute(0, 2, 3, 1)
+            there = data.on_after_batch_transfer(batch | {"image": batch["image"].to(clip.device)}, 0)["image"]
+            pixels = F.adaptive_avg_pool2d(there.float() * std + mean, SIDE).permute(0, 2, 3, 1)
             yield Encoded(
                 batch["index"].numpy(),
                 batch["label"].numpy(),
-                clip.encode_image(batch["image"].to(clip.device)).float().cpu().numpy(),
-                (255 * pixels).round().clamp(0, 255).to(torch.uint8).numpy(),
+                clip.encode_image(there).float().cpu().numpy(),
+                (255 * pixels).round().clamp(0, 255).to(torch.uint8).cpu().numpy(),
             )
 
 

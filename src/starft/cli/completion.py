@@ -56,7 +56,7 @@ def _parser(modules: Mapping[str, str], file: Mapping[str, Any]) -> ArgumentPars
     """
     parser = ArgumentParser(prog="starft")
     verbs = parser.add_subparsers()
-    inner = {"prompts": list(prompts.VERBS), "audit": list(audit.VERBS), "data": ["check"]}
+    inner = {"prompts": list(prompts.VERBS), "audit": list(audit.VERBS), "data": ["check", "pack"]}
     for verb, module in modules.items():
         subparser = verbs.add_parser(verb, help=verb)
         if verb == "completion":

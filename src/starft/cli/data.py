@@ -1,4 +1,4 @@
-"""``starft data check``: what a config's data hold, and everything that is wrong with them."""
+"""``starft data``: what a config's data hold and everything that is wrong with them; and writing them as shards."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from starft.captions.english import doubled_articles
-from starft.captions.plain import are_plain
+from starft.captions.plain import are_plain, surely_fit
 from starft.config.class_paths import make_importable
 from starft.config.early_checks import check_config_files
 from starft.config.own_data import contents_of
@@ -34,9 +34,23 @@ train and test. Exit status 2 if a run would be refused, else 0. Of the options 
 tokenizer reads the captions; the others (--model..., --trainer...) do nothing.
 
   --config CONFIG   a config, as for `starft fit`; several are laid over each other
-  --deep            decode every image too, and compare pictures
+  --deep            decode every image too, compare pictures, and say how many a core reads in a second
   --workers N       processes that decode; one for each CPU unless given
 """
+PACK_USAGE = """usage: starft data pack --config CONFIG --to DIR [--shard-size SIZE] [--resize PIXELS]
+                        [--data.init_args.NAME VALUE ...]
+
+Write the images of a config's training data as tar shards (WebDataset's layout), with their labels, attributes, groups
+and splits. Give the folder to starft.data.Packed as its root: a run on it ends in the same weights. A command that was
+stopped goes on where it was when you give it again. More eval sets (evals) stay where they are.
+
+  --config CONFIG    a config, as for `starft fit`; several are laid over each other
+  --to DIR           where to; an empty folder, or one that an earlier command left unfinished
+  --shard-size SIZE  bytes of a shard, such as 64MB or 1GB; 256MB unless given
+  --resize PIXELS    shrink pictures whose shorter side is longer, JPEG of quality 95; files are copied as they are
+                     unless given
+"""
+VERBS = {"check": USAGE, "pack": PACK_USAGE}
 OF_A_RUN = ("--model", "--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
 """Options of a run that have nothing to do with its data."""
 
@@ -51,32 +65,42 @@ def run(words: Sequence[str]) -> int:
         ConfigError: The verb, its options or the config can't be used.
     """
     verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
-    if verb in ("--help", "-h") or (verb == "check" and {"--help", "-h"} & {*rest}):
-        say(USAGE.rstrip(), lines=True)
+    if verb in ("--help", "-h"):
+        say("\n".join(VERBS.values()).rstrip(), lines=True)
         return 0
-    if verb != "check":
-        raise ConfigError(f"`starft data` has no verb {verb!r}; its verb is check.{did_you_mean(verb, ['check'])}")
+    if verb not in VERBS:
+        verbs = " and ".join(VERBS)
+        raise ConfigError(f"`starft data` has no verb {verb!r}; its verbs are {verbs}.{did_you_mean(verb, VERBS, 1)}")
+    if {"--help", "-h"} & {*rest}:
+        say(VERBS[verb].rstrip(), lines=True)
+        return 0
     configs = check_config_files(rest)
     own, of_data = _sorted(rest)
-    parser = ArgumentParser(prog="starft data check", exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(prog=f"starft data {verb}", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", "-c", type=str, action="append")
-    parser.add_argument("--deep", action="store_true")
-    parser.add_argument("--workers", type=int | None, default=None)
+    if verb == "check":
+        parser.add_argument("--deep", action="store_true")
+        parser.add_argument("--workers", type=int | None, default=None)
+    else:
+        parser.add_argument("--to", type=str | None, default=None)
+        parser.add_argument("--shard-size", type=str, default="256MB")
+        parser.add_argument("--resize", type=int | None, default=None)
     try:
         options = parser.parse_args(own)
     except ArgumentError as error:
         keys = import_module("starft.config.data").keys_of(rest, configs)
-        raise ConfigError(f"{one_sentence(error, keys)} See `starft data check --help`.") from error
-    if options.workers is not None and options.workers < 0:
+        raise ConfigError(f"{one_sentence(error, keys)} See `starft data {verb} --help`.") from error
+    if verb == "check" and options.workers is not None and options.workers < 0:
         raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
+    packing = import_module("starft.cli.data_pack").Packing(options) if verb == "pack" else None
     make_importable(map(Path, options.config or ()))
     values: dict[str, Any] = {}
     for path in options.config or ():
         values = _laid_over(values, read_yaml(Path(path)))
     if not values:
         raise ConfigError(
-            "`starft data check` needs --config FILE, as for `starft fit`, such as lightning_configs/csv/starft.yaml; "
-            "--data... options only change what is in it."
+            f"`starft data {verb}` needs --config FILE, as for `starft fit`, such as "
+            "lightning_configs/csv/starft.yaml; --data... options only change what is in it."
         )
     given = values.get("data"), seed_of(values), options.config[-1], of_data
     data = contents_of(*given)
@@ -84,7 +108,10 @@ def run(words: Sequence[str]) -> int:
         import_module("starft.mini")  # configs may name its classes without their module
         data = import_module("starft.config.data").data_of(*given)
     if not isinstance(data, ImageContents):
-        say(f"{type(data).__name__} reads no images from disk: nothing to check.")
+        say(f"{type(data).__name__} reads no images from disk: nothing to {verb}.")
+        return 0
+    if packing is not None:
+        packing.write(data)
         return 0
     model = values.get("model")
     return check(data, options.deep, options.workers, _templates(model), _model_name(rest, model))
@@ -114,6 +141,8 @@ def check(
     console = Console(140)
     for table in data_tables(checked, templates):
         console.print(table)
+    if deep and any(item.split == "train" and item.images for item in checked):
+        _tell_speed(data, console)
     _look_at_groups(checked, console)
     _look_at_captions(checked, templates)
     if model_name is not None:
@@ -125,6 +154,19 @@ def check(
     stops = sum(problem.stops for problem in problems)
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0
+
+
+def _tell_speed(data: ImageContents, console: Console) -> None:
+    """Print how fast a core reads the training images; their transforms need torch, so only where that is loaded."""
+    rate = import_module("starft.data.speed").images_a_second(data)
+    if rate is not None:
+        cores = data.batch_size / rate
+        console.print(
+            f"input: a core of this machine reads {rate:,.0f} training images a second (decode {data.decode}, at 224 x "
+            f"224 pixels); one step a second of batch_size {data.batch_size} takes {cores:,.1f} cores.",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
@@ -151,7 +193,8 @@ def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> N
 
 def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_name: str) -> None:
     """Compare the captions of each split as the model gets them; its tokenizer is loaded where they may need it."""
-    if all(are_plain(model_name, item.class_names, _captioned(item, templates)) for item in checked):
+    plain = all(are_plain(model_name, item.class_names, _captioned(item, templates)) for item in checked)
+    if plain and all(surely_fit(model_name, item.captions) for item in checked):
         return
     clip, checks = import_module("starft.clip"), import_module("starft.clip.token_checks")
     try:
@@ -170,6 +213,8 @@ def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_
             for problem in done[captions]
             if problem.differs_as_text
         ]
+        own = checks.own_caption_problems(ruler, entry.captions)
+        entry.problems += [Problem(problem.text, stops=False) for problem in own]
 
 
 def _captioned(one: Checked, templates: Sequence[str]) -> Sequence[str]:

@@ -14,15 +14,17 @@ from starft.data.contents import ImageContents, LoaderOptions
 from starft.data.datasets.csv_file import CSVSource
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.image_folder import ImageFolderSource
-from starft.data.own import CSVContents, ImageFolderContents
+from starft.data.datasets.packed import PackedSource
+from starft.data.own import CSVContents, ImageFolderContents, PackedContents
 from starft.errors import ConfigError, StarftError
 from starft.wording import did_you_mean
 
-OWN: dict[str, type[DrawnSource]] = {"CSV": CSVSource, "ImageFolder": ImageFolderSource}
+OWN: dict[str, type[DrawnSource]] = {"CSV": CSVSource, "ImageFolder": ImageFolderSource, "Packed": PackedSource}
 """DataModule of a user's own data -> what reads them."""
 CONTENTS: dict[str, type[ImageContents]] = {
     "starft.data.CSV": CSVContents,
     "starft.data.ImageFolder": ImageFolderContents,
+    "starft.data.Packed": PackedContents,
 }
 """DataModule of a user's own data -> what it knows without torch."""
 

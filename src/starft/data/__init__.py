@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ImageFolder,
         ImageNet,
         IWildCam,
+        Packed,
         Transfer,
         Waterbirds,
     )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from starft.data.datasets.iwildcam import IWildCamSource
     from starft.data.datasets.objectnet import ObjectNetSource
+    from starft.data.datasets.packed import PackedSource
     from starft.data.datasets.pcam import PatchCamelyonSource
     from starft.data.datasets.rendered_sst2 import RenderedSST2Source
     from starft.data.datasets.stanford_cars import StanfordCarsSource
@@ -67,6 +69,8 @@ __all__ = [
     "ImageNetVidRobustSource",
     "ImageTable",
     "ObjectNetSource",
+    "Packed",
+    "PackedSource",
     "PatchCamelyonSource",
     "Published",
     "RenderedSST2Source",
@@ -81,7 +85,9 @@ __all__ = [
 _HOMES = {
     "augmentation": "Augmentation",
     "contents": "EvalOn",
-    "datamodules": "CSV BaseDataModule CelebA FMoW ImageDataModule ImageFolder ImageNet IWildCam Transfer Waterbirds",
+    "datamodules": (
+        "CSV BaseDataModule CelebA FMoW ImageDataModule ImageFolder ImageNet IWildCam Packed Transfer Waterbirds"
+    ),
     "datasets.caltech101": "Caltech101Source",
     "datasets.celeba": "CelebASource",
     "datasets.csv_file": "CSVSource",
@@ -92,6 +98,7 @@ _HOMES = {
     "datasets.imagenet_variants": "ImageNetASource ImageNetRSource ImageNetSketchSource ImageNetV2Source",
     "datasets.iwildcam": "IWildCamSource",
     "datasets.objectnet": "ObjectNetSource",
+    "datasets.packed": "PackedSource",
     "datasets.pcam": "PatchCamelyonSource",
     "datasets.rendered_sst2": "RenderedSST2Source",
     "datasets.stanford_cars": "StanfordCarsSource",

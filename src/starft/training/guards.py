@@ -8,9 +8,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from starft.clip.finite import LossWatch, check_loss, check_weights, tensors_in
-from starft.distributed import world_size
+from starft.distributed import clip_norm, is_sharded, world_size
 from starft.errors import ConfigError
 from starft.evaluation.scoring import ScoringModule
+from starft.losses.context import Progress
 from starft.runs.checkpoints import TWIN
 from starft.runs.ending import early_stopping_states, epoch_is_partial, keep_what_is_due
 from starft.runs.limits import NO_END
@@ -53,6 +54,24 @@ class GuardedModule(ScoringModule):
         if math.isinf(steps):
             raise ConfigError(NO_END)
         return int(steps)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip gradients, those that are in parts with the others."""
+        if gradient_clip_val and is_sharded(self.clip):
+            clip_norm(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _progress(self) -> Progress:
+        epochs = self.trainer.max_epochs
+        return Progress(
+            step=self.global_step,
+            total_steps=self.total_steps,
+            epoch=self.current_epoch,
+            total_epochs=epochs if epochs is not None and epochs > 0 else None,
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the losses: on a CPU at each step, elsewhere at each logging, for the device is waited for."""

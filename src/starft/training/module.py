@@ -28,7 +28,7 @@ from starft.clip import (
     update_statistics_once,
 )
 from starft.clip.token_checks import check_captions
-from starft.distributed import broadcast_from_first, clip_norm, is_sharded
+from starft.distributed import broadcast_from_first, is_sharded
 from starft.errors import ConfigError
 from starft.evaluation.evaluator import Evaluator, described_data, eval_sets_for_stage
 from starft.losses import Contrastive, Term
@@ -45,12 +45,15 @@ from starft.training.gradients import (
     freeze_parameters_no_term_reads,
     idle_parameters,
     reads_logits,
+    start_terms,
     zero_gradients_for_idle_parameters,
 )
 from starft.training.guards import GuardedModule
+from starft.training.layer_decay import layer_rates
+from starft.training.linear_head import check_head, with_unscaled_head
 from starft.training.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.training.probe import STRENGTHS, check_strengths, probe_of
-from starft.types import Batch, GroupedData, ImagePreprocessing
+from starft.types import Batch, CaptionedData, ImagePreprocessing
 
 
 class FinetuneModule(GuardedModule):
@@ -65,10 +68,13 @@ class FinetuneModule(GuardedModule):
             times exp(logit_scale) and is trained.
         head_start: What the linear head starts from: ``zero_shot``, or ``probe``, a logistic regression on the frozen
             features of the training images (LP-FT).
+        unscaled_head: Train the linear head as one without exp(logit_scale), as Lipsum-FT does: AdamW's step then moves
+            its logits exp(logit_scale) times as far. Checkpoints hold it scaled.
         probe_strengths: Values of C that the probe tries, inverse strengths of its L2 penalty; the first validation set
             that has the training classes and isn't OOD chooses. Null takes LP-FT's 100 from 1e-7 to 100.
         lr: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
+        layer_decay: Factor on the learning rate from each block of a tower to the one before, in (0, 1]; 1 is none.
         decay_one_dimensional: Decay vectors and scalars too, as the paper does.
         betas: AdamW's decay rates of the two moments.
         warmup_steps: Length of the linear warm-up in optimizer steps; cosine to 0 follows.
@@ -96,9 +102,11 @@ class FinetuneModule(GuardedModule):
         pretrained: str | None = "openai",
         head: Literal["text", "linear"] = "text",
         head_start: Literal["zero_shot", "probe"] = "zero_shot",
+        unscaled_head: bool = False,
         probe_strengths: list[float] | None = None,
         lr: float = 1e-5,
         weight_decay: float = 0.1,
+        layer_decay: float = 1.0,
         decay_one_dimensional: bool = True,
         betas: tuple[float, float] = (0.9, 0.999),
         warmup_steps: int = 500,
@@ -116,10 +124,9 @@ class FinetuneModule(GuardedModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_recipe(lr, weight_decay, warmup_steps, betas)
+        check_recipe(lr, weight_decay, warmup_steps, betas, layer_decay)
         check_templates(templates)
-        if head_start == "probe" and head != "linear":
-            raise ConfigError(f"head_start probe is for the linear head; the head is {head!r}, set head to linear.")
+        check_head(head, head_start, unscaled_head)
         self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
         check_strengths(self.probe_strengths)
         self.save_hyperparameters(ignore=["objective", "regularizers"])
@@ -154,6 +161,7 @@ class FinetuneModule(GuardedModule):
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
         self._host_labels: list[int] = []
+        self._host_index: list[int] = []
         self._idle_parameters: list[nn.Parameter] = []
 
     @property
@@ -171,18 +179,19 @@ class FinetuneModule(GuardedModule):
         names, templates = self.class_names or data.class_names, self.templates or data.templates
         captions = [(names, templates), *((item.class_names, item.templates) for item in sets)]
         ruler = CaptionRuler(self.model_name, self.clip.tokenize)
-        check_captions(ruler, captions, self.pool if stage == "fit" else None, self.trainer.is_global_zero)
+        own = data.train_captions if stage == "fit" and isinstance(data, CaptionedData) else None
+        texts = [own or (), *(item.captions for item in sets)]
+        check_captions(ruler, captions, self.pool if stage == "fit" else None, self.trainer.is_global_zero, texts)
         if not self.class_names:
             self.describe(names, templates)
-        self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
+        self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed, own)
         if stage == "fit":
             check_terms(self._terms(), self.pool, self.class_names)
             note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
             if note and self.trainer.is_global_zero:  # of the data's templates their check tells
                 say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
             check_batches(self._terms(), self.trainer, getattr(data, "batch_size", None))
-            for _, term in self._active_terms():
-                term.start(data.train_group_counts if isinstance(data, GroupedData) else {})
+            start_terms(self._terms(), data)
         self.evaluator = Evaluator(sets, keep_samples=stage == "test")
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
@@ -191,7 +200,14 @@ class FinetuneModule(GuardedModule):
         Args:
             class_names: One name a class, in label order.
             templates: Caption templates of these classes.
+
+        Raises:
+            ConfigError: There are no classes, and the head is linear.
         """
+        if self.head == "linear" and not class_names:
+            raise ConfigError(
+                "The linear head is of classes, and the data have captions and none; set model.head to text."
+            )
         self.class_names, self.templates = class_names, templates
         if self.head == "linear":
             with torch.no_grad():
@@ -244,9 +260,9 @@ class FinetuneModule(GuardedModule):
             batch: From a loader of the DataModule.
         """
         precision = self.trainer.precision_plugin
-        images: Tensor = precision.convert_input(batch["image"].to(self.device))
+        there = self.trainer.strategy.batch_to_device(precision.convert_input(batch), self.device)  # as the loops do
         with precision.forward_context():
-            return encoder.encode_image(images)
+            return encoder.encode_image(there["image"])
 
     @torch.no_grad()
     def set_head(self, rows: Tensor, bias: Tensor | None = None) -> None:
@@ -257,9 +273,8 @@ class FinetuneModule(GuardedModule):
             bias: (C,), added to the logits in evaluation, after the last step; None for none.
         """
         assert self.linear_head is not None, "describe comes first"
-        self.linear_head.copy_(
-            broadcast_from_first(rows.to(self.linear_head))
-        )  # the same on all devices, to the last bit
+        # the same on all devices, to the last bit
+        self.linear_head.copy_(broadcast_from_first(rows.to(self.linear_head)))
         self.head_bias = None if bias is None else broadcast_from_first(bias.to(self.linear_head))
         for teacher in self._followers():
             teacher.linear_head = self.linear_head.detach().clone()
@@ -275,9 +290,9 @@ class FinetuneModule(GuardedModule):
     # --- training -----------------------------------------------------------------------------------------------------
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Note the labels while they are still on the host: captions are drawn there, and the step must not wait."""
+        """Note labels and places while they are still on the host: captions are drawn there, the step mustn't wait."""
         if self.trainer.training:
-            self._host_labels = batch["label"].tolist()
+            self._host_labels, self._host_index = batch["label"].tolist(), batch["index"].tolist()
         return batch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -321,7 +336,7 @@ class FinetuneModule(GuardedModule):
 
     def _context(self, batch: Batch, progress: Progress) -> StepContext:
         assert self.captions is not None, "setup comes first"
-        clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step)
+        clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step, self._host_index)
         return StepContext(
             batch=batch,
             captions=clean,
@@ -341,15 +356,6 @@ class FinetuneModule(GuardedModule):
     def _followers(self) -> list[Teacher]:
         return [teacher for teacher in self.teachers.values() if isinstance(teacher, Teacher)]
 
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip gradients, those that are in parts with the others."""
-        if gradient_clip_val and is_sharded(self.clip):
-            clip_norm(self.parameters(), gradient_clip_val)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""
         super().optimizer_step(*args, **kwargs)
@@ -357,18 +363,12 @@ class FinetuneModule(GuardedModule):
         for teacher in self._followers():
             teacher.follow(self.clip, self.linear_head, self.global_step + 1, total)
 
-    def _progress(self) -> Progress:
-        epochs = self.trainer.max_epochs
-        return Progress(
-            step=self.global_step,
-            total_steps=self.total_steps,
-            epoch=self.current_epoch,
-            total_epochs=epochs if epochs is not None and epochs > 0 else None,
-        )
-
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on all that is trained; linear warm-up, then cosine to 0, step by step."""
-        groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional)
+        rates = layer_rates(self.clip.model, self.hparams["layer_decay"])
+        groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional, rates)
+        if self.hparams["unscaled_head"] and self.linear_head is not None:
+            groups = with_unscaled_head(groups, self.linear_head, float(self.twin.logit_scale))
         clips = bool(self.trainer.gradient_clip_val) and isinstance(self.trainer.precision_plugin, MixedPrecision)
         optimizer = adamw(groups, self.lr, self.betas, clips_mixed=clips)
         total = self.total_steps

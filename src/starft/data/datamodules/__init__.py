@@ -9,6 +9,7 @@ from starft.data.datamodules.image_folder import ImageFolder
 from starft.data.datamodules.imagenet import ImageNet
 from starft.data.datamodules.images import ImageDataModule
 from starft.data.datamodules.iwildcam import IWildCam
+from starft.data.datamodules.packed import Packed
 from starft.data.datamodules.transfer import Transfer
 from starft.data.datamodules.waterbirds import Waterbirds
 
@@ -22,6 +23,7 @@ __all__ = [
     "ImageDataModule",
     "ImageFolder",
     "ImageNet",
+    "Packed",
     "Transfer",
     "Waterbirds",
 ]

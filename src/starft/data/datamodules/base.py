@@ -84,11 +84,23 @@ class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
         return _group_counts(self.train_set, self.train_group_names)
 
     @property
+    def train_class_counts(self) -> tuple[int, ...]:
+        """Training images of each class, in label order; empty where their labels aren't known beforehand."""
+        labels: Sequence[int] | None = getattr(self.train_set, "labels", None)
+        counts = Counter(labels)
+        return tuple(counts[label] for label in range(len(self.class_names))) if labels is not None else ()
+
+    @property
     def val_group_counts(self) -> tuple[dict[str, int], ...]:
         """The same of each of ``val_sets``."""
         return tuple(
             _group_counts(images, item.group_names) for images, item in zip(self.val_data, self.val_sets, strict=True)
         )
+
+    @property
+    def train_captions(self) -> Sequence[str] | None:
+        """Caption of each training image, by its ``index``; None where captions are made of class names."""
+        return None
 
     def tables(self, stage: str) -> dict[str, ImageTable]:
         """Return the images on disk that a stage reads, by what messages call them; none where they are drawn.

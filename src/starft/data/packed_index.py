@@ -1,0 +1,180 @@
+"""The images of shards as arrays: where each lies, and what is said of it."""
+
+import os
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starft.data.images import BadImageError
+from starft.data.packed_paths import Ints, PackedPaths, Texts
+from starft.data.packed_samples import Flaws
+
+OPEN = 64
+"""Shards that a process keeps open."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is said of images.
+
+    Shapes: N images.
+
+    Args:
+        codes: Position of each image's text, -1 where nothing is said, (N,).
+        texts: The texts.
+    """
+
+    codes: NDArray[np.int32]
+    texts: Texts
+
+
+@dataclass(frozen=True)
+class PackedIndex:
+    """The images of some shards.
+
+    Shapes: N images in S shards.
+
+    Args:
+        root: Folder that the shards are below.
+        shards: Their paths below ``root``.
+        places: Where the images' bytes lie, a file for each shard.
+        stamps: Size and time of change of each shard, (S, 2).
+        starts: The first image of each shard and, behind them, N, (S + 1,).
+        keys: Of the images.
+        hashes: Of their paths, sorted, (N,).
+        order: The image of each of ``hashes``, (N,).
+        offsets: Where each begins in its file, or `NOWHERE`, (N,).
+        lengths: Bytes of each, (N,).
+        columns: What is said of them: ``label``, ``attribute``, ``group``, ``split``, ``caption``.
+        class_names: Of the labels, where the shards tell them.
+        flaws: What is wrong with samples.
+    """
+
+    root: Path
+    shards: tuple[str, ...]
+    places: tuple[str, ...]
+    stamps: Ints
+    starts: Ints
+    keys: Texts
+    hashes: NDArray[np.uint64]
+    order: Ints
+    offsets: Ints
+    lengths: Ints
+    columns: Mapping[str, Column]
+    class_names: tuple[str, ...]
+    flaws: Flaws
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def paths(self, rows: Ints) -> PackedPaths:
+        """Return ``SHARD#KEY`` of some images.
+
+        Args:
+            rows: Which ones, (M,).
+        """
+        return PackedPaths(self.shards, self.starts, self.keys, rows)
+
+    def shard_of(self, row: int) -> int:
+        """Return the shard of an image.
+
+        Args:
+            row: Which image.
+        """
+        return bisect_right(self._starts, row) - 1
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        starts: list[int] = self.starts.tolist()  # in a list of few numbers one is looked up faster
+        return starts
+
+    def row_of(self, path: str) -> int | None:
+        """Return the image that a path names, or None; of several the first.
+
+        Args:
+            path: ``SHARD#KEY`` below ``root``.
+        """
+        value = np.uint64(path_hash(path))
+        for at in range(int(self.hashes.searchsorted(value)), len(self.hashes)):
+            if self.hashes[at] != value:
+                break
+            row = int(self.order[at])
+            if path == f"{self.shards[self.shard_of(row)]}#{self.keys[row]}":
+                return row
+        return None
+
+
+class PackedBytes:
+    """Returns the bytes of images in shards; each process opens its shards itself, and keeps some open.
+
+    Args:
+        index: Of the shards.
+    """
+
+    def __init__(self, index: PackedIndex) -> None:
+        self.index, self._prefix = index, f"{os.fspath(index.root)}/"
+        self._open: dict[int, int] = {}
+
+    def __call__(self, path: str) -> bytes:
+        """Return the bytes of an image's file.
+
+        Args:
+            path: ``ROOT/SHARD#KEY``.
+
+        Raises:
+            BadImageError: There is no such image, or its shard is another than when it was indexed.
+        """
+        row = self.index.row_of(path.removeprefix(self._prefix))
+        if row is None:
+            raise BadImageError(path, "its shard holds no such key")
+        length = int(self.index.lengths[row])
+        if length == 0:
+            raise BadImageError(path, "it is empty (0 bytes)")
+        shard = self.index.shard_of(row)
+        content = os.pread(self._handle(shard, path), length, int(self.index.offsets[row]))
+        if len(content) < length:
+            raise BadImageError(path, "its shard is shorter than when it was indexed")
+        return content
+
+    def _handle(self, shard: int, path: str) -> int:
+        if shard not in self._open:
+            if len(self._open) >= OPEN:
+                os.close(self._open.pop(next(iter(self._open))))
+            own = os.path.join(self.index.root, self.index.shards[shard])  # noqa: PTH118  # as places are written
+            if [*stamp_of(own)] != self.index.stamps[shard].tolist():
+                raise BadImageError(path, "its shard has changed since it was indexed")
+            self._open[shard] = os.open(self.index.places[shard], os.O_RDONLY)
+        return self._open[shard]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_open": {}}
+
+    def __del__(self) -> None:
+        for handle in getattr(self, "_open", {}).values():
+            os.close(handle)
+
+
+def path_hash(path: str) -> int:
+    """Return 64 bits of a path, the same on every machine.
+
+    Args:
+        path: ``SHARD#KEY``.
+    """
+    return int.from_bytes(blake2b(os.fsencode(path), digest_size=8).digest(), "little")
+
+
+def stamp_of(path: str) -> tuple[int, int]:
+    """Return size and time of change of a file.
+
+    Args:
+        path: The file.
+    """
+    status = os.stat(path)  # noqa: PTH116  # of places, which are texts
+    return status.st_size, status.st_mtime_ns

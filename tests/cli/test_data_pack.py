@@ -1,0 +1,226 @@
+"""``starft data pack``: a config's data as shards that train to the same weights; a stop leaves nothing half."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fakes.group_sets import iwildcam, waterbirds
+from fakes.own_images import write_folders, write_jpeg, write_table
+from fakes.shards import write_shards
+from fakes.transfer_sets import pcam
+from starft.__main__ import main
+from starft.data import CSVSource, ImageTable, PackedSource, Source, shard_writer
+from starft.data.datasets.iwildcam import IWildCamSource
+from starft.data.datasets.pcam import PatchCamelyonSource
+from starft.data.datasets.waterbirds import WaterbirdsSource
+from starft.data.images import read_image
+from starft.data.shard_writer import pack
+from starft.errors import DataError
+
+CONFIGS = Path(__file__).parents[2] / "lightning_configs"
+
+
+def words(file: Path, to: Path, *options: str, config: str = "csv/starft") -> list[str]:
+    kind = "file" if config.startswith("csv") else "root"
+    return [
+        "data",
+        "pack",
+        f"--config={CONFIGS / config}.yaml",
+        f"--data.init_args.{kind}={file}",
+        f"--to={to}",
+        *options,
+    ]
+
+
+def same(packed: Source, source: Source, tables: dict[str, ImageTable]) -> None:
+    """Hold a packed source to what it was made of: names, order, labels, groups, and each picture."""
+    assert packed.class_names == source.class_names
+    assert packed.group_names == source.group_names
+    assert packed.attribute_names == source.attribute_names
+    assert packed.templates == source.templates
+    assert {*packed.splits} == {*tables}
+    for split, table in tables.items():
+        copy = packed.table(split)
+        assert copy.labels.tolist() == table.labels.tolist()
+        assert (copy.groups is None) == (table.groups is None)
+        assert copy.groups is None or table.groups is None or copy.groups.tolist() == table.groups.tolist()
+        for one, other in zip(copy.paths, table.paths, strict=True):
+            pictures = copy.reader(f"{copy.root}/{one}"), table.reader(f"{table.root}/{other}")
+            assert np.array_equal(*map(np.asarray, pictures))
+        assert packed.eval_set("a", split) == source.eval_set("a", split)
+
+
+def test_a_table_is_packed_as_a_run_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Drawn splits stay as they were drawn; files are copied byte for byte; packing again does nothing."""
+    table = write_table(tmp_path)
+    write_jpeg(tmp_path / "images" / "a.b.c.JPG", 50)
+    table.write_text(table.read_text().replace("images/001.jpg", "images/a.b.c.JPG"))
+    assert main(words(table, tmp_path / "packed", "--shard-size=20KB")) == 0
+    told = capsys.readouterr().out
+    files = sorted((tmp_path / "packed").iterdir())
+    assert told.startswith(
+        f"40 images lie in {len(files) - 1} shards of {tmp_path}/packed; train on them with class_path"
+    )
+    source = CSVSource(table)
+    packed = PackedSource(str(tmp_path / "packed"))
+    same(packed, source, {split: source.table(split) for split in source.splits})
+    images, train = packed.table("train"), source.table("train")
+    assert len(images.files) > 1
+    assert images.file_bytes is not None
+    for one, other in zip(images.paths, train.paths, strict=True):
+        assert images.file_bytes(f"{images.root}/{one}") == (tmp_path / other).read_bytes()
+    with tarfile.open(files[-1]) as shard:  # as anybody reads it
+        names = shard.getnames()
+        member = shard.extractfile(names[1])
+        assert member is not None
+        said = json.loads(member.read())
+    assert names[0].removesuffix(".jpg") == names[1].removesuffix(".json")
+    assert said.keys() == {"label", "class", "group", "attribute", "split", "path"}
+    assert "a_b_c" in " ".join(path for split in packed.splits for path in packed.table(split).paths)
+    before = {file: file.stat().st_mtime_ns for file in files if file.suffix == ".tar"}
+    assert main(words(table, tmp_path / "packed", "--shard-size=20KB")) == 0
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_what_is_held_out_is_packed_as_val(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "folders", {"train": 10, "test": 2})
+    assert main(words(folder, tmp_path / "packed", config="imagefolder/starft")) == 0
+    packed = PackedSource(str(tmp_path / "packed"))
+    assert {split: len(packed.table(split)) for split in packed.splits} == {"train": 18, "val": 2, "test": 4}
+
+
+@pytest.mark.parametrize("kind", ["waterbirds", "iwildcam", "pcam", "shards"])
+def test_other_sets_are_packed(kind: str, tmp_path: Path) -> None:
+    """Groups by other names, a metric of its own, pictures without a file of their own, and shards again."""
+    made: dict[str, Any] = {
+        "waterbirds": lambda: WaterbirdsSource(waterbirds(tmp_path / "d", val=2)),
+        "iwildcam": lambda: IWildCamSource(iwildcam(tmp_path / "d")),
+        "pcam": lambda: PatchCamelyonSource(pcam(tmp_path / "d")),
+        "shards": lambda: PackedSource(str(write_shards(tmp_path / "d", train=6, test=4))),
+    }
+    source: Source = made[kind]()
+    tables = {split: source.table(split) for split in source.splits if split in ("train", "val", "test")}
+    pack(source, tables, tmp_path / "packed", 10**6)
+    same(PackedSource(str(tmp_path / "packed")), source, tables)
+
+
+@pytest.mark.parametrize("stop", [1, 9, 16])
+def test_a_killed_command_goes_on(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After any member: half a pack is refused by name, and what is finished later is the same to the byte."""
+    source = CSVSource(write_table(tmp_path, images=12), test_fraction=0.25, val_fraction=0)
+    tables = {split: source.table(split) for split in source.splits}
+    pack(source, tables, tmp_path / "whole", 8000)
+    added, add = [0], shard_writer._add
+
+    class Killed(BaseException):
+        """As a kill from outside."""
+
+    def last(*arguments: Any) -> None:
+        added[0] += 1
+        if added[0] > stop:
+            raise Killed
+        add(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shard_writer, "_add", last)
+        patched.setattr(Path, "unlink", lambda *_, **__: None)  # nobody gets to tidy up
+        with pytest.raises(Killed):
+            pack(source, tables, tmp_path / "packed", 8000)
+    assert [*(tmp_path / "packed").glob(".*.tmp")]
+    with pytest.raises(DataError, match="is packed in part only; run the same `starft data pack` again to finish it"):
+        PackedSource(str(tmp_path / "packed")).table("train")
+    advanced: list[int] = []
+    about = pack(source, tables, tmp_path / "packed", 8000, advance=advanced.append)
+    assert len(about.shards) > 3
+    assert sum(advanced) == 12, "what lies there already counts"
+    whole, packed = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("whole", "packed")
+    )
+    assert packed == whole
+
+
+def test_pictures_are_shrunk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """40 x 32 pixels to 20 x 16, PNG without loss; a smaller one stays as it is; a bad one stops, or is copied."""
+    table = write_table(tmp_path, images=8)
+    small, png = tmp_path / "images" / "000.jpg", tmp_path / "images" / "002.jpg"
+    write_jpeg(small, 0, (16, 12))
+    whole = Image.open(tmp_path / "images" / "003.jpg").convert("RGB")
+    whole.save(png, "png")
+    rows = [f"{row},train" for row in table.read_text().splitlines()]
+    table.write_text("\n".join([rows[0].replace(",train", ",split"), *rows[1:]]))
+    options = ["--data.init_args.val_fraction=0", "--resize=16"]
+    assert main(words(table, tmp_path / "packed", *options)) == 0
+    images = PackedSource(str(tmp_path / "packed"), val_fraction=0).table("train")
+    read = [images.reader(f"{images.root}/{path}") for path in images.paths]
+    assert [picture.size for picture in read] == [(16, 12), *[(20, 16)] * 7]
+    assert images.file_bytes is not None
+    assert images.file_bytes(f"{images.root}/{images.paths[0]}") == small.read_bytes()
+    assert np.array_equal(read[2], whole.resize((20, 16), Image.Resampling.BICUBIC))
+    exact = read_image(tmp_path / "images" / "001.jpg").resize((20, 16), Image.Resampling.BICUBIC)
+    assert np.abs(np.asarray(read[1], float) - np.asarray(exact, float)).mean() < 3
+    small.write_bytes(b"nothing")
+    capsys.readouterr()
+    assert main(words(table, tmp_path / "other", *options)) == 2
+    assert "000.jpg can't be read: it isn't an image of a known format; mend or remove it" in capsys.readouterr().err
+    assert main(words(table, tmp_path / "other", *options, "--data.init_args.on_bad_image=skip")) == 0
+    assert PackedSource(str(tmp_path / "other"), val_fraction=0).table("train").paths[:] == images.paths[:]
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+
+    def told(*given: str, to: str = "packed") -> str:
+        assert main(words(table, tmp_path / to, *given)) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert main(words(table, tmp_path / "packed")[:-1]) == 2
+    assert "needs --to DIR, a folder for the shards." in capsys.readouterr().err
+    assert "--shard-size must be a size such as 256MB or 1GB; got '3 bags'." in told("--shard-size=3 bags")
+    assert "--resize must be at least 1; got 0." in told("--resize=0")
+    assert "shoes.csv is a file; give a folder." in told(to="shoes.csv")
+    assert "images holds other files, such as 000.jpg; give an empty folder with --to." in told(to="images")
+    assert "gone.csv" in told("--data.init_args.file=gone.csv")
+    assert not (tmp_path / "packed").exists()
+    assert main(["data", "pack", f"--config={CONFIGS / 'mini' / 'ce.yaml'}", f"--to={tmp_path / 'packed'}"]) == 0
+    assert "MiniWorld reads no images from disk: nothing to pack." in capsys.readouterr().out
+    assert main(words(table, tmp_path / "packed")) == 0
+    capsys.readouterr()
+    assert "packed holds a pack of other images, labels or options; give another folder" in told("--resize=8")
+    shard = next((tmp_path / "packed").glob("train-*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-512])
+    assert f"{shard.name} isn't as packed.json lists it; remove" in told()
+    (tmp_path / "packed" / "packed.json").write_text("{")
+    assert "packed.json can't be read: " in told()
+    assert main(["data", "pack", "--help"]) == 0
+    assert "--shard-size SIZE" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_packed_copy_trains_to_the_same_weights(tmp_path: Path) -> None:
+    """Pictures of 64 pixels, the embedded world's CLIP, four steps in two epochs."""
+    folder = write_folders(tmp_path / "folders", {"train": 6, "val": 2, "test": 2}, attribute=True)
+    assert (
+        main(words(folder, tmp_path / "packed", "--data.init_args.attribute_level=true", config="imagefolder/ce")) == 0
+    )
+    states = []
+    for kind, root in (("imagefolder", folder), ("packed", tmp_path / "packed")):
+        run = tmp_path / "runs" / kind
+        level = ["--data.init_args.attribute_level=true"] if kind == "imagefolder" else []
+        given = [
+            *("fit", f"--config={CONFIGS / kind / 'starft.yaml'}", f"--data.init_args.root={root}", *level),
+            *("--model.model_name=starft-mini", "--model.pretrained=mini", "--trainer.accelerator=cpu"),
+            *("--trainer.precision=32-true", "--trainer.max_epochs=2", f"--trainer.default_root_dir={run}"),
+            *("--data.init_args.num_workers=0", "--data.init_args.batch_size=12"),
+            *("--trainer.check_val_every_n_epoch=2", "--trainer.enable_progress_bar=false"),
+            "--trainer.enable_model_summary=false",
+        ]
+        assert main(given) == 0
+        states.append(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

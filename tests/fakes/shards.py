@@ -1,0 +1,74 @@
+"""Shards as strangers write them: tar files by Python's own tarfile, tables by pyarrow."""
+
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from fakes.own_images import CLASSES, PLACES
+
+Part = tuple[str, bytes]
+
+
+def picture(seed: int, form: str = "jpeg") -> bytes:
+    """A small picture of one grey, another for each seed, as a file."""
+    buffer = BytesIO()
+    Image.fromarray(np.full((20, 24, 3), 5 * seed % 255, dtype=np.uint8)).save(buffer, form)
+    return buffer.getvalue()
+
+
+def write_tar(path: Path, parts: Sequence[Part], form: int = tarfile.USTAR_FORMAT) -> Path:
+    """Write members in their order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=form) as file:
+        for name, content in parts:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            file.addfile(member, BytesIO(content))
+    return path
+
+
+def samples(count: int, start: int = 0, **said: Any) -> list[Part]:
+    """Shoes that take turns in class and place, each a picture with a ``.json``."""
+    parts: list[Part] = []
+    for number in range(start, start + count):
+        about = {"label": CLASSES[number % 2], "attribute": PLACES[number // 2 % 2], **said}
+        parts += [(f"shoes/{number:03}.jpg", picture(number)), (f"shoes/{number:03}.json", json.dumps(about).encode())]
+    return parts
+
+
+def write_shards(folder: Path, **counts: int) -> Path:
+    """Write ``SPLIT-000000.tar`` with so many shoes each."""
+    start = 0
+    for split, count in counts.items():
+        write_tar(folder / f"{split}-000000.tar", samples(count, start))
+        start += count
+    return folder
+
+
+def image_table(labels: Sequence[int], names: Sequence[str] = CLASSES, **columns: Sequence[Any]) -> pa.Table:
+    """A table as ``datasets`` writes it: a struct of bytes and path a row, class names in the metadata."""
+    images = [{"bytes": picture(number, "png"), "path": None} for number in range(len(labels))]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array(images, kind), "label": pa.array(labels, pa.int64()), **columns})
+    features: Mapping[str, Any] = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": [*names]}}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def write_table_file(path: Path, table: pa.Table, **options: Any) -> Path:
+    """Write a table as Parquet or as one of Arrow's two kinds of files, by the ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=3)
+        return path
+    new = pa.ipc.new_file if path.suffix == ".feather" else pa.ipc.new_stream
+    with new(path, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table, max_chunksize=3)
+    return path
