@@ -9,7 +9,7 @@ one.
 docs/audit.md has how well calibrated that is where the truth is known.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from starft.audit.association import Scores, presence
 from starft.audit.clusters import Clusters
-from starft.audit.features import FeatureSet
+from starft.audit.features import CHUNK, FeatureSet
 from starft.errors import RunFolderError
 
 NO_PHRASE = "no phrase fits"
@@ -145,7 +145,7 @@ def read_attributes(folder: Path, name: str) -> InferredAttributes:
         raise RunFolderError(f"{path} is missing or damaged; run `starft audit data` first.") from error
 
 
-def unfit_rows(model: AttributeModel, features: FeatureSet, chosen: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+def unfit_rows(model: AttributeModel, features: FeatureSet, chosen: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
     """Yield the features of those of some images that no phrase fits.
 
     Args:
@@ -153,8 +153,7 @@ def unfit_rows(model: AttributeModel, features: FeatureSet, chosen: Sequence[int
         features: Of a set.
         chosen: Positions of readable images, in order.
     """
-    at = np.asarray(chosen)
-    for start in range(0, len(at), 4096):
-        rows = np.asarray(features.rows[at[start : start + 4096]], dtype=np.float32)
+    for start in range(0, len(chosen), CHUNK):
+        rows = np.asarray(features.rows[chosen[start : start + CHUNK]], dtype=np.float32)
         shares = model.probabilities(rows)
         yield rows[shares[:, -1] > shares[:, :-1].max(axis=1, initial=0.0)]

@@ -61,10 +61,11 @@ class LabelledImages(Protocol):
 class Encoded(NamedTuple):
     """One batch of images, as the frozen model sees them.
 
-    Shapes: ``index`` and ``labels`` int64 (B,), ``features`` float32 (B, D), ``small`` uint8 (B, SIDE, SIDE, 3).
+    Shapes: ``at`` (positions in the set) and ``labels`` int64 (B,), ``features`` float32 (B, D), ``small`` uint8
+    (B, SIDE, SIDE, 3).
     """
 
-    index: NDArray[np.int64]
+    at: NDArray[np.int64]
     labels: NDArray[np.int64]
     features: NDArray[np.float32]
     small: NDArray[np.uint8]
@@ -281,7 +282,7 @@ def features_of(
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{rows} or {small} is damaged; remove {folder} to make the features anew.") from error
     paths = images.table.paths if isinstance(images, ImageSet) else [f"{name}/{at}" for at in range(len(images))]
-    return FeatureSet(name, *opened, np.asarray(images.labels, dtype=np.int64), paths)
+    return FeatureSet(name, opened[0], opened[1], np.asarray(images.labels, dtype=np.int64), paths)
 
 
 def _kept(note: Path) -> dict[str, Any]:
@@ -305,7 +306,7 @@ def _encode_into(rows: Path, small: Path, batches: Iterator[Encoded], size: int)
                     np.lib.format.open_memmap(part, "w+", dtype, shape)
                     for part, (dtype, shape) in zip(parts, shapes, strict=True)
                 ]
-            maps[0][batch.index], maps[1][batch.index] = batch.features, batch.small
+            maps[0][batch.at], maps[1][batch.at] = batch.features, batch.small
         if not maps:
             raise ConfigError(f"None of the {size} images could be read; mend the data.")
         del maps

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starft.captions.pool_files import load_pool
+from starft.captions.pools import Pool
 from starft.config.command import run_command
 from starft.config.prompts import RunConfig, read_config
 from starft.errors import ConfigError
@@ -102,7 +103,9 @@ def data(
     return 0
 
 
-def _look(run_config: RunConfig, images: "BaseDataModule", pools: list, folder: Path, to: Path | None) -> "DataAudit":  # type: ignore[type-arg]
+def _look(
+    run_config: RunConfig, images: "BaseDataModule", pools: Sequence[Pool], folder: Path, to: Path | None
+) -> "DataAudit":
     """Look at all images, infer attributes, and write what was found."""
     audits, features = import_module("starft.audit.data_audit"), import_module("starft.audit.features")
     features.check_images(images)
@@ -113,7 +116,7 @@ def _look(run_config: RunConfig, images: "BaseDataModule", pools: list, folder: 
     for name, item in images_of.items():
         say(f"Looking at {count_of(len(item), 'image')} of {name} ...", file=sys.stderr)
         sets[name] = features.features_of(clip, model, images, name, item, folder)
-    found = audits.audit_data(clip, sets, pools, images.class_names, images.templates[0], run_config.seed)
+    found: DataAudit = audits.audit_data(clip, sets, pools, images.class_names, images.templates[0], run_config.seed)
     audits.save_attributes(found, folder)
     if to is not None:
         import_module("starft.audit.attribute_table").write_table(to, images, images_of, sets, found.inferred)
@@ -129,7 +132,7 @@ def _look(run_config: RunConfig, images: "BaseDataModule", pools: list, folder: 
         "table": None if to is None else str(to),
     }
     import_module("starft.audit.result_file").write_audit(folder, found, about)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _tell(found: "DataAudit", folder: Path) -> None:
@@ -153,7 +156,7 @@ def _next_command(images: "BaseDataModule", config: str, to: Path) -> str:
     words = ["starft", "data", "check", "--config", config, "--data.init_args.file", str(to)]
     if type(source).__name__ != "CSVSource":
         words[4] = "lightning_configs/csv/ce.yaml"
-    elif Path(source.root).absolute() != to.parent.absolute():
+    elif source is not None and Path(source.root).absolute() != to.parent.absolute():
         words += ["--data.init_args.root", str(source.root)]
     return f"every command takes it, as `{shlex.join(words)}`."
 

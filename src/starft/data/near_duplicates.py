@@ -116,7 +116,8 @@ def _cut(pictures: Tensor, windows: Tensor, cells: int) -> Tensor:
 def _unit(grids: Tensor) -> Tensor:
     """Return grids (N, 3, C, C) as unit rows, each channel less its mean; a picture of one colour is all zero."""
     flat = (grids - grids.mean(dim=(2, 3), keepdim=True)).flatten(1)
-    return flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-3)
+    unit: Tensor = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-3)
+    return unit
 
 
 def _details(grids: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class CSVSource(DrawnSource):
         whole = ImageTable(self.root, read.paths, read.labels, read.groups, read.captions, file_bytes=file_bytes)
         return whole.take(read.splits[split])
 
-    def table_file(self) -> tuple[TableFile, tuple[str, ...]]:
+    def table_file(self) -> tuple[TableFile, Sequence[str]]:
         """Return the file, which was read, and the image path of each of its rows, below ``root``."""
         file = self._file()
         file.read(self._wanted())
