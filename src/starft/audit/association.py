@@ -28,6 +28,8 @@ from starft.wording import count_of
 
 SOME_CLASSES = 8
 """Captions are averaged over at most so many classes, evenly spread: more changes little and costs text encoding."""
+PHRASES = 32
+"""Phrases whose captions go through the text tower at a time."""
 SHUFFLES = 25
 """Shuffled labels that are added up at a time."""
 
@@ -74,8 +76,12 @@ def phrase_features(
     some = [names[index] for index in np.linspace(0, len(names) - 1, min(SOME_CLASSES, len(names))).astype(int)]
     captions = [caption(template, name) for name in some]
     rows = [captions, *[[inject(clean, phrase) for clean in captions] for phrase in phrases]]
-    text = torch.stack([F.normalize(clip.encode_text(row).float().mean(dim=0), dim=-1) for row in rows])
-    return np.asarray(text.cpu().numpy())
+    means = []
+    for start in range(0, len(rows), PHRASES):
+        part = rows[start : start + PHRASES]
+        features = clip.encode_text([text for row in part for text in row]).float()
+        means.append(features.reshape(len(part), len(some), -1).mean(dim=1))
+    return np.asarray(F.normalize(torch.cat(means), dim=-1).cpu().numpy())
 
 
 def presence(image_features: NDArray[np.float32], text: NDArray[np.float32], scale: float) -> Scores:

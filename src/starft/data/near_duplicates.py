@@ -29,7 +29,7 @@ WINDOWS = ((1.0, 1), (0.9, 3), (0.8, 4))
 """Side of a window as a share, and how many places it has along a side."""
 LIKELY, CANDIDATES = 0.85, 2
 """Coarse correlation that a candidate has at least, and candidates a picture."""
-QUERIES, PAIRS = 256, 2048
+QUERIES, PAIRS = 2048, 512
 """Pictures that are compared, and pairs that are checked, at a time."""
 MOST_PAIRS = 2_000_000_000
 """Pairs of two sets among which copies are looked for at most: some hours of a processor."""
@@ -133,16 +133,19 @@ def _coarse(pictures: Tensor, window: tuple[float, ...] | list[float]) -> Tensor
 def _candidates(some: Tensor, others: Pictures) -> tuple[Tensor, Tensor]:
     """Return coarse correlations (M, C) and positions (M, C) of the most like pictures, the most like first."""
     turned, parts = (some, some.flip(3)), [*_windows()][1:]
-    wholes = torch.cat([_coarse(pictures, WHOLE) for pictures in turned])
-    windows = torch.cat([_coarse(pictures, window) for pictures in turned for window in parts])
+    wholes = [_coarse(pictures, WHOLE) for pictures in turned]
+    windows = [_coarse(pictures, window) for pictures in turned for window in parts]
     best, at = some.new_zeros(len(some), 0), torch.zeros(len(some), 0, dtype=torch.long, device=some.device)
     for start in range(0, len(others), PAIRS):
         block = _tensor(others[start : start + PAIRS], some.device)
         whole = _coarse(block, WHOLE)
-        scores = (torch.cat([wholes, windows]) @ whole.T).reshape(-1, len(some), len(block)).amax(dim=0)
+        scores = wholes[0] @ whole.T
+        for rows in (wholes[1], *windows):
+            torch.maximum(scores, rows @ whole.T, out=scores)
         for window in parts:
             cells = _coarse(block, window)
-            scores = torch.maximum(scores, (wholes @ cells.T).reshape(2, len(some), -1).amax(dim=0))
+            for rows in wholes:
+                torch.maximum(scores, rows @ cells.T, out=scores)
         values, places = torch.cat([best, scores], 1).topk(min(CANDIDATES, best.shape[1] + len(block)), dim=1)
         new = start + torch.arange(len(block), device=some.device)
         at = torch.cat([at, new.expand(len(some), -1)], 1).gather(1, places)
