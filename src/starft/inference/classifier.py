@@ -25,10 +25,9 @@ from starft.data.transforms import eval_transform
 from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.files.atomic import load_json
 from starft.files.digests import SUMS, check_export, checked_meanwhile, checked_on_error
+from starft.runs.adapted import tuned_clip
 from starft.runs.checkpoints import opened_checkpoint, refuse_run_folder
 
-STUDENT = "clip.model."
-"""Where a checkpoint's weights hold the tuned model."""
 LINEAR = "linear_head"
 
 ABOUT = "starft.json"
@@ -311,9 +310,8 @@ def _from_checkpoint(path: Path) -> Classifier:
                 f"The checkpoint {path} is of an earlier starft and doesn't tell how to build its model; "
                 "use `starft test` or `starft predict` with its --config."
             )
-        student = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
         head = state[LINEAR].clone() if facts.head == "linear" else None  # a copy: the file may go
-        return Classifier(rebuild_clip(facts.config, student), facts.class_names, facts.templates, head)
+        return Classifier(tuned_clip(facts, state), facts.class_names, facts.templates, head)
 
 
 def _from_export(folder: Path) -> Classifier:

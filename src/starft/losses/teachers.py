@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from starft.clip import ClipEncoder, Twin, zero_shot_head
+from starft.clip.lora import named_updates
 from starft.distributed import local_part
 from starft.errors import ConfigError
 
@@ -140,12 +141,13 @@ class Teacher(Twin):
     Args:
         clip: The model to start from, as it is now.
         rule: How it follows the student; None stays frozen.
+        shares: As for `Twin`.
     """
 
     linear_head: Tensor | None
 
-    def __init__(self, clip: ClipEncoder, rule: TeacherRule | None = None) -> None:
-        super().__init__(clip)
+    def __init__(self, clip: ClipEncoder, rule: TeacherRule | None = None, shares: bool = False) -> None:
+        super().__init__(clip, shares)
         self.rule = rule
         self.register_buffer("linear_head", None)
         self._remembered: dict[Hashable, Tensor] = {}
@@ -202,11 +204,16 @@ class Teacher(Twin):
         own, theirs = self.model.state_dict(), student.model.state_dict()
         if self.linear_head is not None and linear_head is not None:
             own, theirs = own | {"head": self.linear_head}, theirs | {"head": linear_head}
-        moving = [name for name, value in own.items() if value.is_floating_point()]
+        updates = dict(named_updates(student.model))
+        moving = [name for name, value in own.items() if value.is_floating_point() and name not in updates]
         torch._foreach_lerp_(
-            [local_part(own[name]) for name in moving], [local_part(theirs[name]) for name in moving], share
+            [local_part(own[name]) for name in moving],
+            [local_part(theirs[name].to(own[name].dtype)) for name in moving],
+            share,
         )
-        for name in own.keys() - set(moving):
+        for name, update in updates.items():  # of the sums, not of the factors, whose average is another update
+            own[name].lerp_(theirs[name] + update.whole(), share)
+        for name in own.keys() - {*moving, *updates}:
             own[name].copy_(theirs[name])
 
     def class_head(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
