@@ -1,7 +1,7 @@
 """What a StarFT step costs with one set of weights: ``python -m benchmarks.adapters --model ViT-L-14 --batch-size 8``.
 
-One JSON line a row: ``full`` trains all weights and holds a twin; ``lora`` trains updates of rank 16 in both towers, and
-its twin is itself without them. ``time_over_full`` and ``memory_over_full`` compare medians of seconds, and peaks.
+One JSON line a row: ``full`` trains all weights and holds a twin; ``lora`` trains updates of rank 16 in both towers,
+and its twin is itself without them. ``time_over_full`` and ``memory_over_full`` compare medians of seconds, and peaks.
 
 Each turn gives each row a process of its own: one step to warm up and make the optimizer's state, then the steps that
 count. So peaks are of one row alone, and machines that could hold one row, and not two, can measure both. A step is

@@ -41,7 +41,7 @@ class WeightEMA(Callback):
         self._step = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse, before training, adapters, and callbacks that put other weights in the place of those that are averaged.
+        """Refuse, before training, adapters, and callbacks that put other weights in the place of the averaged ones.
 
         Raises:
             ConfigError: There is one.
