@@ -206,7 +206,7 @@ def _weights(model: Any, tower: str, blocks: str) -> Iterator[_Weight]:
     last = blocks.removeprefix("last ")
     left_out = {id(weight) for weight in before_last_blocks(model, tower, int(last))} if last != "all" else set()
     for path, part in root.named_modules():
-        own = "attn" in path.lower() or "attention" in path.lower()
+        own = re.search("attn|attention|token_mixer", path.lower()) is not None
         if not own and not re.search(r"\.\d+\.", f".{path}."):
             continue  # stems and heads
         layer: Layer = "attention" if own and not re.search(r"mlp|intermediate", path) else "mlp"
