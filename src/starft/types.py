@@ -147,6 +147,16 @@ class GroupedData(Protocol):
 
 
 @runtime_checkable
+class CountedData(Protocol):
+    """What is asked of a DataModule where a loss goes by how many training images a class has."""
+
+    @property
+    def train_class_counts(self) -> tuple[int, ...]:
+        """Training images of each class, in label order."""
+        ...
+
+
+@runtime_checkable
 class UpsamplingData(PlainTrainingData, Protocol):
     """What is asked of a DataModule where some training images are to count more in the middle of a run."""
 

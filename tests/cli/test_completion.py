@@ -32,7 +32,7 @@ def test_bash_completes_what_the_help_names(tmp_path: Path, capsys: pytest.Captu
     assert completed("prompts", "ra") == {"rank"}
     assert {"--ckpt_paths", "--kind"} <= completed("soup", "--")
     assert "--base-url" in completed("prompts", "generate", "--b")
-    assert completed("soup", "--kind", "") == {"uniform", "greedy"}
+    assert completed("soup", "--kind", "") == {"uniform", "greedy", "stock"}
     assert "--trainer.max_epochs" in completed("fit", "--trainer.max")
     assert completed("fit", "--config", "ou") == {"ours.yaml"}
     assert {"--top-k", "--ckpt_path"} <= completed("predict", "--")

@@ -1,9 +1,11 @@
 """One step of the tiny CLIP, and contexts of plain tensors."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from starft.mini import MiniWorld
 from starft.training.module import FinetuneModule
 
 Unit = Callable[..., Tensor]
+Golden = Callable[[str], dict[str, Tensor]]
 FirstStep = Callable[..., tuple[StepContext, FinetuneModule]]
 
 
@@ -58,3 +61,30 @@ def with_teacher() -> Callable[..., Any]:
         return SimpleNamespace(teacher={None: teacher}.__getitem__, **given)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    """Inputs and numbers of one case of the rivals' own code, in float64; labels, groups and counts as they are."""
+    with np.load(Path(__file__).parents[1] / "golden" / "rivals.npz") as file:
+        arrays = {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
+
+    def case(name: str) -> dict[str, Tensor]:
+        mine = {key.removeprefix(f"{name}/"): value for key, value in arrays.items() if key.startswith(f"{name}/")}
+        return {key: value.double() if value.is_floating_point() else value for key, value in mine.items()}
+
+    return case
+
+
+@pytest.fixture
+def agrees() -> Callable[..., None]:
+    """Hold a loss and its gradients to the authors' numbers: 1e-5 of the largest entry, which float32 has left."""
+
+    def check(value: Tensor, expected: Tensor, leaves: dict[str, Tensor], case: dict[str, Tensor], prefix: str) -> None:
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
+        gradients = torch.autograd.grad(value, list(leaves.values()))
+        for name, gradient in zip(leaves, gradients, strict=True):
+            theirs = case[f"{prefix}{name}"]
+            torch.testing.assert_close(gradient, theirs, rtol=1e-5, atol=1e-5 * max(1.0, theirs.abs().max().item()))
+
+    return check

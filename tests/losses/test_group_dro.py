@@ -58,6 +58,22 @@ def test_five_steps(eta: float, adjustment: float) -> None:
     assert max(q) - min(q) > 0.01 * eta, "the weights must have moved"
 
 
+@pytest.mark.parametrize("name", ["group_dro_plain", "group_dro_adjusted"])
+def test_eight_steps_are_the_authors(name: str, golden: Any) -> None:
+    """Loss, q and gradient of each; step 3 has no image of group 2."""
+    case = golden(name)
+    term = GroupDRO(eta=case["step_size"].item(), adjustment=case["adjustment"].item())
+    term.start({str(group): int(count) for group, count in enumerate(case["counts"])})
+    for at, rows in enumerate(case["logits"].float()):
+        logits = rows.requires_grad_()
+        value = term(SimpleNamespace(logits=logits, labels=case["labels"][at], groups=case["groups"][at]))
+        value.backward()
+        torch.testing.assert_close(value.double(), case["loss"][at], rtol=2e-7, atol=2e-7)
+        torch.testing.assert_close(term.q.double(), case["q"][at], rtol=2e-7, atol=2e-7)
+        assert logits.grad is not None
+        torch.testing.assert_close(logits.grad.double(), case["grad"][at], rtol=2e-7, atol=2e-7)
+
+
 def test_one_step_by_hand() -> None:
     """Two groups, losses ln 2 and ln 4 at uniform logits over 2 and 4 classes' worth: q = (2, 4) / 6 with eta 1."""
     logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)]])

@@ -58,23 +58,24 @@ def followed(rule: TeacherRule, values: list[float]) -> list[float]:
 
 
 def test_exponential_average_by_hand() -> None:
-    """Every second of eight steps; momentum 0 -> 0.8 over half of them: 0.4 at step 2, 0.8 from step 4 on."""
+    """After steps 1, 3, 5, 7 of eight; momentum 0 -> 0.8 over half of them: 0 at index 0, 0.4 at 2, 0.8 from 4 on."""
     rule = ExponentialAverage(update_every=2, momentum_start=0.0, momentum_end=0.8, rise=0.5)
-    assert [rule.share(step, 8) for step in range(1, 9)] == pytest.approx([0, 0.6, 0, 0.2, 0, 0.2, 0, 0.2])
-    at_2 = 0.4 * 10 + 0.6 * 2
-    at_4 = 0.8 * at_2 + 0.2 * 4
-    at_6 = 0.8 * at_4 + 0.2 * 6
-    at_8 = 0.8 * at_6 + 0.2 * 8
-    by_hand = [10, at_2, at_2, at_4, at_4, at_6, at_6, at_8]
+    assert [rule.share(step, 8) for step in range(1, 9)] == pytest.approx([1, 0, 0.6, 0, 0.2, 0, 0.2, 0])
+    after_3 = 0.4 * 1 + 0.6 * 3
+    after_5 = 0.8 * after_3 + 0.2 * 5
+    after_7 = 0.8 * after_5 + 0.2 * 7
+    by_hand = [1, 1, after_3, after_3, after_5, after_5, after_7, after_7]
     assert followed(rule, [10, 1, 2, 3, 4, 5, 6, 7, 8]) == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_carot_s_defaults() -> None:
+    """The authors count steps from 0 and update after the steps 0, 500, 1000 and so on."""
     rule = ExponentialAverage()
     assert (rule.update_every, rule.momentum_start, rule.momentum_end, rule.rise) == (500, 0.05, 0.9, 0.2)
-    assert [rule.share(step, 25_000) for step in (499, 501)] == [0, 0]
-    assert rule.share(2500, 25_000) == pytest.approx(1 - (0.05 + 0.85 / 2))
-    assert [rule.share(step, 25_000) for step in (5000, 25_000)] == pytest.approx([0.1, 0.1])
+    assert [rule.share(step, 25_000) for step in (2, 500, 502)] == [0, 0, 0]
+    assert rule.share(1, 25_000) == pytest.approx(0.95)
+    assert rule.share(2501, 25_000) == pytest.approx(1 - (0.05 + 0.85 / 2))
+    assert [rule.share(step, 25_000) for step in (5001, 24_501)] == pytest.approx([0.1, 0.1])
 
 
 def test_a_rise_of_no_length_is_at_its_end_at_once() -> None:
@@ -103,12 +104,12 @@ def test_tracer_s_update_rule() -> None:
     assert followed(WeightedAverage(), values) == pytest.approx(expected, rel=1e-12)
 
 
-def test_counters_are_copied_and_constants_left() -> None:
+def test_an_average_is_one_of_parameters() -> None:
     student = scalar(1.0)
     teacher = Teacher(student, WeightedAverage())
     student.model.seen.fill_(7)
     teacher.follow(student, None, 1, 4)
-    assert teacher.model.seen.item() == 7
+    assert teacher.model.seen.item() == 0
     assert teacher.model.mask.item() == -math.inf
 
 
@@ -223,7 +224,8 @@ def test_teachers_follow_each_optimizer_step(accumulate: int) -> None:
             torch.testing.assert_close(
                 held[f"teachers.weighted_average.{own}"].double(), mean, rtol=1e-5, atol=1e-6, msg=f"{own} {step}"
             )
-            ema = 0.3 * students[0][key] + 0.7 * students[2][key] if step >= 2 else students[0][key]
+            ema = 0.3 * students[0][key] + 0.7 * students[1][key]
+            ema = 0.3 * ema + 0.7 * students[3][key] if step == 3 else ema
             torch.testing.assert_close(held[f"teachers.exponential_average.{own}"], ema, rtol=1e-5, atol=1e-6)
         assert not torch.equal(students[1][key], students[3][key]), "the student stood still"
     held_by_optimizer = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}

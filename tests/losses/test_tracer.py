@@ -1,4 +1,4 @@
-"""TRACER against its formula written out; when it starts."""
+"""TRACER against its authors' numbers; when its parts start, and what turns them off."""
 
 import math
 from types import SimpleNamespace
@@ -7,58 +7,74 @@ from typing import Any
 import pytest
 import torch
 
+from starft.errors import ConfigError
 from starft.losses import Tracer
 from starft.losses.context import Progress
 from starft.losses.teachers import WeightedAverage
 
+PARTS = {"crd": "crd_loss", "fd": "fd_loss", "icl": "icl_loss", "ckd": "cross_kd_loss"}
+OFF = dict.fromkeys((*PARTS, "cross"), 0.0)
 
-def test_value_and_gradient_by_the_formula(unit: Any) -> None:
-    """Half of -mean_i sum_j p0_ij log p_ij over rows and half over columns; each model with its own scale."""
-    image, text, teacher_image, teacher_text = (unit(seed) for seed in range(4))
-    scale = torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
+
+def step_of(case: dict[str, torch.Tensor], step: int = 1) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A step with the case's features, and its leaves."""
+    leaves = {key: case[f"student_{key}"].requires_grad_() for key in ("image", "text", "scale")}
     teacher = SimpleNamespace(
-        image_features=teacher_image, text_features=teacher_text, logit_scale=torch.tensor(9.0, dtype=torch.float64)
+        image_features=case["teacher_image"], text_features=case["teacher_text"], logit_scale=case["teacher_scale"]
     )
-    ctx: Any = SimpleNamespace(
-        image_features=image,
-        text_features=text,
-        clip=SimpleNamespace(logit_scale=scale),
+    ctx = SimpleNamespace(
+        image_features=leaves["image"],
+        text_features=leaves["text"],
+        clip=SimpleNamespace(logit_scale=leaves["scale"]),
+        labels=torch.arange(len(leaves["image"])),
+        progress=Progress(step, 10, 0, 1),
         teacher={WeightedAverage(): teacher}.__getitem__,
     )
-    value = Tracer()(ctx)
-    value.backward()
-
-    own, theirs = (7.0 * image @ text.T).detach(), (9.0 * teacher_image @ teacher_text.T).detach()
-    total, slope = 0.0, torch.zeros(5, 5, dtype=torch.float64)
-    for z, t, into in ((own, theirs, slope), (own.T, theirs.T, slope.T)):
-        for i in range(5):
-            p0, p = (
-                [math.exp(x) / sum(math.exp(y) for y in row.tolist()) for x in row.tolist()] for row in (t[i], z[i])
-            )
-            total -= sum(a * math.log(b) for a, b in zip(p0, p, strict=True)) / 5 / 2
-            into[i] += torch.tensor([b - a for a, b in zip(p0, p, strict=True)], dtype=torch.float64) / 5 / 2
-    assert value.item() == pytest.approx(total, rel=1e-12)
-    torch.testing.assert_close(image.grad, 7.0 * slope @ text.detach(), rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(text.grad, 7.0 * slope.T @ image.detach(), rtol=1e-10, atol=1e-12)
-    assert scale.grad is not None
-    assert scale.grad.item() == pytest.approx((slope * own / 7.0).sum().item(), rel=1e-10)
-    assert teacher_image.grad is None
-    assert teacher_text.grad is None
+    return ctx, leaves
 
 
-def test_it_starts_at_step_one() -> None:
-    term = Tracer(0.7)
-    assert [term.weight_at(Progress(step, 10, 0, 1)) for step in (0, 1, 9)] == [0.0, 0.7, 0.7]
+@pytest.mark.parametrize("name", ["small", "batch", "one"])
+def test_each_part_and_the_whole_are_the_authors(name: str, golden: Any, agrees: Any) -> None:
+    case = golden(name)
+    ctx, leaves = step_of(case)
+    for part, theirs in PARTS.items():
+        value = Tracer(distillation=1.0, **(OFF | {part: 1.0}))(ctx)
+        torch.testing.assert_close(value, case[f"tracer/{theirs}"], rtol=1e-5, atol=1e-5)
+    value = Tracer(distillation=1.0, cross=0.0)(ctx)
+    agrees(value, case["tracer/total_kd_loss"], leaves, case, "tracer/grad_")
+    torch.testing.assert_close(Tracer(cross=0.0)(ctx), 0.9 * value)
 
 
-def test_teacher_and_student_are_one_at_the_start(first_step: Any) -> None:
-    """Then it is the entropy of the student's own distributions, whose gradient is nothing."""
+def test_nothing_of_the_teacher_at_step_zero(golden: Any) -> None:
+    ctx, leaves = step_of(golden("small"), step=0)
+    value = Tracer(cross=0.0)(ctx)
+    assert value.item() == 0.0
+    assert not any(gradient.any() for gradient in torch.autograd.grad(value, list(leaves.values())))
+
+
+def test_the_penalty_alone_needs_no_teacher(first_step: Any) -> None:
     ctx, module = first_step(Tracer(), "text")
     assert list(module.teachers) == ["weighted_average"]
-    with torch.no_grad():
-        logits = ctx.clip.logit_scale * ctx.image_features @ ctx.text_features.T
-        entropies = [-(p * p.log()).sum(dim=1).mean() for p in (logits.softmax(dim=1), logits.T.softmax(dim=1))]
-    value = module.terms["tracer"](ctx)
-    torch.testing.assert_close(value.detach(), sum(entropies) / 2)
-    value.backward()
-    assert max(p.grad.abs().max().item() for p in module.clip.parameters() if p.grad is not None) < 1e-5
+    visual, text = module.clip.model.visual.proj, module.clip.model.text_projection
+    torch.testing.assert_close(module.terms["tracer"](ctx), 0.05 * (visual @ text.T).square().sum().sqrt())
+    for term in (Tracer(distillation=0.0), Tracer(crd=0, fd=0, icl=0, ckd=0)):
+        assert term.teacher is None
+        assert term.learns_from_one_row
+        torch.testing.assert_close(term(ctx), module.terms["tracer"](ctx))
+    assert not Tracer().learns_from_one_row
+    assert Tracer(crd=0, icl=0, ckd=0).learns_from_one_row, "a feature has its own target"
+
+
+def test_the_paper_s_factors() -> None:
+    term = Tracer()
+    assert (term.weight, term.distillation, term.cross) == (1.0, 0.9, 0.05)
+    assert term.factors == {"crd": 1.0, "fd": 2000.0, "icl": 1.0, "ckd": 1.0}
+
+
+@pytest.mark.parametrize("name", ["distillation", "cross", *PARTS])
+def test_factors_out_of_bounds_are_refused(name: str) -> None:
+    for value in (-0.1, math.nan):
+        with pytest.raises(
+            ConfigError, match=rf"^{name} of Tracer must be a finite number, at least 0; got {value}\.$"
+        ):
+            Tracer(**{name: value})

@@ -1,6 +1,7 @@
 """Weight space: the line between two models, means, greedy soups, the moving average."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -25,6 +27,7 @@ from starft.mini import MiniWorld
 from starft.reporting.curve import curve_axes
 from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.training.averaging import Member, add_to_mean, check_alike, interpolate, read_member
+from starft.training.model_stock import stock_ratio
 from starft.training.module import FinetuneModule
 from starft.types import EvalSet
 
@@ -80,6 +83,24 @@ def test_the_mean_against_numpy() -> None:
     for count, model in enumerate(models[1:], 1):
         mean = add_to_mean(mean, count, {"w": torch.from_numpy(model)})
     np.testing.assert_allclose(mean["w"].numpy(), np.mean(models, axis=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("moves", "ratio"),
+    [
+        ([[3.0, 0.0], [0.5, math.sqrt(0.75)]], 2 * 0.5 / (1 + 0.5)),  # 60 degrees, whatever the lengths
+        ([[1.0, 0.0], [0.0, 2.0]], 0.0),
+        ([[1.0, 0.0], [-1.0, 0.1]], 0.0),
+        ([[1.0, 2.0], [2.0, 4.0]], 1.0),
+        ([[1.0, 0.0], [0.0, 0.0]], 0.0),  # one model left the layer as it was
+        # three models at 0, 60 and 90 degrees: the mean of the cosines 1/2, 0 and sqrt(3)/2, once in each pair
+        ([[1.0, 0.0], [0.5, math.sqrt(0.75)], [0.0, 1.0]], 3 * (c := (0.5 + math.sqrt(0.75)) / 3) / (1 + 2 * c)),
+    ],
+)
+def test_model_stock_s_ratio_by_hand(moves: list[list[float]], ratio: float) -> None:
+    origin = torch.tensor([10.0, -4.0])
+    layers = [origin + torch.tensor(move) for move in moves]
+    assert stock_ratio(origin, layers) == pytest.approx(ratio, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +288,31 @@ def test_a_sweep_ends_where_the_tests_of_its_ends_do(run: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_dawin_through_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Between a model and itself every mixed model is that model, and its numbers are those of a test of it."""
+    config, out = f"--config={run / 'config.yaml'}", tmp_path / "dawin"
+    words = ["interpolate", f"--ckpt_path={last(run)}", "--dawin", f"--out={out}"]
+    assert main([*words, f"--start={last(run)}", config, "--stage=validate"]) == 0
+    values = json.loads((out / "dawin.json").read_text(encoding="utf-8"))
+    assert [row["place"] for row in values["rows"]] == ["start", "end", "DaWin"]
+    one, other, dawin = (row["metrics"] for row in values["rows"])
+    text_heads = {name for name in other if name.endswith("text_head_acc")}
+    assert one == other
+    assert dawin == {name: value for name, value in other.items() if name not in text_heads}
+    table = pd.read_csv(out / "dawin.csv")
+    assert set(table["set"]) == {"id", "ood", "groups"} == set(values["clusters"])
+    mine = table[table["set"] == "id"]
+    assert (mine["label"] == mine["prediction"]).mean() == pytest.approx(other["id/acc"])
+    assert table["coefficient"].to_numpy() == pytest.approx(0.5), "the two are equally sure"
+    assert sum(cluster["images"] for cluster in values["clusters"]["id"]) == len(mine)
+    capsys.readouterr()
+    assert main([*words, f"--start={last(run)}", config, "--stage=validate"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*words, "--alpha=0.5"]) == 2
+    assert "--dawin finds its alphas on the sets of a config" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_the_bias_of_a_refitted_head_is_mixed_and_scored(run: Path, tmp_path: Path) -> None:
     """DFR's bias b lies at alpha b on the line from a head that has none, and each place is scored with its own."""
     refitted, soup_of = tmp_path / "refitted.ckpt", tmp_path / "soup.ckpt"
@@ -293,6 +339,25 @@ def test_the_bias_of_a_refitted_head_is_mixed_and_scored(run: Path, tmp_path: Pa
     accuracy = json.loads((folder / "results.json").read_text(encoding="utf-8"))["eval_sets"]["id"]["metrics"]["acc"]
     assert rows[0]["metrics"]["id/acc"] == accuracy
     assert rows[1]["metrics"]["id/acc"] > accuracy + 0.3, "the bias says the last class to everything"
+
+
+@pytest.mark.slow
+def test_model_stock_through_the_command(run: Path, tmp_path: Path) -> None:
+    """Of a run and its twin whose head went the other way: towers are the run's, the head is the pre-trained one."""
+    start, end = started(), torch.load(last(run), weights_only=True)
+    twin = tmp_path / "twin.ckpt"
+    end["state_dict"]["linear_head"] = 2 * start["linear_head"] - end["state_dict"]["linear_head"]
+    torch.save(end, twin)
+    words = ["soup", f"--ckpt_paths={last(run)},{twin}", "--kind=stock", f"--out={tmp_path / 'stock.ckpt'}"]
+    assert main(words) == 0
+    stock, tuned = weights(tmp_path / "stock.ckpt"), weights(last(run))
+    assert stock.keys() == start.keys()
+    for key, value in stock.items():
+        expected = start[key] if key == "linear_head" else tuned[key]
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
+    ratios = json.loads((tmp_path / "stock.json").read_text(encoding="utf-8"))["ratios"]
+    assert ratios["linear_head"] == 0.0
+    assert ratios["clip.model.visual.proj"] == pytest.approx(1.0)
 
 
 @pytest.mark.slow

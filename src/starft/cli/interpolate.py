@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from starft.cli.dawin_scoring import score_images
 from starft.cli.weight_scoring import Scorer
 from starft.config.command import run_command
 from starft.config.early_checks import check_config_files
@@ -46,6 +47,7 @@ def command(
     config: Path | None = None,
     alphas: str = ",".join(map(str, ALPHAS)),
     stage: Literal["test", "validate"] = "test",
+    dawin: bool = False,
     out: Path | None = None,
     overrides: tuple[str, ...] = (),
 ) -> int:
@@ -61,6 +63,7 @@ def command(
         config: Score a sweep on the sets of this config.
         alphas: The places of the sweep.
         stage: Score on the test or the validation sets.
+        dawin: In the place of a sweep, mix a model for each of three clusters of images, by which end is surer of them.
         out: Checkpoint to write, or folder of the sweep.
         overrides: They change the config.
 
@@ -73,6 +76,8 @@ def command(
         raise ConfigError("Give either --alpha, for a checkpoint, or --config, for a sweep.")
     if overrides and config is None:
         raise ConfigError(f"{overrides[0]} is for a config, and none is given; leave it out, or sweep with --config.")
+    if dawin and config is None:
+        raise ConfigError("--dawin finds its alphas on the sets of a config; give --config in the place of --alpha.")
     places = read_alphas(alphas) if alpha is None else [_checked(alpha)]
     end = read_member(ckpt_path)
     first = read_member(start) if start is not None else None
@@ -83,6 +88,10 @@ def command(
         write_point(first, end, alpha, path)
     elif config is not None:
         check_config_files(["test", f"--config={config}"])
+        if dawin:
+            folder = out or ckpt_path.parent.parent / f"dawin-{stage}"
+            score_images(first, end, _ends(first, end), config, stage, overrides, folder)
+            return 0
         folder = out or ckpt_path.parent.parent / f"interpolation-{stage}"
         sweep(first, end, places, Scorer(config, end, stage, overrides), folder)
     return 0

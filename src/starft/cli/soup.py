@@ -1,4 +1,4 @@
-"""``starft soup``: the mean of several tuned models' weights, all of them or those that help on validation."""
+"""``starft soup``: the mean of several tuned models' weights: all, those that help on validation, or Model Stock."""
 
 import json
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ from starft.training.averaging import (
     read_weights,
     write_averaged,
 )
+from starft.training.model_stock import model_stock
 from starft.wording import did_you_mean
 
 OURS = ("trainer.logger", "trainer.default_root_dir")
@@ -38,7 +39,7 @@ def run(words: Sequence[str]) -> int:
 def command(
     *,
     ckpt_paths: str,
-    kind: Literal["uniform", "greedy"] = "uniform",
+    kind: Literal["uniform", "greedy", "stock"] = "uniform",
     config: Path | None = None,
     metric: str | None = None,
     out: Path,
@@ -47,7 +48,8 @@ def command(
     """Average the weights of several checkpoints of one model into one checkpoint (model soups).
 
     uniform: all of them. greedy: sorted by a validation metric, each is kept only if the mean with it is strictly
-    better; the soup is never below its best member there.
+    better; the soup is never below its best member there. stock: from the pre-trained weights towards the mean of all,
+    layer by layer as far as their directions agree (Model Stock); two are enough.
 
     Args:
         ckpt_paths: Checkpoints with commas between, two at least.
@@ -66,7 +68,7 @@ def command(
     if len(paths) < 2 or len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError(f"A soup takes two different checkpoints or more; got {ckpt_paths!r}.")
     if (kind == "greedy") != (config is not None):
-        raise ConfigError("A greedy soup needs --config, whose validation sets choose; a uniform one takes none.")
+        raise ConfigError("A greedy soup needs --config, whose validation sets choose; the others take none.")
     if overrides and config is None:
         raise ConfigError(f"{overrides[0]} is for a config, and none is given; leave it out.")
     for path in (out, out.with_suffix(".json")):
@@ -77,7 +79,11 @@ def command(
         check_alike(members[0], other)
     check_writable(out.parent)
     if config is None:
-        state, messages = uniform(members), {"kind": "uniform", "kept": [str(path) for path in paths]}
+        messages: dict[str, Any] = {"kind": kind, "kept": [str(path) for path in paths]}
+        if kind == "stock":
+            state, messages["ratios"] = model_stock(members)
+        else:
+            state = uniform(members)
     else:
         check_config_files(["validate", f"--config={config}"])
         scorer = Scorer(config, members[0], "validate", overrides)

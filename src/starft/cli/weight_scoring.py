@@ -70,12 +70,39 @@ class Scorer:
         Args:
             state: The student's weights, its linear head and the head's bias.
         """
-        if BIAS in state:
-            self.cli.model.head_bias = torch.zeros_like(state[BIAS])  # a place to load it to
-        unknown = self.cli.model.load_state_dict(dict(state), strict=False).unexpected_keys
-        assert not unknown, unknown
+        self._load(state)
         evaluate = self.cli.trainer.test if self.stage == "test" else self.cli.trainer.validate
         evaluate(self.cli.model, datamodule=self.cli.datamodule, verbose=False)
         start = PREFIX[self.stage]
         metrics = self.cli.trainer.callback_metrics
         return {name.removeprefix(start): float(value) for name, value in metrics.items() if name.startswith(start)}
+
+    @torch.no_grad()
+    def logits(self, which: int, state: Mapping[str, Tensor], rows: Tensor) -> Tensor:
+        """Return what the model with these weights makes of some images of an eval set, (n, L); after a first call.
+
+        Args:
+            which: Position of the set.
+            state: The student's weights, its linear head and the head's bias.
+            rows: Which images, bool (N,), in the order of the loader.
+        """
+        self._load(state)
+        module, data = self.cli.model, self.cli.datamodule
+        module.to(self.cli.trainer.strategy.root_device).eval()
+        module.on_validation_epoch_start()
+        loader = (data.test_dataloader() if self.stage == "test" else data.val_dataloader())[which]
+        parts: list[Tensor] = []
+        seen = 0
+        for batch in loader:
+            mine = rows[seen : seen + len(batch["label"])]
+            seen += len(mine)
+            if mine.any():
+                features = module.features(module.clip, {**batch, "image": batch["image"][mine]})
+                parts.append(module.evaluator.logits(which, features).cpu())
+        return torch.cat(parts)
+
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        if BIAS in state:
+            self.cli.model.head_bias = torch.zeros_like(state[BIAS])  # a place to load it to
+        unknown = self.cli.model.load_state_dict(dict(state), strict=False).unexpected_keys
+        assert not unknown, unknown

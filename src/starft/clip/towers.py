@@ -80,6 +80,18 @@ def freeze(
         _freeze_first("freeze_image_blocks", "image tower", parts, image_blocks, beside)
 
 
+def tower_layers(model: Any) -> list[list[list[Part]]]:
+    """Return the layers of both towers: the stem or the embeddings, then the blocks; a part may be None.
+
+    Args:
+        model: Any open_clip model.
+
+    Raises:
+        ConfigError: The blocks of a tower aren't known.
+    """
+    return [_image_parts(model.visual), _text_parts(text_tower_of(model))]
+
+
 def before_last_blocks(model: Any, tower: str, count: int) -> Iterator[nn.Parameter]:
     """Yield the weights of a tower's stem and of all but its last blocks.
 
@@ -98,7 +110,8 @@ def before_last_blocks(model: Any, tower: str, count: int) -> Iterator[nn.Parame
             "or fewer."
         )
     for part in (part for listed in parts[: len(parts) - count] for part in listed):
-        yield from [part] if isinstance(part, nn.Parameter) else part.parameters()
+        if part is not None:
+            yield from [part] if isinstance(part, nn.Parameter) else part.parameters()
 
 
 def encode_in_chunks(encoders: Sequence[ClipEncoder], size: int | None) -> None:
@@ -174,7 +187,9 @@ def _image_parts(visual: Any) -> list[list[Part]]:
         stages = (visual.layer1, visual.layer2, visual.layer3, visual.layer4)
         return [stem, *([block] for stage in stages for block in stage)]
     if not isinstance(visual, TimmModel) or not hasattr(visual.trunk, "group_matcher"):
-        raise ConfigError(f"Blocks of {type(visual).__name__} aren't known; set freeze_image_blocks to 0.")
+        raise ConfigError(
+            f"Blocks of {type(visual).__name__} aren't known; set freeze_image_blocks to 0 and layer_decay to 1."
+        )
     layers = group_parameters(visual.trunk, visual.trunk.group_matcher())
     return [[visual.trunk.get_parameter(name) for name in layers[layer]] for layer in sorted(layers)]
 
@@ -203,7 +218,10 @@ def _text_parts(text: Any) -> list[list[Part]]:
             for owner, names in ((transformer, ("embeddings", "embed_tokens")), (encoder, ("layer", "layers", "block")))
         )
         if stem is None or blocks is None:
-            raise ConfigError(f"Blocks of {type(transformer).__name__} aren't known; set freeze_text_blocks to 0.")
+            raise ConfigError(
+                f"Blocks of {type(transformer).__name__} aren't known; "
+                "set freeze_text_blocks to 0 and layer_decay to 1."
+            )
         return [[stem], *([block] for block in blocks)]
     stem = [text.token_embedding, text.positional_embedding]
     if getattr(text, "cls_emb", None) is not None:

@@ -54,7 +54,7 @@ class Evaluator(nn.Module):
         self.metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
         self.text_metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
         self._heads: list[Tensor] = []
-        self._text_heads: list[Tensor | None] = []
+        self._text_heads: list[Tensor | None] = [None for _ in self.eval_sets]
         self._biases: list[Tensor | None] = []
         self._finite: dict[str, Tensor] = {}
 
@@ -103,32 +103,43 @@ class Evaluator(nn.Module):
         """Return predicted labels (B,); one that counts as right is told as the true label."""
         return accept(logits.argmax(dim=-1), labels, self.eval_sets[which].accepted)
 
-    def update(self, which: int, image_features: Tensor, batch: Batch) -> None:
+    def update(self, which: int, image_features: Tensor, batch: Batch) -> Tensor:
         """Count one batch of the eval set at position ``which``; image features (B, D) are unit rows.
 
         Rows that only fill up the last batch of one of several processes are another's, and aren't counted here.
+
+        Returns:
+            Logits of the rows that were counted, one a label.
         """
         if world_size() > 1:
             mine = is_own_row(batch["index"])
             image_features = image_features[mine]
             batch = cast(Batch, {key: rows[mine] for key, rows in cast(dict[str, Tensor], batch).items()})
-        eval_set, labels = self.eval_sets[which], batch["label"]
-        group = torch.zeros_like(labels)
-        if eval_set.group_names:
-            group = batch["group"]
-        elif eval_set.frame_sets:
-            group = batch["index"]
         logits = self.logits(which, image_features)
+        self.count(which, logits, batch)
+        text_head = self._text_heads[which]
+        if text_head is not None:
+            group, labels = self._groups_of(which, batch), batch["label"]
+            preds = self._predictions(which, self._project(which, image_features, text_head), labels)
+            _collection(self.text_metrics[which]).update(preds, labels, group)
+        return logits
+
+    def count(self, which: int, logits: Tensor, batch: Batch) -> None:
+        """Count logits (B, L) of one batch of the eval set at position ``which``."""
+        eval_set, labels, group = self.eval_sets[which], batch["label"], self._groups_of(which, batch)
         finite = logits.isfinite().all()
         self._finite[eval_set.name] = finite & self._finite.get(eval_set.name, finite)
         preds = self._predictions(which, logits, labels)
         _collection(self.metrics[which]).update(preds, labels, group)
         if self.keep_samples:
             _record(self.records[which]).update(samples_of(logits, labels, batch["index"], group, eval_set))
-        text_head = self._text_heads[which]
-        if text_head is not None:
-            preds = self._predictions(which, self._project(which, image_features, text_head), labels)
-            _collection(self.text_metrics[which]).update(preds, labels, group)
+
+    def _groups_of(self, which: int, batch: Batch) -> Tensor:
+        """Return the groups (B,) that metrics go by: 0 where there are none."""
+        eval_set = self.eval_sets[which]
+        if eval_set.group_names:
+            return batch["group"]
+        return batch["index"] if eval_set.frame_sets else torch.zeros_like(batch["label"])
 
     def compute(self) -> dict[str, Tensor]:
         """Return every number, ``{eval set}/{metric}`` and ``ood_acc``; sums run over all processes.

@@ -24,9 +24,9 @@ class ScoringModule(L.LightningModule):
         """Make the heads anew from the weights as they are."""
         self._evaluator().prepare(self.clip, self.class_names, self.linear_head, self.head_bias)
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count one batch of one eval set."""
-        self._evaluator().update(dataloader_idx, self.clip.encode_image(batch["image"]), batch)
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Count one batch of one eval set; return its logits, for callbacks."""
+        return self._evaluator().update(dataloader_idx, self.clip.encode_image(batch["image"]), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log every metric of every eval set under ``val/``."""
@@ -37,9 +37,9 @@ class ScoringModule(L.LightningModule):
         """Make the heads anew from the weights as they are."""
         self.on_validation_epoch_start()
 
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count one batch of one eval set."""
-        self.validation_step(batch, batch_idx, dataloader_idx)
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Count one batch of one eval set; return its logits, for callbacks."""
+        return self.validation_step(batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
         """Log every metric of every eval set under ``test/``."""

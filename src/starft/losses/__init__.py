@@ -10,6 +10,7 @@ from starft.losses.kind_alignment import KindAlignment
 from starft.losses.l2_sp import L2SP
 from starft.losses.lipsum_ft import LipsumFT
 from starft.losses.objectives import Contrastive, CrossEntropy
+from starft.losses.recalcon import ReCalCon
 from starft.losses.starft import SpuriosityAlignment
 from starft.losses.teachers import ExponentialAverage, TeacherRule, WeightedAverage
 from starft.losses.tracer import Tracer
@@ -26,6 +27,7 @@ __all__ = [
     "GroupDRO",
     "KindAlignment",
     "LipsumFT",
+    "ReCalCon",
     "SpuriosityAlignment",
     "TeacherRule",
     "Term",

@@ -53,8 +53,7 @@ class Term(nn.Module):
 
     def __init__(self, weight: float = 1.0, schedule: Schedule = "constant") -> None:
         super().__init__()
-        if not (math.isfinite(weight) and weight >= 0):
-            raise ConfigError(f"weight of {type(self).__name__} must be a finite number, at least 0; got {weight}.")
+        check_factors(type(self).__name__, weight=weight)
         if schedule not in get_args(Schedule):
             raise ConfigError(f"schedule must be one of {', '.join(get_args(Schedule))}; got {schedule!r}.")
         self.weight = weight
@@ -65,6 +64,13 @@ class Term(nn.Module):
 
         Args:
             group_counts: Training images of each group, by name, in the order of group ids; empty where they have none.
+        """
+
+    def count_classes(self, counts: Sequence[int]) -> None:
+        """Hear how many training images each class has, where `start` hears of the groups.
+
+        Args:
+            counts: In label order; empty where nobody counted.
         """
 
     def check_classes(self, class_names: Sequence[str]) -> None:
@@ -102,6 +108,21 @@ class Term(nn.Module):
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the unweighted loss, a scalar."""
         raise NotImplementedError
+
+
+def check_factors(owner: str, **factors: float) -> None:
+    """Refuse factors of a loss that aren't finite numbers of at least 0.
+
+    Args:
+        owner: The class that they are given to.
+        **factors: By the names of its arguments.
+
+    Raises:
+        ConfigError: The first of them.
+    """
+    for name, value in factors.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"{name} of {owner} must be a finite number, at least 0; got {value}.")
 
 
 def notes_on_epochs(terms: Iterable[Term], total_epochs: int | None) -> list[str]:

@@ -15,14 +15,17 @@ import torch
 from torch import Tensor
 
 
-def contrastive_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor | float) -> Tensor:
+def contrastive_loss(
+    image_features: Tensor, text_features: Tensor, logit_scale: Tensor | float, labels: Tensor | None = None
+) -> Tensor:
     """Return the symmetric InfoNCE loss of images and texts that match row by row.
 
     With logits ``L_ij = logit_scale * image_i . text_j``::
 
         loss = (mean_i -log softmax_j(L_ij)[i] + mean_j -log softmax_i(L_ij)[j]) / 2
 
-    Rows with equal captions are counted as each other's negatives, as in CLIP and FLYP.
+    Rows with equal captions are counted as each other's negatives, as in CLIP and FLYP. With labels, all pairs of one
+    class are positives instead, and ``-log softmax`` is the mean over a row's (or column's) positives.
 
     Shapes: ``image_features`` and ``text_features`` (N, D), L2-normalised; ``logit_scale`` one number, already
     exponentiated; the result is a scalar of float32, or float64 if a feature is. An empty batch gives 0.
@@ -31,11 +34,13 @@ def contrastive_loss(image_features: Tensor, text_features: Tensor, logit_scale:
         image_features: Features of the images.
         text_features: Features of their captions, in the same order.
         logit_scale: Factor on the cosines; gradients flow into it.
+        labels: Class of each row, (N,); None for diagonal targets.
 
     Raises:
         ValueError: If the features aren't two matrices of one shape.
 
-    Source: CLIP, arXiv 2103.00020, figure 3; as a fine-tuning objective, FLYP, arXiv 2212.00638.
+    Source: CLIP, arXiv 2103.00020, figure 3; as a fine-tuning objective, FLYP, arXiv 2212.00638; with labels, UniCL
+    (Yang et al., CVPR 2022, arXiv 2204.03610).
 
     Example:
         >>> matched = torch.eye(2)
@@ -47,6 +52,12 @@ def contrastive_loss(image_features: Tensor, text_features: Tensor, logit_scale:
     _check_shapes(image_features=image_features, text_features=text_features)
     with torch.autocast(device_type=image_features.device.type, enabled=False):
         logits = _logits(image_features, text_features, logit_scale, _dtype(image_features, text_features))
+        if labels is not None:
+            same = (labels[:, None] == labels[None, :]).to(logits.dtype)
+            of_pairs = (
+                logits.log_softmax(dim=1) + logits.log_softmax(dim=0)
+            ) * same  # a row has its column's positives
+            return -(of_pairs.sum(dim=1) / same.sum(dim=1)).sum() / (2 * max(len(logits), 1))
         of_images = logits.log_softmax(dim=1).diagonal()
         of_texts = logits.log_softmax(dim=0).diagonal()
         return -(of_images + of_texts).sum() / (2 * max(len(logits), 1))

@@ -4,7 +4,6 @@ Paper: Sagawa et al., Distributionally Robust Neural Networks for Group Shifts, 
 and the adjustment of section 3.3. Deviations: groups without training images have the weight 0 from the start.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from starft.errors import ConfigError, DataError
+from starft.errors import DataError
+from starft.losses.base import check_factors
 from starft.losses.context import StepContext
 from starft.losses.objectives import CrossEntropy
 
@@ -39,9 +39,7 @@ class GroupDRO(CrossEntropy):
         self, weight: float = 1.0, label_smoothing: float = 0.0, eta: float = 0.01, adjustment: float = 0.0
     ) -> None:
         super().__init__(weight, label_smoothing)
-        for name, value in (("eta", eta), ("adjustment", adjustment)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name} of GroupDRO must be a finite number, at least 0; got {value}.")
+        check_factors("GroupDRO", eta=eta, adjustment=adjustment)
         self.eta, self.adjustment = eta, adjustment
         self.register_buffer("q", torch.zeros(0))
         self.register_buffer("counts", torch.zeros(0, dtype=torch.long), persistent=False)

@@ -3,7 +3,8 @@
 A term names its teacher; the module makes one for each rule that a term asks for, however many ask, and none otherwise.
 
 Papers: CaRot (Oh et al., NeurIPS 2024, arXiv 2311.01723) for the exponential average; TRACER (ICML 2026,
-arXiv 2605.29380) for the weighted one. Deviations: none known; that CaRot's momentum rises linearly is our reading.
+arXiv 2605.29380) for the weighted one. Deviations from the released code of either: none known. As there, an average is
+one of parameters: buffers, such as a ResNet's running statistics, stay those of the pre-trained model.
 """
 
 import math
@@ -53,7 +54,8 @@ class TeacherRule:
 class ExponentialAverage(TeacherRule):
     """``teacher <- m * teacher + (1 - m) * student`` every few steps, with a momentum m that rises linearly.
 
-    The defaults are CaRot's for 25,000 steps on ImageNet.
+    The first update comes after the very first step, so that the teacher then holds 95 % of the student. The defaults
+    are CaRot's for 25,000 steps on ImageNet.
 
     Args:
         update_every: Optimizer steps between two updates.
@@ -74,10 +76,11 @@ class ExponentialAverage(TeacherRule):
         self.momentum_start, self.momentum_end = momentum_start, momentum_end
 
     def share(self, step: int, total_steps: int) -> float:
-        """Return ``1 - m`` at every ``update_every``-th step, 0 between."""
-        if step % self.update_every:
+        """Return ``1 - m`` after the first step and every ``update_every``-th one from there, 0 between."""
+        index = step - 1  # the authors count steps from 0
+        if index % self.update_every:
             return 0.0
-        risen = min(1.0, step / (self.rise * total_steps)) if self.rise > 0 else 1.0
+        risen = min(1.0, index / (self.rise * total_steps)) if self.rise > 0 else 1.0
         return 1 - (self.momentum_start + (self.momentum_end - self.momentum_start) * risen)
 
 
@@ -201,20 +204,14 @@ class Teacher(Twin):
             return
         self._remembered.clear()
         self.remember(())
-        own, theirs = self.model.state_dict(), student.model.state_dict()
+        weights, updates = dict(student.model.named_parameters()), dict(named_updates(student.model))
+        pairs = [(value, weights[name]) for name, value in self.model.named_parameters() if name not in updates]
         if self.linear_head is not None and linear_head is not None:
-            own, theirs = own | {"head": self.linear_head}, theirs | {"head": linear_head}
-        updates = dict(named_updates(student.model))
-        moving = [name for name, value in own.items() if value.is_floating_point() and name not in updates]
-        torch._foreach_lerp_(
-            [local_part(own[name]) for name in moving],
-            [local_part(theirs[name].to(own[name].dtype)) for name in moving],
-            share,
-        )
+            pairs.append((self.linear_head, linear_head))
+        own = [local_part(value) for value, _ in pairs]
+        torch._foreach_lerp_(own, [local_part(value.to(ours.dtype)) for ours, value in pairs], share)
         for name, update in updates.items():  # of the sums, not of the factors, whose average is another update
-            own[name].lerp_(theirs[name] + update.whole(), share)
-        for name in own.keys() - {*moving, *updates}:
-            own[name].copy_(theirs[name])
+            self.model.get_parameter(name).lerp_(weights[name] + update.whole(), share)
 
     def class_head(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
         """Return the head (C, D) that class logits come from: image features times its rows, no further scale.

@@ -42,9 +42,19 @@ def curve_table(rows: Rows) -> Table:
     Args:
         rows: The places.
     """
+    return places_table("alpha", [{**row, "place": f"{row['alpha']:g}"} for row in rows])
+
+
+def places_table(header: str, rows: Rows) -> Table:
+    """Return a table with a row for each model: accuracies and worst groups.
+
+    Args:
+        header: Of the first column.
+        rows: ``place`` and ``metrics`` of each.
+    """
     metrics = [metric for metric in rows[0]["metrics"] if metric == "ood_acc" or metric.rpartition("/")[2] in SHOWN]
-    cells = [[f"{row['alpha']:g}", *(percent(row["metrics"][metric]) for metric in metrics)] for row in rows]
-    return Table(["alpha", *map(heading, metrics)], cells, "accuracy in %", align="r" * (1 + len(metrics)))
+    cells = [[row["place"], *(percent(row["metrics"][metric]) for metric in metrics)] for row in rows]
+    return Table([header, *map(heading, metrics)], cells, "accuracy in %", align="r" * (1 + len(metrics)))
 
 
 def curve_plot(rows: Rows, axes: Sequence[str], path: Path) -> None:

@@ -30,6 +30,7 @@ OUTDATED = (RESULTS, PREDICTIONS, *SAMPLES)
 """What ``starft test`` and ``starft predict`` write of a checkpoint; another checkpoint makes it outdated."""
 
 SWEEP, SWEEP_PLOT = "interpolation.json", "interpolation.png"
+DAWIN, DAWIN_IMAGES = "dawin.json", "dawin.csv"
 """In the folder of a WiSE-FT sweep, which may lie in the run folder."""
 
 LOGGER_IDS = "loggers.json"

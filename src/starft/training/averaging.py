@@ -62,21 +62,22 @@ def read_member(path: Path) -> Member:
     return Member(path, check_checkpoint(path), _load(path)[KEY]["twin"])
 
 
-def read_weights(member: Member) -> dict[str, Tensor]:
+def read_weights(member: Member, copy: bool = True) -> dict[str, Tensor]:
     """Return the weights that are averaged: the student's, and its linear head's and bias where it has one.
 
     Adapters are merged: an average of merged weights is none of adapters.
 
     Args:
         member: The checkpoint.
+        copy: Read them into memory; else each stays on the disk until it is used.
     """
     state = _load(member.path)["state_dict"]
     if member.facts.adapter is not None:
         whole = tuned_clip(member.facts, state).model.state_dict()
         state = {key: value for key, value in state.items() if not key.startswith(CLIP)}
         state |= {f"{STUDENT}{key}": value for key, value in whole.items()}
-    weights = {key: value.clone() for key, value in state.items() if key.startswith(CLIP) or key in (HEAD, BIAS)}
-    return _with_bias(weights)
+    weights = {key: value for key, value in state.items() if key.startswith(CLIP) or key in (HEAD, BIAS)}
+    return _with_bias({key: value.clone() for key, value in weights.items()} if copy else weights)
 
 
 def pretrained_weights(member: Member) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from starft.clip import ClipEncoder, freeze, freeze_unread
 from starft.errors import ConfigError
 from starft.losses.base import Part, Term
 from starft.losses.context import Progress
+from starft.types import CountedData, GroupedData
 
 
 def freeze_parameters_no_term_reads(clip: ClipEncoder, terms: Iterable[Term], head: str) -> None:
@@ -159,6 +160,23 @@ def check_terms(terms: Sequence[Term], pool: Pool | None, class_names: Sequence[
         )
     for term in terms:
         term.check_classes(class_names)
+
+
+def start_terms(terms: Iterable[Term], data: object) -> None:
+    """Let each term hear of the training data.
+
+    Args:
+        terms: Of the run.
+        data: Its DataModule, which may count groups and classes.
+
+    Raises:
+        DataError: A term can't work with them.
+    """
+    groups = data.train_group_counts if isinstance(data, GroupedData) else {}
+    classes = data.train_class_counts if isinstance(data, CountedData) else ()
+    for term in terms:
+        term.start(groups)
+        term.count_classes(classes)
 
 
 def reads_logits(terms: Iterable[Term]) -> bool:

@@ -8,7 +8,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from starft.clip.finite import LossWatch, check_loss, check_weights, tensors_in
-from starft.distributed import world_size
+from starft.distributed import clip_norm, is_sharded, world_size
 from starft.errors import ConfigError
 from starft.evaluation.scoring import ScoringModule
 from starft.runs.checkpoints import TWIN
@@ -53,6 +53,15 @@ class GuardedModule(ScoringModule):
         if math.isinf(steps):
             raise ConfigError(NO_END)
         return int(steps)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip gradients, those that are in parts with the others."""
+        if gradient_clip_val and is_sharded(self.clip):
+            clip_norm(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the losses: on a CPU at each step, elsewhere at each logging, for the device is waited for."""

@@ -24,7 +24,7 @@ from starft.clip import (
 )
 from starft.clip.lora import LoRA, draw
 from starft.clip.token_checks import check_captions
-from starft.distributed import broadcast_from_first, clip_norm, is_sharded
+from starft.distributed import broadcast_from_first, is_sharded
 from starft.errors import ConfigError
 from starft.evaluation.evaluator import Evaluator, described_data, eval_sets_for_stage
 from starft.losses import Contrastive, Term
@@ -42,13 +42,16 @@ from starft.training.gradients import (
     check_terms,
     idle_parameters,
     reads_logits,
+    start_terms,
     zero_gradients_for_idle_parameters,
 )
 from starft.training.guards import GuardedModule
+from starft.training.layer_decay import layer_rates
+from starft.training.linear_head import check_head, with_unscaled_head
 from starft.training.notes import tell_doubled_articles, tell_notes
 from starft.training.optim import adamw, check_recipe, parameter_groups, warmup_cosine
 from starft.training.probe import STRENGTHS, check_strengths, probe_of
-from starft.types import Batch, GroupedData, ImagePreprocessing
+from starft.types import Batch, ImagePreprocessing
 
 
 class FinetuneModule(GuardedModule):
@@ -63,10 +66,13 @@ class FinetuneModule(GuardedModule):
             times exp(logit_scale) and is trained.
         head_start: What the linear head starts from: ``zero_shot``, or ``probe``, a logistic regression on the frozen
             features of the training images (LP-FT).
+        unscaled_head: Train the linear head as one without exp(logit_scale), as Lipsum-FT does: AdamW's step then moves
+            its logits exp(logit_scale) times as far. Checkpoints hold it scaled.
         probe_strengths: Values of C that the probe tries, inverse strengths of its L2 penalty; the first validation set
             that has the training classes and isn't OOD chooses. Null takes LP-FT's 100 from 1e-7 to 100.
         lr: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
+        layer_decay: Factor on the learning rate from each block of a tower to the one before, in (0, 1]; 1 is none.
         decay_one_dimensional: Decay vectors and scalars too, as the paper does.
         betas: AdamW's decay rates of the two moments.
         warmup_steps: Length of the linear warm-up in optimizer steps; cosine to 0 follows.
@@ -96,9 +102,11 @@ class FinetuneModule(GuardedModule):
         pretrained: str | None = "openai",
         head: Literal["text", "linear"] = "text",
         head_start: Literal["zero_shot", "probe"] = "zero_shot",
+        unscaled_head: bool = False,
         probe_strengths: list[float] | None = None,
         lr: float = 1e-5,
         weight_decay: float = 0.1,
+        layer_decay: float = 1.0,
         decay_one_dimensional: bool = True,
         betas: tuple[float, float] = (0.9, 0.999),
         warmup_steps: int = 500,
@@ -118,10 +126,9 @@ class FinetuneModule(GuardedModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_recipe(lr, weight_decay, warmup_steps, betas)
+        check_recipe(lr, weight_decay, warmup_steps, betas, layer_decay)
         check_templates(templates)
-        if head_start == "probe" and head != "linear":
-            raise ConfigError(f"head_start probe is for the linear head; the head is {head!r}, set head to linear.")
+        check_head(head, head_start, unscaled_head)
         self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
         check_strengths(self.probe_strengths)
         self.adapter = adapter_of(adapter, twin_precision, {"text": freeze_text_tower, "image": freeze_image_tower})
@@ -175,8 +182,7 @@ class FinetuneModule(GuardedModule):
             if self.hparams["templates"]:  # of the data's templates their check tells
                 tell_doubled_articles(self.trainer, self.class_names, self.templates)
             check_batches(self._terms(), self.trainer, getattr(data, "batch_size", None))
-            for _, term in self._active_terms():
-                term.start(data.train_group_counts if isinstance(data, GroupedData) else {})
+            start_terms(self._terms(), data)
         self.evaluator = Evaluator(sets, keep_samples=stage == "test")
 
     def describe(self, class_names: tuple[str, ...], templates: tuple[str, ...]) -> None:
@@ -329,15 +335,6 @@ class FinetuneModule(GuardedModule):
     def _followers(self) -> list[Teacher]:
         return [teacher for teacher in self.teachers.values() if isinstance(teacher, Teacher)]
 
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip gradients, those that are in parts with the others."""
-        if gradient_clip_val and is_sharded(self.clip):
-            clip_norm(self.parameters(), gradient_clip_val)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""
         super().optimizer_step(*args, **kwargs)
@@ -355,7 +352,10 @@ class FinetuneModule(GuardedModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on all that is trained; linear warm-up, then cosine to 0, step by step."""
-        groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional)
+        rates = layer_rates(self.clip.model, self.hparams["layer_decay"])
+        groups = parameter_groups(self, self.weight_decay, self.decay_one_dimensional, rates)
+        if self.hparams["unscaled_head"] and self.linear_head is not None:
+            groups = with_unscaled_head(groups, self.linear_head, float(self.twin.logit_scale))
         clips = bool(self.trainer.gradient_clip_val) and isinstance(self.trainer.precision_plugin, MixedPrecision)
         optimizer = adamw(groups, self.lr, self.betas, clips_mixed=clips)
         total = self.total_steps

@@ -5,6 +5,7 @@ arXiv 2212.00638): AdamW, weight decay on every parameter, linear warm-up, cosin
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -53,7 +54,9 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int, restart: int =
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def check_recipe(lr: float, weight_decay: float, warmup_steps: int, betas: tuple[float, float]) -> None:
+def check_recipe(
+    lr: float, weight_decay: float, warmup_steps: int, betas: tuple[float, float], layer_decay: float
+) -> None:
     """Refuse settings of the optimizer that can't be used.
 
     Args:
@@ -61,6 +64,7 @@ def check_recipe(lr: float, weight_decay: float, warmup_steps: int, betas: tuple
         weight_decay: Of AdamW.
         warmup_steps: Length of the warm-up.
         betas: Decay rates of the two moments.
+        layer_decay: Factor on the learning rate from block to block.
 
     Raises:
         ConfigError: One of them is out of its range.
@@ -75,6 +79,8 @@ def check_recipe(lr: float, weight_decay: float, warmup_steps: int, betas: tuple
         raise ConfigError(f"warmup_steps must be at least 0; got {warmup_steps}.")
     if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
         raise ConfigError(f"betas must be two numbers in [0, 1); got {list(betas)}.")
+    if not 0 < layer_decay <= 1:
+        raise ConfigError(f"layer_decay must lie in (0, 1], where 1 is none; got {layer_decay}.")
 
 
 def plan_notes(warmup_steps: int, total_steps: int, images: int, batch_size: int) -> list[str]:
@@ -110,13 +116,14 @@ def adamw(
     """Return AdamW, fused where the device has that: the same numbers but for rounding, and faster on a CPU, too.
 
     Args:
-        groups: Of `parameter_groups`, on the device that they are trained on.
+        groups: Of `parameter_groups`, on the device that they are trained on; ``rate`` is a factor on ``lr``.
         lr: Peak learning rate.
         betas: Decay rates of the two moments.
         clips_mixed: Whether gradients are clipped in mixed precision, which Lightning refuses for a fused optimizer.
     """
     parameters = [parameter for group in groups for parameter in group["params"]]
     fused = not clips_mixed and all(parameter.device.type in FUSED for parameter in parameters)
+    groups = [{**group, "lr": lr * group.get("rate", 1.0)} for group in groups]
     return _AdamW(groups, lr=lr, betas=betas, fused=fused)
 
 
@@ -131,8 +138,13 @@ class _AdamW(AdamW):
         return result
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, decay_one_dimensional: bool = True) -> list[dict[str, Any]]:
-    """Return the trainable parameters of a model as groups for a ``torch.optim`` optimizer.
+def parameter_groups(
+    model: nn.Module,
+    weight_decay: float,
+    decay_one_dimensional: bool = True,
+    rates: Mapping[nn.Parameter, float] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the trainable parameters of a model as groups for `adamw`: one for each weight decay and rate.
 
     A parameter that is shared between modules is listed once. A group that would be empty is left out.
 
@@ -140,7 +152,8 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_one_dimensiona
         model: Where the parameters are; those with ``requires_grad`` off, as a frozen twin's are, are left out.
         weight_decay: Decay of the parameters that are decayed.
         decay_one_dimensional: True decays every parameter, the paper's recipe. False leaves vectors and scalars
-            (biases, norms, the class embedding, the logit scale) without decay, in a second group.
+            (biases, norms, the class embedding, the logit scale) without decay, in groups of their own.
+        rates: Factors on the learning rate; 1 for parameters that aren't in it.
 
     Raises:
         ConfigError: If ``weight_decay`` is negative or not finite, or if nothing in the model is trainable.
@@ -157,7 +170,10 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_one_dimensiona
         raise ConfigError(
             f"{type(model).__name__} has no trainable parameter: each one is frozen. Leave at least one unfrozen."
         )
-    decayed = [parameter for parameter in trainable if decay_one_dimensional or parameter.ndim >= 2]
-    undecayed = [parameter for parameter in trainable if not (decay_one_dimensional or parameter.ndim >= 2)]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for decays in (True, False):
+        for parameter in trainable:
+            if (decay_one_dimensional or parameter.ndim >= 2) == decays:
+                key = weight_decay if decays else 0.0, (rates or {}).get(parameter, 1.0)
+                groups.setdefault(key, []).append(parameter)
+    return [{"params": group, "weight_decay": decay, "rate": rate} for (decay, rate), group in groups.items()]

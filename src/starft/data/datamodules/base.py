@@ -84,6 +84,13 @@ class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
         return _group_counts(self.train_set, self.train_group_names)
 
     @property
+    def train_class_counts(self) -> tuple[int, ...]:
+        """Training images of each class, in label order; empty where their labels aren't known beforehand."""
+        labels: Sequence[int] | None = getattr(self.train_set, "labels", None)
+        counts = Counter(labels)
+        return tuple(counts[label] for label in range(len(self.class_names))) if labels is not None else ()
+
+    @property
     def val_group_counts(self) -> tuple[dict[str, int], ...]:
         """The same of each of ``val_sets``."""
         return tuple(
