@@ -57,8 +57,8 @@ class LoRA:
     rank: int = 16
     alpha: float = 32.0
     dropout: float = 0.0
-    towers: list[Literal["image", "text"]] = field(default_factory=lambda: ["image", "text"])  # type: ignore[arg-type]
-    layers: list[Layer] = field(default_factory=lambda: ["attention", "mlp"])  # type: ignore[arg-type]
+    towers: list[Literal["image", "text"]] = field(default_factory=lambda: ["image", "text"])
+    layers: list[Layer] = field(default_factory=lambda: ["attention", "mlp"])
     blocks: str = "all"
     base_precision: Literal["same", "bf16"] = "same"
 
@@ -170,7 +170,7 @@ def merge(model: nn.Module, lora: LoRA, state: Mapping[str, Tensor]) -> None:
     for name, value in state.items():
         if name.endswith(".up"):
             weight = model.get_parameter(name.removesuffix(".up").replace(MARK, "."))
-            weight += lora.scale * value.to(weight) @ state[f"{name.removesuffix('.up')}.down"].to(weight)
+            weight.add_(lora.scale * value.to(weight) @ state[f"{name.removesuffix('.up')}.down"].to(weight))
         elif MARK not in name:
             model.get_parameter(name).copy_(value)
 

@@ -389,6 +389,6 @@ def _check_finite(path: Path, held: Mapping[str, Any]) -> None:
 
 
 def _facts(held: Mapping[str, Any]) -> CheckpointFacts:
-    lists = {key: tuple(held[key]) for key in ("class_names", "templates")}
+    names, templates = tuple(held["class_names"]), tuple(held["templates"])
     rest = {key: held[key] for key in ("config", "adapter", "pretrained", "twin") if key in held}
-    return CheckpointFacts(held["model_name"], held["head"], **lists, **rest)
+    return CheckpointFacts(held["model_name"], held["head"], names, templates, **rest)

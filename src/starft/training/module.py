@@ -155,8 +155,7 @@ class FinetuneModule(GuardedModule):
         self.restart_epoch = 0  # where the learning rate starts anew, as JTT does; 0 for nowhere
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
-        self._host_labels: list[int] = []
-        self._host_index: list[int] = []
+        self._host_labels, self._host_index = list[int](), list[int]()
         self._idle_parameters: list[nn.Parameter] = []
 
     @property
@@ -370,8 +369,8 @@ class FinetuneModule(GuardedModule):
         """Leave the twin out: it is what ``pretrained`` names, and is refilled on load."""
         super().on_save_checkpoint(checkpoint)
         strip_twin(checkpoint, self.twin_fingerprint, self._facts())
-        if self.adapter is not None:
-            strip_base(checkpoint, as_options(self.adapter), self.pretrained)
+        if (options := as_options(self.adapter)) is not None:
+            strip_base(checkpoint, options, self.pretrained)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model or twin; refill the twin; take class names and templates from it."""
