@@ -6,6 +6,7 @@ from pathlib import Path
 import architectures
 import pytest
 import torch
+from open_clip.transformer import QuickGELU
 from timm.models.beit import Attention as BeitAttention
 from torch import nn
 
@@ -80,6 +81,21 @@ def check_against_merged(clip: ClipEncoder, trim: bool) -> None:
             assert theirs.norm().item() > 0
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
     assert not any(weight.grad is not None for weight in clip.model.parameters())
+
+
+def test_what_norms_and_activations_give_is_made_anew_and_not_kept(vit: ClipEncoder) -> None:
+    """Of 3 blocks of the image tower (B 3, L 5, W 16) the norms' and the activations' outputs are kept by nothing."""
+    student = plain_lora.adapted(vit, SMALL)
+    outputs: list[torch.Tensor] = []
+    for part in student.model.visual.transformer.resblocks[:2].modules():
+        if isinstance(part, nn.LayerNorm | QuickGELU):
+            part.register_forward_hook(lambda _, inputs, output: outputs.append(output))
+    kept: set[int] = set()
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.add(x.data_ptr()) or x, lambda x: x):
+        loss = loss_of(student)
+    assert len(outputs) == 2 * 3
+    assert not kept & {output.data_ptr() for output in outputs}
+    assert loss.requires_grad
 
 
 def test_updates_merge_into_the_weights_that_they_were_trained_on(clip: ClipEncoder) -> None:

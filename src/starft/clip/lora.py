@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 from open_clip.modified_resnet import AttentionPool2d
-from open_clip.transformer import Attention, ResidualAttentionBlock
+from open_clip.transformer import Attention, QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
 from starft.clip.encoder import text_tower_of
@@ -23,6 +23,7 @@ from starft.clip.low_rank import (
     LowRankAttention,
     add_to_output,
     forget_sums,
+    note_source,
     put_beside,
     sum_weights,
     updates_of,
@@ -113,6 +114,9 @@ def add_updates(model: Any, lora: LoRA, seed: int) -> None:
         missing -= {item.layer for item in layers}
         for item in layers:
             _add(item, lora)
+        for part in _root(model, tower).modules():
+            if isinstance(part, nn.LayerNorm | nn.GELU | QuickGELU):
+                part.register_forward_hook(note_source)
     if missing:
         raise ConfigError(
             f"layers of model.adapter names {', '.join(missing)}, and the {' and '.join(lora.towers)} tower "
@@ -202,7 +206,7 @@ class _Weight:
 
 def _weights(model: Any, tower: str, blocks: str) -> Iterator[_Weight]:
     """Yield the matrices of a tower's attention and of its blocks' MLPs."""
-    root = model.visual if tower == "image" else text_tower_of(model).transformer
+    root = _root(model, tower)
     last = blocks.removeprefix("last ")
     left_out = {id(weight) for weight in before_last_blocks(model, tower, int(last))} if last != "all" else set()
     for path, part in root.named_modules():
@@ -216,6 +220,11 @@ def _weights(model: Any, tower: str, blocks: str) -> Iterator[_Weight]:
             matrix = multiplies and weight.ndim == 2 and name.endswith("weight")
             if matrix and id(weight) not in left_out:
                 yield _Weight(part, name, path, layer, reader)
+
+
+def _root(model: Any, tower: str) -> nn.Module:
+    root: nn.Module = model.visual if tower == "image" else text_tower_of(model).transformer
+    return root
 
 
 def _reader(root: nn.Module, path: str, part: nn.Module) -> nn.Module | None:
@@ -259,5 +268,5 @@ def _add(item: _Weight, lora: LoRA) -> None:
 
 def _kind(model: Any, tower: str) -> str:
     """Return what a tower is, in a word."""
-    part = model.visual if tower == "image" else text_tower_of(model).transformer
-    return type(getattr(part, "trunk", part)).__name__
+    root = _root(model, tower)
+    return type(getattr(root, "trunk", root)).__name__
