@@ -39,9 +39,9 @@ class LowRank(nn.Module):
     def __init__(self, weight: Tensor, rank: int, scale: float, dropout: float, read: bool = False) -> None:
         super().__init__()
         self.scale, self.dropout, self.read = scale, dropout, read
-        wide = {"dtype": torch.promote_types(weight.dtype, torch.float32), "device": weight.device}
-        self.down = nn.Parameter(torch.empty(rank, weight.shape[1], **wide))  # type: ignore[arg-type]
-        self.up = nn.Parameter(torch.empty(weight.shape[0], rank, **wide))  # type: ignore[arg-type]
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        self.down = nn.Parameter(torch.empty(rank, weight.shape[1], dtype=wide, device=weight.device))
+        self.up = nn.Parameter(torch.empty(weight.shape[0], rank, dtype=wide, device=weight.device))
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
@@ -76,15 +76,15 @@ class _Product(torch.autograd.Function):
     """``x @ down.T``, where x isn't kept for the way back but made anew of its own source, which is kept anyway."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, down: Tensor, source: Tensor, part: nn.Module) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, down: Tensor, source: Tensor, part: nn.Module) -> Tensor:
         ctx.save_for_backward(source, down)
         ctx.part, ctx.dtype, device = part, x.dtype, x.device.type
         ctx.precision = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
         return F.linear(x, down)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         source, down = ctx.saved_tensors
         with torch.autocast(*ctx.precision):
             x = ctx.part.forward(source)
