@@ -1,4 +1,4 @@
-"""What input costs: decoding and augmentation against plain torchvision, and listing a million rows.
+"""What input costs: decoding against plain torchvision and fast against exact, and listing a million rows.
 
 Run it: ``python -m benchmarks.input --rows 1000000``. One JSON line a row. Decoding is measured in one
 process, image by image in turns with torchvision, so that a busy machine slows both alike; the median of the ratios is
@@ -23,6 +23,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from starft.data import Augmentation, CSVSource, ImageTable
+from starft.data.fast_decoding import transform_for
 from starft.data.imageset import ImageSet
 from starft.data.listing import CACHE, list_images
 from starft.data.loading import Turn
@@ -48,17 +49,58 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:
         print(*map(json.dumps, decoding(Path(made), given.images, given.rounds)), sep="\n", flush=True)
+        for (width, height), fewer in (((500, 375), 1), ((4000, 3000), 24)):  # an image of the second takes that longer
+            files, turns = max(1, given.images // fewer), max(2, given.images * given.rounds // fewer)
+            for row in fast_decoding(Path(made) / f"{width}", (width, height), files, turns):
+                print(json.dumps(row), flush=True)
         print(json.dumps(listing(Path(made), given.rows)), flush=True)
         print(json.dumps(folders(Path(made) / "tree", given.files // FOLDERS)), flush=True)
 
 
-def decoding(folder: Path, images: int, rounds: int) -> list[dict[str, object]]:
-    """Compare our loader with plain torchvision on JPEGs of ImageNet's usual size."""
+def jpegs(folder: Path, size: tuple[int, int], images: int) -> list[str]:
+    """Write smooth pictures, quality 90 and 4:2:0, as photographs are; return their paths."""
     rng = np.random.default_rng(0)
     for number in range(images):
         coarse = Image.fromarray(rng.integers(0, 256, (38, 50, 3), dtype=np.uint8))
-        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
-    paths = [f"{number}.jpg" for number in range(images)]
+        coarse.resize(size, Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90, subsampling="4:2:0")
+    return [f"{number}.jpg" for number in range(images)]
+
+
+def fast_decoding(folder: Path, size: tuple[int, int], images: int, turns: int) -> list[dict[str, object]]:
+    """Compare `decode: fast` with `exact`, each up to what a worker hands over: 8-bit levels, or normalised floats."""
+    folder.mkdir()
+    wanted, augmentation = ImagePreprocessing(), Augmentation()
+    table = ImageTable(folder, jpegs(folder, size, images), np.zeros(images, dtype=np.int64))
+    fast, exact = (
+        ImageSet(table, transform_for(how, wanted), transform_for(how, wanted, augmentation))
+        for how in ("fast", "exact")
+    )
+    rows = []
+    for name in ("train", "evaluation"):
+        seconds: dict[str, list[float]] = {"exact": [], "fast": []}
+        for turn in range(turns):
+            pair = [("exact", exact), ("fast", fast)]
+            which = Turn(turn, turn % images) if name == "train" else turn % images
+            for how, made in pair if turn % 2 else pair[::-1]:
+                start = time.process_time()
+                made[which]
+                seconds[how].append(time.process_time() - start)
+        medians = {how: statistics.median(spent) for how, spent in seconds.items()}
+        rows.append(
+            {
+                "row": f"{name} {size[0]}x{size[1]}",
+                "exact_over_fast": round(medians["exact"] / medians["fast"], 2),
+                "at_least": {"train 500x375": 2.3, "evaluation 500x375": 2.0}.get(f"{name} {size[0]}x{size[1]}", 6),
+                "images": turns,
+                "median_ms": {how: round(1000 * spent, 3) for how, spent in medians.items()},
+            }
+        )
+    return rows
+
+
+def decoding(folder: Path, images: int, rounds: int) -> list[dict[str, object]]:
+    """Compare our loader with plain torchvision on JPEGs of ImageNet's usual size."""
+    paths = jpegs(folder, (500, 375), images)
     wanted = ImagePreprocessing()
     table = ImageTable(folder, paths, np.zeros(images, dtype=np.int64))
     ours = ImageSet(table, eval_transform(wanted), train_transform(wanted, Augmentation()))

@@ -27,7 +27,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.syspath_prepend(str(ROOT))
 
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        small = SMALL if name in ("input", "packed") else TINY
+        small = {"input": SMALL, "packed": SMALL, "decoding": []}.get(name, TINY)
         monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
@@ -76,11 +76,22 @@ def test_loop(rows: Callable[..., list[dict[str, Any]]]) -> None:
 
 
 def test_input(rows: Callable[..., list[dict[str, Any]]]) -> None:
-    decoded, evaluated, listed, folders = rows("input", "--images", "2", "--rows", "50", "--files", "200")
+    decoded, evaluated, *fast, listed, folders = rows("input", "--images", "2", "--rows", "50", "--files", "200")
+    names = [f"{name} {size}" for size in ("500x375", "4000x3000") for name in ("train", "evaluation")]
+    assert [row["row"] for row in fast] == names
+    assert all(row["exact_over_fast"] > 0 for row in fast)
     assert decoded["images"] == evaluated["images"] == 2
     assert decoded["ratio"] > 0 < evaluated["ratio"]
     assert listed["rows"] == 50
     assert (folders["files"], folders["problems"]) == (200, 0)
+
+
+def test_decoding(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    """What is promised of fast decoding holds on fewer pictures, too."""
+    found = rows("decoding", "--images", "24")
+    assert [row["side"] for row in found] == [96, 320, 640, 1280]
+    assert all(row["images"] == 72 and row["accuracy"]["exact"] > 50 for row in found)
+    assert all(row["mean_difference"] < 0.5 and row["other_answers"] <= 2 for row in found)
 
 
 def test_packed(rows: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,4 +104,4 @@ def test_packed(rows: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.M
 
 
 def test_each_benchmark_of_the_page_is_one_of_these() -> None:
-    assert TOLD.keys() == {"step", "scale", "evaluate", "loop", "input", "packed"}
+    assert TOLD.keys() == {"step", "scale", "evaluate", "loop", "input", "decoding", "packed"}

@@ -19,6 +19,8 @@ from starft.training.gradients import idle_parameters
 from starft.training.module import FinetuneModule
 
 ROOT = Path(__file__).parents[1]
+read_yaml = partial(yaml.load, Loader=yaml.CSafeLoader)  # ten times as fast as yaml.safe_load
+
 COMMON = sorted((ROOT / "lightning_configs" / "common").glob("*.yaml"))
 """What is laid over a whole config."""
 CONFIGS = sorted({*(ROOT / "lightning_configs").rglob("*.yaml")} - {*COMMON})
@@ -72,11 +74,17 @@ def smallest(config: Path, root: Path) -> list[str]:
     if folder == "imagenet":
         return imagenet_folders(root)
     if folder == "csv":
-        return [f"file={own_images.write_table(root)}", "val_fraction=0.25", *OWN]
+        captioned = config.stem in ("captions", "pairs")
+        file = (
+            own_images.write_captions(root, labels=config.stem != "pairs")
+            if captioned
+            else own_images.write_table(root)
+        )
+        return [f"file={file}", "val_fraction=0.25", *OWN]
     if folder == "imagefolder":
-        groups = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"]["attribute_level"]
+        groups = read_yaml(config.read_text(encoding="utf-8"))["data"]["init_args"]["attribute_level"]
         counts = {"train": 4, "val": 2, "test": 2}
-        return [f"root={own_images.write_folders(root, counts, attribute=groups)}", *OWN]
+        return [f"root={own_images.write_folders(root, counts, attribute=groups)}", "eval_decode=fast", *OWN]
     if folder == "packed":
         return [f"root={shards.write_shards(root, train=8, val=4, test=4)}", *OWN]
     write = WRITE.get(folder) or WRITE[f"{folder}/{config.stem}"]
@@ -96,8 +104,8 @@ EPOCHS = {"mini-jtt": 3, "waterbirds-jtt": 3, "csv-jtt": 5, "imagefolder-jtt": 5
 SMALL_GROUPS = {"dfr": 2}
 """Config -> the smallest validation group that its callback is told to be content with."""
 
-TESTED = {"starft", "ce"}
-"""What of ImageNet is tested on its ten sets, one config of each head; the others are validated."""
+TESTED = {"starft", "ce", "pretrain"}
+"""What is tested after its step: of each data set a config of each head; the others are validated."""
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
@@ -123,7 +131,7 @@ def test_configs_were_found() -> None:
 def test_config_is_whole(config: Path) -> None:
     text = config.read_text(encoding="utf-8")
     assert text.startswith("# ")
-    keys = yaml.safe_load(text)
+    keys = read_yaml(text)
     assert set(keys) == {"seed_everything", "trainer", "model", "data", "checkpoint"}
     assert {"model_name", "pretrained", "objective", "lr", "weight_decay", "warmup_steps"} <= set(keys["model"])
     assert {"class_path", "init_args"} <= set(keys["data"])
@@ -133,7 +141,7 @@ def test_config_is_whole(config: Path) -> None:
 def test_a_config_to_test_with_trains_nothing() -> None:
     """`starft compare` trains what has epochs, whatever the comment says."""
     epochs = {
-        name_of(path): yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["max_epochs"]
+        name_of(path): read_yaml(path.read_text(encoding="utf-8"))["trainer"]["max_epochs"]
         for path in CONFIGS
         if verb_of(path) == "test"
     }
@@ -145,7 +153,7 @@ def test_a_config_to_test_with_trains_nothing() -> None:
 def test_an_overlay_changes_the_trainer_alone(overlay: Path) -> None:
     text = overlay.read_text(encoding="utf-8")
     assert f"--config common/{overlay.stem}" in text.splitlines()[1]
-    keys = yaml.safe_load(text)
+    keys = read_yaml(text)
     assert set(keys) == {"trainer"}
     assert set(keys["trainer"]) <= set(inspect.signature(L.Trainer).parameters)
     strategy = keys["trainer"].get("strategy")
@@ -153,7 +161,7 @@ def test_an_overlay_changes_the_trainer_alone(overlay: Path) -> None:
 
 
 def test_no_two_configs_share_a_run_folder() -> None:
-    folders = [yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["default_root_dir"] for path in CONFIGS]
+    folders = [read_yaml(path.read_text(encoding="utf-8"))["trainer"]["default_root_dir"] for path in CONFIGS]
     assert len(set(folders)) == len(folders)
 
 
@@ -162,7 +170,7 @@ def test_no_two_configs_share_a_run_folder() -> None:
 def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FinetuneModule, "on_validation_model_zero_grad", lambda self: None)  # the step's are looked at
     verb = verb_of(config)
-    tested = verb == "test" or config.parent.name != "imagenet" or config.stem in TESTED
+    tested = verb == "test" or config.parent.name == "transfer" or config.stem in TESTED
     run = tmp_path / "run"
     where = ["--seed_everything=7", f"--trainer.default_root_dir={run}"]
     data = [f"--data.init_args.{argument}" for argument in smallest(config, tmp_path / "data")]
@@ -170,7 +178,7 @@ def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.
     words = [f"--config={config}", *data, *model, *ON_CPU, *ONE_STEP, *QUIET, *where]
     epochs = EPOCHS.get(name_of(config), 1)
     words += [f"--trainer.max_epochs={epochs}", *([] if tested else ["--trainer.check_val_every_n_epoch=1"])]
-    given = yaml.safe_load(config.read_text(encoding="utf-8"))
+    given = read_yaml(config.read_text(encoding="utf-8"))
     if config.stem in SMALL_GROUPS:
         (callback,) = given["trainer"]["callbacks"]
         callback["init_args"]["min_group_size"] = SMALL_GROUPS[config.stem]
@@ -186,7 +194,7 @@ def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.
         words += [f"--model.regularizers={json.dumps([term])}"]
     cli = main([verb, *words])
     assert (cli.model.seed, cli.datamodule.seed) == (7, 7), "a link was lost"
-    resolved = yaml.safe_load(cli.resolved_config)
+    resolved = read_yaml(cli.resolved_config)
     assert resolved["model"]["seed"] == resolved["data"]["init_args"]["seed"] == 7
     if verb == "fit":
         assert cli.trainer.global_step == epochs
@@ -197,14 +205,16 @@ def test_config_runs_one_step(config: Path, tmp_path: Path, monkeypatch: pytest.
         waiting = {name for name, p in trained.items() if p.grad is None and not any(p is one for one in rests)}
         assert waiting == set()
         assert (run / "checkpoints" / "last.ckpt").is_file()
-        assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")) == resolved
+        assert read_yaml((run / "config.yaml").read_text(encoding="utf-8")) == resolved
         if config.stem == "starft":
             words += [f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"]
             cli = main(["test", *words])
         elif tested:
             cli.trainer.test(cli.model, cli.datamodule, verbose=False)
     stage, sets = ("test", cli.datamodule.test_sets) if tested else ("val", cli.datamodule.val_sets)
-    assert {*cli.trainer.callback_metrics} >= {f"{stage}/{one.name}/acc" for one in sets}
+    assert {*cli.trainer.callback_metrics} >= {
+        f"{stage}/{one.name}/{'acc' if one.class_names else 't2i_r5'}" for one in sets
+    }
     assert (run / "results.json").is_file() == (verb == "test" or config.stem == "starft")
     assert cli.model.lr == given["model"]["lr"]
     assert [term.weight for term in cli.model.terms.values()][1:] == [

@@ -24,7 +24,7 @@ from starft.distributed import (
     rows_of_rank,
     world_size,
 )
-from starft.losses import KD, L2SP, CarFT, Carot, FeatureDistillation, LipsumFT, SpuriosityAlignment, Tracer
+from starft.losses import KD, L2SP, CarFT, Carot, FeatureDistillation, LipsumFT, ReCalCon, SpuriosityAlignment, Tracer
 from starft.losses.base import Term
 from starft.losses.context import Progress
 from starft.losses.group_dro import GroupDRO
@@ -52,6 +52,7 @@ def _terms(head: str) -> list[Term]:
             SpuriosityAlignment(0.7, "constant", masked=False),
             Carot(teacher=ema),
             Tracer(),
+            ReCalCon(),
             KD(temperature=2.0),
         ]
     return [

@@ -113,14 +113,10 @@ TORCH = {"torch", "lightning", "open_clip", "timm", "transformers", "torchmetric
         ("starft.cli.init", TORCH | {"scipy", "sklearn", "matplotlib"}),
         ("starft.cli.prompts", TORCH | {"openai", "numpy"}),
         pytest.param(
-            "starft.inference.classifier",
+            "starft.inference.classifier, starft.cli.predict, starft.cli.export",
             {"lightning", "torchmetrics", "sklearn", "matplotlib"},
             marks=pytest.mark.slow,
         ),
-        pytest.param(
-            "starft.cli.predict", {"lightning", "torchmetrics", "sklearn", "matplotlib"}, marks=pytest.mark.slow
-        ),
-        pytest.param("starft.cli.export", {"lightning", "torchmetrics", "sklearn"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_module_loads_what_it_needs(module: str, left_out: set[str]) -> None:

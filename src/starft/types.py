@@ -12,7 +12,8 @@ class Batch(TypedDict):
     """One batch, as every DataModule yields it.
 
     Shapes: ``image`` float (B, 3, H, W), ``label`` int64 (B,), ``index`` int64 (B,) (position in its data set),
-    ``group`` int64 (B,) where the set has groups. No text: captions are drawn inside the step.
+    ``group`` int64 (B,) where the set has groups. No text: captions are drawn inside the step. Where images are decoded
+    fast, a loader gives uint8, and the DataModule's ``on_after_batch_transfer`` makes the floats on the device.
     """
 
     image: "Tensor"
@@ -44,6 +45,9 @@ class EvalSet:
             0 where groups are something else.
         frame_sets: Sets of neighbouring frames, each the positions (``index`` of a batch) of an anchor and, behind it,
             its neighbours; ``pm0`` and ``pm10`` are computed of them. Empty elsewhere, and never together with groups.
+        captions: Text of each image, by its ``index``, where images are paired with texts and have no classes: the set
+            is scored by retrieval. Empty elsewhere.
+        pictures: Path of each image of such a set; equal ones are one image with several captions.
     """
 
     name: str
@@ -57,6 +61,8 @@ class EvalSet:
     metrics: tuple[str, ...] = ()
     num_attributes: int = 0
     frame_sets: tuple[tuple[int, ...], ...] = ()
+    captions: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
 
     @property
     def num_labels(self) -> int:
@@ -153,6 +159,16 @@ class CountedData(Protocol):
     @property
     def train_class_counts(self) -> tuple[int, ...]:
         """Training images of each class, in label order."""
+        ...
+
+
+@runtime_checkable
+class CaptionedData(Protocol):
+    """What is asked of a DataModule where training images may have captions of their own."""
+
+    @property
+    def train_captions(self) -> Sequence[str] | None:
+        """Caption of each training image, by its ``index``; None where captions are made of class names."""
         ...
 
 

@@ -126,3 +126,34 @@ def test_the_first_draws_are_pinned() -> None:
 def test_a_label_without_a_class_is_not_passed_over(label: int) -> None:
     with pytest.raises(IndexError):
         sampler(0, pool()).draw([label], 0)
+
+
+OWN = ("Two ducks.", "an owl", "A {} {} duck.", "Two ducks.")
+
+
+def test_captions_of_their_own_go_by_place_and_take_phrases_in() -> None:
+    """Templates are left alone; a phrase goes before the final period, where there is one; braces stay."""
+    held = Pool("one", "One.", ("{} on a lake",), {}, {"source": "curated"})
+    drawn = CaptionSampler(NAMES, TEMPLATES, held, 0, OWN).draw([0, 1, 0], 4, index=[3, 2, 1])
+    assert drawn == (
+        ["Two ducks.", "A {} {} duck.", "an owl"],
+        ["Two ducks on a lake.", "A {} {} duck on a lake.", "an owl on a lake"],
+    )
+    without_classes = CaptionSampler((), TEMPLATES, held, 0, OWN)
+    assert without_classes.draw([7, 1, 2], 4, index=[3, 2, 1]) == drawn, "labels stand for equal captions there"
+    assert without_classes.draw([7, 1, 2], 4, [2], [3, 2, 1]) == (["an owl"], ["an owl on a lake"])
+
+
+def test_a_class_has_its_own_phrases_with_captions_too() -> None:
+    held = Pool("one", "One.", ("{} on a lake",), {"owl": ("{} in a tree",)}, {"source": "curated"})
+    sampler = CaptionSampler(NAMES, TEMPLATES, held, 0, OWN)
+    seen = {tuple(sampler.draw([0, 1], step, index=[0, 1])[1]) for step in range(20)}
+    assert seen == {("Two ducks on a lake.", f"an owl {place}") for place in ("on a lake", "in a tree")}
+
+
+def test_what_may_be_remembered_of_captions_of_their_own() -> None:
+    """Each distinct one with each phrase, while they are few; of phrases of one class nobody knows whose they are."""
+    some = CaptionSampler(NAMES, TEMPLATES, pool(), 0, OWN).all_spurious(9)
+    assert some == [spurious_of(clean, phrase) for clean in dict.fromkeys(OWN) for phrase in PHRASES]
+    assert CaptionSampler(NAMES, TEMPLATES, pool(), 0, OWN).all_spurious(8) == []
+    assert CaptionSampler(NAMES, TEMPLATES, pool({"owl": ("{} up",)}), 0, OWN).all_spurious(99) == []

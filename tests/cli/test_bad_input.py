@@ -329,8 +329,7 @@ def test_a_pool_that_cant_be_used(templates: object, told: str, refused: Refused
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["starft", "starft_ce", "starft_kinds"])
 def test_a_term_that_draws_from_a_pool_that_isnt_there(config: str, refused: Refused, tmp_path: Path) -> None:
-    words = ["fit", f"--config=mini/{config}", "--model.pool=null", f"--trainer.default_root_dir={tmp_path / 'run'}"]
-    sentence = refused(words)
+    sentence = refused(fit(tmp_path / "run", "--model.pool=null", config=CONFIG.with_stem(config)))
     assert sentence.split()[0] in {"SpuriosityAlignment", "KindAlignment"}
     assert "draws spurious templates from a pool, and model.pool is null; set it to one" in sentence
     assert not (tmp_path / "run").exists()

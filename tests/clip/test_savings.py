@@ -20,6 +20,9 @@ NAMES = ("duck", "gull", "crow")
 LABELS = [0, 1, 0, 2, 0, 1]
 WEIGHT = 0.5
 METHODS = ("ce", "flyp", "starft", "starft_ce")
+OWN = ("Two ducks at dawn.", "a gull over a ship", "A crow.", "Two ducks at dawn.", "a gull")
+INDEX = [3, 1, 0, 2, 0, 4]
+"""Captions of images' own, which StarFT on the contrastive objective has here, and the batch's places among them."""
 CUT = {"vit": True, "siglip": False, "hf": False}
 """Kind of text tower -> whether padding may be cut off."""
 
@@ -44,7 +47,8 @@ def make(config: Path, method: str, dtype: torch.dtype) -> FinetuneModule:
     module = FinetuneModule(objective, str(config), None, head, regularizers=terms, pool="backgrounds")
     module.describe(NAMES, ("a photo of a {}.",))
     assert module.pool is not None
-    module.captions = CaptionSampler(NAMES, ("a photo of a {}.", "the {}."), module.pool, seed=3)
+    own = OWN if method == "starft" else None
+    module.captions = CaptionSampler(NAMES, ("a photo of a {}.", "the {}."), module.pool, 3, own)
     with torch.no_grad():
         for weights in module.clip.parameters():
             weights.add_(torch.randn_like(weights), alpha=0.05)
@@ -60,14 +64,15 @@ def batch_of(module: FinetuneModule) -> Any:
 def our_loss(module: FinetuneModule) -> Tensor:
     """Return what `training_step` returns, which needs a trainer for its log."""
     progress = Progress(0, 10, 0, 2)
-    module._host_labels = LABELS
+    module._host_labels, module._host_index = LABELS, INDEX
     ctx = module._context(batch_of(module), progress)
     return torch.stack([term.weight_at(progress) * term(ctx) for _, term in module._active_terms()]).sum()
 
 
 def plain_loss(module: FinetuneModule, method: str) -> Tensor:
     assert module.captions is not None
-    clean, spurious = module.captions.draw(LABELS, 0)
+    clean, spurious = module.captions.draw(LABELS, 0, index=INDEX)
+    assert method != "starft" or clean == [OWN[at] for at in INDEX]
     images, labels = batch_of(module)["image"], torch.tensor(LABELS)
     if method == "ce":
         assert module.linear_head is not None
@@ -133,7 +138,7 @@ class TextCalls:
 def test_each_saving_is_taken_where_the_tower_allows_it(kind: tuple[str, Path]) -> None:
     module = make(kind[1], "starft", torch.float32)
     assert module.captions is not None
-    clean, spurious = module.captions.draw(LABELS, 0)
+    clean, spurious = module.captions.draw(LABELS, 0, index=INDEX)
     student, twin = TextCalls(module.clip.model), TextCalls(module.twin.model)
     our_loss(module)
     assert len(student.shapes) == 1, "clean and spurious captions in one call"
@@ -156,7 +161,7 @@ def shapes(module: FinetuneModule, captions: set[str], cut: bool) -> list[tuple[
 def test_no_method_encodes_what_it_doesnt_read(kind: tuple[str, Path], method: str, calls: int) -> None:
     module = make(kind[1], method, torch.float32)
     assert module.captions is not None
-    clean, spurious = module.captions.draw(LABELS, 0)
+    clean, spurious = module.captions.draw(LABELS, 0, index=INDEX)
     student, twin = TextCalls(module.clip.model), TextCalls(module.twin.model)
     our_loss(module)
     read = {"ce": set(), "flyp": set(clean), "starft": {*clean, *spurious}, "starft_ce": set(spurious)}[method]

@@ -11,7 +11,7 @@ from starft import load
 from starft.__main__ import main
 from starft.captions.pools import Pool
 from starft.clip import CaptionRuler
-from starft.clip.token_checks import class_problems, pool_problems
+from starft.clip.token_checks import class_problems, own_caption_problems, pool_problems
 from starft.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "lightning_configs"
@@ -152,3 +152,17 @@ def test_a_pool_is_checked_with_the_models_tokens(tmp_path: Path, capsys: pytest
     )
     assert main(["prompts", "check", str(path), "--model", "starft-mini"]) == 2
     assert "is the same tokens to starft-mini as templates[0]" in capsys.readouterr().out
+
+
+def test_captions_of_images_that_are_cut_are_counted(ruler: CaptionRuler) -> None:
+    """Equal ones count once; a phrase of the pool may be what is too much."""
+    fits = "a duck " * 10
+    pool = Pool("one", "One.", ("{} at sea", "{} behind a long fence of dry wood and wire"), {}, {"source": "curated"})
+    captions = [f"{LONG}red.", f"{LONG}red.", f"{LONG}a rose.", f"{fits}.", "an owl."]
+    (cut,) = own_caption_problems(ruler, captions)
+    assert not cut.stops
+    assert cut.text.startswith("2 of 4 captions of images are longer than the 24 tokens of starft-mini and are cut: ")
+    assert cut.text.endswith("; shorten captions")
+    _, with_phrase = own_caption_problems(ruler, captions, pool)
+    assert with_phrase.text.startswith("3 of 4 captions of images with the phrase '{} behind a long fence of dry wood ")
+    assert own_caption_problems(ruler, ["an owl."], pool) == []

@@ -3,6 +3,7 @@
 import sys
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,53 @@ def test_groups_from_their_column(make: Make) -> None:
     assert groups.tolist() == [0, 1, 0]
     assert make(text, group_column="").group_names == ("x, 0", "x, 1", "y, 0", "y, 1")
     assert make(text, group_column="", attribute_column="").group_names == ()
+
+
+CAPTIONED = pd.DataFrame(
+    {
+        "path": ["a", "b", "c", "d"],
+        "label": ["owl", "duck", "duck", "owl"],
+        "split": ["train", "val", "train", "train"],
+        "caption": ["An owl, at night.", "007", " two  ducks ", "An owl, at night."],
+    }
+)
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl", "mine.parquet"])
+def test_captions_go_with_their_images(name: str, tmp_path: Path) -> None:
+    """A text is taken as it stands, whatever cells of labels are read as."""
+    write: dict[str, Callable[..., object]] = {
+        "mine.csv": partial(CAPTIONED.to_csv, index=False),
+        "mine.jsonl": partial(CAPTIONED.to_json, orient="records", lines=True),
+        "mine.parquet": CAPTIONED.to_parquet,
+    }
+    write[name](tmp_path / name)
+    table = CSVSource(tmp_path / name).table("train")
+    assert table.captions == ("An owl, at night.", "two  ducks", "An owl, at night.")
+    assert table.take(np.array([1])).captions == ("two  ducks",)
+    assert CSVSource(tmp_path / name).table("val").captions == ("007",)
+    assert CSVSource(tmp_path / name, caption_column="").table("train").captions is None
+
+
+def test_captions_by_another_name_and_none(make: Make) -> None:
+    text = "path,label,says\na,x,one\nb,y,two\n"
+    assert make(text).table("train").captions is None
+    assert make(text, caption_column="says").table("train").captions == ("one", "two")
+    with pytest.raises(DataError, match=r"no column 'say';.* Did you mean 'says'\? Name it with .*caption_column\."):
+        _ = make(text, caption_column="say").splits
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        ("", r"the column 'caption' is empty \(or NaN\) in 1 row, line 3\.$"),
+        ("   ", r"the column 'caption' is empty \(or NaN\) in 1 row, line 3\.$"),
+        ("N/A", r"the caption 'N/A' \(line 3\) often means that nothing is known; write what the image shows"),
+    ],
+)
+def test_captions_that_say_nothing(cell: str, sentence: str, make: Make) -> None:
+    with pytest.raises(DataError, match=sentence):
+        _ = make(f"path,label,caption\na,x,one\nb,y,{cell}\nc,x,two\n").splits
 
 
 def test_numbers_as_labels(make: Make) -> None:

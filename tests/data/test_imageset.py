@@ -11,11 +11,11 @@ from torch.utils.data.distributed import DistributedSampler
 
 from fakes.own_images import write_jpeg
 from starft.data.augmentation import Augmentation
+from starft.data.fast_decoding import FastTransform
 from starft.data.images import BadImageError
 from starft.data.imageset import TRIES, Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, Turn, TurnSampler
 from starft.data.table import ImageTable
-from starft.data.transforms import eval_transform, train_transform
 from starft.errors import DataError
 from starft.types import Batch, ImagePreprocessing
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def images(folder: Path, positions: list[int], groups: bool = True, seed: int = 0) -> ImageSet:
     numbers = np.array(positions)
     table = ImageTable(folder, [f"{n}.jpg" for n in positions], numbers % 2, numbers % 3 if groups else None)
-    return ImageSet(table, eval_transform(SMALL), train_transform(SMALL, Augmentation(scale=(0.2, 0.9))), seed)
+    return ImageSet(table, FastTransform(SMALL), FastTransform(SMALL, Augmentation(scale=(0.2, 0.9))), seed)
 
 
 GOOD = [0, 1, 2, 4, 5, 6, 7]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from starft.data import listing
-from starft.data.listing import cache_folder, list_images
+from starft.data.listing import list_images
+from starft.files.cache import cache_folder
 
 
 @pytest.fixture

@@ -224,7 +224,7 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
         DataError, match=r"two pictures of the key a, jpg and png; name the one to take with .*image_col"
     ):
         PackedSource(str(tmp_path / "two")).table("train")
-    write_tar(tmp_path / "none" / "train.tar", [("a.jpg", picture(0)), ("a.txt", b"a boot")])
+    write_tar(tmp_path / "none" / "train.tar", [("a.jpg", picture(0)), ("a.md", b"a boot")])
     with pytest.raises(
         DataError, match=r"No image of .* has a cls or label; name what holds the labels with .*label_col"
     ):
@@ -365,3 +365,21 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         picture(number, "png") for number in range(4)
     ]
     assert np.array(loaded["label"]).tolist() == [1, 0, 1, 0]
+
+
+def test_captions_without_labels_are_pairs(tmp_path: Path) -> None:
+    """A shard's texts are paired with its images; the labels that there are can be left out, too."""
+    folder, texts = tmp_path / "pairs", ("a duck", "a crow", "a duck")
+    parts = [
+        (f"{number}.{end}", content)
+        for number, text in enumerate(texts)
+        for end, content in (("jpg", picture(number)), ("txt", text.encode()))
+    ]
+    write_tar(folder / "train-0.tar", parts)
+    source = PackedSource(str(folder))
+    table = source.table("train")
+    assert source.class_names == ()
+    assert list(table.captions or ()) == ["a duck", "a crow", "a duck"]
+    assert table.labels.tolist() == [0, 1, 0]
+    with pytest.raises(DataError, match=r"No image of .* has a cls; name what holds the labels with"):
+        PackedSource(str(folder), label_column="cls").table("train")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from starft import load
+from starft import Classifier, load
 from starft.exporting.card import card
 from starft.exporting.origin import Origin, origin_of
 
@@ -85,6 +85,16 @@ RESULTS: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Classifier:
+    return load(checkpoint, "cpu")
+
+
+@pytest.fixture(scope="module")
+def linear(linear_checkpoint: Path) -> Classifier:
+    return load(linear_checkpoint, "cpu")
+
+
 @pytest.fixture
 def last(tmp_path: Path) -> Path:
     """Where the checkpoint of a run with results and config would lie."""
@@ -95,8 +105,8 @@ def last(tmp_path: Path) -> Path:
     return path
 
 
-def test_results_have_intervals_and_groups(checkpoint: Path, last: Path) -> None:
-    text = card(load(checkpoint, "cpu"), "hf", "me/birds", origin_of(last))
+def test_results_have_intervals_and_groups(model: Classifier, last: Path) -> None:
+    text = card(model, "hf", "me/birds", origin_of(last))
     table = (
         "| eval set | images | accuracy | top 5 | worst group | ECE |\n|---|---:|---:|---:|---:|---:|\n"
         "| id | 48 | 79.2 (65.7–88.3) | 97.9 (89.1–99.6) | 25.0 (6.1–60.0) | 10.0 |\n"
@@ -115,8 +125,8 @@ def test_results_have_intervals_and_groups(checkpoint: Path, last: Path) -> None
     assert "Of one run: checkpoint last.ckpt, seed 3, commit abc, starft 0.1.0, torch 2." in text
 
 
-def test_the_first_screen_says_what_it_is_how_good_and_how_to_load_it(checkpoint: Path, last: Path) -> None:
-    text = card(load(checkpoint, "cpu"), "hf", "me/birds", origin_of(last))
+def test_the_first_screen_says_what_it_is_how_good_and_how_to_load_it(model: Classifier, last: Path) -> None:
+    text = card(model, "hf", "me/birds", origin_of(last))
     _, head, body = text.split("---\n", 2)
     assert yaml.safe_load(head) == {
         "library_name": "transformers",
@@ -131,24 +141,22 @@ def test_the_first_screen_says_what_it_is_how_good_and_how_to_load_it(checkpoint
     )
     titles = [line for line in body.splitlines() if line.startswith("## ")]
     assert titles == ["## Use", "## Results", "## Classes", "## Training data", "## Training settings"]
-    untested = card(load(checkpoint, "cpu"), "hf", "me/birds", Origin())
+    untested = card(model, "hf", "me/birds", Origin())
     assert "starft](https://arxiv.org/abs/2505.13232), for 3 class names" in untested
     assert "It reaches" not in untested
 
 
-def test_of_many_groups_the_worst_are_listed(checkpoint: Path) -> None:
+def test_of_many_groups_the_worst_are_listed(model: Classifier, tmp_path: Path) -> None:
     groups = [{"name": f"g{n}", "n": 1000, "acc": 1 - n / 1000, "ci95": None} for n in range(102)]
     held = {**RESULTS, "eval_sets": {"id": {"ood": False, "metrics": {"acc": 0.9}, "ci95": {}, "groups": groups}}}
-    path = checkpoint.parent / "many" / "results.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps(held), encoding="utf-8")
-    text = card(load(checkpoint, "cpu"), "hf", "birds", origin_of(path.with_name("last.ckpt")))
+    (tmp_path / "results.json").write_text(json.dumps(held), encoding="utf-8")
+    text = card(model, "hf", "birds", origin_of(tmp_path / "last.ckpt"))
     assert "| accuracy |\n|---|---:|---:|\n| g101 | 1000 | 89.9 |\n| g100 | 1000 | 90.0 |\n" in text
     assert "| g2 | 1000 | 99.8 |\n\nThe 100 worst of 102.\n\nWorst group: g101, 89.9.\n" in text
 
 
-def test_data_and_settings_are_told(checkpoint: Path, last: Path) -> None:
-    text = card(load(checkpoint, "cpu"), "hf", "birds", origin_of(last))
+def test_data_and_settings_are_told(model: Classifier, last: Path) -> None:
+    text = card(model, "hf", "birds", origin_of(last))
     data = "| option | value |\n|---|---|\n| data | Waterbirds |\n| root | birds\\|water |\n| sampling | group |\n\n"
     assert f"## Training data\n\n{data}## Training settings\n" in text, "of a path its last part, nothing of loading"
     settings = """| pre-trained model | ViT-B-16 openai |
@@ -171,9 +179,9 @@ def test_data_and_settings_are_told(checkpoint: Path, last: Path) -> None:
     assert "secret" not in text
 
 
-def test_names_are_text(checkpoint: Path) -> None:
-    model = load(checkpoint, "cpu").with_classes(["<script>alert(1)</script>", "a|b", "ü 🦆"], ["a `{}` & *more*"])
-    text = card(model, "hf", 'my "birds"', Origin())
+def test_names_are_text(model: Classifier) -> None:
+    renamed = model.with_classes(["<script>alert(1)</script>", "a|b", "ü 🦆"], ["a `{}` & *more*"])
+    text = card(renamed, "hf", 'my "birds"', Origin())
     assert "&lt;script&gt;alert(1)&lt;/script&gt;, a\\|b, ü 🦆" in text
     assert "<script>" not in text
     assert "Captions: “a \\`{}\\` &amp; \\*more\\*”\n" in text
@@ -195,19 +203,19 @@ def test_names_are_text(checkpoint: Path) -> None:
     ],
 )
 def test_each_format_tells_its_loading(
-    form: str, on_hub: bool, told: str, checkpoint: Path, linear_checkpoint: Path
+    form: str, on_hub: bool, told: str, model: Classifier, linear: Classifier
 ) -> None:
-    text = card(load(checkpoint, "cpu"), form, "me/birds", Origin(), on_hub)
+    text = card(model, form, "me/birds", Origin(), on_hub)
     assert told in text
     for part in text.split("```python\n")[1:]:
         compile(part.split("```")[0], "card", "exec")
     assert "trained head" not in text
     assert ("names[" in text) == (form in ("open_clip", "hf", "onnx")), "from an image to the name of its class"
-    linear = card(load(linear_checkpoint, "cpu"), form, "me/birds", Origin(), on_hub)
-    assert ("The trained head lies beside it" in linear) == (form in ("open_clip", "hf"))
+    text = card(linear, form, "me/birds", Origin(), on_hub)
+    assert ("The trained head lies beside it" in text) == (form in ("open_clip", "hf"))
 
 
-def test_only_the_checkpoint_s_own_results_are_taken(last: Path, checkpoint: Path) -> None:
+def test_only_the_checkpoint_s_own_results_are_taken(last: Path, model: Classifier) -> None:
     found = origin_of(last)
     assert found.results is not None
     assert found.results.sets["id"].n == 48
@@ -221,7 +229,7 @@ def test_only_the_checkpoint_s_own_results_are_taken(last: Path, checkpoint: Pat
     assert origin_of(last.parent.parent / "interpolation-test" / "last.ckpt") == Origin(), "below a run isn't its run"
     results = last.parent.parent / "results.json"
     results.write_text("{torn", encoding="utf-8")
-    text = card(load(checkpoint, "cpu"), "hf", "birds", origin_of(last))
+    text = card(model, "hf", "birds", origin_of(last))
     assert "## Results\n\nresults.json is damaged (JSONDecodeError).\n" in text
     results.unlink()
     assert origin_of(last) == Origin(None, CONFIG)
@@ -232,11 +240,11 @@ def test_the_results_config_stands_in_for_a_missing_one(last: Path) -> None:
     assert origin_of(last).config == CONFIG
 
 
-def test_a_worst_group_of_a_few_images_has_the_atypical_ones_beside_it(checkpoint: Path, last: Path) -> None:
+def test_a_worst_group_of_a_few_images_has_the_atypical_ones_beside_it(model: Classifier, last: Path) -> None:
     results = json.loads(json.dumps(RESULTS))
     results["eval_sets"]["id"]["metrics"] |= {"typical_acc": 0.9, "atypical_acc": 0.25}
     results["eval_sets"]["id"]["groups"][1] |= {"n": 1, "typical": False}
     (last.parents[1] / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    text = card(load(checkpoint, "cpu"), "hf", "me/birds", origin_of(last))
+    text = card(model, "hf", "me/birds", origin_of(last))
     assert "25.0 % in the worst group of “id” (1 image), 25.0 % on its images without the usual attribute**." in text
     assert "| eval set | images | accuracy | top 5 | worst group | typical | atypical | ECE |" in text

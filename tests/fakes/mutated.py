@@ -32,7 +32,7 @@ AT_LEAST_ONE = {
 """What 0 can't be meant of."""
 SHARES = {"val_fraction", "test_fraction", "label_smoothing", "decay", "momentum"}
 """What can't be above 1."""
-MAY_BE_EMPTY = {"split_column", "attribute_column", "group_column"}
+MAY_BE_EMPTY = {"split_column", "attribute_column", "group_column", "caption_column"}
 LISTS_TOO = {"templates", "pool", "class_names", "devices", "logger", "callbacks", "plugins", "monitor", "contexts"}
 """Single values that may be lists as well, or whose list is another matter."""
 KINDS = (

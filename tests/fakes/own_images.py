@@ -30,6 +30,20 @@ def write_table(folder: Path, images: int = 40, name: str = "shoes.csv", attribu
     return folder / name
 
 
+def caption_of(number: int) -> str:
+    """What the image of a number shows; of six in a row the last two are called as those before them."""
+    return f"a {CLASSES[number % 2]} with {number - 2 * (number % 6 > 3)} laces."
+
+
+def write_captions(folder: Path, images: int = 40, labels: bool = True) -> Path:
+    """Write ``images`` JPEGs under ``images/`` and a CSV of them with a caption each, and a label or none."""
+    table = write_table(folder, images, attribute=False)
+    lines = [line if labels else line.partition(",")[0] for line in table.read_text(encoding="utf-8").splitlines()]
+    captions = ["caption", *map(caption_of, range(images))]
+    table.write_text("".join(f"{line},{text}\n" for line, text in zip(lines, captions, strict=True)), encoding="utf-8")
+    return table
+
+
 def write_folders(folder: Path, splits: dict[str, int], attribute: bool = False) -> Path:
     """Write ``{split}/[{attribute}/]{class}/N.jpg``, so many images a class (and attribute); "" for no split level."""
     seed = 0

@@ -60,7 +60,7 @@ def test_terms_that_learn_from_one_row() -> None:
     check_rows([CrossEntropy(), GroupDRO(), L2SP(), Carot(distillation=0), Contrastive(weight=0)], 1)
 
 
-@pytest.mark.parametrize("config", ["flyp", "starft", "starft_ce", "tracer"])
+@pytest.mark.parametrize("config", ["flyp", "starft_ce"])
 def test_a_batch_size_of_one_is_refused(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit", f"--config={CONFIGS / config}.yaml", "--data.init_args.batch_size=1"]
     words += ["--data.init_args.train_size=12", "--data.init_args.val_size=12"]

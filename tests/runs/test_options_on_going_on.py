@@ -86,6 +86,12 @@ def test_each_option_does_what_the_list_says(section: str, key: str, tmp_path: P
         assert check_same(checkpoint, given) == expected
 
 
+def test_a_run_from_before_an_option_had_what_was_usual_then(tmp_path: Path) -> None:
+    checkpoint = a_run(tmp_path, config("data", "batch_size", 4))
+    check_message(checkpoint, config("data", "decode", "fast"), r"had: data.init_args.decode exact \(given is fast\)")
+    check_message(checkpoint, config("data", "decode", "exact"), [])
+
+
 @pytest.mark.parametrize(
     ("had", "given", "message"),
     [

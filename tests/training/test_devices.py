@@ -210,22 +210,15 @@ def score(folder: Path, checkpoint: Path) -> list[int]:
     return [main(on_two("test", folder, given)), main(on_two("predict", folder, given))]
 
 
-def test_two_processes_stop_together_and_go_on_to_the_last_bit(two: tuple[Path, str, str], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    found = launched(2, stop_and_go_on, tmp_path / "processes", run)
-    assert [statuses for statuses, _ in found] == [[143, 3, 0], [0, 3, 0]]
-    assert_same_weights(run, two[0])
-    assert logged(run)["train/loss"] == logged(two[0])["train/loss"]
-
-
 def test_srun_on_two_machines_stops_at_sigterm_and_goes_on_as_one_machine_does(
     two: tuple[Path, str, str], tmp_path: Path
 ) -> None:
-    """As the page has it: SIGTERM before the end of the allocation."""
+    """As the page has it: SIGTERM before the end of the allocation. test_fsdp.py has the same of one machine."""
     run = tmp_path / "run"
     found = launched(2, stop_and_go_on, tmp_path / "processes", run, *TWO_MACHINES, by="srun")
     assert [statuses for statuses, _ in found] == [[143, 3, 0], [0, 3, 0]]
     assert_same_weights(run, two[0])
+    assert logged(run)["train/loss"] == logged(two[0])["train/loss"]
 
 
 def test_no_sample_is_counted_twice_and_predictions_come_once_in_order(one: Path, tmp_path: Path) -> None:

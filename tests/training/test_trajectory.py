@@ -80,7 +80,9 @@ class GoldenData(L.LightningDataModule):
 class GoldenCaptions:
     """Names the golden token rows, in place of drawn captions."""
 
-    def draw_share(self, labels: Sequence[int], step: int) -> tuple[list[str], list[str], list[int]]:
+    def draw_share(
+        self, labels: Sequence[int], step: int, index: Sequence[int] = ()
+    ) -> tuple[list[str], list[str], list[int]]:
         numbers = range(ROWS * step, ROWS * (step + 1))
         return [f"captions {number}" for number in numbers], [f"spurious {number}" for number in numbers], [ROWS]
 

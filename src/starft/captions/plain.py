@@ -1,7 +1,7 @@
 """Captions that no CLIP tokenizer mixes up or cuts, which is known without loading one."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,17 @@ def are_plain(model_name: str, class_names: Sequence[str], templates: Sequence[s
         and all(PLAIN.fullmatch(text.replace("{}", "")) for text in (*class_names, *templates))
         and len(caption(max(templates, key=len, default=""), max(class_names, key=len))) + 2 <= context
     )
+
+
+def surely_fit(model_name: str, captions: Iterable[str]) -> bool:
+    """Return whether a model surely gets captions of images' own whole; False where its tokenizer must be asked.
+
+    Args:
+        model_name: As `starft.clip.build_clip` takes it.
+        captions: Of images.
+    """
+    context = _context(model_name)
+    return all(len(text) + 2 <= context and PLAIN.fullmatch(text) for text in captions)
 
 
 def _context(model_name: str) -> int:

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from starft.captions.english import doubled_articles
-from starft.captions.plain import are_plain
+from starft.captions.plain import are_plain, surely_fit
 from starft.config.class_paths import make_importable
 from starft.config.early_checks import check_config_files
 from starft.config.own_data import contents_of
@@ -34,7 +34,7 @@ train and test. Exit status 2 if a run would be refused, else 0. Of the options 
 tokenizer reads the captions; the others (--model..., --trainer...) do nothing.
 
   --config CONFIG   a config, as for `starft fit`; several are laid over each other
-  --deep            decode every image too, and compare pictures
+  --deep            decode every image too, compare pictures, and say how many a core reads in a second
   --workers N       processes that decode; one for each CPU unless given
 """
 PACK_USAGE = """usage: starft data pack --config CONFIG --to DIR [--shard-size SIZE] [--resize PIXELS]
@@ -141,6 +141,8 @@ def check(
     console = Console(140)
     for table in data_tables(checked, templates):
         console.print(table)
+    if deep and any(item.split == "train" and item.images for item in checked):
+        _tell_speed(data, console)
     _look_at_groups(checked, console)
     _look_at_captions(checked, templates)
     if model_name is not None:
@@ -152,6 +154,19 @@ def check(
     stops = sum(problem.stops for problem in problems)
     console.print(f"{stops} problem{'' if stops == 1 else 's'} ({looked}).")
     return 2 if stops else 0
+
+
+def _tell_speed(data: ImageContents, console: Console) -> None:
+    """Print how fast a core reads the training images; their transforms need torch, so only where that is loaded."""
+    rate = import_module("starft.data.speed").images_a_second(data)
+    if rate is not None:
+        cores = data.batch_size / rate
+        console.print(
+            f"input: a core of this machine reads {rate:,.0f} training images a second (decode {data.decode}, at 224 x "
+            f"224 pixels); one step a second of batch_size {data.batch_size} takes {cores:,.1f} cores.",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
@@ -178,7 +193,8 @@ def _look_at_captions(checked: Sequence[Checked], templates: Sequence[str]) -> N
 
 def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_name: str) -> None:
     """Compare the captions of each split as the model gets them; its tokenizer is loaded where they may need it."""
-    if all(are_plain(model_name, item.class_names, _captioned(item, templates)) for item in checked):
+    plain = all(are_plain(model_name, item.class_names, _captioned(item, templates)) for item in checked)
+    if plain and all(surely_fit(model_name, item.captions) for item in checked):
         return
     clip, checks = import_module("starft.clip"), import_module("starft.clip.token_checks")
     try:
@@ -197,6 +213,8 @@ def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_
             for problem in done[captions]
             if problem.differs_as_text
         ]
+        own = checks.own_caption_problems(ruler, entry.captions)
+        entry.problems += [Problem(problem.text, stops=False) for problem in own]
 
 
 def _captioned(one: Checked, templates: Sequence[str]) -> Sequence[str]:

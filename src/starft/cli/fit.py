@@ -295,12 +295,13 @@ class StarftCLI(LightningCLI):
             config = load_yaml(self.resolved_config)
             metrics, sets = self.trainer.callback_metrics, evaluator.eval_sets
             kind = self._get(self.config, "save_samples")
-            if kind is not None:
+            if kind is not None and samples:  # retrieval keeps none
                 set_aside(self.folder, SAMPLES)
                 keep_samples(self.folder, kind, sets, samples, self.datamodule, self.model.preprocessing)
             cost = {"seconds": round(time.monotonic() - self._start, 1), "peak_memory_bytes": peak_memory_bytes()}
             notes = limits(config["trainer"], "test") + self._notes_of_training()
-            path = write_results(self.folder, config, metrics, sets, groups, cost, self._cost.told, samples, notes)
+            told = self._cost.told, samples, notes, evaluator.recalls()
+            path = write_results(self.folder, config, metrics, sets, groups, cost, *told)
             print_results(path, sets if self._get(self.config, "ckpt_path") is None else ())
 
 

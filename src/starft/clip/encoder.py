@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from starft.clip.last_block import class_token_features, pools_class_token
 from starft.clip.packing import Packed, pack
+from starft.clip.token_memo import TokenMemo
 from starft.errors import ConfigError
 
 Tokenize = Callable[[list[str]], Tensor]
@@ -42,7 +43,7 @@ class ClipEncoder(nn.Module):
         self.micro_batch_size: int | None = None
         """Rows that go through a tower at a time where gradients are wanted; null for all."""
         self.config: dict[str, Any] = dict(config or {})
-        self._tokens: dict[str, Tensor] = {}
+        self._tokens = TokenMemo()
 
     def train(self, mode: bool = True) -> Self:
         """Train what is trained: a part that is frozen as a whole stays in eval mode.
@@ -110,11 +111,13 @@ class ClipEncoder(nn.Module):
 
     def _tokenized(self, captions: list[str]) -> Tensor:
         unknown = [caption for caption in captions if caption not in self._tokens]
+        new: dict[str, Tensor] = {}
         if unknown:
             tokens = self.tokenize(unknown)
             check_vocabulary("this model", self.model, tokens)
-            self._tokens.update(zip(unknown, tokens, strict=True))
-        return torch.stack([self._tokens[caption] for caption in captions])
+            self._tokens.keep(unknown, tokens)
+            new = dict(zip(unknown, tokens, strict=True))
+        return torch.stack([new[caption] if caption in new else self._tokens[caption] for caption in captions])
 
 
 class Twin(ClipEncoder):
@@ -126,6 +129,7 @@ class Twin(ClipEncoder):
 
     def __init__(self, clip: ClipEncoder) -> None:
         super().__init__(deepcopy(clip.model), clip.tokenize, clip.trim)
+        self._tokens = clip._tokens  # both read the same captions
         self.requires_grad_(False)
         self.eval()
 

@@ -14,6 +14,8 @@ from starft.safe_text import say
 
 SHOWN = 5
 """How many names or templates a sentence lists."""
+SPARE = 4
+"""Tokens that a tokenizer puts around a caption at most."""
 LONGEST = 120
 """How many letters of a caption a sentence shows."""
 
@@ -115,8 +117,43 @@ def pool_problems(
     return problems
 
 
+def own_caption_problems(ruler: CaptionRuler, captions: Iterable[str], pool: Pool | None = None) -> list[TokenProblem]:
+    """Return what is cut of captions of images' own.
+
+    Args:
+        ruler: Of the model.
+        captions: Of all images.
+        pool: Where the phrases come from that go into them, or None.
+    """
+    distinct = list(dict.fromkeys(captions))
+    phrases = [phrase for some in (pool.templates, *pool.per_class.values()) for phrase in some] if pool else []
+    phrase = max(phrases, key=len, default="{}")
+    problems = []
+    for with_phrase in ("{}", phrase) if phrase != "{}" else ("{}",):
+        texts = [inject(text, with_phrase) for text in distinct]
+        texts = [text for text in texts if len(text.encode()) + SPARE > ruler.context]  # a token is a byte at least
+        counts = ruler.tokens(texts)
+        cut = [(count, text) for count, text in zip(counts, texts, strict=True) if count > ruler.context]
+        if not cut:
+            continue
+        longest, worst = max(cut)
+        which = "captions of images" + ("" if with_phrase == "{}" else f" with the phrase {_shown(with_phrase)}")
+        problems.append(
+            TokenProblem(
+                f"{len(cut):,} of {len(distinct):,} {which} are longer than the {ruler.context} tokens of "
+                f"{ruler.model_name} and are cut: {_shown(worst)}, {longest} tokens, is read as "
+                f"{_shown(ruler.remains(worst))}; shorten captions{'' if with_phrase == '{}' else ' or phrases'}"
+            )
+        )
+    return problems
+
+
 def check_captions(
-    ruler: CaptionRuler, sets: Iterable[tuple[Sequence[str], Sequence[str]]], pool: Pool | None, notes: bool
+    ruler: CaptionRuler,
+    sets: Iterable[tuple[Sequence[str], Sequence[str]]],
+    pool: Pool | None,
+    notes: bool,
+    own: Sequence[Sequence[str]] = (),
 ) -> None:
     """Refuse classes that the model can't tell apart, before anything is encoded; tell what is cut.
 
@@ -125,14 +162,17 @@ def check_captions(
         sets: Class names and templates: those of training, which the pool is for, then those of each eval set.
         pool: Where spurious captions come from, or None.
         notes: Whether to tell what doesn't stop a run, on stderr.
+        own: Captions of images' own: those of the training images, which the pool is for, then those of each eval set.
 
     Raises:
         ConfigError: With every problem that stops a run.
     """
     distinct = list(dict.fromkeys((tuple(names), tuple(templates)) for names, templates in sets))
     problems = [problem for names, templates in distinct for problem in class_problems(ruler, names, templates)]
-    if pool is not None:
+    if pool is not None and distinct[0][0]:
         problems += pool_problems(ruler, pool, *distinct[0])
+    for at, captions in enumerate(own):
+        problems += own_caption_problems(ruler, captions, pool if at == 0 else None)
     problems = list(dict.fromkeys(problems))
     if stops := [problem.text for problem in problems if problem.stops]:
         sentence = "; ".join(stops)

@@ -11,6 +11,7 @@ from jsonargparse.typing import register_type
 
 from starft.config.class_paths import RUNS_CODE, TRUSTED, is_safe
 from starft.errors import ConfigError
+from starft.files.addresses import address_of
 from starft.files.yaml_reader import dump_yaml, load_yaml
 
 
@@ -22,7 +23,7 @@ def prepare_parser() -> None:
     """
     set_loader("yaml", _load_value, (yaml.YAMLError,))
     set_dumper("yaml", dump_yaml)
-    register_type(Path, str, path_from_text, (ArgumentTypeError, TypeError), isinstance)
+    register_type(Path, path_to_text, path_from_text, (ArgumentTypeError, TypeError), isinstance)
     if not is_safe():
         return
     if "import_path_denylist" not in signature(set_parsing_settings).parameters:
@@ -42,6 +43,15 @@ def path_from_text(text: str) -> Path:
     if text == "":
         raise ArgumentTypeError("the path is empty; give one, or leave it out")
     return Path(text)
+
+
+def path_to_text(path: Path) -> str:
+    """Return a path as a config holds it: an address gets back the slash that `Path` took.
+
+    Args:
+        path: An option's value.
+    """
+    return address_of(path) or str(path)
 
 
 def _load_value(text: str) -> Any:

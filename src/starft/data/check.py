@@ -16,6 +16,7 @@ from starft.data.picture_files import left_out
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable, Source
 from starft.errors import LONGEST, ConfigError, DataError, DataProblems
+from starft.files.addresses import shown
 from starft.safe_text import say, visible
 from starft.types import EvalSet
 from starft.wording import ended, shortened
@@ -39,6 +40,7 @@ class Checked:
         classes: How many classes have images, and how many there are.
         class_names: Of all classes, in label order; none where they can't be told, or mean nothing.
         templates: Captions with ``{}`` for the class name.
+        captions: Of the images' own, where these are trained on or scored by.
         groups: Group name, images, and images that the papers say.
         attributes: Values of the attribute where groups are pairs of class and attribute, attribute by attribute.
         example: Path of one image.
@@ -57,6 +59,7 @@ class Checked:
     classes: tuple[int, int] = (0, 0)
     class_names: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    captions: Sequence[str] = ()
     groups: list[tuple[str, int, int | None]] = field(default_factory=list)
     attributes: tuple[str, ...] = ()
     example: str | None = None
@@ -88,18 +91,21 @@ def check_split(
         return result
     result.table = table
     result.images = len(table)
-    result.example = visible(str(table.root / table.paths[0])) if len(table) else None
+    result.example = visible(shown(table.location(0))) if len(table) else None
     expected = source.published(split) if split in source.splits else None
     result.published = expected.images if expected is not None else None
     result.as_published = any(source.published(item) is not None for item in source.splits)
     if source.labelled:
         result.class_names, result.templates = described.class_names, described.templates
         result.attributes = source.attribute_names
+        if split == "train" or not described.class_names:
+            result.captions = table.captions or ()
         of_groups = list(_groups(result, table, described, dict(expected.groups) if expected else {}))
-        result.problems += [*_counted(result, allow_partial), *_labels(result, table, described), *of_groups]
+        of_labels = _labels(result, table, described) if described.class_names else ()
+        result.problems += [*_counted(result, allow_partial), *of_labels, *of_groups]
     else:
         result.problems += _counted(result, allow_partial)
-    result.problems += path_problems(table)
+    result.problems += path_problems(table, captioned=bool(result.captions))
     if table.left_out:
         result.problems.append(Problem(left_out(table.left_out, table.root), stops=False))
     result.problems += caption_problems(described, stops=not result.as_published)
@@ -124,7 +130,7 @@ def _counted(found: Checked, allow_partial: bool) -> Iterable[Problem]:
     """Compare the numbers of images, or else those of the groups, with the published ones."""
     others = [f"{name!r} {count:,} of {of:,}" for name, count, of in found.groups if of is not None and of != count]
     if found.images == 0:
-        below = f" below {found.table.root}" if found.table is not None else ""
+        below = f" below {shown(found.table.root)}" if found.table is not None else ""
         yield Problem(f"there are no images{below}")
         return
     if found.published is not None and found.images != found.published:
@@ -197,7 +203,11 @@ def _groups(found: Checked, table: ImageTable, described: EvalSet, published: di
 
 
 def _bare_numbers(described: EvalSet) -> Iterable[str]:
-    if all(re.fullmatch(r"[-+]?\d+(\.\d+)?", name) for name in described.class_names) and described.templates:
+    if (
+        described.class_names
+        and all(re.fullmatch(r"[-+]?\d+(\.\d+)?", name) for name in described.class_names)
+        and described.templates
+    ):
         caption = described.templates[0].replace("{}", described.class_names[0])
         yield f'the classes are bare numbers, in captions such as "{caption}"; give their names as class_names'
 

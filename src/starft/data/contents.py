@@ -14,6 +14,7 @@ import numpy as np
 from starft.data.augmentation import Augmentation
 from starft.data.check import WHOLE, Checked, check_split, told, unlike_train
 from starft.data.datasets.new_images import NewImages
+from starft.data.pairs import draw_pictures
 from starft.data.paths import shared_paths
 from starft.data.problems import Problem
 from starft.data.splits import few, hold_out
@@ -22,6 +23,7 @@ from starft.errors import ConfigError, DataError, check_between
 from starft.types import EvalSet
 
 Sampling = Literal["shuffle", "class_balanced", "group_balanced", "class_subsampled", "group_subsampled"]
+Decode = Literal["fast", "exact"]
 MOST_IN_BATCH = 1_000_000
 """Images that one process may take at once; no machine holds more."""
 
@@ -111,6 +113,9 @@ class ImageContents(LoaderOptions):
         ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
         shots: Train on so many images a class, drawn by ``seed``; null takes all.
         augmentation: How training images are varied.
+        decode: How training images are read: ``fast`` decodes a JPEG at the size that its crop needs, ``exact`` does as
+            open_clip does, digit for digit; results of papers want ``exact``.
+        eval_decode: The same of the images of validation, test and predictions.
         on_bad_image: ``stop`` ends the run at an image that can't be read; ``skip`` leaves it out, or takes another in
             training, and tells the count at the end.
         allow_partial: Take published sets that hold another number of images than their papers say.
@@ -131,6 +136,8 @@ class ImageContents(LoaderOptions):
         on_bad_image: Literal["stop", "skip"] = "stop",
         allow_partial: bool = False,
         equal_groups: bool | None = None,
+        decode: Decode = "fast",
+        eval_decode: Decode = "exact",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -152,7 +159,7 @@ class ImageContents(LoaderOptions):
                         f"Each eval set needs a name of its own, without a slash; got {', '.join(names)}."
                     )
         self.predict, self.val_fraction, self.split_seed, self.shots = predict, val_fraction, split_seed, shots
-        self.equal_groups = equal_groups
+        self.equal_groups, self.decode, self.eval_decode = equal_groups, decode, eval_decode
         self.augmentation, self.on_bad_image, self.allow_partial = augmentation, on_bad_image, allow_partial
         self._tables: dict[tuple[int, str], ImageTable] = {}
         self.new_images = NewImages(Path(predict), train) if predict is not None else None
@@ -217,6 +224,8 @@ class ImageContents(LoaderOptions):
 
     def _eval_set(self, one: EvalOn) -> EvalSet:
         made = one.source.eval_set(one.name, one.split, one.ood)
+        if not made.class_names:
+            return self._retrieval_set(one, made)
         mine = self.source
         if made.group_weights or not made.group_names or made.group_names != mine.group_names:
             return made
@@ -227,6 +236,11 @@ class ImageContents(LoaderOptions):
             return made
         counts = np.bincount(groups, minlength=len(made.group_names))
         return replace(made, group_weights=tuple(float(share) for share in counts / counts.sum()))
+
+    def _retrieval_set(self, one: EvalOn, made: EvalSet) -> EvalSet:
+        """Return the description of a set of images that are paired with texts."""
+        table = self.table(one.source, one.split)
+        return replace(made, captions=tuple(table.captions or ()), pictures=tuple(table.paths))
 
     def table(self, source: Source, split: str) -> ImageTable:
         """Return the images of a split, listed once; of the training source's ``val`` those held out, if need be.
@@ -248,6 +262,9 @@ class ImageContents(LoaderOptions):
     def _halves(self) -> tuple[ImageTable, ImageTable]:
         """Return the training images and the validation images of a source without a ``val`` split."""
         whole = self.table(self.source, "train")
+        if not self.source.class_names:
+            drawn = draw_pictures(whole.paths, 0.0, self.val_fraction, self.split_seed)
+            return whole.take(drawn["train"]), whole.take(drawn.get("val", np.zeros(0, np.int64)))
         cells, equal = (whole.labels, False) if whole.groups is None else (whole.groups, self.equal_groups)
         kept, held_out = hold_out(cells, self.val_fraction, self.split_seed, equal)
         return whole.take(kept), whole.take(held_out)
@@ -260,7 +277,7 @@ class ImageContents(LoaderOptions):
 
     def own_tables(self) -> dict[str, ImageTable]:
         """Return ``train``, ``val`` and ``test`` of the training source, with what is held out; not the few shots."""
-        tables = {
+        tables: dict[str, ImageTable] = {
             name: self.table(self.source, name) for name in ("train", "val", "test") if name in self.source.splits
         }
         if "train" in tables and "val" not in tables and self.val_fraction > 0:
@@ -298,7 +315,9 @@ class ImageContents(LoaderOptions):
             )
         if train and results[0].table is not None:
             mine = self.training_table()
-            if self.sampling.startswith("group") and mine.groups is None:
+            if not self.source.class_names:
+                results[0].problems += self._by_class()
+            elif self.sampling.startswith("group") and mine.groups is None:
                 results[0].problems.append(Problem(without_groups(self.sampling).rstrip(".")))
             for entry in results[1:]:
                 if entry.table is not None and entry.scored:
@@ -312,8 +331,24 @@ class ImageContents(LoaderOptions):
             test.problems += shared_paths(val.table, test.table, "val") if val.table and test.table else []
         return results
 
+    def _by_class(self) -> list[Problem]:
+        """Return the options that go by classes, which the training images don't have."""
+        given = {"sampling": (self.sampling, "shuffle"), "shots": (self.shots, None)}
+        return [
+            Problem(
+                f"{name} {value} goes by classes, and the images have captions and no labels; "
+                f"set data.init_args.{name} to {'null' if usual is None else usual}"
+            )
+            for name, (value, usual) in given.items()
+            if value != usual
+        ]
+
     def _checked(self, one: EvalOn) -> Checked:
         listing = partial(self.table, one.source, one.split)
         result = check_split(one.source, one.name, one.split, listing, self.allow_partial)
         result.extra = one.source not in (self.source, self.new_images)
+        if one.ood and result.table is not None and not result.class_names:
+            result.problems.append(
+                Problem("it has captions and no classes, so it can't count in ood_acc; set its ood to false")
+            )
         return result

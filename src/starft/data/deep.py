@@ -1,6 +1,5 @@
 """Decoding every image of a config's data: which can't be read, and which are the same picture."""
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -15,6 +14,7 @@ from starft.data.images import KNOWN, SIXTEEN_BIT, BadImageError, Reader, TooLon
 from starft.data.loading import SignalProofLoader, ignore_stop_signals
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
+from starft.errors import DataError
 from starft.types import ImagePreprocessing
 
 DARK, DARK_OF_MORE_BITS = 16, 64
@@ -50,6 +50,8 @@ class _Files(Dataset[Decoded]):
             check_length(image, ImagePreprocessing().size)
         except BadImageError as error:
             return Decoded(error.why, b"")
+        except DataError as error:  # such as a lost connection
+            return Decoded(str(error).rstrip("."), b"")
         except TooLongError as error:
             return Decoded(str(error), b"")
         digest = blake2b(image.tobytes(), digest_size=16, salt=repr(image.size).encode()[:16]).digest()
@@ -106,7 +108,7 @@ def decode(
 
 def files(table: ImageTable) -> list[str]:
     """Return where the images of a table are."""
-    return [os.path.join(table.root, path) for path in table.paths]  # noqa: PTH118  # many of them
+    return [table.location(at) for at in range(len(table))]
 
 
 def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dict[str, Decoded]) -> None:

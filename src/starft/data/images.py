@@ -74,7 +74,8 @@ def read_image(path: str | Path, file_bytes: Callable[[str], bytes] | None = Non
 
     Args:
         path: The file.
-        file_bytes: Returns its bytes, where it isn't on disk; raises `BadImageError` itself where it knows why not.
+        file_bytes: Returns its bytes, where it isn't on disk; raises `BadImageError` itself where it knows why not, and
+            another `DataError` where that is no fault of the image.
 
     Raises:
         BadImageError: It is missing, empty, truncated, no image, larger than Pillow's limit against decompression
@@ -86,7 +87,7 @@ def read_image(path: str | Path, file_bytes: Callable[[str], bytes] | None = Non
                 image.load()
                 return image
             return rgb(image)
-    except BadImageError:
+    except DataError:
         raise
     except Exception as error:  # Pillow's readers share no base: OSError, SyntaxError, ValueError, struct.error, ...
         raise BadImageError(os.fspath(path), _why(Path(path), error)) from error
@@ -121,13 +122,28 @@ def check_length(image: Image.Image, size: tuple[int, int], fit: bool = False) -
     Raises:
         TooLongError: It would have more than `RESIZED_PIXELS`, or a side of 0.
     """
-    factors = size[0] / image.height, size[1] / image.width
+    check_sides(image.width, image.height, size, fit)
+
+
+def check_sides(of_width: int, of_height: int, size: tuple[int, int], fit: bool = False) -> None:
+    """Refuse a picture as `check_length` does, before it is decoded.
+
+    Args:
+        of_width: Its own width, upright.
+        of_height: Its own height.
+        size: Height and width that it shall cover.
+        fit: Whether it shall fit into them instead.
+
+    Raises:
+        TooLongError: It would have more than `RESIZED_PIXELS`, or a side of 0.
+    """
+    factors = size[0] / of_height, size[1] / of_width
     factor = min(factors) if fit else max(factors)
-    width, height = round(image.width * factor), round(image.height * factor)
+    width, height = round(of_width * factor), round(of_height * factor)
     if not 0 < width * height <= RESIZED_PIXELS:
         limit = f", and the limit is {RESIZED_PIXELS:,}" if width * height else ""
         raise TooLongError(
-            f"its {image.width:,} x {image.height:,} pixels would be {width:,} x {height:,} when its "
+            f"its {of_width:,} x {of_height:,} pixels would be {width:,} x {height:,} when its "
             f"{'longer' if fit else 'shorter'} side is resized for the model{limit}: cut it"
         )
 
@@ -161,12 +177,22 @@ def upright(image: Image.Image) -> Image.Image:
         image: Of any mode.
     """
     image.load()  # Pillow turns a TIFF by itself here, and then says so
+    turn = TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """Return how a picture is stored, as its EXIF tag or XMP says: 1, as it is to be seen, or a key of `TURNS`.
+
+    Args:
+        image: Of any mode; it need not be decoded yet.
+    """
     try:
         with catch_warnings(action="ignore"):  # of tags that we don't read
-            turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+            tag = image.getexif().get(ORIENTATION, 1)
+            return tag if tag in TURNS else 1
     except Exception:  # Pillow's reader of EXIF raises whatever it meets: SyntaxError, struct.error, ...
-        return image
-    return image if turn is None else image.transpose(turn)
+        return 1
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -1,15 +1,16 @@
 """A table of images as a data set that loads them, and what becomes of those that can't be read."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
+from starft.data.fast_decoding import FastTransform, prepared_fast
 from starft.data.images import BadImageError, prepared
 from starft.data.loading import SignalProofLoader, Turn
 from starft.data.table import ImageTable
@@ -55,25 +56,32 @@ class ImageSet(Dataset[Batch]):
     def __getitem__(self, which: int | Turn) -> Batch:
         """Return one row: ``image`` (3, H, W), ``label``, ``index`` and, where there are groups, ``group``.
 
+        The image is normalised, or uint8 where a `FastTransform` makes it.
+
         Raises:
             BadImageError: The image can't be read.
         """
         turn, index = (which, which.position) if isinstance(which, Turn) else (None, which)
-        path, read = self.path(index), self.table.reader
+        path = self.path(index)
         if turn is not None and self.varied is not None:
             with drawn_from(self.seed, turn.epoch, index, *([turn.copy] if turn.copy else [])):
-                pixels = prepared(path, self.varied, read)
+                pixels = self._prepared(path, self.varied)
         else:
-            pixels = prepared(path, self.plain, read)
+            pixels = self._prepared(path, self.plain)
         table = self.table
         row = Batch(image=pixels, label=torch.tensor(int(table.labels[index])), index=torch.tensor(index))
         if table.groups is not None:
             row["group"] = torch.tensor(int(table.groups[index]))
         return row
 
+    def _prepared(self, path: str, transform: Transform) -> Tensor:
+        if isinstance(transform, FastTransform) and self.table.read is None:
+            return prepared_fast(path, transform, self.table.file_bytes)
+        return prepared(path, transform, self.table.reader)
+
     def path(self, index: int) -> str:
         """Return where an image is."""
-        return os.path.join(self.table.root, self.table.paths[index])  # noqa: PTH118  # once an image
+        return self.table.location(index)
 
 
 class Loaded(NamedTuple):
@@ -82,10 +90,12 @@ class Loaded(NamedTuple):
     Args:
         batch: The row or batch; null where nothing could be read.
         bad: Path and reason of each bad image.
+        stop: A sentence that ends the run, whatever is done about bad images, such as on a lost connection.
     """
 
     batch: Batch | None
     bad: tuple[tuple[str, str], ...]
+    stop: str = ""
 
 
 class Guarded(Dataset[Loaded]):
@@ -117,6 +127,8 @@ class Guarded(Dataset[Loaded]):
                 return Loaded(self.images[wanted], tuple(bad))
             except BadImageError as error:
                 bad.append((error.path, error.why))
+            except DataError as error:
+                return Loaded(None, tuple(bad), str(error))
             if isinstance(which, Turn):
                 drawn = np.random.default_rng(seed_of(self.images.seed, *which, attempt)).integers(len(self))
                 wanted = which._replace(position=int(drawn))
@@ -131,8 +143,10 @@ class Guarded(Dataset[Loaded]):
 
         Raises:
             BadImageError: An image is bad, and the run shall stop.
-            DataError: Rows are missing, as no image was found to take their place.
+            DataError: An image can't be fetched, or rows are missing, as no image was found to take their place.
         """
+        if loaded.stop:
+            raise DataError(loaded.stop)
         if loaded.bad and self.on_bad_image == "stop":
             raise BadImageError(*loaded.bad[0])
         self.bad.update(loaded.bad)
@@ -156,7 +170,8 @@ def gathered(rows: Sequence[Loaded]) -> Loaded:
         rows: As the set gives them.
     """
     good = [row.batch for row in rows if row.batch is not None]
-    return Loaded(default_collate(good) if good else None, tuple(bad for row in rows for bad in row.bad))
+    stop = next((row.stop for row in rows if row.stop), "")
+    return Loaded(default_collate(good) if good else None, tuple(bad for row in rows for bad in row.bad), stop)
 
 
 class GuardedLoader(SignalProofLoader):

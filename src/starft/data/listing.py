@@ -12,21 +12,12 @@ from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from starft.data.picture_files import ending_of, is_picture, picture_endings
-
-CACHE = "STARFT_CACHE"
-"""Environment variable that names another cache folder."""
+from starft.files.cache import cache_folder
 
 LARGE = 10_000
 """Listings from this many files on are kept."""
-
-
-def cache_folder() -> Path:
-    """Return where listings are kept: ``$STARFT_CACHE``, or ``starft`` in the user's cache folder."""
-    given = os.environ.get(CACHE)
-    return Path(given) if given else user_cache_path("starft")
 
 
 class Listing(NamedTuple):

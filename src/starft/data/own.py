@@ -10,20 +10,23 @@ from starft.data.datasets.packed import PackedSource
 
 
 class CSVContents(ImageContents):
-    """Your own images, listed in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group]``.
+    """Your own images in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group][,caption]``.
 
     A group is a pair of label and attribute, or what the group column says. Without a split column, test and validation
     images are drawn, in equal shares from every group (or class).
 
     Args:
-        file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
-            all paths are absolute, their common parent.
+        file: The table; its suffix tells its kind. It may be remote: ``s3://``, ``gs://``, ``https://`` or ``hf://``.
+        root: Folder that the paths are relative to and must not leave, perhaps a remote one; null takes the folder of
+            the file, or, where all paths are absolute or addresses, their common parent.
         path_column: Column of the image paths.
-        label_column: Column of the labels: class names, or numbers.
+        label_column: Column of the labels: class names, or numbers; "" for none. Images that have captions and no
+            labels are paired with their texts: contrastive fine-tuning without classes, validated by retrieval.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
         attribute_column: Column of the spurious attribute; null takes ``attribute`` where it is there, "" none.
         group_column: Column of group names; null takes ``group`` where it is there, "" none.
+        caption_column: Column of each image's own text, which the contrastive objective pairs it with; null takes
+            ``caption`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
             text file with a name a line. null takes the labels themselves, sorted.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line.
@@ -49,6 +52,7 @@ class CSVContents(ImageContents):
         split_column: str | None = None,
         attribute_column: str | None = None,
         group_column: str | None = None,
+        caption_column: str | None = None,
         class_names: dict[str, str] | list[str] | str | None = None,
         templates: list[str] | str = "a photo of a {}.",
         separator: str | None = None,
@@ -69,6 +73,7 @@ class CSVContents(ImageContents):
                 split_column,
                 attribute_column,
                 group_column,
+                caption_column,
                 class_names=class_names,
                 templates=templates,
                 separator=separator,

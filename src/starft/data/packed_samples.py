@@ -67,10 +67,16 @@ class Flaws:
         self.counts[kind] = self.counts.get(kind, 0) + count
         self.first.setdefault(kind, where)
 
-    def sentences(self) -> list[str]:
-        """Return a sentence on each flaw, without its period."""
+    def sentences(self, but: str = "") -> list[str]:
+        """Return a sentence on each flaw, without its period.
+
+        Args:
+            but: A kind that is none here.
+        """
         sentences = []
         for kind, count in self.counts.items():
+            if kind == but:
+                continue
             what = KINDS[kind][count > 1]
             advice = f"; {ADVICE[kind]}" if kind in ADVICE else ""
             sentences.append(f"{count:,} {what}, first {shortened(visible(self.first[kind]))}{advice}")

@@ -9,21 +9,24 @@ from pathlib import Path
 
 from starft.data.problems import Problem, name_problem, some, told_of
 from starft.data.table import ImageTable
+from starft.files.addresses import address_of, shown
+from starft.files.remote import missing_of
 from starft.wording import shortened
 
 
-def path_problems(table: ImageTable) -> list[Problem]:
+def path_problems(table: ImageTable, captioned: bool = False) -> list[Problem]:
     """Return what is wrong with the paths of a table: missing files, those outside of its root, duplicates.
 
     Args:
         table: Paths below a root.
+        captioned: Whether an image may be there several times, each time with another caption.
     """
     names = name_problem([str(table.root), *table.paths])
     if names:
         return [Problem(names)]
     missing, outside = _look_up(table)
     problems: list[Problem] = []
-    root = str(table.root) if table.root != Path() else str(Path.cwd())
+    root = shown(table.root) if table.root != Path() else str(Path.cwd())
     spelt = _spelt_otherwise(Path(table.root), missing)
     if missing and len(missing) == len(table):
         problems.append(
@@ -40,9 +43,11 @@ def path_problems(table: ImageTable) -> list[Problem]:
                 advice="rename them, or take their rows out" if spelt else "bring them back, or take their rows out",
             )
         )
+    addresses = [path for path in outside if address_of(path) is not None]
     absolute = [path for path in outside if path.startswith("/")]
-    up = [path for path in outside if not path.startswith("/")]
+    up = [path for path in outside if path not in {*addresses, *absolute}]
     for paths, item, more, option in (
+        ([*map(shown, addresses)], "address lies outside of", "addresses lie outside of", ""),
         (absolute, "absolute path lies outside of", "absolute paths lie outside of", ", as data.init_args.root"),
         (up, "path leaves", "paths leave", ""),
     ):
@@ -53,21 +58,32 @@ def path_problems(table: ImageTable) -> list[Problem]:
                     f"{told_of(len(paths), item, more)} {how}: {some(paths)}; give a root that holds all images{option}"
                 )
             )
-    if len(set(table.paths)) < len(table):
-        twice = [path for path, count in Counter(table.paths).items() if count > 1]
+    rows = [*zip(table.paths, table.captions or (), strict=True)] if captioned else [(path,) for path in table.paths]
+    if len(set(rows)) < len(table):
+        twice = [row[0] for row, count in Counter(rows).items() if count > 1]
         are = told_of(len(twice), "image is", "images are")
-        problems.append(Problem(f"{are} listed more than once: {some(twice)}; keep one row of each"))
+        problems.append(
+            Problem(
+                f"{are} listed more than once{' with one caption' * captioned}: {some(twice)}; keep one row of each"
+            )
+        )
     return problems
 
 
 def _look_up(table: ImageTable) -> tuple[list[str], list[str]]:
-    """Return the paths that are missing and those that lead out of the root; one look at each folder."""
+    """Return the paths that are missing and those that lead out of the root; one look at each folder, or server."""
+    outside = [path for path in table.files if ":/" in path and address_of(path) is not None]
+    paths = [path for path in table.files if path not in {*outside}] if outside else table.files
+    if (remote := address_of(table.root)) is not None:
+        outside += [path for path in paths if path.startswith(("/", "../"))]
+        of = {f"{remote}/{path}": path for path in paths if not path.startswith(("/", "../"))}
+        return [of[address] for address in missing_of([*of])], outside
     root = os.path.realpath(table.root)
     by_folder: dict[str, list[str]] = defaultdict(list)
-    for path in table.files:
+    for path in paths:
         folder, _, name = path.rpartition("/")
         by_folder[folder].append(name)
-    missing, outside = [], []
+    missing = []
     for folder, names in by_folder.items():
         whole = [posixpath.join(folder, name) for name in names] if folder else names
         where = os.path.realpath(os.path.join(root, folder))  # noqa: PTH118  # many of them

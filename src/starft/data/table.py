@@ -1,5 +1,6 @@
 """What a data set on disk tells: which images there are, what they show, and what ought to be there."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,8 @@ from PIL import Image
 
 from starft.data.images import read_image
 from starft.data.packed_paths import PackedPaths
+from starft.errors import ConfigError
+from starft.files.addresses import address_of, shown
 from starft.types import EvalSet
 
 
@@ -23,12 +26,13 @@ class ImageTable:
     Shapes: N images; ``labels`` and ``groups`` int64 (N,).
 
     Args:
-        root: Folder that every path is relative to and must not leave.
+        root: Folder that every path is relative to and must not leave, perhaps a remote one (`starft.files.addresses`).
         paths: POSIX paths below ``root``, one an image.
         labels: Class of each image.
         groups: Group id of each image; None where the set has no groups.
-        read: Makes a picture of an image that needs a reader of its own, told ``root/path``; None decodes its file.
-        file_bytes: Returns the bytes of an image's file, told ``root/path``, where it lies in a shard, a table or
+        captions: The text of each image, without spaces around it; None where captions are made of class names.
+        read: Makes a picture of an image that needs a reader of its own, told its `location`; None decodes its file.
+        file_bytes: Returns the bytes of an image's file, told its `location`, where it lies in a shard, a table or
             elsewhere than on disk; None opens the file. Not beside ``read``.
         packed: Whether paths are ``FILE#KEY``, one image of a file that holds many; ``read`` or ``file_bytes`` knows
             them.
@@ -39,6 +43,7 @@ class ImageTable:
     paths: Sequence[str]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
+    captions: Sequence[str] | None = None
     read: Callable[[str], Image.Image] | None = None
     file_bytes: Callable[[str], bytes] | None = None
     packed: bool = False
@@ -53,11 +58,20 @@ class ImageTable:
 
     @property
     def reader(self) -> Callable[[str], Image.Image]:
-        """What makes a picture of an image, told ``root/path``."""
+        """What makes a picture of an image, told its `location`."""
         return self.read or partial(read_image, file_bytes=self.file_bytes)
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def location(self, at: int) -> str:
+        """Return the path of an image, or its address where the images are remote.
+
+        Args:
+            at: Its position.
+        """
+        path = os.path.join(self.root, self.paths[at])  # noqa: PTH118  # once an image
+        return address_of(path) or path
 
     def take(self, positions: NDArray[np.int64]) -> "ImageTable":
         """Return the table of some of the images.
@@ -66,11 +80,12 @@ class ImageTable:
             positions: Which ones, (M,).
         """
         groups = self.groups[positions] if self.groups is not None else None
+        captions = tuple(self.captions[at] for at in positions) if self.captions is not None else None
         if isinstance(self.paths, PackedPaths):
             paths: Sequence[str] = self.paths.take(positions)
         else:
             paths = tuple(self.paths[at] for at in positions)
-        return replace(self, paths=paths, labels=self.labels[positions], groups=groups)
+        return replace(self, paths=paths, labels=self.labels[positions], groups=groups, captions=captions)
 
 
 @dataclass(frozen=True)
@@ -101,10 +116,18 @@ class Source(ABC):
     labelled: ClassVar[bool] = True
     """Whether the labels mean anything; not for images that are only predicted."""
 
+    remote: ClassVar[bool] = False
+    """Whether the root may be remote; a folder that is listed lies on this machine."""
+
     has_splits: bool = True
     """Whether the data tell their splits; else they are drawn."""
 
     def __init__(self, root: Path) -> None:
+        if address_of(root) is not None and not self.remote:
+            raise ConfigError(
+                f"{self.title}: {shown(root)} is remote, and {self.title} reads folders of this machine; copy it "
+                "here, or list its images in a table for starft.data.CSV."
+            )
         self.root = root
 
     @property

@@ -5,13 +5,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 
 import torch
 from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import Compose
 
 from starft.data.augmentation import Augmentation
 from starft.data.images import check_length
@@ -47,6 +48,19 @@ def train_transform(preprocessing: ImagePreprocessing, augmentation: Augmentatio
 
 
 def _transform(preprocessing: ImagePreprocessing, augmentation: Augmentation | None) -> Transform:
+    made: Transform = composed(preprocessing, augmentation)
+    if augmentation is not None or preprocessing.resize_mode == "squash":  # crops first, or resizes to a fixed size
+        return made
+    return partial(_of_bounded_length, made, preprocessing.size, preprocessing.resize_mode == "longest")
+
+
+def composed(preprocessing: ImagePreprocessing, augmentation: Augmentation | None) -> Compose:
+    """Return open_clip's own transform, of any picture; it ends with ``ToTensor`` and ``Normalize``.
+
+    Args:
+        preprocessing: What the model wants.
+        augmentation: How training images are varied; None for evaluation. timm's transforms end otherwise.
+    """
     if preprocessing.interpolation not in INTERPOLATIONS:
         raise ConfigError(
             f"The model's interpolation is {preprocessing.interpolation!r}; "
@@ -57,15 +71,33 @@ def _transform(preprocessing: ImagePreprocessing, augmentation: Augmentation | N
     with warnings.catch_warnings():
         # open_clip calls colour jitter unused even where it uses it; what it doesn't use, `Augmentation` refuses
         warnings.filterwarnings("ignore", message="Unused augmentation cfg items")
-        made: Transform = image_transform_v2(config, is_train=augmentation is not None, aug_cfg=given)
-    if augmentation is not None or preprocessing.resize_mode == "squash":  # crops first, or resizes to a fixed size
-        return made
-    return partial(_of_bounded_length, made, preprocessing.size, preprocessing.resize_mode == "longest")
+        made: Compose = image_transform_v2(config, is_train=augmentation is not None, aug_cfg=given)
+    return made
 
 
 def _of_bounded_length(made: Transform, size: tuple[int, int], fit: bool, image: Image.Image) -> Tensor:
     check_length(image, size, fit)
     return made(image)
+
+
+def normalized(images: Tensor, preprocessing: ImagePreprocessing) -> Tensor:
+    """Return images as a model takes them: 8-bit levels become floats with the same digits as `eval_transform` gives.
+
+    Args:
+        images: (..., 3, H, W); floats are returned as they are.
+        preprocessing: What the model wants.
+    """
+    if images.is_floating_point():
+        return images
+    mean, std = (_channels(values, images.device) for values in (preprocessing.mean, preprocessing.std))
+    return images.float().div_(255).sub_(mean).div_(std)
+
+
+@lru_cache
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """Return (3, 1, 1), copied to the device once: each copy would let the host wait for it."""
+    with torch.inference_mode(False):  # the training step uses them, too
+        return torch.tensor(values, device=device).view(3, 1, 1)
 
 
 @contextmanager

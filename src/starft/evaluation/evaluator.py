@@ -13,6 +13,7 @@ from starft.clip.finite import first_message_of_any_process
 from starft.distributed import is_own_row, world_size
 from starft.errors import ConfigError, NotFiniteError
 from starft.evaluation.metrics import eval_metrics, group_counts
+from starft.evaluation.retrieval import RetrievalScorer
 from starft.evaluation.sample_metrics import SampleRecord, Samples, accept, sample_scores, samples_of
 from starft.losses.functional import class_logits
 from starft.types import Batch, EvalSet, FinetuneData
@@ -39,7 +40,8 @@ class Evaluator(nn.Module):
     A set is scored by the trained linear head where there is one and the set has the training classes; by the zero-shot
     head of its own class names otherwise. Where the linear head scores, the text tower's head is scored beside it, as
     ``text_head_acc``. Sets of equal class names and templates share one zero-shot head. Where a set has a label
-    projection (``EvalSet.merge``), either head's logits go through it.
+    projection (``EvalSet.merge``), either head's logits go through it. Sets of images that are paired with texts are
+    scored by retrieval.
 
     Args:
         eval_sets: In the order of the loaders.
@@ -53,7 +55,10 @@ class Evaluator(nn.Module):
         self.records = nn.ModuleList(SampleRecord() for _ in self.eval_sets)
         self.metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
         self.text_metrics = nn.ModuleList(eval_metrics(eval_set) for eval_set in self.eval_sets)
-        self._heads: list[Tensor] = []
+        self.retrieval = nn.ModuleList(
+            RetrievalScorer(item) if item.captions else nn.Identity() for item in self.eval_sets
+        )
+        self._heads: list[Tensor | None] = []
         self._text_heads: list[Tensor | None] = [None for _ in self.eval_sets]
         self._biases: list[Tensor | None] = []
         self._finite: dict[str, Tensor] = {}
@@ -77,7 +82,12 @@ class Evaluator(nn.Module):
         self._heads, self._text_heads, self._biases = [], [], []
         self._finite = {}
         made: dict[tuple[tuple[str, ...], tuple[str, ...]], Tensor] = {}
-        for eval_set in self.eval_sets:
+        for which, eval_set in enumerate(self.eval_sets):
+            if (scorer := self._retrieval(which)) is not None:
+                scorer.prepare(clip)
+                self._heads, self._text_heads = [*self._heads, None], [*self._text_heads, None]
+                self._biases.append(None)
+                continue
             words = (eval_set.class_names, eval_set.templates)
             if words not in made:
                 made[words] = clip.logit_scale * zero_shot_head(clip, *words)
@@ -93,7 +103,9 @@ class Evaluator(nn.Module):
 
     def logits(self, which: int, image_features: Tensor) -> Tensor:
         """Return logits (B, L) of the eval set at position ``which``, scaled, in float32, one a label."""
-        return self._project(which, image_features, self._heads[which], self._biases[which])
+        head = self._heads[which]
+        assert head is not None, "a set without classes has no logits"
+        return self._project(which, image_features, head, self._biases[which])
 
     def _project(self, which: int, image_features: Tensor, head: Tensor, bias: Tensor | None = None) -> Tensor:
         logits = class_logits(image_features.float(), head.float())
@@ -103,18 +115,22 @@ class Evaluator(nn.Module):
         """Return predicted labels (B,); one that counts as right is told as the true label."""
         return accept(logits.argmax(dim=-1), labels, self.eval_sets[which].accepted)
 
-    def update(self, which: int, image_features: Tensor, batch: Batch) -> Tensor:
+    def update(self, which: int, image_features: Tensor, batch: Batch) -> Tensor | None:
         """Count one batch of the eval set at position ``which``; image features (B, D) are unit rows.
 
         Rows that only fill up the last batch of one of several processes are another's, and aren't counted here.
 
         Returns:
-            Logits of the rows that were counted, one a label.
+            Logits of the rows that were counted, one a label; None for a set without classes.
         """
         if world_size() > 1:
             mine = is_own_row(batch["index"])
             image_features = image_features[mine]
             batch = cast(Batch, {key: rows[mine] for key, rows in cast(dict[str, Tensor], batch).items()})
+        if (scorer := self._retrieval(which)) is not None:
+            self._note_finite(self.eval_sets[which].name, image_features)
+            scorer.update(image_features, batch)
+            return None
         logits = self.logits(which, image_features)
         self.count(which, logits, batch)
         text_head = self._text_heads[which]
@@ -127,8 +143,7 @@ class Evaluator(nn.Module):
     def count(self, which: int, logits: Tensor, batch: Batch) -> None:
         """Count logits (B, L) of one batch of the eval set at position ``which``."""
         eval_set, labels, group = self.eval_sets[which], batch["label"], self._groups_of(which, batch)
-        finite = logits.isfinite().all()
-        self._finite[eval_set.name] = finite & self._finite.get(eval_set.name, finite)
+        self._note_finite(eval_set.name, logits)
         preds = self._predictions(which, logits, labels)
         _collection(self.metrics[which]).update(preds, labels, group)
         if self.keep_samples:
@@ -140,6 +155,10 @@ class Evaluator(nn.Module):
         if eval_set.group_names:
             return batch["group"]
         return batch["index"] if eval_set.frame_sets else torch.zeros_like(batch["label"])
+
+    def _note_finite(self, name: str, values: Tensor) -> None:
+        finite = values.isfinite().all()
+        self._finite[name] = finite & self._finite.get(name, finite)
 
     def compute(self) -> dict[str, Tensor]:
         """Return every number, ``{eval set}/{metric}`` and ``ood_acc``; sums run over all processes.
@@ -155,6 +174,9 @@ class Evaluator(nn.Module):
             )
         numbers: dict[str, Tensor] = {}
         for which, eval_set in enumerate(self.eval_sets):
+            if (scorer := self._retrieval(which)) is not None:
+                numbers |= {f"{eval_set.name}/{name}": value for name, value in scorer.compute().items()}
+                continue
             for name, value in _collection(self.metrics[which]).compute().items():
                 if value.ndim == 0:
                     numbers[f"{eval_set.name}/{name}"] = value
@@ -175,18 +197,34 @@ class Evaluator(nn.Module):
         return {
             eval_set.name: _record(record).compute()
             for eval_set, record in zip(self.eval_sets, self.records, strict=True)
+            if not eval_set.captions
         }
 
+    def recalls(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Return right answers and queries of each metric of the sets that are scored by retrieval. After `compute`."""
+        scorers = {item.name: self._retrieval(which) for which, item in enumerate(self.eval_sets)}
+        return {name: scorer.hits for name, scorer in scorers.items() if scorer is not None}
+
     def groups(self) -> dict[str, list[GroupResult]]:
-        """Return the counts of every group, by eval set; a set without groups has one, named ``all``."""
+        """Return the counts of every group, by eval set; a set without groups has one, named ``all``.
+
+        Where retrieval scores, an image counts as right if its own caption is the likeliest.
+        """
         results = {}
         for which, eval_set in enumerate(self.eval_sets):
+            if (scorer := self._retrieval(which)) is not None:
+                results[eval_set.name] = [GroupResult("all", *scorer.hits["i2t_r1"])]
+                continue
             correct, total = group_counts(_collection(self.metrics[which]))
             names = eval_set.group_names
             if not names:
                 names, correct, total = ("all",), [sum(correct)], [sum(total)]
             results[eval_set.name] = [GroupResult(*row) for row in zip(names, correct, total, strict=True)]
         return results
+
+    def _retrieval(self, which: int) -> RetrievalScorer | None:
+        scorer = self.retrieval[which]
+        return scorer if isinstance(scorer, RetrievalScorer) else None
 
 
 def described_data(data: Any) -> FinetuneData:
@@ -215,7 +253,15 @@ def eval_sets_for_stage(data: FinetuneData, stage: str) -> tuple[EvalSet, ...]:
     Args:
         data: The trainer's DataModule.
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Raises:
+        ConfigError: Predictions are asked for, and there are no classes.
     """
+    if stage == "predict" and not all(item.class_names for item in data.predict_sets):
+        raise ConfigError(
+            "There is nothing to predict: the data have captions and no classes; give data with labels, or in Python "
+            "`starft.load(CHECKPOINT, class_names=[...])`."
+        )
     if stage in ("fit", "validate"):
         return data.val_sets
     return data.test_sets if stage == "test" else data.predict_sets

@@ -16,6 +16,7 @@ from starft.evaluation.group_metrics import (
     SomeGroupsAccuracy,
     WorstGroupAccuracy,
 )
+from starft.evaluation.retrieval import RECALLS
 from starft.types import EvalSet
 from starft.wording import did_you_mean
 
@@ -93,7 +94,8 @@ def eval_metric_names(eval_sets: Sequence[EvalSet], trained_classes: Sequence[st
     """
     names = []
     for eval_set in eval_sets:
-        names += [f"{eval_set.name}/{name}" for name in eval_metrics(eval_set) if name != COUNTS]
+        own = RECALLS if eval_set.captions else [name for name in eval_metrics(eval_set) if name != COUNTS]
+        names += [f"{eval_set.name}/{name}" for name in own]
         if trained_classes and eval_set.class_names == tuple(trained_classes):
             names.append(f"{eval_set.name}/text_head_acc")
     return [*names, "ood_acc"] if any(eval_set.ood for eval_set in eval_sets) else names

@@ -24,21 +24,21 @@ class ScoringModule(L.LightningModule):
         """Make the heads anew from the weights as they are."""
         self._evaluator().prepare(self.clip, self.class_names, self.linear_head, self.head_bias)
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Count one batch of one eval set; return its logits, for callbacks."""
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
+        """Count one batch of one eval set; return its logits, for callbacks, where it has classes."""
         return self._evaluator().update(dataloader_idx, self.clip.encode_image(batch["image"]), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log every metric of every eval set under ``val/``."""
         for name, value in self._evaluator().compute().items():
-            self.log(f"val/{name}", value, prog_bar=name.endswith("/acc"))
+            self.log(f"val/{name}", value, prog_bar=name.endswith(("/acc", "_r1")))
 
     def on_test_epoch_start(self) -> None:
         """Make the heads anew from the weights as they are."""
         self.on_validation_epoch_start()
 
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Count one batch of one eval set; return its logits, for callbacks."""
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
+        """Count one batch of one eval set; return its logits, for callbacks, where it has classes."""
         return self.validation_step(batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:

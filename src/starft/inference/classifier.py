@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from starft.captions.templates import is_template
 from starft.clip import CaptionRuler, ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
 from starft.clip.finite import first_not_finite
 from starft.clip.names import FOLDER_CONFIG
@@ -25,6 +23,7 @@ from starft.data.transforms import eval_transform
 from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.files.atomic import load_json
 from starft.files.digests import SUMS, check_export, checked_meanwhile, checked_on_error
+from starft.inference.arguments import checked_names, checked_templates, checked_texts, kind_of, whole_number
 from starft.runs.checkpoints import opened_checkpoint, refuse_run_folder
 
 STUDENT = "clip.model."
@@ -76,10 +75,10 @@ class Classifier:
         linear_head: Tensor | None = None,
     ) -> None:
         self.clip = clip
-        self.class_names, self.templates = _checked_names(class_names), _checked_templates(templates)
+        self.class_names, self.templates = checked_names(class_names), checked_templates(templates)
         if linear_head is not None and tuple(getattr(linear_head, "shape", ()))[:1] != (len(self.class_names),):
             raise ConfigError(
-                f"The linear head must be (C, D) for {len(self.class_names)} classes; got {_kind(linear_head)}."
+                f"The linear head must be (C, D) for {len(self.class_names)} classes; got {kind_of(linear_head)}."
             )
         self.linear_head = linear_head
         self.preprocessing = image_preprocessing(clip.model)
@@ -123,11 +122,11 @@ class Classifier:
         Raises:
             ConfigError: Names or templates can't be used.
         """
-        names = _checked_names(class_names)
+        names = checked_names(class_names)
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ConfigError(f"The class name {twice[0]!r} is there twice; name each class once.")
-        templates = self.templates if templates is None else _checked_templates(templates)
+        templates = self.templates if templates is None else checked_templates(templates)
         check_captions(CaptionRuler("the model", self.clip.tokenize), [(names, templates)], None, notes=True)
         return Classifier(self.clip, names, templates)
 
@@ -182,7 +181,7 @@ class Classifier:
         Args:
             texts: One caption or several.
         """
-        captions = _texts("Captions", "['a photo of a duck.']", [texts] if isinstance(texts, str) else texts)
+        captions = checked_texts("Captions", "['a photo of a duck.']", [texts] if isinstance(texts, str) else texts)
         return self.clip.encode_text(captions).float().cpu() if captions else torch.empty(0, self.head.shape[1])
 
     @torch.no_grad()
@@ -214,7 +213,7 @@ class Classifier:
         size = (3, *self.preprocessing.size)
         if not isinstance(pixels, Tensor) or tuple(pixels.shape[1:]) != size or not pixels.is_floating_point():
             raise ConfigError(
-                f"Pixels must be a float tensor {('B', *size)}, stacked from `preprocess`; got {_kind(pixels)}."
+                f"Pixels must be a float tensor {('B', *size)}, stacked from `preprocess`; got {kind_of(pixels)}."
             )
         return self.clip.encode_image(pixels.to(self.device, non_blocking=True)).float()
 
@@ -246,14 +245,14 @@ class Classifier:
         """
         if top_k is None:
             return min(5, len(self.class_names))
-        top_k = _whole("top_k", top_k, least=-sys.maxsize)
+        top_k = whole_number("top_k", top_k, least=-sys.maxsize)
         if not 1 <= top_k <= len(self.class_names):
             known = len(self.class_names)
             raise ConfigError(f"There are {known} classes, so 1 to {known} can be listed; top_k (--top-k) is {top_k}.")
         return top_k
 
     def _batches(self, images: AnyImage | Iterable[AnyImage], size: int) -> Iterator[Tensor]:
-        size = _whole("batch_size", size)
+        size = whole_number("batch_size", size)
         alone = isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim != 4)
         # what iterates over something else than images: rows of pixels, bytes, names
         if isinstance(images, np.ndarray | bytes | bytearray | Mapping) or not (alone or isinstance(images, Iterable)):
@@ -273,24 +272,27 @@ def _no_image(image: Any) -> ConfigError:
     hint = " Give Image.fromarray(array) of PIL for pixels of 0 to 255." if isinstance(image, np.ndarray) else ""
     return ConfigError(
         "Images are paths, PIL images, or float tensors as `preprocess` returns them, one or a list of them; got "
-        f"{_kind(image)}.{hint}"
+        f"{kind_of(image)}.{hint}"
     )
 
 
-def load(path: str | Path, device: str | torch.device | None = None) -> Classifier:
+def load(
+    path: str | Path, device: str | torch.device | None = None, class_names: Sequence[str] | None = None
+) -> Classifier:
     """Return a trained model, ready for use, from its checkpoint or from an export of the format open_clip.
 
     Args:
         path: A checkpoint of `starft fit`, or a folder that `starft export` wrote.
         device: Where to run, such as ``cuda`` or ``cpu``; None takes a GPU where there is one.
+        class_names: Of a model that was tuned on images with captions and has no classes; None takes its own.
 
     Raises:
-        ConfigError: There is no such device, or the model needs an extra that isn't installed.
+        ConfigError: There is no such device, the model needs an extra that isn't installed, or it has no classes.
         RunFolderError: The manifest of the checkpoint's run is damaged.
         WeightsError: There is no such file, it isn't as it was written, or it can't be used.
     """
     if not isinstance(path, str | os.PathLike):
-        raise ConfigError(f"`load` takes the path of a checkpoint or of an export; got {_kind(path)}.")
+        raise ConfigError(f"`load` takes the path of a checkpoint or of an export; got {kind_of(path)}.")
     path = Path(path)
     try:
         if not (path / ABOUT).is_file() and not (path / SUMS).is_file():
@@ -298,13 +300,15 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Classifi
     except OSError as error:  # such as a name that is too long
         raise WeightsError(f"The checkpoint {path} can't be read: {error.strerror}; check its path.") from error
     place = _device(device)
-    model = _from_export(path) if path.is_dir() else _from_checkpoint(path)
+    model = _from_export(path) if path.is_dir() else _from_checkpoint(path, class_names)
+    if class_names is not None and tuple(class_names) != model.class_names:
+        model = model.with_classes(class_names)
     model.clip.to(place)
     model.clip.requires_grad_(False)
     return model
 
 
-def _from_checkpoint(path: Path) -> Classifier:
+def _from_checkpoint(path: Path, class_names: Sequence[str] | None) -> Classifier:
     with opened_checkpoint(path) as (facts, state):
         if not facts.config:
             raise WeightsError(
@@ -313,7 +317,13 @@ def _from_checkpoint(path: Path) -> Classifier:
             )
         student = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
         head = state[LINEAR].clone() if facts.head == "linear" else None  # a copy: the file may go
-        return Classifier(rebuild_clip(facts.config, student), facts.class_names, facts.templates, head)
+        names = facts.class_names or class_names
+        if names is None or not names:
+            raise ConfigError(
+                f"The checkpoint {path} was tuned on images with captions and has no classes; give it some, as "
+                "`starft.load(CHECKPOINT, class_names=['duck', 'gull'])` does in Python."
+            )
+        return Classifier(rebuild_clip(facts.config, student), names, facts.templates, head)
 
 
 def _from_export(folder: Path) -> Classifier:
@@ -352,49 +362,3 @@ def _device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:  # torch without CUDA asserts
         raise ConfigError(f"The device {str(device)!r} can't be used here; give cpu, or cuda with a GPU.") from error
     return place
-
-
-def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
-    value = _texts("Class names", "['duck', 'gull']", names)
-    if not value or any(not name.strip() for name in value):
-        raise ConfigError(f"Class names must be texts, two at least and none empty; got {list(value)}.")
-    if len(value) == 1:
-        raise ConfigError(
-            f"There is one class, {value[0]!r}, so that every image is of it; give two class names at least."
-        )
-    return value
-
-
-def _checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    value = _texts("Templates", "['a photo of a {}.']", templates)
-    if not value or not all(map(is_template, value)):
-        raise ConfigError(f"Templates must be a list of texts with {{}} once in each; got {list(value)}.")
-    return value
-
-
-def _texts(what: str, example: str, texts: Any) -> tuple[str, ...]:
-    """Return a list of texts as it is meant; anything else is refused."""
-    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
-        raise ConfigError(f"{what} must be a list of texts, such as {example}; got {_kind(texts)}.")
-    values = tuple(texts)
-    if other := [text for text in values if not isinstance(text, str)]:
-        raise ConfigError(f"{what} must be texts, such as {example}; got {_kind(other[0])}.")
-    return values
-
-
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ConfigError(f"{name} must be a whole number; got {_kind(value)}.")
-    number = int(value)
-    if number < least:
-        raise ConfigError(f"{name} must be at least {least}; got {number}.")
-    return number
-
-
-def _kind(value: Any) -> str:
-    """Return what a value is, in a few words."""
-    if isinstance(value, str | int | float | None):
-        return f"{value!r}"
-    shape = getattr(value, "shape", None)
-    name = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
-    return f"a {name}" + (f" {tuple(shape)}" if shape is not None else "")

@@ -48,6 +48,9 @@ class Term(nn.Module):
     needs_whole_weights = False
     """Whether the term reads weights themselves, which FSDP has in parts."""
 
+    reads_classes = False
+    """Whether the term reads class names; one that reads ``logits`` does anyway."""
+
     reads_spurious = False
     """Whether the term reads the student's spurious captions: told, they go through the tower with the clean ones."""
 

@@ -34,6 +34,7 @@ class CarFT(Term):
     """
 
     reads = frozenset[Part]()
+    reads_classes = True
     across_batch = False
 
     def __init__(

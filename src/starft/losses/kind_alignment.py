@@ -40,7 +40,7 @@ class KindAlignment(Term):
 
     reads = frozenset({"text_tower"})
     across_batch = False
-    draws_from_pool = True
+    draws_from_pool = reads_classes = True
 
     def __init__(
         self,

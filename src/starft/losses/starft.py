@@ -26,7 +26,8 @@ class SpuriosityAlignment(Term):
         weight: Factor in the total loss, at least 0; the paper uses 0.5 on ImageNet.
         schedule: ``epoch`` is the paper's: the factor falls linearly and is 0 in the last epoch. ``step`` falls with
             every step, ``constant`` doesn't fall.
-        masked: Leave pairs of one class out of both distributions, as the paper does.
+        masked: Leave pairs of one class out of both distributions, as the paper does; of images that are paired with
+            texts and have no classes, those of equal captions.
         teacher: ``frozen`` is the paper's; ``ema``, ``weighted`` or a class of ``starft.losses`` follows the student.
     """
 
@@ -46,7 +47,7 @@ class SpuriosityAlignment(Term):
 
     def advice(self, class_names: Sequence[str]) -> str:
         """Return a note where most pairs are of one class, so that the mask leaves little."""
-        if not self.masked or len(class_names) > FEW:
+        if not self.masked or not class_names or len(class_names) > FEW:
             return ""
         return (
             f"With {len(class_names)} classes SpuriosityAlignment has little to hold on to, as it leaves pairs of one "

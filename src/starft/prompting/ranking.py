@@ -280,7 +280,8 @@ def _look(clip: Twin, data: BaseDataModule, most: int, seed: int) -> tuple[torch
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # training images may be cropped at random
         for batch in track(loader, "looking", console=console, disable=not console.is_terminal):
-            features.append(clip.encode_image(batch["image"].to(clip.device)).float())
+            there = data.on_after_batch_transfer(batch | {"image": batch["image"].to(clip.device)}, 0)
+            features.append(clip.encode_image(there["image"]).float())
             labels.append(batch["label"])
     return torch.cat(features), torch.cat(labels).numpy()
 

@@ -35,22 +35,26 @@ def data_tables(found: Sequence[Checked], train_templates: Sequence[str] = ()) -
         rows.append([item.name, item.title, item.split, *counts, classes, item.example or "–"])
     headings = ["set", "data set", "split", "images", *(["published"] if published else []), "classes", "example"]
     table = Table(headings, rows, "data", align="lllr" + "r" * published + "rl")
-    named, grouped = [entry for entry in found if entry.class_names], [entry for entry in found if entry.groups]
+    named, grouped = (
+        [entry for entry in found if entry.class_names or entry.captions],
+        [entry for entry in found if entry.groups],
+    )
     return [table, *([_captions(named, train_templates)] if named else []), *([_groups(grouped)] if grouped else [])]
 
 
 def _captions(named: Sequence[Checked], train_templates: Sequence[str]) -> Table:
     """Return a row for each list of class names and templates: the sets that have it, the first names, a caption."""
-    sets: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    sets: dict[tuple[tuple[str, ...], tuple[str, ...], str], list[str]] = {}
     for item in named:
         templates = train_templates if item.split == "train" and train_templates else item.templates
-        sets.setdefault((tuple(item.class_names), tuple(templates)), []).append(_label(item))
+        own = f"{item.captions[0]} (the first of {len(set(item.captions)):,})" if item.captions else ""
+        sets.setdefault((tuple(item.class_names), tuple(templates), own), []).append(_label(item))
     rows = []
-    for (names, templates), labels in sets.items():
+    for (names, templates, own), labels in sets.items():
         more = f", ... ({len(names):,})" if len(names) > NAMES else ""
         of_many = f" (one of {len(templates):,} templates)" if len(templates) > 1 else ""
-        caption = templates[0].replace("{}", names[0]) + of_many if templates else "–"
-        rows.append([", ".join(labels), ", ".join(names[:NAMES]) + more, caption])
+        caption = own or (templates[0].replace("{}", names[0]) + of_many if templates else "–")
+        rows.append([", ".join(labels), ", ".join(names[:NAMES]) + more or "–", caption])
     return Table(["set", "class names", "a caption"], rows, "class names and captions", align="lll")
 
 

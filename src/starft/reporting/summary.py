@@ -60,6 +60,8 @@ def chance_notes(results: Mapping[str, Any], zero_shot: Sequence[EvalSet]) -> li
     """
     notes = []
     for item in zero_shot:
+        if item.captions:
+            continue
         matches, chance = results["eval_sets"][item.name], 1 / item.num_labels
         interval = matches["ci95"].get("acc")
         if interval is not None and interval[0] <= chance and not item.accepted:

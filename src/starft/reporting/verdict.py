@@ -11,6 +11,7 @@ from starft.reporting.methods import Cell
 from starft.reporting.roles import Plain, Role, plain_of, role_of
 from starft.reporting.table import percent, points
 from starft.runs.layout import CONFIG
+from starft.runs.results import HEADINGS
 from starft.runs.run_reader import Run, shortened
 from starft.statistics import Difference
 
@@ -290,6 +291,8 @@ def _unfinished(methods: Mapping[str, Sequence[Run]]) -> list[Sentence]:
 def numbers_of(columns: Sequence[str], id_column: str | None, ood_sets: Sequence[str]) -> dict[str, str]:
     """Return the numbers that a verdict is on, each with its column; the worst group is that of a set of its own first.
 
+    Where there is no accuracy, these are R@1 of the first set that is scored by retrieval.
+
     Args:
         columns: That there are.
         id_column: The one of ID accuracy; None for none.
@@ -299,7 +302,9 @@ def numbers_of(columns: Sequence[str], id_column: str | None, ood_sets: Sequence
     usual = (id_column or "").rpartition("/")[0]
     worst.sort(key=lambda column: ((name := column.rpartition("/")[0]) in ood_sets, name == usual))
     results = {ID: id_column, OOD: OOD_COLUMN if OOD_COLUMN in columns else None, WORST: worst[0] if worst else None}
-    return {word: column for word, column in results.items() if column is not None}
+    known = {word: column for word, column in results.items() if column is not None}
+    recalls = [column for column in columns if column.endswith("_r1")]
+    return known or {HEADINGS[column.rpartition("/")[2]]: column for column in reversed(recalls)}
 
 
 def terms(numbers: Mapping[str, str], ood_sets: Sequence[str]) -> str:

@@ -52,12 +52,12 @@ def basis_of(model: L.LightningModule, data: BaseDataModule, stage: str) -> dict
 
 
 def _captions(data: BaseDataModule, stage: str) -> dict[str, dict[str, str]]:
-    """Return digests of what each set that is scored is asked for by: names and templates may come from files."""
+    """Return digests of what each set is asked for by: names and templates, which may come from files, and captions."""
     validates = stage in ("fit", "validate")
     sets = {f"val/{val_set.name}": val_set for val_set in data.val_sets} if validates else {}
     if stage == "test" or any(name.startswith("test/") for name in data.tables(stage)):
         sets |= {f"test/{test_set.name}": test_set for test_set in data.test_sets}
-    return {
+    digests = {
         name: {
             "class names": _texts_digest(item.class_names),
             "templates": _texts_digest(item.templates),
@@ -65,6 +65,12 @@ def _captions(data: BaseDataModule, stage: str) -> dict[str, dict[str, str]]:
         }
         for name, item in sets.items()
     }
+    own = {"train": data.train_captions if stage == "fit" else None}
+    own |= {name: item.captions for name, item in sets.items()}
+    for name, captions in own.items():
+        if captions:
+            digests.setdefault(name, {})["captions"] = _texts_digest(captions)
+    return digests
 
 
 def _texts_digest(texts: Sequence[str]) -> str:

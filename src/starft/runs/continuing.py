@@ -44,7 +44,8 @@ OPTIONS: dict[str, dict[str, May]] = {
     "data": _options(
         not_change="sampling shots augmentation split_seed val_fraction test_fraction equal_groups splits label_map "
         "train_size val_size seed task dataset templates class_names label_column attribute_column attribute_level "
-        "group_column split_column on_bad_image allow_partial evals",
+        "group_column split_column caption_column on_bad_image allow_partial evals decode "
+        "eval_decode",
         change_with_devices="batch_size",
         change="root file train path_column separator name ood predict eval_batch_size num_workers test_size "
         "a celeba objectnet r sketch v2 vid_robust waterbirds",
@@ -64,6 +65,9 @@ OPTIONS: dict[str, dict[str, May]] = {
 
 Checkpoints refuse other weights than ``pretrained`` was; where data lie and how they are loaded may change.
 """
+
+CAME_LATER = {"data": {"decode": "exact", "eval_decode": "exact"}}
+"""What runs had that are older than an option; their configs don't name it."""
 
 CALLBACKS = _options(
     change="DeviceStatsMonitor LearningRateMonitor ModelCheckpoint ModelSummary OnExceptionCheckpoint RichModelSummary "
@@ -184,6 +188,7 @@ def _differences(had: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[t
     linked = had.get("seed_everything") != given.get("seed_everything")
     for section, options in OPTIONS.items():
         (prefix, theirs), (_, ours) = (_section(config, section) for config in (had, given))
+        theirs = {**CAME_LATER.get(section, {}), **theirs}
         both = theirs.keys() & ours.keys()
         for key in [*(key for key in options if key in both), *sorted(both - options.keys())]:
             name, may = f"{prefix}{key}", options.get(key, May.NOT_CHANGE)

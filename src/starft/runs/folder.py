@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from starft.errors import RunFolderError
+from starft.files.addresses import address_of, shown
 from starft.files.atomic import TEMPORARY, files_in, remove_temporary_files, replace_file
 from starft.runs.layout import BEST, CHECKPOINTS, CONFIG, LAST, LOCK, LOGS, MANIFEST, METRICS, POOL, ROWS, UNFINISHED
 from starft.runs.manifest import read_manifest
@@ -207,8 +208,14 @@ def check_writable(folder: Path) -> None:
         folder: Where a run will write.
 
     Raises:
-        RunFolderError: It can't be made or written to.
+        RunFolderError: It can't be made or written to, or is remote: an object store knows no locks and no renaming,
+            which the manifest, the results and the checkpoints of a run rely on.
     """
+    if address_of(folder) is not None:
+        raise RunFolderError(
+            f"The run folder {shown(folder)} is remote, where starft can't lock it; give one of this machine, and "
+            "copy it when the run has ended."
+        )
     probe = folder / f".writable.{uuid.uuid4().hex}.tmp"  # a name that is known as temporary if a kill leaves it
     try:
         folder.mkdir(parents=True, exist_ok=True)

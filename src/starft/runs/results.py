@@ -27,6 +27,10 @@ HEADINGS = {
     "macro_f1": "macro F1",
     "ece": "ECE",
     "text_head_acc": "text head",
+    "i2t_r1": "image to text R@1",
+    "i2t_r5": "image to text R@5",
+    "t2i_r1": "text to image R@1",
+    "t2i_r5": "text to image R@5",
 }
 """Metric -> its heading; other metrics keep their names."""
 
@@ -39,6 +43,10 @@ LEGEND = {
     "text_head_acc": (
         "text head: accuracy of the zero-shot head re-made from the tuned text tower, where accuracy is that of the "
         "trained linear head"
+    ),
+    "i2t_r1": (
+        "R@K: share of images whose caption is among the K likeliest of the set's texts, and of texts whose image is "
+        "among the K likeliest images"
     ),
 }
 """Metric -> what its heading in tables means, where the heading doesn't say it."""

@@ -60,6 +60,7 @@ def write_results(
     training: Mapping[str, Any] | None,
     samples: Mapping[str, Rows] | None = None,
     notes: Sequence[str] = (),
+    recalls: Mapping[str, Mapping[str, tuple[int, int]]] | None = None,
 ) -> Path:
     """Write results.json and return its path.
 
@@ -73,6 +74,7 @@ def write_results(
         training: What training took, up to the checkpoint that was tested; None where nothing was trained.
         samples: What became of each sample, by eval set; intervals that need it are left out elsewhere.
         notes: What makes these numbers those of a part of a run or of its data, a sentence each.
+        recalls: Right answers and queries of each metric of retrieval, by eval set.
     """
     results = {
         "schema_version": SCHEMA_VERSION,
@@ -87,7 +89,13 @@ def write_results(
         "intervals": {"level": LEVEL, "seed": SEED},
         "ood_acc": _number(metrics.get("test/ood_acc")),
         "eval_sets": {
-            eval_set.name: _eval_set(eval_set, metrics, groups[eval_set.name], (samples or {}).get(eval_set.name))
+            eval_set.name: _eval_set(
+                eval_set,
+                metrics,
+                groups[eval_set.name],
+                (samples or {}).get(eval_set.name),
+                (recalls or {}).get(eval_set.name, {}),
+            )
             for eval_set in eval_sets
         },
     }
@@ -98,7 +106,11 @@ def write_results(
 
 
 def _eval_set(
-    eval_set: EvalSet, metrics: Mapping[str, Tensor], groups: Sequence[Counts], samples: Rows | None
+    eval_set: EvalSet,
+    metrics: Mapping[str, Tensor],
+    groups: Sequence[Counts],
+    samples: Rows | None,
+    recalls: Mapping[str, tuple[int, int]],
 ) -> dict[str, Any]:
     start = f"test/{eval_set.name}/"
     numbers = {key.removeprefix(start): _number(value) for key, value in metrics.items() if key.startswith(start)}
@@ -109,7 +121,7 @@ def _eval_set(
         "metrics": numbers,
         "ci95": {
             name: list(interval)
-            for name, interval in _intervals(eval_set, groups, samples).items()
+            for name, interval in _intervals(eval_set, groups, samples, recalls).items()
             if interval is not None and numbers.get(name) is not None
         },
         "adjusted_weights": {
@@ -127,10 +139,13 @@ def _eval_set(
     }
 
 
-def _intervals(eval_set: EvalSet, groups: Sequence[Counts], samples: Rows | None) -> dict[str, Interval | None]:
+def _intervals(
+    eval_set: EvalSet, groups: Sequence[Counts], samples: Rows | None, recalls: Mapping[str, tuple[int, int]]
+) -> dict[str, Interval | None]:
     """Return the interval of every metric that has one."""
     correct, total = [counts.correct for counts in groups], [counts.total for counts in groups]
     results = {"acc": wilson_interval(sum(correct), sum(total))}
+    results |= {name: wilson_interval(*counts) for name, counts in recalls.items()}
     if eval_set.group_names:
         kept = [at for at, name in enumerate(eval_set.group_names) if name != OTHER_REGION]
         results |= {

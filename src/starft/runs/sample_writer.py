@@ -53,7 +53,11 @@ class TestData(Protocol):
 
     @property
     def test_data(self) -> Sequence[Any]:
-        """Data sets in the order of the eval sets; an item has a normalised ``image`` (3, H, W)."""
+        """Data sets in the order of the eval sets; an item has an ``image`` (3, H, W)."""
+        ...
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Return an item, or a batch of them, with its image normalised."""
         ...
 
     def predict_path(self, which: int, index: int) -> str:
@@ -93,15 +97,19 @@ def keep_samples(
         preprocessing: How they were normalised.
     """
     if kind == "auto":
-        count = sum(len(samples[eval_set.name].label) for eval_set in eval_sets)
+        count = sum(len(rows.label) for rows in samples.values())
         if count > MOST:
             say(f"Note: Of {count:,} samples none is kept one by one; --save_samples npz keeps them.", file=sys.stderr)
             return
         kind = "npz"
     table = write_samples(folder, kind, eval_sets, samples, data.predict_path)
-    write_pictures(
-        folder, eval_sets, table, lambda at, index: data.test_data[at][index]["image"].numpy(), preprocessing
-    )
+
+    def image_of(at: int, index: int) -> NDArray[np.float32]:
+        row = data.on_after_batch_transfer(data.test_data[at][index], at)
+        image: NDArray[np.float32] = row["image"].float().numpy()
+        return image
+
+    write_pictures(folder, eval_sets, table, image_of, preprocessing)
 
 
 def write_samples(
@@ -120,7 +128,8 @@ def write_samples(
         samples: By eval set.
         path_of: Gives the path of an image from the positions of its set and of it in the set.
     """
-    table = pd.concat([_rows(at, eval_set, samples[eval_set.name], path_of) for at, eval_set in enumerate(eval_sets)])
+    kept = [(at, item) for at, item in enumerate(eval_sets) if item.name in samples]
+    table = pd.concat([_rows(at, item, samples[item.name], path_of) for at, item in kept])
     buffer = BytesIO()
     if kind == "parquet":
         table.to_parquet(buffer, index=False)

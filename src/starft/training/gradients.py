@@ -159,6 +159,11 @@ def check_terms(terms: Sequence[Term], pool: Pool | None, class_names: Sequence[
             "backgrounds, or leave that regularizer out."
         )
     for term in terms:
+        if not class_names and term.weight > 0 and (term.reads_classes or "logits" in term.reads):
+            raise ConfigError(
+                f"{type(term).__name__} goes by classes, and the training images have captions and no labels; "
+                "take starft.losses.Contrastive as model.objective and terms that read no classes, or give labels."
+            )
         term.check_classes(class_names)
 
 

@@ -11,6 +11,7 @@ from starft.clip.finite import LossWatch, check_loss, check_weights, tensors_in
 from starft.distributed import clip_norm, is_sharded, world_size
 from starft.errors import ConfigError
 from starft.evaluation.scoring import ScoringModule
+from starft.losses.context import Progress
 from starft.runs.checkpoints import TWIN
 from starft.runs.ending import early_stopping_states, epoch_is_partial, keep_what_is_due
 from starft.runs.limits import NO_END
@@ -62,6 +63,15 @@ class GuardedModule(ScoringModule):
             clip_norm(self.parameters(), gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _progress(self) -> Progress:
+        epochs = self.trainer.max_epochs
+        return Progress(
+            step=self.global_step,
+            total_steps=self.total_steps,
+            epoch=self.current_epoch,
+            total_epochs=epochs if epochs is not None and epochs > 0 else None,
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the losses: on a CPU at each step, elsewhere at each logging, for the device is waited for."""

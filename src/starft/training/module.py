@@ -53,7 +53,7 @@ from starft.training.layer_decay import layer_rates
 from starft.training.linear_head import check_head, with_unscaled_head
 from starft.training.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
 from starft.training.probe import STRENGTHS, check_strengths, probe_of
-from starft.types import Batch, ImagePreprocessing
+from starft.types import Batch, CaptionedData, ImagePreprocessing
 
 
 class FinetuneModule(GuardedModule):
@@ -161,6 +161,7 @@ class FinetuneModule(GuardedModule):
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
         self._host_labels: list[int] = []
+        self._host_index: list[int] = []
         self._idle_parameters: list[nn.Parameter] = []
 
     @property
@@ -178,10 +179,12 @@ class FinetuneModule(GuardedModule):
         names, templates = self.class_names or data.class_names, self.templates or data.templates
         captions = [(names, templates), *((item.class_names, item.templates) for item in sets)]
         ruler = CaptionRuler(self.model_name, self.clip.tokenize)
-        check_captions(ruler, captions, self.pool if stage == "fit" else None, self.trainer.is_global_zero)
+        own = data.train_captions if stage == "fit" and isinstance(data, CaptionedData) else None
+        texts = [own or (), *(item.captions for item in sets)]
+        check_captions(ruler, captions, self.pool if stage == "fit" else None, self.trainer.is_global_zero, texts)
         if not self.class_names:
             self.describe(names, templates)
-        self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed)
+        self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed, own)
         if stage == "fit":
             check_terms(self._terms(), self.pool, self.class_names)
             note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
@@ -197,7 +200,14 @@ class FinetuneModule(GuardedModule):
         Args:
             class_names: One name a class, in label order.
             templates: Caption templates of these classes.
+
+        Raises:
+            ConfigError: There are no classes, and the head is linear.
         """
+        if self.head == "linear" and not class_names:
+            raise ConfigError(
+                "The linear head is of classes, and the data have captions and none; set model.head to text."
+            )
         self.class_names, self.templates = class_names, templates
         if self.head == "linear":
             with torch.no_grad():
@@ -250,9 +260,9 @@ class FinetuneModule(GuardedModule):
             batch: From a loader of the DataModule.
         """
         precision = self.trainer.precision_plugin
-        images: Tensor = precision.convert_input(batch["image"].to(self.device))
+        there = self.trainer.strategy.batch_to_device(precision.convert_input(batch), self.device)  # as the loops do
         with precision.forward_context():
-            return encoder.encode_image(images)
+            return encoder.encode_image(there["image"])
 
     @torch.no_grad()
     def set_head(self, rows: Tensor, bias: Tensor | None = None) -> None:
@@ -263,9 +273,8 @@ class FinetuneModule(GuardedModule):
             bias: (C,), added to the logits in evaluation, after the last step; None for none.
         """
         assert self.linear_head is not None, "describe comes first"
-        self.linear_head.copy_(
-            broadcast_from_first(rows.to(self.linear_head))
-        )  # the same on all devices, to the last bit
+        # the same on all devices, to the last bit
+        self.linear_head.copy_(broadcast_from_first(rows.to(self.linear_head)))
         self.head_bias = None if bias is None else broadcast_from_first(bias.to(self.linear_head))
         for teacher in self._followers():
             teacher.linear_head = self.linear_head.detach().clone()
@@ -281,9 +290,9 @@ class FinetuneModule(GuardedModule):
     # --- training -----------------------------------------------------------------------------------------------------
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Note the labels while they are still on the host: captions are drawn there, and the step must not wait."""
+        """Note labels and places while they are still on the host: captions are drawn there, the step mustn't wait."""
         if self.trainer.training:
-            self._host_labels = batch["label"].tolist()
+            self._host_labels, self._host_index = batch["label"].tolist(), batch["index"].tolist()
         return batch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -327,7 +336,7 @@ class FinetuneModule(GuardedModule):
 
     def _context(self, batch: Batch, progress: Progress) -> StepContext:
         assert self.captions is not None, "setup comes first"
-        clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step)
+        clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step, self._host_index)
         return StepContext(
             batch=batch,
             captions=clean,
@@ -353,15 +362,6 @@ class FinetuneModule(GuardedModule):
         total = self.total_steps
         for teacher in self._followers():
             teacher.follow(self.clip, self.linear_head, self.global_step + 1, total)
-
-    def _progress(self) -> Progress:
-        epochs = self.trainer.max_epochs
-        return Progress(
-            step=self.global_step,
-            total_steps=self.total_steps,
-            epoch=self.current_epoch,
-            total_epochs=epochs if epochs is not None and epochs > 0 else None,
-        )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on all that is trained; linear warm-up, then cosine to 0, step by step."""

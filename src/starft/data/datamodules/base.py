@@ -97,6 +97,11 @@ class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
             _group_counts(images, item.group_names) for images, item in zip(self.val_data, self.val_sets, strict=True)
         )
 
+    @property
+    def train_captions(self) -> Sequence[str] | None:
+        """Caption of each training image, by its ``index``; None where captions are made of class names."""
+        return None
+
     def tables(self, stage: str) -> dict[str, ImageTable]:
         """Return the images on disk that a stage reads, by what messages call them; none where they are drawn.
 

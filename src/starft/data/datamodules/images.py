@@ -13,14 +13,15 @@ from torch.utils.data import DataLoader, Dataset
 from starft.data.check import complain
 from starft.data.contents import ImageContents
 from starft.data.datamodules.base import BaseDataModule
+from starft.data.fast_decoding import transform_for
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, TurnSampler, ignore_stop_signals
 from starft.data.sampling import Draw
 from starft.data.table import Source
-from starft.data.transforms import eval_transform, train_transform
+from starft.data.transforms import normalized
 from starft.errors import ConfigError
 from starft.safe_text import say
-from starft.types import ImagePreprocessing, PreprocessingModel
+from starft.types import Batch, ImagePreprocessing, PreprocessingModel
 
 
 class ImageDataModule(ImageContents, BaseDataModule):
@@ -44,6 +45,11 @@ class ImageDataModule(ImageContents, BaseDataModule):
         """Return the path of an image that is predicted."""
         return self.test_data[which].path(index)
 
+    @property
+    def train_captions(self) -> Sequence[str] | None:
+        """Those of the training table, after the setup of a training."""
+        return self.train_set.table.captions if isinstance(self.train_set, ImageSet) else None
+
     def setup(self, stage: str) -> None:
         """List and check what the stage needs.
 
@@ -64,9 +70,9 @@ class ImageDataModule(ImageContents, BaseDataModule):
         stages = ("fit", "test") if stage == "fit" else (stage,)  # what a test would refuse is refused before training
         complain(self.check(*stages), notes=self.trainer is None or self.trainer.is_global_zero)
         preprocessing = self._preprocessing()
-        plain = eval_transform(preprocessing)
+        plain = transform_for(self.eval_decode, preprocessing)
         if stage == "fit":
-            varied = train_transform(preprocessing, self.augmentation)
+            varied = transform_for(self.decode, preprocessing, self.augmentation)
             self.train_set = ImageSet(self.training_table(), plain, varied, self.seed)
         sets = [ImageSet(self.table(item.source, item.split), plain) for item in self.evaluated(stage)]
         if stage in ("fit", "validate"):
@@ -85,6 +91,19 @@ class ImageDataModule(ImageContents, BaseDataModule):
             f"How the model wants its images isn't known ({who}); "
             "give the module a property preprocessing, or set it on the DataModule."
         )
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise images that came as 8-bit levels, in the trainer's precision; Lightning calls it on the device.
+
+        Args:
+            batch: From one of the loaders, or a row of ``test_data``.
+            dataloader_idx: Of which loader; it doesn't matter.
+        """
+        images = normalized(batch["image"], self._preprocessing())
+        if self.trainer is not None and images is not batch["image"]:
+            images = self.trainer.precision_plugin.convert_input(images)
+        batch["image"] = images
+        return batch
 
     def _make_train_loader(self, train_set: Dataset[Any], draw: Draw, world: int, rank: int) -> ResumableLoader:
         assert isinstance(train_set, ImageSet)

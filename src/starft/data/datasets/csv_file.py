@@ -16,14 +16,19 @@ from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list
 from starft.data.datasets.table_file import DOUBTFUL, Rows, TableFile, rows_where
+from starft.data.pairs import caption_labels, draw_pictures
 from starft.data.problems import some
+from starft.data.remote_images import file_bytes_below
 from starft.data.split_names import NUMBERED, splits_of
 from starft.data.split_names import Given as GivenSplits
 from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataProblems
+from starft.files.addresses import shown
 from starft.wording import SPLITS, did_you_mean, shortened
 
 Ints = NDArray[np.int64]
+LABEL = "label"
+"""Name of the column of labels where nobody names another; then it may be missing, beside captions."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +41,29 @@ class _Read:
     groups: Ints | None
     group_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
+    captions: tuple[str, ...] | None
     splits: dict[str, Ints]
     notes: tuple[str, ...]
 
 
 class CSVSource(DrawnSource):
-    """Images listed in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group]``.
+    """Images in a CSV, TSV, Parquet or JSON lines file: ``path,label[,split][,attribute][,group][,caption]``.
 
     A group is a pair of label and attribute, or what the group column says. Without a split column, test and validation
-    images are drawn, in equal shares from every group (or class); as an eval set all images are tested on.
+    images are drawn, in equal shares from every group (or class); as an eval set all images are tested on. With
+    captions and without labels, images are paired with texts and have no classes.
 
     Args:
-        file: The table; its suffix tells its kind.
-        root: Folder that the paths are relative to and must not leave; null takes the folder of the file, or, where
-            all paths are absolute, their common parent.
+        file: The table; its suffix tells its kind. It may be remote: ``s3://``, ``gs://``, ``https://`` or ``hf://``.
+        root: Folder that the paths are relative to and must not leave, perhaps a remote one; null takes the folder of
+            the file, or, where all paths are absolute or addresses, their common parent.
         path_column: Column of the image paths.
-        label_column: Column of the labels: class names, or numbers.
+        label_column: Column of the labels: class names, or numbers; "" for none.
         split_column: Column of ``train``, ``val`` and ``test``; null takes ``split`` where it is there, "" none.
         attribute_column: Column of the spurious attribute; null takes ``attribute`` where it is there, "" none.
         group_column: Column of group names; null takes ``group`` where it is there, "" none.
+        caption_column: Column of each image's own text, which the contrastive objective pairs it with; null takes
+            ``caption`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
             text file with a name a line. Null takes the labels themselves, sorted.
         separator: Between the cells of a text file; null finds it.
@@ -64,18 +73,19 @@ class CSVSource(DrawnSource):
             as of `CSV`; an eval set without fractions is all test.
     """
 
-    title = "CSV"
-    tree = "FILE.csv  (path,label[,split][,attribute][,group])\nimages/\n  a.jpg"
+    title, remote = "CSV", True
+    tree = "FILE.csv  (path,label[,split][,attribute][,group][,caption])\nimages/\n  a.jpg"
 
     def __init__(
         self,
         file: Path,
         root: Path | None = None,
         path_column: str = "path",
-        label_column: str = "label",
+        label_column: str = LABEL,
         split_column: str | None = None,
         attribute_column: str | None = None,
         group_column: str | None = None,
+        caption_column: str | None = None,
         class_names: dict[str, str] | list[str] | str | None = None,
         separator: str | None = None,
         splits: GivenSplits | None = None,
@@ -87,6 +97,7 @@ class CSVSource(DrawnSource):
         self.file = Path(file)
         self.path_column, self.label_column, self.separator = path_column, label_column, separator
         self.extra = {"split": split_column, "attribute": attribute_column, "group": group_column}
+        self.extra |= {"caption": caption_column}
         self._one_column_each()
         splits_of((), splits)
         self.given_names, self.given_splits = class_names, splits
@@ -108,7 +119,10 @@ class CSVSource(DrawnSource):
 
     def _one_column_each(self) -> None:
         """Refuse a column that is to be two things; group names alone may be those of labels or attributes."""
-        given = {"path_column": self.path_column, "label_column": self.label_column}
+        if not self.label_column and self.extra["caption"] == "":
+            raise ConfigError('label_column and caption_column are both ""; images need one of them, or both.')
+        given = {"path_column": self.path_column}
+        given |= {"label_column": self.label_column} if self.label_column else {}
         given |= {f"{kind}_column": column for kind, column in self.extra.items() if column}
         for combination, other in combinations(given, 2):
             fine = other == "group_column" and combination in ("label_column", "attribute_column")
@@ -130,12 +144,16 @@ class CSVSource(DrawnSource):
     def table(self, split: str) -> ImageTable:
         """List one split."""
         read = self._read
-        whole = ImageTable(self.root, read.paths, read.labels, read.groups)
+        file_bytes = file_bytes_below(self.root)
+        whole = ImageTable(self.root, read.paths, read.labels, read.groups, read.captions, file_bytes=file_bytes)
         return whole.take(read.splits[split])
 
     def check_there(self) -> None:
         """Refuse a file that is missing, empty or no table, or whose header lacks a column."""
-        self._file().check_header(self._wanted(), [*self._named().values()])
+        file = self._file()
+        file.check_header(self._wanted(), [self.label_column, *self._named().values()])
+        if file.header:
+            self._has_labels(file)
 
     def _file(self) -> TableFile:
         return TableFile(self.file, self.separator, self.asked_by("file"))
@@ -144,7 +162,7 @@ class CSVSource(DrawnSource):
         return self._file()
 
     def _named(self) -> dict[str, str]:
-        """Return the columns of splits, attributes and groups: those asked for, and names that are taken if there."""
+        """Return the columns that may be there: those asked for, and names that are taken if there."""
         asked = {kind: column for kind, column in self.extra.items() if column}
         taken = {self.path_column, self.label_column, *asked.values()}
         return asked | {kind: kind for kind, column in self.extra.items() if column is None and kind not in taken}
@@ -152,30 +170,57 @@ class CSVSource(DrawnSource):
     def _wanted(self) -> dict[str, str]:
         """Return the columns that must be there, by the option that names each."""
         asked = {kind: column for kind, column in self.extra.items() if column}
-        wanted = {"path": self.path_column, "label": self.label_column} | asked
+        wanted = {"path": self.path_column} | asked
+        wanted |= {"caption": self._named()["caption"]} if not self.label_column else {}
         return {self.option.format(f"{kind}_column"): column for kind, column in wanted.items()}
+
+    def _has_labels(self, file: Rows) -> bool:
+        """Return whether a file has labels; without them it must have captions, and nothing that goes by classes."""
+        if self.label_column in file.header:
+            return True
+        if self.label_column not in ("", LABEL) or self._named().get("caption") not in file.header:
+            file.has_all({self.option.format("label_column"): self.label_column})
+        given = {"class_names": self.given_names, "label_map": self.label_map}
+        given |= {f"{kind}_column": self.extra[kind] for kind in ("attribute", "group")}
+        for name, value in given.items():
+            if value:
+                raise ConfigError(
+                    f"{name} goes with labels, and {self.file} has captions and no labels; leave {name} out, or name "
+                    f"the column of the labels with {self.option.format('label_column')}."
+                )
+        return False
 
     @cached_property
     def _read(self) -> _Read:
         file, named = self._rows(), self._named()
-        frame = file.read(self._wanted(), [*named.values()])
-        column = {kind: frame[name] for kind, name in named.items() if name in frame}
+        frame = file.read(self._wanted(), [self.label_column, *named.values()])
+        labelled = self._has_labels(file)
+        kinds = [*named] if labelled else ["split", "caption"]
+        column = {kind: frame[named[kind]] for kind in kinds if named.get(kind) in frame}
         problems: list[str] = []
-        for name in (self.path_column, self.label_column, *(named[kind] for kind in column if kind != "split")):
+        label_columns = [self.label_column] if labelled else []
+        for name in (self.path_column, *label_columns, *(named[kind] for kind in column if kind != "split")):
             rows = rows_where(frame[name].isna())
             if rows:
                 told = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
                 problems.append(f"the column {name!r} is empty (or NaN) in {told}, {file.where(rows)}")
-        labels, class_names = self._labels(frame[self.label_column], file, problems)
+        captions = _captions(column["caption"], file, problems) if "caption" in column else None
+        class_names: tuple[str, ...] = ()
+        labels = caption_labels(captions or ())
+        if labelled:
+            labels, class_names = self._labels(frame[self.label_column], file, problems)
         groups, group_names, attributes = self._groups(labels, class_names, column)
         splits = self._splits(labels, groups, column.get("split"), file, problems)
-        if len(class_names) < 2 and not problems:
+        if not labelled and not self.has_splits and not self.all_is_test:
+            pictures = frame[self.path_column].fillna("").tolist()
+            splits = draw_pictures(pictures, self.test_fraction, self.val_fraction, self.split_seed)
+        if labelled and len(class_names) < 2 and not problems:
             problems.append(
                 f"the column {self.label_column!r} holds one class only, {some(class_names)}; "
                 "there must be at least two"
             )
         if problems:
-            raise DataProblems([f"{self.file}: {problems[0]}", *problems[1:]])
+            raise DataProblems([f"{shown(self.file)}: {problems[0]}", *problems[1:]])
         self.root = (self._root_of_file and file.common_root(frame[self.path_column])) or self.root
         paths = file.paths(frame[self.path_column], self.root)
         notes = tuple(
@@ -184,14 +229,20 @@ class CSVSource(DrawnSource):
             for kind in ("attribute", "group")
             for value, rows in (_doubtful(column[kind], file) if kind in column else {}).items()
         )
+        if not labelled:
+            ignored = [named[kind] for kind in ("attribute", "group") if named.get(kind, "") in file.header]
+            notes += (
+                "there is no column of labels, so images are paired with their captions: no classes, and retrieval in "
+                "the place of accuracy" + "".join(f"; the column {name!r} isn't read" for name in ignored),
+            )
         if "split" in column and self.given_splits is None and {*_coded(column["split"])[1]} == {*NUMBERED}:
             notes += (f"the column {named['split']!r} has 0, 1 and 2, which are read as train, val and test",)
         notes += tuple(
             f"the column {name!r} writes one value in several ways, {some(written)}; they count as one"
-            for name in (self.label_column, *(named[kind] for kind in column))
+            for name in (*label_columns, *(named[kind] for kind in column if kind != "caption"))
             for written in _written_apart(frame[name])
         )
-        return _Read(paths, labels, class_names, groups, group_names, attributes, splits, notes)
+        return _Read(paths, labels, class_names, groups, group_names, attributes, captions, splits, notes)
 
     def _labels(self, cells: "pd.Series[str]", file: Rows, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         codes, values = _coded(cells)
@@ -267,6 +318,17 @@ class CSVSource(DrawnSource):
         near = did_you_mean(value.lower(), words, 1, quote=True).strip().rstrip("?")
         mapped = "" if empty else ", or be mapped, as by splits {train: 0, val: 1, test: 2}"
         return "it must be train, val or test" + (f" ({near[0].lower()}{near[1:]}?)" if near else mapped)
+
+
+def _captions(cells: "pd.Series[str]", file: Rows, problems: list[str]) -> tuple[str, ...]:
+    """Return the text of each row without the spaces around it; a column of them may be as long as the data."""
+    doubtful = rows_where(cells.isin(DOUBTFUL))
+    if doubtful:
+        problems.append(
+            f"the caption {cells.iloc[doubtful[0]]!r} ({file.where(doubtful[:1])}) often means that nothing is known; "
+            "write what the image shows, or take the row out"
+        )
+    return tuple("" if pd.isna(text) else str(text).strip() for text in cells.tolist())
 
 
 def _doubtful(cells: "pd.Series[str]", file: Rows) -> dict[str, str]:

@@ -6,8 +6,10 @@ import numpy as np
 
 from starft.data.datasets.table_file import TEXT_SUFFIXES, TableFile, is_table
 from starft.data.listing import list_files
+from starft.data.remote_images import file_bytes_below
 from starft.data.table import ImageTable, Source
 from starft.errors import DataError
+from starft.files.addresses import shown
 
 
 class NewImages(Source):
@@ -19,7 +21,7 @@ class NewImages(Source):
         trained: What the model was trained on.
     """
 
-    title = "New images"
+    title, remote = "New images", True
     labelled = False
     tree = "FOLDER/\n  any/folders/image.jpg"
 
@@ -67,7 +69,8 @@ class NewImages(Source):
             paths, left_out = list_files(self.path)
         else:
             raise DataError(
-                f"There is no folder or table of new images at {self.path}; give a folder, or a file that ends in "
-                f"{', '.join(TEXT_SUFFIXES)}, .parquet or .jsonl."
+                f"There is no folder or table of new images at {shown(self.path)}; give a folder of this machine, or a "
+                f"file that ends in {', '.join(TEXT_SUFFIXES)}, .parquet or .jsonl."
             )
-        return ImageTable(self.root, paths, np.zeros(len(paths), dtype=np.int64), left_out=left_out)
+        labels = np.zeros(len(paths), dtype=np.int64)
+        return ImageTable(self.root, paths, labels, file_bytes=file_bytes_below(self.root), left_out=left_out)

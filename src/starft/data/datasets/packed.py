@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from starft.data.datasets.cells import canonical
-from starft.data.datasets.csv_file import CSVSource, Ints
+from starft.data.datasets.csv_file import LABEL, CSVSource, Ints
 from starft.data.datasets.names import texts
 from starft.data.datasets.table_file import Rows
 from starft.data.pack_description import Description, read_description
@@ -45,7 +45,7 @@ class PackedSource(CSVSource):
         shards: Which files below the folder, such as ``data/*.tar``, one pattern or several; null takes all.
         image_column: Column, or ending of a tar file's members, of the images; null finds it.
         label_column: Column of the labels, a field of the ``.json``, or an ending such as ``cls``; null takes ``cls``,
-            ``label`` or the only column of classes.
+            ``label`` or the only column of classes, "" none. Captions without labels are paired with their images.
         split_column: Column of ``train``, ``val`` and ``test``; null takes what the shards are called, or else
             ``split`` where it is there, "" none.
         attribute_column: Column of the spurious attribute; null takes ``attribute`` where it is there, "" none.
@@ -88,13 +88,15 @@ class PackedSource(CSVSource):
             "group": group_column,
             "caption": caption_column,
         }
-        split, attribute, group = ("" if self.columns[kind] == "" else None for kind in ("split", "attribute", "group"))
+        none = {f"{kind}_column": "" if given == "" else None for kind, given in self.columns.items()}
         super().__init__(
             Path(root),
             Path(root),
-            split_column=split,
-            attribute_column=attribute,
-            group_column=group,
+            label_column="" if label_column == "" else LABEL,
+            split_column=none["split_column"],
+            attribute_column=none["attribute_column"],
+            group_column=none["group_column"],
+            caption_column=none["caption_column"],
             class_names=class_names,
             splits=splits,
             templates=templates if templates is not None else TEMPLATE,
@@ -113,7 +115,7 @@ class PackedSource(CSVSource):
     @property
     def notes(self) -> tuple[str, ...]:
         """Those of a table, and how many images are left out."""
-        flaws = self._index.flaws.sentences()
+        flaws = self._flaws()
         return (*super().notes, *(f"{flaw}; left out, as on_bad_image is skip" for flaw in flaws))
 
     def check_there(self) -> None:
@@ -142,13 +144,16 @@ class PackedSource(CSVSource):
     @cached_property
     def _index(self) -> PackedIndex:
         columns = {kind: (given,) if given else NAMES[kind] for kind, given in self.columns.items() if given != ""}
+        columns.setdefault("label", ())
         _ = self._description  # half a pack is told first
         index = open_index(self._shards.root, self._shards.files, columns, self.image_column)
-        for kind, column in index.columns.items():
-            if not (column.codes >= 0).any() and (kind == "label" or self.columns[kind]):
-                names = " or ".join(columns[kind])
+        there = [kind for kind, column in index.columns.items() if (column.codes >= 0).any()]
+        needed = {kind for kind, given in self.columns.items() if given}
+        needed |= {"caption"} if self.columns["label"] == "" else set() if "caption" in there else {"label"}
+        for kind, names in columns.items():
+            if kind in needed and kind not in there:
                 raise DataError(
-                    f"No image of {self.address} has a {names}; name what holds the {kind}s with "
+                    f"No image of {self.address} has a {' or '.join(names)}; name what holds the {kind}s with "
                     f"{self.option.format(f'{kind}_column')}."
                 )
         return index
@@ -157,13 +162,20 @@ class PackedSource(CSVSource):
     def _bytes(self) -> PackedBytes:
         return PackedBytes(self._index)
 
+    def _is_labelled(self) -> bool:
+        return self.columns["label"] != "" and bool((self._index.columns["label"].codes >= 0).any())
+
+    def _flaws(self) -> list[str]:
+        return self._index.flaws.sentences("" if self._is_labelled() else "label")
+
     def _rows(self) -> Rows:
-        flaws = self._index.flaws.sentences()
+        flaws = self._flaws()
         if flaws and self.on_bad_image == "stop":
             skip = f"{self.option.format('on_bad_image')} to skip"
             raise DataError(f"{self.address}: {'; '.join(flaws)}; mend the shards, or set {skip}.")
         self.root = self._index.root
-        return _PackedRows(self._index, self._shards.splits if self.columns["split"] is None else None)
+        splits = self._shards.splits if self.columns["split"] is None else None
+        return _PackedRows(self._index, splits, self._is_labelled())
 
     def _labels(self, cells: Any, file: Rows, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         """Return the class of each image: positions among the names, where the shards tell these."""
@@ -205,16 +217,25 @@ class _PackedRows:
     Args:
         index: Of the shards.
         splits: What names the split of each shard; None where nothing does.
+        labelled: Whether images without a label are left out.
     """
 
-    def __init__(self, index: PackedIndex, splits: Sequence[str] | None) -> None:
+    def __init__(self, index: PackedIndex, splits: Sequence[str] | None, labelled: bool) -> None:
         self.index, self.splits = index, splits
-        self.chosen = np.flatnonzero((index.offsets != NOWHERE) & (index.columns["label"].codes >= 0))
+        usable = index.offsets != NOWHERE
+        self.chosen = np.flatnonzero(usable & (index.columns["label"].codes >= 0) if labelled else usable)
+        named = [kind for kind, column in index.columns.items() if (column.codes >= 0).any()]
+        self.header = [kind for kind in named if kind != "label" or labelled]
+
+    def has_all(self, named: Any) -> None:
+        """Do nothing: the source has looked."""
 
     def read(self, named: Any, optional: Sequence[str] = ()) -> pd.DataFrame:
         """Return what is said of the images; the path is their place in the index."""
         columns: dict[str, Any] = {"path": self.chosen}
-        for kind in ("label", *optional):
+        for kind in dict.fromkeys(("label", *optional)):
+            if kind not in self.index.columns:
+                continue
             codes, values = self.index.columns[kind].codes[self.chosen], self.index.columns[kind].texts
             if kind == "split" and self.splits is not None:
                 of_shard, names = pd.factorize(np.array(self.splits, dtype=object))

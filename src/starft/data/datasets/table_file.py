@@ -14,7 +14,9 @@ import pandas as pd
 from starft.data.datasets.cells import MISSING, CellError, cell_texts
 from starft.data.problems import some
 from starft.errors import DataError
+from starft.files.addresses import address_of, shown, suffix_of
 from starft.files.atomic import load_json
+from starft.files.remote import local_copy
 from starft.wording import did_you_mean, shortened
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -30,11 +32,20 @@ DOUBTFUL = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NULL", "null", "None", "
 
 def is_table(path: Path) -> bool:
     """Return whether a path is named like a table."""
-    return path.suffix.lower() in SUFFIXES
+    return suffix_of(path) in SUFFIXES
 
 
 class Rows(Protocol):
     """Rows of images, in one file or in many."""
+
+    @property
+    def header(self) -> Sequence[str]:
+        """Columns that there are, after `read`."""
+        ...
+
+    def has_all(self, named: Mapping[str, str]) -> None:
+        """Refuse rows that lack a column, as `TableFile` does."""
+        ...
 
     def read(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> pd.DataFrame:
         """Return columns as texts, as `TableFile` does."""
@@ -57,7 +68,7 @@ class TableFile:
     """One file of rows.
 
     Args:
-        path: CSV, TSV, Parquet or JSON lines, told by its suffix.
+        path: CSV, TSV, Parquet or JSON lines, told by its suffix; an address is fetched into the cache.
         separator: Of a text file; null finds it in the first line.
         option: What names the file, for the message that it isn't there.
 
@@ -66,20 +77,23 @@ class TableFile:
     """
 
     def __init__(self, path: Path, separator: str | None = None, option: str | None = None) -> None:
-        self.path, self.separator = path, separator
+        self.path, self.name, self.separator = path, shown(path), separator
         self.header: list[str] = []
         self._found_separator = ","
         self._lines_of_objects: list[int] = []
         if not is_table(path):
-            raise DataError(f"{path} must end in one of {', '.join(SUFFIXES)}.")
-        if not path.is_file():
+            raise DataError(f"{self.name} must end in one of {', '.join(SUFFIXES)}.")
+        address = address_of(path)
+        if address is not None:
+            self.path = local_copy(address)
+        elif not path.is_file():
             near = did_you_mean(
                 path.name, (file.name for file in path.parent.glob("*") if is_table(file)), likeness=0.75
             )
             another = f", or give yours with {option}" if option is not None else ""
             raise DataError(f"There is no file {path}; check its path{another}.{near}")
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty (0 bytes); it needs a header and rows.")
+        if self.path.stat().st_size == 0:
+            raise DataError(f"{self.name} is empty (0 bytes); it needs a header and rows.")
 
     def check_header(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> None:
         """Refuse a text file whose first line lacks a column, without reading on; other kinds tell when they are read.
@@ -94,7 +108,7 @@ class TableFile:
         if self.path.suffix.lower() in TEXT_SUFFIXES:
             with suppress(OSError, UnicodeDecodeError, csv.Error):  # told with their place when all is read
                 self._read_header([*named.values(), *optional])
-                self._has_all(named, self.header)
+                self.has_all(named)
 
     def read(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> pd.DataFrame:
         """Return columns as texts (see `cells`), without the spaces around them; empty cells are None.
@@ -116,20 +130,20 @@ class TableFile:
                 frame = self._read_lines([*expected, *optional])
         except ImportError as error:
             raise DataError(
-                f"Reading {self.path} needs pyarrow; install it with `pip install 'starft[parquet]'`."
+                f"Reading {self.name} needs pyarrow; install it with `pip install 'starft[parquet]'`."
             ) from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.path} isn't UTF-8 text{self._not_text()}; save it as UTF-8.") from error
+            raise DataError(f"{self.name} isn't UTF-8 text{self._not_text()}; save it as UTF-8.") from error
         except CellError as error:
             why, name, row = error.args
-            raise DataError(f"{self.path}: the column {name!r} {why} ({self.where([row])}).") from error
+            raise DataError(f"{self.name}: the column {name!r} {why} ({self.where([row])}).") from error
         except (ValueError, NotImplementedError, OSError, csv.Error) as error:  # what pandas and pyarrow raise
             why = shortened(" ".join(str(error).split()).rstrip("."))
-            raise DataError(f"{self.path} can't be read: {why}; mend it, or write it anew.") from error
-        self._has_all(named, self.header)
+            raise DataError(f"{self.name} can't be read: {why}; mend it, or write it anew.") from error
+        self.has_all(named)
         frame = frame[[column for column in frame.columns if column in {*expected, *optional}]]
         if frame.empty:
-            raise DataError(f"{self.path} has a header but no rows; it needs one row an image.")
+            raise DataError(f"{self.name} has a header but no rows; it needs one row an image.")
         return frame
 
     def _not_text(self) -> str:
@@ -153,7 +167,7 @@ class TableFile:
     def _has_none_twice(self, columns: Sequence[str]) -> None:
         twice = sorted({name for name in self.header if self.header.count(name) > 1 and name in columns})
         if twice:
-            raise DataError(f"{self.path} has the column {twice[0]!r} twice; rename one.")
+            raise DataError(f"{self.name} has the column {twice[0]!r} twice; rename one.")
 
     def _read_text(self, columns: Sequence[str]) -> pd.DataFrame:
         self._read_header(columns)
@@ -181,7 +195,7 @@ class TableFile:
         if long:
             rows = "1 row" if len(long) == 1 else f"{len(long)} rows"
             raise DataError(
-                f"{self.path} has {rows} with more cells than its header, {_listed('line', long)}; "
+                f"{self.name} has {rows} with more cells than its header, {_listed('line', long)}; "
                 "quote cells that hold the separator."
             )
 
@@ -214,7 +228,7 @@ class TableFile:
             kind = schema.field(name).type
             if pa.types.is_nested(kind):
                 raise DataError(
-                    f"{self.path}: the column {name!r} holds {shortened(str(kind), 100)} in each cell; it must hold "
+                    f"{self.name}: the column {name!r} holds {shortened(str(kind), 100)} in each cell; it must hold "
                     "one value, such as a class name or the path of an image file (write images that lie in a table to "
                     "files first)."
                 )
@@ -262,14 +276,23 @@ class TableFile:
 
         return max(SEPARATORS, key=fits)
 
-    def _has_all(self, named: Mapping[str, str], header: Sequence[str]) -> None:
+    def has_all(self, named: Mapping[str, str]) -> None:
+        """Refuse a file that lacks a column, after its header was read.
+
+        Args:
+            named: Columns that must be there, by the option that names each.
+
+        Raises:
+            DataError: One is missing.
+        """
+        header = self.header
         for option, name in named.items():
             if name not in header:
                 lower = {column.lower(): column for column in header}
                 same = lower.get(name.lower())
                 hint = f" Did you mean {same!r}?" if same else did_you_mean(name, header, 1, NEAR, quote=True)
                 raise DataError(
-                    f"{self.path} has no column {name!r}; its columns are {some(header, 20)}.{hint} "
+                    f"{self.name} has no column {name!r}; its columns are {some(header, 20)}.{hint} "
                     f"Name it with {option}."
                 )
 
@@ -277,7 +300,7 @@ class TableFile:
         """Return a column of paths as POSIX paths below the root.
 
         Args:
-            column: Paths as written: relative to the root, or absolute.
+            column: Paths as written: relative to the root, or absolute, or addresses.
             root: Folder that holds the images.
 
         Raises:
@@ -286,17 +309,22 @@ class TableFile:
         empty = rows_where(column.isna())
         if empty:
             rows = "1 row" if len(empty) == 1 else f"{len(empty)} rows"
-            raise DataError(f"{self.path} has {rows} without a path, {self.where(empty)}; fill them, or take them out.")
+            raise DataError(f"{self.name} has {rows} without a path, {self.where(empty)}; fill them, or take them out.")
         absolute, given = (f"{item.as_posix().rstrip('/')}/" for item in (root.resolve(), root))
         return tuple(_plain(str(path).strip(), absolute, given) for path in column.tolist())
 
     def common_root(self, column: "pd.Series[str]") -> Path | None:
         """Return the folder that holds all images where every path is absolute and one lies elsewhere than the file.
 
+        Of addresses it is always the folder that they have in common.
+
         Args:
             column: Paths as written.
         """
         there = [str(path).strip() for path in column.dropna().tolist()]
+        if there and all(map(address_of, there)):
+            common = posixpath.commonpath({posixpath.dirname(address.replace("://", ":/", 1)) for address in there})
+            return Path(common) if address_of(common) is not None else None
         if not there or not all(path.startswith("/") for path in there):
             return None
         if not any(path.startswith("/") for path in self.paths(pd.Series(there), self.path.parent)):
@@ -306,6 +334,9 @@ class TableFile:
 
 
 def _plain(path: str, absolute: str, given: str) -> str:
+    if ":/" in path and (address := address_of(path)) is not None:
+        root = address_of(given)
+        return address.removeprefix(root) if root is not None else address
     if "\\" in path:
         path = path.replace("\\", "/")
     if path.startswith("/"):

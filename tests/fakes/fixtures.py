@@ -1,0 +1,31 @@
+"""Fixtures of all tests: few threads, and checkpoints of a tiny CLIP."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from fakes import checkpoints, preloaded  # noqa: F401  # makes what every command makes once
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_threads() -> None:
+    """Two threads, or one in each process where tests run in several, or OMP_NUM_THREADS if that is fewer."""
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the tiny CLIP with three classes and the text head."""
+    path = tmp_path_factory.mktemp("text_head") / "last.ckpt"
+    checkpoints.write(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def linear_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a trained linear head."""
+    path = tmp_path_factory.mktemp("linear_head") / "last.ckpt"
+    checkpoints.write(path, head="linear")
+    return path
