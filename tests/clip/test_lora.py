@@ -11,7 +11,7 @@ from timm.models.beit import Attention as BeitAttention
 from torch import nn
 
 import plain_lora
-from starft.clip import ClipEncoder, Twin, build_clip, image_preprocessing
+from starft.clip import ClipEncoder, Twin, build_clip, checkpoint_activations, image_preprocessing
 from starft.clip.lora import LoRA, add_updates, draw, freeze_base, merge, merged_state, named_updates, round_matrices
 from starft.clip.low_rank import LowRank, forget_sums, put_beside, sum_weights
 from starft.errors import ConfigError
@@ -81,6 +81,22 @@ def check_against_merged(clip: ClipEncoder, trim: bool) -> None:
             assert theirs.norm().item() > 0
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
     assert not any(weight.grad is not None for weight in clip.model.parameters())
+
+
+@pytest.mark.parametrize("way", ["micro batches", "recomputing"])
+def test_with_less_memory_gradients_are_the_same(vit: ClipEncoder, way: str) -> None:
+    gradients = []
+    for changed in (False, True):
+        student = plain_lora.adapted(vit, SMALL)
+        if changed and way == "recomputing":
+            checkpoint_activations(student.model)
+        student.micro_batch_size = 1 if changed and way == "micro batches" else None
+        loss_of(student.train()).backward()  # type: ignore[no-untyped-call]
+        gradients.append([weight.grad for weight in student.parameters() if weight.requires_grad])
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_what_norms_and_activations_give_is_made_anew_and_not_kept(vit: ClipEncoder) -> None:
