@@ -51,8 +51,11 @@ autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "imported-members": True, "show-inheritance": True}
 
 PAGES = {
-    "Start": ["docs/quickstart", "docs/data", "docs/runs", "docs/recipes", "docs/using", "docs/report", "docs/audit", "docs/adapters"],
-    "Methods": ["docs/method", "docs/rivals", "lightning_configs/README", "docs/mini", "docs/weights", "docs/prompts"],
+    "Start": ["docs/quickstart", "docs/data", "docs/runs", "docs/recipes", "docs/using", "docs/report", "docs/audit"],
+    "Methods": [
+        *("docs/method", "docs/rivals", "lightning_configs/README", "docs/mini"),
+        *("docs/weights", "docs/adapters", "docs/prompts"),
+    ],
     "Data and machines": ["docs/datasets", "docs/models", "docs/devices", "docs/loggers", "docs/benchmarks"],
     "Reference": ["docs/extending", "docs/cli", "docs/api", "CHANGELOG", "CONTRIBUTING"],
 }
