@@ -24,11 +24,11 @@ from PIL import Image
 
 from starft.data import Augmentation, ImageFolderSource, PackedSource
 from starft.data.imageset import Guarded, ImageSet, gathered
-from starft.data.listing import CACHE
 from starft.data.loading import Turn
 from starft.data.packed_index import PackedBytes
 from starft.data.shard_writer import pack
 from starft.data.transforms import eval_transform, train_transform
+from starft.files.cache import CACHE
 from starft.types import ImagePreprocessing
 
 LATENCY = 0.005

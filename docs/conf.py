@@ -52,7 +52,10 @@ autodoc_default_options = {"members": True, "imported-members": True, "show-inhe
 
 PAGES = {
     "Start": ["docs/quickstart", "docs/data", "docs/runs", "docs/recipes", "docs/using", "docs/report", "docs/audit"],
-    "Methods": ["docs/method", "docs/rivals", "lightning_configs/README", "docs/mini", "docs/weights", "docs/prompts"],
+    "Methods": [
+        *("docs/method", "docs/rivals", "lightning_configs/README", "docs/mini"),
+        *("docs/weights", "docs/adapters", "docs/prompts"),
+    ],
     "Data and machines": ["docs/datasets", "docs/models", "docs/devices", "docs/loggers", "docs/benchmarks"],
     "Reference": ["docs/extending", "docs/cli", "docs/api", "CHANGELOG", "CONTRIBUTING"],
 }
