@@ -25,10 +25,11 @@ from torchvision import transforms
 from starft.data import Augmentation, CSVSource, ImageTable
 from starft.data.fast_decoding import transform_for
 from starft.data.imageset import ImageSet
-from starft.data.listing import CACHE, list_images
+from starft.data.listing import list_images
 from starft.data.loading import Turn
 from starft.data.paths import path_problems
 from starft.data.transforms import eval_transform, train_transform
+from starft.files.cache import CACHE
 from starft.types import ImagePreprocessing
 
 FOLDERS = 100
