@@ -22,7 +22,7 @@ from starft.mini.splits import NAMES, Labelled, anywhere_pictures, home_pictures
 from starft.mini.world import draw
 
 SIDES = (96, 320, 640, 1280)
-"""Of the files; the model takes 64 pixels, so that the last three are scaled by 2, 4 and 8 while they are decoded."""
+"""Of the files; the model takes 64 pixels, so the last three are scaled by 2, 4 and 8 while they are decoded."""
 
 
 def main() -> None:
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare fast and exact decoding on a trained model.")
     parser.add_argument("--checkpoint", type=Path, help="of a run on the twelve species; none takes the shipped CLIP")
     parser.add_argument("--images", type=int, default=1200, help="of each of the sets id, ood and style")
+    parser.add_argument("--sides", type=int, nargs="+", default=SIDES, help="of the files, in pixels")
     given = parser.parse_args()
     if given.checkpoint is not None:
         model = load(given.checkpoint, "cpu")
@@ -41,7 +42,7 @@ def main() -> None:
         *anywhere_pictures("test-style", given.images, 0, "sketch"),
     ]
     with tempfile.TemporaryDirectory() as made:
-        for side in SIDES:
+        for side in given.sides:
             print(json.dumps(compared(model, Path(made), rows, side)), flush=True)
 
 

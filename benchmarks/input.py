@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         print(*map(json.dumps, decoding(Path(made), given.images, given.rounds)), sep="\n", flush=True)
         for (width, height), fewer in (((500, 375), 1), ((4000, 3000), 24)):  # an image of the second takes that longer
-            files, turns = max(1, given.images // fewer), max(2, given.images * given.rounds // fewer)
+            files, turns = max(1, given.images // fewer), max(1, given.images * given.rounds // fewer)
             for row in fast_decoding(Path(made) / f"{width}", (width, height), files, turns):
                 print(json.dumps(row), flush=True)
         print(json.dumps(listing(Path(made), given.rows)), flush=True)

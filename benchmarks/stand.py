@@ -61,15 +61,17 @@ class Stand:
 
     Args:
         given: The options of `options`.
+        module_options: Of the module, beside those.
     """
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: argparse.Namespace, **module_options: Any) -> None:
         torch.manual_seed(0)
         self.given, self.device = given, torch.device(given.device)
         self.clock = time.perf_counter if given.clock == "wall" else time.process_time
         pretrained = "mini" if given.model == "starft-mini" else None
         terms: list[Any] = [SpuriosityAlignment(WEIGHT)]
-        module = FinetuneModule(Contrastive(), given.model, pretrained, regularizers=terms, compile=given.compile)
+        given_options = {"regularizers": terms, "compile": given.compile, **module_options}
+        module = FinetuneModule(Contrastive(), given.model, pretrained, **given_options)
         self.module = module.to(self.device).train()
         names = ("landbird", "waterbird") if given.classes == 2 else tuple(IMAGENET_CLASSNAMES[: given.classes])
         made = tuple(f"{{}} in street {number}" for number in range(given.pool))
@@ -122,20 +124,21 @@ class Stand:
 
     def step(self, row: str) -> tuple[float, float]:
         """Make a step; return its seconds, and those of the optimizer among them."""
-        self._wait()
+        self.wait()
         start = self.clock()
         self.loss(row).backward()
-        self._wait()
+        self.wait()
         middle = self.clock()
         optimizer: Optimizer = self.plain if row in PLAIN else self.ours
         if row != "floor":
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        self._wait()
+        self.wait()
         end = self.clock()
         return end - start, end - middle
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 

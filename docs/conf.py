@@ -51,8 +51,11 @@ autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "imported-members": True, "show-inheritance": True}
 
 PAGES = {
-    "Start": ["docs/quickstart", "docs/data", "docs/runs", "docs/recipes", "docs/using", "docs/report"],
-    "Methods": ["docs/method", "docs/rivals", "lightning_configs/README", "docs/mini", "docs/weights", "docs/prompts"],
+    "Start": ["docs/quickstart", "docs/data", "docs/runs", "docs/recipes", "docs/using", "docs/report", "docs/audit"],
+    "Methods": [
+        *("docs/method", "docs/rivals", "lightning_configs/README", "docs/mini"),
+        *("docs/weights", "docs/adapters", "docs/prompts"),
+    ],
     "Data and machines": ["docs/datasets", "docs/models", "docs/devices", "docs/loggers", "docs/benchmarks"],
     "Reference": ["docs/extending", "docs/cli", "docs/api", "CHANGELOG", "CONTRIBUTING"],
 }
@@ -120,7 +123,8 @@ class Commands(SphinxDirective):
         section = nodes.section(ids=[nodes.make_id(f"starft-{verb}")], names=[f"starft {verb}"])
         section += nodes.title(text=f"starft {verb}")
         section += nodes.paragraph(text=f"{told[:1].upper()}{told[1:]}.")
-        words = {"prompts": [[verb], *([verb, one] for one in import_module("starft.cli.prompts").VERBS)]}
+        nested = ("prompts", "audit")
+        words = {name: [[name], *([name, one] for one in import_module(f"starft.cli.{name}").VERBS)] for name in nested}
         if verb == "data":
             words["data"] = [[verb, "check"], [verb, "pack"]]
         if verb == "predict":  # a checkpoint first, or options first

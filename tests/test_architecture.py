@@ -15,7 +15,7 @@ ORDER = [
     "clip data",
     "losses runs",
     "evaluation inference mini reporting",
-    "training exporting config",
+    "audit training exporting config",
     "callbacks prompting",
     "cli",
     "__main__",

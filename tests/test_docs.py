@@ -57,6 +57,8 @@ def commands(first: str) -> list[list[str]]:
 def small(command: list[str]) -> list[str]:
     """Return the options that make a command small."""
     from_checkpoint = command[1] == "predict" and not command[2].startswith("-")
+    if command[1] == "audit":
+        return ["--data.init_args.train_size=60", *SMALL[1:3]]
     if command[1] in ("demo", "init", "prompts", "report", "soup") or "--alpha" in command or from_checkpoint:
         return []
     fewer = {"compare": ["--seeds=0"], "interpolate": ["--alphas=0,1"]}

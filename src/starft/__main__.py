@@ -26,6 +26,7 @@ VERBS = {
         "check the data of a config: files, counts, labels, groups, images; or pack them as shards",
     ),
     "prompts": ("starft.cli.prompts", "ask a language model for spurious labels; check, list and rank pools"),
+    "audit": ("starft.cli.audit", "find the shortcuts that your data offer, without group labels"),
     "compare": ("starft.cli.compare", "run several configs with several seeds, each once, and compare them"),
     "interpolate": (
         "starft.cli.interpolate",

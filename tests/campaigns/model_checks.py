@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import plain_lora
 from starft.clip import ClipEncoder, checkpoint_activations, encode_in_chunks, freeze, image_preprocessing
+from starft.clip.lora import LoRA
 from starft.errors import ConfigError
 from starft.exporting.formats import write_about, write_open_clip
 from starft.exporting.hugging_face import check_hugging_face, write_hugging_face
@@ -221,3 +223,24 @@ def check_onnx_export(model: Classifier, folder: Path) -> str:
     features = torch.from_numpy(session.run(["features"], {"image": pictures(model.clip).numpy()})[0])
     assert_close(features, plain_features(model.clip)[0], "onnxruntime: the image features", 1e-4)
     return "exports for onnxruntime"
+
+
+def check_adapters(clip: ClipEncoder) -> str:
+    """Updates of low rank in every layer that has them: features and gradients are those of merged weights."""
+    lora = LoRA(rank=2, alpha=3)
+    student = plain_lora.adapted(clip, lora)
+    plain = plain_lora.merged(clip, student, lora)
+    features, expected = our_features(student), plain_features(plain)
+    for ours, theirs in zip(features, expected, strict=True):
+        assert_close(ours, theirs, "adapters: features")
+    found = gradients(student, features)
+    gradients(plain, expected)
+    scale = max(float(p.grad.norm()) for p in plain.model.parameters() if p.grad is not None)
+    wanted = plain_lora.expected_gradients(plain, student, lora)
+    for name, (up, down) in wanted.items():
+        prefix, _, weight = name.rpartition(".")
+        for part, theirs in (("up", up), ("down", down)):
+            key = f"{prefix}.lora.{weight}.{part}"
+            assert key in found, f"adapters: {key} gets no gradient"
+            assert_close(found[key], theirs, f"adapters: the gradient of {key}", floor=1e-9 * scale)
+    return f"adapters: {len(wanted)} weights"

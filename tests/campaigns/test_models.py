@@ -61,6 +61,7 @@ def test_model(name: str, tmp_path: Path, record_property: Callable[[str, object
     results.append(checks.check_micro_batches(clip))
     results.append(checks.check_freezing(clip))
     results.append(checks.check_recomputing(clip))
+    results.append(checks.check_adapters(clip))
     for line in results:
         record_property("check", line)
 

@@ -38,6 +38,7 @@ def test_good_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert any(all(f" {cell} " in line for cell in cells) for line in told.splitlines()), cells
     assert any(all(word in line for word in ("boot, grass", " 7 ", " 1 ", " 2 ")) for line in told.splitlines())
     assert told.splitlines()[-1] == "0 problems (no image decoded; --deep decodes them all)."
+    assert "input:" not in told
     assert f"{tmp_path}/images/0" in told
     assert any(
         all(words in line for words in ("train, id val, id test", " boot, sandal ", " a photo of a boot. "))
@@ -175,7 +176,24 @@ def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert told.splitlines()[-1] == "3 problems (39 of 40 images decoded)."
     write_jpeg(tmp_path / "images" / "005.jpg", 5)
     assert main(check(write_table(tmp_path), "--deep", "--workers=0")) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "0 problems (every image decoded)."
+    told = capsys.readouterr().out
+    assert told.splitlines()[-1] == "0 problems (every image decoded)."
+    assert re.search(
+        r"^input: a core of this machine reads [\d,]+ training images a second \(decode fast, at 224 x 224 pixels\); "
+        r"one step a second of batch_size 64 takes [\d.]+ cores\.$",
+        told,
+        re.MULTILINE,
+    )
+
+
+def test_nothing_is_told_of_the_speed_where_nothing_can_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_table(tmp_path, images=8)
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"")
+    assert main(check(table, "--deep", "--workers=0")) == 2
+    assert "input:" not in capsys.readouterr().out
 
 
 def test_a_table_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,8 @@ def write(
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            if not name.startswith("twin.") and parameter.ndim:
+            base = module.adapter is not None and not parameter.requires_grad
+            if not name.startswith("twin.") and parameter.ndim and not base:
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.01)
     checkpoint: dict[str, Any] = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
     module.on_save_checkpoint(checkpoint)

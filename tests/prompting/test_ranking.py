@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from starft.__main__ import main
+from starft.audit.association import Ranked, conclude, label_bits, mutual_information, rank_phrases
 from starft.captions.pool_files import load_pool
 from starft.mini.world import HOMES
-from starft.prompting.ranking import Ranked, conclude, label_bits, mutual_information, rank_phrases
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\

@@ -41,11 +41,16 @@ class WeightEMA(Callback):
         self._step = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse, before training, callbacks that put other weights in the place of those that are averaged.
+        """Refuse, before training, adapters, and callbacks that put other weights in the place of the averaged ones.
 
         Raises:
             ConfigError: There is one.
         """
+        if getattr(pl_module, "adapter", None) is not None:
+            raise ConfigError(
+                "WeightEMA averages weights, and the average of updates of low rank is none of low rank; leave it out, "
+                "and average checkpoints with `starft soup`, or set model.adapter to null."
+            )
         for other in trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]
             if isinstance(other, JTT | DFR):
                 does = "starts the run anew in its middle" if isinstance(other, JTT) else "refits the head at its end"

@@ -9,7 +9,7 @@ from importlib import import_module
 from io import StringIO
 from typing import Any, Literal, get_args
 
-from starft.cli import prompts
+from starft.cli import audit, prompts
 from starft.config.command import run_command
 from starft.errors import ConfigError
 from starft.safe_text import say
@@ -56,7 +56,7 @@ def _parser(modules: Mapping[str, str], file: Mapping[str, Any]) -> ArgumentPars
     """
     parser = ArgumentParser(prog="starft")
     verbs = parser.add_subparsers()
-    inner = {"prompts": list(prompts.VERBS), "data": ["check", "pack"]}
+    inner = {"prompts": list(prompts.VERBS), "audit": list(audit.VERBS), "data": ["check", "pack"]}
     for verb, module in modules.items():
         subparser = verbs.add_parser(verb, help=verb)
         if verb == "completion":

@@ -42,6 +42,8 @@ class Scorer:
                 f"head {facts.head}, or of other pre-trained weights; give its own config."
             )
         module.describe(facts.class_names, facts.templates)
+        if module.adapter is not None:
+            module.take_whole_weights()
         for callback in self.cli.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Manifest):
                 callback.checkpoint = member.path

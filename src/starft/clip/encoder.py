@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any, Self
 
 import open_clip
@@ -42,6 +43,8 @@ class ClipEncoder(nn.Module):
         self.trim = trim
         self.micro_batch_size: int | None = None
         """Rows that go through a tower at a time where gradients are wanted; null for all."""
+        self.in_bfloat16 = False
+        """Whether the towers compute in bfloat16, whatever the precision around them; features stay wide."""
         self.config: dict[str, Any] = dict(config or {})
         self._tokens = TokenMemo()
 
@@ -71,7 +74,7 @@ class ClipEncoder(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W)."""
-        return F.normalize(self._in_chunks(self._encode_images, images), dim=-1)
+        return F.normalize(self._in_chunks(partial(self._encode, self._encode_images), images), dim=-1)
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
@@ -84,7 +87,13 @@ class ClipEncoder(nn.Module):
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return unit features (N, D) of token ids (N, context length) on the host."""
-        return F.normalize(self._in_chunks(self._encode_tokens, tokens), dim=-1)
+        return F.normalize(self._in_chunks(partial(self._encode, self._encode_tokens), tokens), dim=-1)
+
+    def _encode(self, encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        if not self.in_bfloat16:
+            return encode(rows)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return encode(rows).float()
 
     def _encode_images(self, images: Tensor) -> Tensor:
         if self.trim and pools_class_token(self.model.visual):
@@ -125,10 +134,12 @@ class Twin(ClipEncoder):
 
     Args:
         clip: The model to copy, as it is now.
+        shares: Whether it has the weights that are frozen in the model in common with it, in place of copies.
     """
 
-    def __init__(self, clip: ClipEncoder) -> None:
-        super().__init__(deepcopy(clip.model), clip.tokenize, clip.trim)
+    def __init__(self, clip: ClipEncoder, shares: bool = False) -> None:
+        frozen = {id(weight): weight for weight in clip.parameters() if shares and not weight.requires_grad}
+        super().__init__(deepcopy(clip.model, frozen), clip.tokenize, clip.trim)
         self._tokens = clip._tokens  # both read the same captions
         self.requires_grad_(False)
         self.eval()

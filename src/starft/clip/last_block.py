@@ -13,6 +13,8 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
+from starft.clip.low_rank import LowRankAttention, updated_weight, updates_of
+
 
 def pools_class_token(visual: Any) -> bool:
     """Return whether an image tower is one that `class_token_features` computes as it would itself.
@@ -30,7 +32,9 @@ def pools_class_token(visual: Any) -> bool:
     if not isinstance(last, ResidualAttentionBlock) or not transformer.batch_first:
         return False
     compiled = visual._compiled_call_impl is not None
-    if type(last.attn) is not nn.MultiheadAttention or last.attn.dropout:
+    if type(last.attn) not in (nn.MultiheadAttention, LowRankAttention) or last.attn.dropout:
+        return False
+    if any(update.dropout for update in updates_of(last.attn).values()):
         return False
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (visual, transformer, last, last.attn))
     return not (compiled or hooked or transformer.grad_checkpointing)
@@ -56,7 +60,7 @@ def class_token_features(visual: VisionTransformer, images: Tensor) -> Tensor:
 def _class_token_attention(attention: nn.MultiheadAttention, x: Tensor) -> Tensor:
     """Return what attention returns for the first of the tokens (B, L, W), as (B, 1, W)."""
     heads = (attention.num_heads, attention.head_dim)
-    ask, key, value = attention.in_proj_weight.view(3, *heads, -1).unbind()
+    ask, key, value = updated_weight(attention, "in_proj_weight").view(3, *heads, -1).unbind()
     ask_bias, _, value_bias = attention.in_proj_bias.view(3, *heads).unbind()
     query = torch.einsum("bw,hdw->bhd", x[:, 0], ask) + ask_bias
     asked = torch.einsum("bhd,hdw->bhw", query * attention.head_dim**-0.5, key)

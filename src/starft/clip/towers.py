@@ -1,7 +1,7 @@
 """The parts of a model's two towers: freezing some of them, encoding a few rows at a time, compiling."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from open_clip.hf_model import HFTextEncoder
@@ -90,6 +90,28 @@ def tower_layers(model: Any) -> list[list[list[Part]]]:
         ConfigError: The blocks of a tower aren't known.
     """
     return [_image_parts(model.visual), _text_parts(text_tower_of(model))]
+
+
+def before_last_blocks(model: Any, tower: str, count: int) -> Iterator[nn.Parameter]:
+    """Yield the weights of a tower's stem and of all but its last blocks.
+
+    Args:
+        model: Any open_clip model.
+        tower: ``image`` or ``text``.
+        count: How many blocks are the last ones.
+
+    Raises:
+        ConfigError: There are fewer blocks.
+    """
+    parts = _image_parts(model.visual) if tower == "image" else _text_parts(text_tower_of(model))
+    if count > len(parts) - STEM:
+        raise ConfigError(
+            f"blocks of model.adapter is last {count}, and the {tower} tower has {len(parts) - STEM} blocks; give all, "
+            "or fewer."
+        )
+    for part in (part for listed in parts[: len(parts) - count] for part in listed):
+        if part is not None:
+            yield from [part] if isinstance(part, nn.Parameter) else part.parameters()
 
 
 def encode_in_chunks(encoders: Sequence[ClipEncoder], size: int | None) -> None:

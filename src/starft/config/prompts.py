@@ -1,6 +1,6 @@
 """What the prompt stage reads of a config: class names, caption templates, the CLIP model and the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -31,6 +31,8 @@ class RunConfig:
         section: Of the data, as the file has it; None where the file lists class names only.
         listed: Class names that the file lists itself.
         options: What a command changes of the data, as ``--data.init_args.NAME=VALUE``.
+        pools: What the config's model draws phrases from: names and paths of pools.
+        folder: The run folder; None where the file names none.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class RunConfig:
     section: Any
     listed: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    folder: Path | None = None
 
     @cached_property
     def data(self) -> "BaseDataModule | None":
@@ -129,7 +133,19 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
         section=(value["data"] or {}) if "data" in value else None,
         listed=tuple(listed or ()),
         options=tuple(option for option in overrides if option.startswith("--data.")),
+        pools=_pools(model),
+        folder=_run_folder(value.get("trainer")),
     )
+
+
+def _pools(model: Mapping[str, Any]) -> tuple[str, ...]:
+    given = model.get("pool")
+    return tuple(map(str, given)) if isinstance(given, list) else (given,) if isinstance(given, str) else ()
+
+
+def _run_folder(trainer: Any) -> Path | None:
+    given = trainer.get("default_root_dir") if isinstance(trainer, dict) else None
+    return Path(given) if isinstance(given, str) and given else None
 
 
 def _model_options(overrides: Sequence[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -12,6 +13,7 @@ from starft.data.check import Checked
 from starft.data.contents import usable_cores
 from starft.data.images import KNOWN, SIXTEEN_BIT, BadImageError, Reader, TooLongError, check_length, read_image
 from starft.data.loading import SignalProofLoader, ignore_stop_signals
+from starft.data.near_duplicates import Pictures, copies, small_picture
 from starft.data.problems import Problem, some, told_of
 from starft.data.table import ImageTable
 from starft.errors import DataError
@@ -19,6 +21,8 @@ from starft.types import ImagePreprocessing
 
 DARK, DARK_OF_MORE_BITS = 16, 64
 """A picture whose levels lie all below is nearly black: of 8 bits, and of a file that says to hold more."""
+MOST_COMPARED = 100_000
+"""Images among which near duplicates are looked for at most; 3 KB are held of each."""
 CHUNK = 32
 """Images that a worker decodes at a time."""
 
@@ -30,16 +34,18 @@ class Decoded(NamedTuple):
         why: What is wrong with it; None if nothing.
         digest: Hash of its size and pixels; empty where it can't be read.
         dark: Whether it is nearly black as 8-bit RGB.
+        small: What near duplicates are told by; None where it can't be read, or there are too many images.
     """
 
     why: str | None
     digest: bytes
     dark: bool = False
+    small: Pictures | None = None
 
 
 class _Files(Dataset[Decoded]):
     def __init__(self, paths: Sequence[str], readers: Mapping[str, Reader]) -> None:
-        self.paths, self.readers = paths, readers
+        self.paths, self.readers, self.compare = paths, readers, len(paths) <= MOST_COMPARED
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -55,7 +61,8 @@ class _Files(Dataset[Decoded]):
         except TooLongError as error:
             return Decoded(str(error), b"")
         digest = blake2b(image.tobytes(), digest_size=16, salt=repr(image.size).encode()[:16]).digest()
-        return Decoded(None, digest, is_dark(image, self.paths[index]))
+        small = small_picture(image) if self.compare else None
+        return Decoded(None, digest, is_dark(image, self.paths[index]), small)
 
 
 def is_dark(image: Image.Image, path: str) -> bool:
@@ -147,6 +154,8 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
                         stops,
                     )
                 )
+            if train is not None and stops:
+                item.problems += _near_duplicates(paths, files(train), decoded)
         dark = [path for path in paths if decoded[path].dark]
         if dark:
             item.problems.append(
@@ -170,3 +179,25 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
                     stops=False,
                 )
             )
+
+
+def _near_duplicates(paths: Sequence[str], trained: Sequence[str], decoded: dict[str, Decoded]) -> list[Problem]:
+    """Return the note on pictures that are copies of training images, but not the same pixels."""
+    own, others = (
+        [path for path in dict.fromkeys(part) if decoded[path].small is not None] for part in (paths, trained)
+    )
+    if not own or not others:
+        return []
+    first, second = (np.stack([decoded[path].small for path in part]) for part in (own, others))  # type: ignore[misc]
+    pairs = [(own[copy.first], others[copy.second]) for copy in copies(first, second)]
+    near = [f"{path} = {other}" for path, other in pairs if decoded[path].digest != decoded[other].digest]
+    if not near:
+        return []
+    are = told_of(len(near), "picture looks", "pictures look")
+    return [
+        Problem(
+            f"{are} like a copy of one in train, resized, recompressed, mirrored or cropped: {some(near, 20)}",
+            stops=False,
+            advice="keep each in one split",
+        )
+    ]

@@ -24,10 +24,9 @@ from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.files.atomic import load_json
 from starft.files.digests import SUMS, check_export, checked_meanwhile, checked_on_error
 from starft.inference.arguments import checked_names, checked_templates, checked_texts, kind_of, whole_number
+from starft.runs.adapted import tuned_clip
 from starft.runs.checkpoints import opened_checkpoint, refuse_run_folder
 
-STUDENT = "clip.model."
-"""Where a checkpoint's weights hold the tuned model."""
 LINEAR = "linear_head"
 
 ABOUT = "starft.json"
@@ -315,7 +314,6 @@ def _from_checkpoint(path: Path, class_names: Sequence[str] | None) -> Classifie
                 f"The checkpoint {path} is of an earlier starft and doesn't tell how to build its model; "
                 "use `starft test` or `starft predict` with its --config."
             )
-        student = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
         head = state[LINEAR].clone() if facts.head == "linear" else None  # a copy: the file may go
         names = facts.class_names or class_names
         if names is None or not names:
@@ -323,7 +321,7 @@ def _from_checkpoint(path: Path, class_names: Sequence[str] | None) -> Classifie
                 f"The checkpoint {path} was tuned on images with captions and has no classes; give it some, as "
                 "`starft.load(CHECKPOINT, class_names=['duck', 'gull'])` does in Python."
             )
-        return Classifier(rebuild_clip(facts.config, student), names, facts.templates, head)
+        return Classifier(tuned_clip(facts, state), names, facts.templates, head)
 
 
 def _from_export(folder: Path) -> Classifier:

@@ -8,6 +8,7 @@ head), whose weights have no starting point in the pre-trained model.
 import torch
 from torch import Tensor
 
+from starft.clip.lora import named_updates
 from starft.losses.base import Part, Term
 from starft.losses.context import StepContext
 
@@ -28,6 +29,8 @@ class L2SP(Term):
 
     def forward(self, ctx: StepContext) -> Tensor:
         """Return the squared distance."""
-        pairs = zip(ctx.clip.model.parameters(), ctx.twin.model.parameters(), strict=True)
-        moved = [(own.float() - start).square().sum() for own, start in pairs if own.requires_grad]
+        start = dict(ctx.twin.model.named_parameters())
+        own = [(name, weight) for name, weight in ctx.clip.model.named_parameters() if weight.requires_grad]
+        moved = [(weight.float() - start[name]).square().sum() for name, weight in own if name in start]
+        moved += [update.squared_norm() for _, update in named_updates(ctx.clip.model) if update.up.requires_grad]
         return torch.stack(moved).sum() if moved else torch.zeros((), device=ctx.clip.device)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from starft.clip import ClipEncoder, Twin, zero_shot_head
+from starft.clip.lora import named_updates
 from starft.distributed import local_part
 from starft.errors import ConfigError
 
@@ -143,12 +144,13 @@ class Teacher(Twin):
     Args:
         clip: The model to start from, as it is now.
         rule: How it follows the student; None stays frozen.
+        shares: As for `Twin`.
     """
 
     linear_head: Tensor | None
 
-    def __init__(self, clip: ClipEncoder, rule: TeacherRule | None = None) -> None:
-        super().__init__(clip)
+    def __init__(self, clip: ClipEncoder, rule: TeacherRule | None = None, shares: bool = False) -> None:
+        super().__init__(clip, shares)
         self.rule = rule
         self.register_buffer("linear_head", None)
         self._remembered: dict[Hashable, Tensor] = {}
@@ -202,11 +204,14 @@ class Teacher(Twin):
             return
         self._remembered.clear()
         self.remember(())
-        own: list[Tensor] = list(self.model.parameters())
-        theirs: list[Tensor] = list(student.model.parameters())
+        weights, updates = dict(student.model.named_parameters()), dict(named_updates(student.model))
+        pairs = [(value, weights[name]) for name, value in self.model.named_parameters() if name not in updates]
         if self.linear_head is not None and linear_head is not None:
-            own, theirs = [*own, self.linear_head], [*theirs, linear_head]
-        torch._foreach_lerp_([*map(local_part, own)], [*map(local_part, theirs)], share)
+            pairs.append((self.linear_head, linear_head))
+        own = [local_part(value) for value, _ in pairs]
+        torch._foreach_lerp_(own, [local_part(value.to(ours.dtype)) for ours, value in pairs], share)
+        for name, update in updates.items():  # of the sums, not of the factors, whose average is another update
+            self.model.get_parameter(name).lerp_(weights[name] + update.whole(), share)
 
     def class_head(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
         """Return the head (C, D) that class logits come from: image features times its rows, no further scale.

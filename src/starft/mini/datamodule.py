@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any, Literal
 
+from torch.utils.data import DataLoader, Dataset
+
 from starft.data.contents import Sampling
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, check_between
@@ -89,6 +91,16 @@ class _MiniBase(BaseDataModule):
             self.test_data = tuple(
                 PictureSet(self._rows(test_set.name, "test", self.test_size)) for test_set in self.test_sets
             )
+
+    def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+        assert isinstance(dataset, PictureSet)
+        _ = dataset.pixels  # drawn here, once, and not in each worker
+        return super()._eval_loader(dataset)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training loader: shuffled by (seed, epoch), whole batches only."""
+        _ = getattr(self.train_set, "pixels", None)  # likewise
+        return super().train_dataloader()
 
     def _check_size(self) -> None:
         """Refuse a model for pictures of another size; those of the world are drawn at one and never resized."""

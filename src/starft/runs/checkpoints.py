@@ -43,6 +43,9 @@ class CheckpointFacts:
         config: What builds the model again, as in ``open_clip_config.json``.
         step: After which it was written.
         options: That the module was made with; its terms aren't among them.
+        adapter: Options of the adapter that it holds in the place of all weights, or None.
+        pretrained: Names the weights that the adapter is for.
+        twin: Fingerprint of the pre-trained weights.
     """
 
     model_name: str
@@ -52,6 +55,9 @@ class CheckpointFacts:
     config: dict[str, Any] = field(default_factory=dict)
     step: int = field(default=0, compare=False)
     options: dict[str, Any] = field(default_factory=dict, compare=False)
+    adapter: dict[str, Any] | None = field(default=None, compare=False)
+    pretrained: str | None = field(default=None, compare=False)
+    twin: str = field(default="", compare=False)
 
 
 def strip_twin(checkpoint: dict[str, Any], twin_fingerprint: str, facts: CheckpointFacts) -> None:
@@ -105,8 +111,9 @@ def refill_twin(
         )
     match_description(facts.config, expected.config)
     if content["twin"] != twin_fingerprint:
+        theirs = f" ({facts.pretrained}, and here {expected.pretrained})" if facts.adapter is not None else ""
         raise WeightsError(
-            "The checkpoint was trained from other pre-trained weights than this config loads; "
+            f"The checkpoint was trained from other pre-trained weights than this config loads{theirs}; "
             "give the same model.pretrained as its run had."
         )
     checkpoint["state_dict"].update({f"{TWIN}{key}": value for key, value in twin.state_dict().items()})
@@ -383,4 +390,5 @@ def _check_finite(path: Path, held: Mapping[str, Any]) -> None:
 
 def _facts(held: Mapping[str, Any]) -> CheckpointFacts:
     names, templates = tuple(held["class_names"]), tuple(held["templates"])
-    return CheckpointFacts(held["model_name"], held["head"], names, templates, dict(held.get("config", {})))
+    rest = {key: held[key] for key in ("config", "adapter", "pretrained", "twin") if key in held}
+    return CheckpointFacts(held["model_name"], held["head"], names, templates, **rest)

@@ -15,7 +15,20 @@ from filelock import FileLock, Timeout
 from starft.errors import RunFolderError
 from starft.files.addresses import address_of, shown
 from starft.files.atomic import TEMPORARY, files_in, remove_temporary_files, replace_file
-from starft.runs.layout import BEST, CHECKPOINTS, CONFIG, LAST, LOCK, LOGS, MANIFEST, METRICS, POOL, ROWS, UNFINISHED
+from starft.runs.layout import (
+    AUDIT,
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    LOCK,
+    LOGS,
+    MANIFEST,
+    METRICS,
+    POOL,
+    ROWS,
+    UNFINISHED,
+)
 from starft.runs.manifest import read_manifest
 from starft.safe_text import say
 
@@ -125,7 +138,7 @@ def claim(folder: Path, resumed_from: Path | None, config: str = "") -> None:
     """
     own = resumed_from is not None and resumed_from.resolve().parent == (folder / CHECKPOINTS).resolve()
     _refuse_file(folder)
-    empty = not files_in(folder, [LOCK])
+    empty = not files_in(folder, [LOCK, AUDIT])
     again = not empty and not own and resumed_from is None and _never_saved(folder, config)
     if not own and not empty and not again:
         last = folder / CHECKPOINTS / LAST
@@ -146,7 +159,7 @@ def _never_saved(folder: Path, config: str) -> bool:
     logs = {path for path in folder.glob(f"{LOGS}/**/*") if path.is_dir() or LOG_FILES.fullmatch(path.name)}
     parts = [path for path in folder.glob(f"{CHECKPOINTS}/*") if TEMPORARY.fullmatch(path.name)]
     own = {path for pattern in BEGUN for path in folder.glob(pattern)}
-    own |= {folder / LOGS, folder / CHECKPOINTS, *logs, *parts}
+    own |= {folder / LOGS, folder / CHECKPOINTS, *logs, *parts, folder / AUDIT, *folder.glob(f"{AUDIT}/*")}
     own |= {path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)}
     saved = folder / CONFIG
     same = not saved.exists() or (saved.is_file() and saved.read_bytes() == config.encode())

@@ -33,6 +33,10 @@ SWEEP, SWEEP_PLOT = "interpolation.json", "interpolation.png"
 DAWIN, DAWIN_IMAGES = "dawin.json", "dawin.csv"
 """In the folder of a WiSE-FT sweep, which may lie in the run folder."""
 
+AUDIT = "audit"
+"""Folder of ``starft audit``: features, inferred attributes and what was found; a training may come after it."""
+AUDIT_RESULT = "audit.json"
+
 LOGGER_IDS = "loggers.json"
 """Which runs of Weights & Biases and MLflow a run folder belongs to, so that a test goes on with the training's."""
 

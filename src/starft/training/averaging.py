@@ -19,6 +19,7 @@ from starft.clip.finite import first_not_finite
 from starft.errors import ConfigError, WeightsError
 from starft.files.atomic import replace_file
 from starft.losses.teachers import Teacher
+from starft.runs.adapted import STUDENT, tuned_clip
 from starft.runs.checkpoints import KEY, TEACHERS, CheckpointFacts, check_checkpoint, fingerprint
 from starft.runs.folder import locked_if_free
 from starft.runs.layout import CONFIG, run_folder_of
@@ -64,11 +65,17 @@ def read_member(path: Path) -> Member:
 def read_weights(member: Member, copy: bool = True) -> dict[str, Tensor]:
     """Return the weights that are averaged: the student's, and its linear head's and bias where it has one.
 
+    Adapters are merged: an average of merged weights is none of adapters.
+
     Args:
         member: The checkpoint.
         copy: Read them into memory; else each stays on the disk until it is used.
     """
     state = _load(member.path)["state_dict"]
+    if member.facts.adapter is not None:
+        whole = tuned_clip(member.facts, state).model.state_dict()
+        state = {key: value for key, value in state.items() if not key.startswith(CLIP)}
+        state |= {f"{STUDENT}{key}": value for key, value in whole.items()}
     weights = {key: value for key, value in state.items() if key.startswith(CLIP) or key in (HEAD, BIAS)}
     return _with_bias({key: value.clone() for key, value in weights.items()} if copy else weights)
 
@@ -164,6 +171,7 @@ def write_averaged(path: Path, member: Member, state: State, made_of: dict[str, 
     if BIAS in state and not state[BIAS].any():  # of heads that DFR never refitted
         state = {key: value for key, value in state.items() if key != BIAS}
     kept = {key: whole[key] for key in KEPT if key in whole}
+    kept[KEY] = {key: value for key, value in whole[KEY].items() if key not in ("adapter", "pretrained")}
     rest = {key: value for key, value in whole["state_dict"].items() if not key.startswith((CLIP, TEACHERS, BIAS))}
     checkpoint = {**kept, "epoch": 0, "global_step": 0, "state_dict": {**rest, **state}, "made_of": made_of}
     buffer = io.BytesIO()

@@ -148,6 +148,8 @@ def check(module: FinetuneModule) -> None:
     read_directly = [type(reader).__name__ for reader in readers if getattr(reader, "needs_whole_weights", False)]
     wrong = {
         "model.micro_batch_size": clip.micro_batch_size is not None,  # captions differ in number, so calls would too
+        "model.adapter": module.adapter is not None,
+        "model.twin_precision bf16": module.twin.in_bfloat16,
         "model.compile": clip.model.visual._compiled_call_impl is not None,
         "model.head_start probe": module.head_start == "probe",
         "a trainer.precision of fp16": getattr(trainer.precision_plugin, "scaler", None) is not None,

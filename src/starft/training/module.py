@@ -1,6 +1,6 @@
 """The LightningModule: a CLIP model, its frozen twin, and the terms that train it."""
 
-import sys
+from copy import deepcopy
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -12,7 +12,6 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from starft.captions.english import doubled_articles
 from starft.captions.pool_files import load_pools
 from starft.captions.sampler import CaptionSampler
 from starft.captions.templates import check_templates
@@ -20,29 +19,27 @@ from starft.clip import (
     CaptionRuler,
     ClipEncoder,
     build_clip,
-    checkpoint_activations,
-    compile_towers,
-    encode_in_chunks,
-    freeze,
     image_preprocessing,
     update_statistics_once,
 )
+from starft.clip.lora import LoRA, draw
 from starft.clip.token_checks import check_captions
 from starft.distributed import broadcast_from_first, is_sharded
 from starft.errors import ConfigError
 from starft.evaluation.evaluator import Evaluator, described_data, eval_sets_for_stage
 from starft.losses import Contrastive, Term
-from starft.losses.base import by_name, check_forward_is_defined, notes_on_epochs
+from starft.losses.base import by_name, check_forward_is_defined
 from starft.losses.context import Progress, StepContext
 from starft.losses.teachers import MOST_REMEMBERED, Teacher
+from starft.runs.adapted import match_adapter, refill_base, strip_base
 from starft.runs.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
 from starft.runs.manifest import checked_pretrained
-from starft.safe_text import say
+from starft.training.adapters import adapter_of, as_options
+from starft.training.encoders import freeze_and_prepare, make_twin
 from starft.training.gradients import (
     check_batches,
     check_rows,
     check_terms,
-    freeze_parameters_no_term_reads,
     idle_parameters,
     reads_logits,
     start_terms,
@@ -51,7 +48,8 @@ from starft.training.gradients import (
 from starft.training.guards import GuardedModule
 from starft.training.layer_decay import layer_rates
 from starft.training.linear_head import check_head, with_unscaled_head
-from starft.training.optim import adamw, check_recipe, parameter_groups, plan_notes, warmup_cosine
+from starft.training.notes import tell_doubled_articles, tell_notes
+from starft.training.optim import adamw, check_recipe, parameter_groups, warmup_cosine
 from starft.training.probe import STRENGTHS, check_strengths, probe_of
 from starft.types import Batch, CaptionedData, ImagePreprocessing
 
@@ -88,6 +86,8 @@ class FinetuneModule(GuardedModule):
         freeze_image_tower: Leave the image tower as it is.
         freeze_text_blocks: Leave the text tower's embeddings and this many of its first blocks as they are.
         freeze_image_blocks: Leave the image tower's stem and this many of its first blocks as they are.
+        adapter: Train low-rank updates of weights that stay, and are the twin's too; null trains the weights.
+        twin_precision: Precision of the twin's weights: same, or ``bf16``, half the memory.
         gradient_checkpointing: Compute activations again on the way back: less memory, about a third more time.
         micro_batch_size: Images and captions that go through a tower at a time: a batch of any size in the memory of
             this one, with loss and gradients of the whole, for one more forward pass. Null takes the batch whole.
@@ -118,6 +118,8 @@ class FinetuneModule(GuardedModule):
         freeze_image_tower: bool = False,
         freeze_text_blocks: int = 0,
         freeze_image_blocks: int = 0,
+        adapter: LoRA | None = None,
+        twin_precision: Literal["same", "bf16"] = "same",
         gradient_checkpointing: bool = False,
         micro_batch_size: int | None = None,
         compile: bool = False,
@@ -129,28 +131,21 @@ class FinetuneModule(GuardedModule):
         check_head(head, head_start, unscaled_head)
         self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
         check_strengths(self.probe_strengths)
-        self.save_hyperparameters(ignore=["objective", "regularizers"])
+        self.adapter = adapter_of(adapter, twin_precision, {"text": freeze_text_tower, "image": freeze_image_tower})
+        self.save_hyperparameters(ignore=["objective", "regularizers", "adapter"])
+        self.save_hyperparameters({"adapter": as_options(self.adapter)})
         self.model_name, self.pretrained, self.head, self.head_start = model_name, pretrained, head, head_start
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
         self.pool = load_pools(pool) if pool is not None else None
         self.clip = build_clip(model_name, checked_pretrained(pretrained), trim)
-        self.twin = Teacher(self.clip)
-        self.twin_fingerprint = fingerprint(self.twin.state_dict())  # here, in float32, whatever the precision
-        terms = [objective or Contrastive(), *(regularizers or [])]
-        check_forward_is_defined(terms)
+        self.twin_fingerprint = fingerprint(self.clip.state_dict())  # here, in float32, whatever the precision
+        check_forward_is_defined(terms := [objective or Contrastive(), *(regularizers or [])])
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
-        self.terms = nn.ModuleDict(by_name(terms))
-        self.teachers = nn.ModuleDict({name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()})
-        freeze_parameters_no_term_reads(self.clip, terms, head)
-        freeze(self.clip.model, freeze_text_tower, freeze_image_tower, freeze_text_blocks, freeze_image_blocks)
-        if gradient_checkpointing:
-            checkpoint_activations(self.clip.model)
-        encoders = [self.clip, self.twin, *self._followers()]
-        encode_in_chunks(encoders, micro_batch_size)
-        for encoder in encoders if compile else ():
-            compile_towers(encoder.model)
-        self.clip.train()
+        followers = {name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()}  # have their own weights
+        self.twin = make_twin(self.clip, self.adapter, twin_precision, seed)
+        self.terms, self.teachers = nn.ModuleDict(by_name(terms)), nn.ModuleDict(followers)
+        freeze_and_prepare(self.clip, [self.twin, *followers.values()], terms, self.hparams)
         self.class_names: tuple[str, ...] = ()
         self.templates: tuple[str, ...] = tuple(templates or ())
         self.linear_head: nn.Parameter | None
@@ -160,8 +155,7 @@ class FinetuneModule(GuardedModule):
         self.restart_epoch = 0  # where the learning rate starts anew, as JTT does; 0 for nowhere
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
-        self._host_labels: list[int] = []
-        self._host_index: list[int] = []
+        self._host_labels, self._host_index = list[int](), list[int]()
         self._idle_parameters: list[nn.Parameter] = []
 
     @property
@@ -187,9 +181,8 @@ class FinetuneModule(GuardedModule):
         self.captions = CaptionSampler(self.class_names, self.templates, self.pool, self.seed, own)
         if stage == "fit":
             check_terms(self._terms(), self.pool, self.class_names)
-            note = doubled_articles(self.class_names, self.templates) if self.hparams["templates"] else ""
-            if note and self.trainer.is_global_zero:  # of the data's templates their check tells
-                say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
+            if self.hparams["templates"]:  # of the data's templates their check tells
+                tell_doubled_articles(self.trainer, self.class_names, self.templates)
             check_batches(self._terms(), self.trainer, getattr(data, "batch_size", None))
             start_terms(self._terms(), data)
         self.evaluator = Evaluator(sets, keep_samples=stage == "test")
@@ -225,25 +218,18 @@ class FinetuneModule(GuardedModule):
 
     def on_train_start(self) -> None:
         """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
-        trainer, loader = self.trainer, cast(Any, self.trainer.train_dataloader)
         # where its blocks are in parts, all processes call them together, and none may know texts that another doesn't
         whole = not is_sharded(self.twin)
         if whole and self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
-            images = trainer.num_training_batches * (loader.batch_size or 1)
+            loader = cast(Any, self.trainer.train_dataloader)
+            images = self.trainer.num_training_batches * (loader.batch_size or 1)
             self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
-        if self.head_bias is not None and self.global_step < trainer.estimated_stepping_batches:
+        if self.head_bias is not None and self.global_step < self.trainer.estimated_stepping_batches:
             raise ConfigError(
                 "The checkpoint's head was refitted by DFR at the end of its run, so training can't go on from it; "
                 "give an earlier checkpoint, or start a new run."
             )
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
-        for note in plan_notes(self.warmup_steps, self.total_steps, size, batch):
-            say(f"Note: {note}", file=sys.stderr)
-        idle = notes_on_epochs(self._terms(), trainer.max_epochs)
-        for note in filter(None, (*idle, *(term.advice(self.class_names) for term in self._terms()))):
-            say(f"Note: {note}.", file=sys.stderr)
+        tell_notes(self.trainer, self._terms(), self.class_names, self.warmup_steps, self.total_steps)
 
     def _start_from_probe(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -273,15 +259,17 @@ class FinetuneModule(GuardedModule):
             bias: (C,), added to the logits in evaluation, after the last step; None for none.
         """
         assert self.linear_head is not None, "describe comes first"
-        # the same on all devices, to the last bit
-        self.linear_head.copy_(broadcast_from_first(rows.to(self.linear_head)))
+        self.linear_head.copy_(broadcast_from_first(rows.to(self.linear_head)))  # the same on all, to the last bit
         self.head_bias = None if bias is None else broadcast_from_first(bias.to(self.linear_head))
         for teacher in self._followers():
             teacher.linear_head = self.linear_head.detach().clone()
 
     def restart(self) -> None:
         """Put model and head back to where the run started."""
-        self.clip.model.load_state_dict(self.twin.model.state_dict())
+        rounded = self.hparams["twin_precision"] != "same"
+        start = build_clip(self.model_name, checked_pretrained(self.pretrained)) if rounded else self.twin
+        self.clip.model.load_state_dict(start.model.state_dict(), strict=self.adapter is None)
+        draw(self.clip.model, self.seed)
         if self.head_start == "probe":
             self._start_from_probe()
         elif self.head == "linear":
@@ -359,9 +347,8 @@ class FinetuneModule(GuardedModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make the optimizer's step, then let the teachers follow: before any checkpoint of this step is written."""
         super().optimizer_step(*args, **kwargs)
-        total = self.total_steps
         for teacher in self._followers():
-            teacher.follow(self.clip, self.linear_head, self.global_step + 1, total)
+            teacher.follow(self.clip, self.linear_head, self.global_step + 1, self.total_steps)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on all that is trained; linear warm-up, then cosine to 0, step by step."""
@@ -382,12 +369,19 @@ class FinetuneModule(GuardedModule):
         """Leave the twin out: it is what ``pretrained`` names, and is refilled on load."""
         super().on_save_checkpoint(checkpoint)
         strip_twin(checkpoint, self.twin_fingerprint, self._facts())
+        if (options := as_options(self.adapter)) is not None:
+            strip_base(checkpoint, options, self.pretrained)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model or twin; refill the twin; take class names and templates from it."""
         if self._trainer is not None and isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.double()  # Lightning does so after it has read the weights, and would round them to float32
         facts = refill_twin(checkpoint, self.twin, self.twin_fingerprint, self._facts())
+        if facts.adapter is None and self.adapter is not None and not self._is_fitting():  # an average, say
+            self.take_whole_weights()
+        match_adapter(facts, as_options(self.adapter))
+        if self.adapter is not None:
+            refill_base(checkpoint, self.clip.model)
         if not self.class_names or (self.head == "linear" and not self._is_fitting()):
             self.describe(facts.class_names, facts.templates)
         elif self._is_fitting():
@@ -397,4 +391,10 @@ class FinetuneModule(GuardedModule):
         match_teachers(checkpoint, self.teachers, self._is_fitting())
 
     def _facts(self) -> CheckpointFacts:
-        return CheckpointFacts(self.model_name, self.head, self.class_names, self.templates, self.clip.config)
+        options = (self.model_name, self.head, self.class_names, self.templates, self.clip.config)
+        return CheckpointFacts(*options, pretrained=self.pretrained)
+
+    def take_whole_weights(self) -> None:
+        """Give the student weights of its own in the place of adapters, to be filled; it isn't trained any more."""
+        self.clip.model = deepcopy(self.twin.model).float()
+        self.clip.in_bfloat16, self.adapter = False, None

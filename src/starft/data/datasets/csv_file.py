@@ -148,6 +148,12 @@ class CSVSource(DrawnSource):
         whole = ImageTable(self.root, read.paths, read.labels, read.groups, read.captions, file_bytes=file_bytes)
         return whole.take(read.splits[split])
 
+    def table_file(self) -> tuple[TableFile, Sequence[str]]:
+        """Return the file, which was read, and the image path of each of its rows, below ``root``."""
+        file = self._file()
+        file.read(self._wanted())
+        return file, self._read.paths
+
     def check_there(self) -> None:
         """Refuse a file that is missing, empty or no table, or whose header lacks a column."""
         file = self._file()

@@ -95,6 +95,11 @@ class TableFile:
         if self.path.stat().st_size == 0:
             raise DataError(f"{self.name} is empty (0 bytes); it needs a header and rows.")
 
+    @property
+    def separator_found(self) -> str:
+        """What stands between the cells of a text file, once its header was read."""
+        return self._found_separator
+
     def check_header(self, named: Mapping[str, str], optional: Sequence[str] = ()) -> None:
         """Refuse a text file whose first line lacks a column, without reading on; other kinds tell when they are read.
 

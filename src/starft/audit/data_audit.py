@@ -1,0 +1,269 @@
+"""``starft audit data``: the shortcuts that training images offer, and an attribute for each image, by frozen CLIP."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table
+
+from starft.audit.association import BY_CHANCE, Labels, Ranked, label_bits, phrase_features, presence, rank_phrases
+from starft.audit.attributes import NO_PHRASE, AttributeModel, InferredAttributes, attributes_path, infer, unfit_rows
+from starft.audit.clusters import find_clusters
+from starft.audit.features import TRAIN, FeatureSet, check_labels
+from starft.audit.phrases import image_bits, nonsense_phrases, same_meaning, shown
+from starft.captions.pools import Pool
+from starft.clip import ClipEncoder, zero_shot_head
+from starft.data.near_duplicates import MOST_PAIRS, copies
+from starft.errors import PoolError
+
+RANKED = 20_000
+"""Training images that the ranking looks at, at most, drawn at random."""
+PERMUTATIONS = 200
+"""How often labels are shuffled to know chance."""
+SHOWN_CLASSES = 4
+"""Classes that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One value of the inferred attribute and how it goes with the label.
+
+    Args:
+        phrases: The templates that mean it; none of a cluster.
+        ranked: Its association with the label; ``template`` is its name, ``classes`` those that have more of it.
+        images: Training images that show it.
+        support: Those of them that are of its classes.
+        class_images: Training images of its classes.
+    """
+
+    phrases: tuple[str, ...]
+    ranked: Ranked
+    images: int
+    support: int
+    class_images: int
+
+
+@dataclass(frozen=True)
+class CopyPair:
+    """A picture of one split that is a copy of a picture of another.
+
+    Args:
+        set: Of the first, such as ``test/id``.
+        path: Of the first.
+        of_set: Of the other, such as ``train``.
+        of_path: Of the other.
+        likeness: Correlation of their details.
+    """
+
+    set: str
+    path: str
+    of_set: str
+    of_path: str
+    likeness: float
+
+
+@dataclass(frozen=True)
+class DataAudit:
+    """What an audit of data found.
+
+    Args:
+        attributes: Every value, the strongest association with the label first.
+        inferred: The attribute of each image, by set.
+        label_bits: Entropy of the training labels.
+        train_images: How many training images there are.
+        ranked_images: How many of them the ranking looked at.
+        copies: Near duplicates across splits.
+        not_compared: Pairs of sets that are too large to look for copies.
+    """
+
+    attributes: tuple[Attribute, ...]
+    inferred: Mapping[str, InferredAttributes]
+    label_bits: float
+    train_images: int
+    ranked_images: int
+    copies: tuple[CopyPair, ...]
+    not_compared: tuple[tuple[str, str], ...]
+
+
+def audit_data(
+    clip: ClipEncoder,
+    sets: Mapping[str, FeatureSet],
+    pools: Sequence[Pool],
+    class_names: Sequence[str],
+    template: str,
+    seed: int,
+) -> DataAudit:
+    """Return the shortcuts that training images offer, the attribute of every image, and copies across splits.
+
+    Args:
+        clip: The frozen model.
+        sets: Features by name, ``train`` among them.
+        pools: Whose phrases are looked for.
+        class_names: In label order.
+        template: Caption template of the data.
+        seed: Of draws and shuffles.
+
+    Raises:
+        StarftError: The data or the pools can't be used.
+    """
+    train = sets[TRAIN]
+    check_labels(train.labels[train.readable])
+    chosen = train.sample(RANKED, seed)
+    rows = np.asarray(train.rows[chosen], dtype=np.float32)
+    phrases = sorted({phrase for pool in pools for phrase in _phrases(pool)})
+    text = phrase_features(clip, phrases, class_names, template)
+    scale = float(clip.logit_scale)
+    chance = image_bits(presence(rows, phrase_features(clip, nonsense_phrases(seed), class_names, template), scale))
+    for pool in pools:
+        own = [0, *(1 + phrases.index(phrase) for phrase in _phrases(pool))]
+        if image_bits(presence(rows, text[own], scale)) <= chance:
+            raise PoolError(
+                f"The model recognises none of the {len(own) - 1} phrases of the pool {pool.name}: they are no better "
+                f"than chance on {len(rows)} images, which is what phrases of random letters give; give another --pool."
+            )
+    model = _attribute_model(text, phrases, rows, scale)
+    unfit = np.concatenate([*unfit_rows(model, train, chosen)])
+    class_text = zero_shot_head(clip, class_names, [template]).float().cpu().numpy()
+    model = replace(model, clusters=find_clusters(unfit, class_text, text, shown(phrases), seed))
+    inferred = {name: infer(model, features) for name, features in sets.items()}
+    labels = train.labels[chosen]
+    ranked = rank_phrases(model.all_names, model.probabilities(rows), labels, class_names, PERMUTATIONS, seed)
+    members = dict(zip(model.names, model.phrases, strict=True))
+    pairs = [(name, of_set) for of_set, name in combinations(sets, 2)]
+    large = [(name, of_set) for name, of_set in pairs if len(sets[name]) * len(sets[of_set]) > MOST_PAIRS]
+    return DataAudit(
+        attributes=tuple(_attribute(row, members, inferred[TRAIN], train.labels, class_names) for row in ranked),
+        inferred=inferred,
+        label_bits=label_bits(labels),
+        train_images=len(train),
+        ranked_images=len(chosen),
+        copies=tuple(copy for pair in pairs if pair not in large for copy in _copies(sets, pair, clip.device)),
+        not_compared=tuple(large),
+    )
+
+
+def _phrases(pool: Pool) -> list[str]:
+    return sorted({*pool.templates, *(phrase for own in pool.per_class.values() for phrase in own)})
+
+
+def _attribute_model(
+    text: NDArray[np.float32], phrases: Sequence[str], rows: NDArray[np.float32], scale: float
+) -> AttributeModel:
+    """Return the model without clusters; of phrases that mean the same the likeliest on the images names them."""
+    members = same_meaning(text)
+    share = presence(rows, text, scale)[:, 1:].mean(axis=0)
+    members = [sorted(positions, key=lambda at: -share[at]) for positions in members]
+    of_values = tuple(tuple(phrases[at] for at in positions) for positions in members)
+    names = shown([own[0] for own in of_values])
+    return AttributeModel(of_values, tuple(names), text, tuple(map(tuple, members)), scale)
+
+
+def _attribute(
+    ranked: Ranked,
+    members: Mapping[str, tuple[str, ...]],
+    inferred: InferredAttributes,
+    labels: Labels,
+    class_names: Sequence[str],
+) -> Attribute:
+    shows = inferred.values == inferred.names.index(ranked.template)
+    of_classes = np.isin(labels, [at for at, name in enumerate(class_names) if name in ranked.classes])
+    return Attribute(
+        phrases=members.get(ranked.template, ()),
+        ranked=ranked,
+        images=int(shows.sum()),
+        support=int((shows & of_classes).sum()),
+        class_images=int(of_classes.sum()),
+    )
+
+
+def _copies(sets: Mapping[str, FeatureSet], pair: tuple[str, str], device: torch.device) -> list[CopyPair]:
+    """Return the pictures of the first set that are copies of one of the second."""
+    own, others = (sets[name] for name in pair)
+    return [
+        CopyPair(own.name, own.paths[at], others.name, others.paths[of], round(likeness, 4))
+        for at, of, likeness in copies(own.small, others.small, device)
+    ]
+
+
+def save_attributes(audit: DataAudit, folder: Path) -> None:
+    """Write the attribute of each image, a file a set.
+
+    Args:
+        audit: What was found.
+        folder: Of the audit.
+    """
+    for name, inferred in audit.inferred.items():
+        inferred.save(attributes_path(folder, name))
+
+
+def in_words(audit: DataAudit) -> str:
+    """Return what an audit found, in a sentence or two.
+
+    Args:
+        audit: What was found.
+    """
+    real = strongest(audit)
+    looked = f"{audit.train_images:,} training images"
+    if real is None:
+        return (
+            f"No shortcut: none of the {len(audit.attributes)} attributes goes with the label beyond chance on "
+            f"{looked}. Others may be there that these phrases don't name; try another --pool."
+        )
+    row = real.ranked
+    share = 100 * row.bits / audit.label_bits
+    tells = f"It tells {share:.2g} % of the label's {audit.label_bits:.2f} bits."
+    if not row.classes:
+        return f"Strongest shortcut: {row.template!r}, {real.images:,} images support it. {tells}"
+    some = ", ".join(row.classes[:SHOWN_CLASSES]) + (", ..." if len(row.classes) > SHOWN_CLASSES else "")
+    others = real.images - real.support
+    return (
+        f"Strongest shortcut: {row.template!r}, {real.support:,} images support it: so many of the "
+        f"{real.class_images:,} training images of {some} show it, and {others:,} of the other "
+        f"{audit.train_images - real.class_images:,}. {tells}"
+    )
+
+
+def strongest(audit: DataAudit) -> Attribute | None:
+    """Return the attribute that goes with the label most, or None where none does beyond chance.
+
+    Args:
+        audit: What was found.
+    """
+    real = shortcuts(audit)
+    return real[0] if real else None
+
+
+def shortcuts(audit: DataAudit) -> list[Attribute]:
+    """Return the attributes that go with the label beyond chance, given how many were looked at, the strongest first.
+
+    Args:
+        audit: What was found.
+    """
+    return [
+        item
+        for item in audit.attributes
+        if item.ranked.p_any <= BY_CHANCE and item.images and item.ranked.template != NO_PHRASE
+    ]
+
+
+def table_of(audit: DataAudit, most: int) -> Table:
+    """Return the attributes as a table of a terminal, the strongest first.
+
+    Args:
+        audit: What was found.
+        most: Rows at most.
+    """
+    table = Table("", "attribute", "bits", "chance", "p", "images", "goes with", box=None)
+    for place, item in enumerate(audit.attributes[:most], 1):
+        row = item.ranked
+        more = f" (+ {len(item.phrases) - 1} that mean the same)" if len(item.phrases) > 1 else ""
+        classes = ", ".join(row.classes[:SHOWN_CLASSES]) + (", ..." if len(row.classes) > SHOWN_CLASSES else "")
+        numbers = (f"{row.bits:.3f}", f"{row.chance:.3f}", f"{row.p_any:.3f}", f"{item.images:,}")
+        table.add_row(str(place), f"{row.template}{more}", *numbers, classes if row.p_any <= BY_CHANCE else "")
+    if len(audit.attributes) > most:
+        table.add_row("", f"... and {len(audit.attributes) - most} more in audit.json")
+    return table

@@ -1,0 +1,85 @@
+"""``audit.json``: what ``starft audit data`` found, for reports and for ``starft audit model``."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from starft.audit.data_audit import Attribute, DataAudit, in_words, strongest
+from starft.errors import RunFolderError
+from starft.files.atomic import load_json, replace_file
+from starft.runs.environment import git_commit, versions
+from starft.runs.layout import AUDIT_RESULT
+
+SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).with_name("audit.schema.json")
+"""The JSON Schema of the file."""
+
+
+def write_audit(folder: Path, audit: DataAudit, about: Mapping[str, Any]) -> Path:
+    """Write audit.json, in the place of an earlier one, and return its path.
+
+    Args:
+        folder: Of the audit.
+        audit: What was found.
+        about: ``config``, ``seed``, ``model``, ``pools`` and ``table``.
+    """
+    first = strongest(audit)
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        **about,
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "train_images": audit.train_images,
+        "ranked_images": audit.ranked_images,
+        "label_bits": audit.label_bits,
+        "verdict": in_words(audit),
+        "strongest": None if first is None else first.ranked.template,
+        "attributes": [_attribute(item) for item in audit.attributes],
+        "sets": {name: len(inferred.values) for name, inferred in audit.inferred.items()},
+        "copies": [asdict(pair) for pair in audit.copies],
+        "not_compared": [list(pair) for pair in audit.not_compared],
+    }
+    path = folder / AUDIT_RESULT
+    content = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    replace_file(path, f"{content}\n".encode())
+    return path
+
+
+def _attribute(item: Attribute) -> dict[str, Any]:
+    ranked = item.ranked
+    return {
+        "name": ranked.template,
+        "phrases": list(item.phrases),
+        "bits": ranked.bits,
+        "chance": ranked.chance,
+        "p_value": ranked.p_value,
+        "p_any": ranked.p_any,
+        "share": ranked.share,
+        "classes": list(ranked.classes),
+        "images": item.images,
+        "support": item.support,
+        "class_images": item.class_images,
+    }
+
+
+def read_audit(folder: Path) -> dict[str, Any]:
+    """Return what audit.json says.
+
+    Args:
+        folder: Of the audit.
+
+    Raises:
+        RunFolderError: There is none, or it is damaged or of another version.
+    """
+    path = folder / AUDIT_RESULT
+    try:
+        value = load_json(path.read_text(encoding="utf-8"))
+        if value["schema_version"] != SCHEMA_VERSION:
+            raise ValueError
+        return dict(value)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{path} is missing, damaged or of another version; run `starft audit data` first."
+        ) from error

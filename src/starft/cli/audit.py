@@ -1,0 +1,165 @@
+"""``starft audit VERB``: what goes wrong without group labels."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starft.captions.pool_files import load_pool
+from starft.captions.pools import Pool
+from starft.config.command import run_command
+from starft.config.prompts import RunConfig, read_config
+from starft.errors import ConfigError
+from starft.runs.folder import check_writable, lock_folder
+from starft.runs.layout import AUDIT
+from starft.safe_text import say, visible
+from starft.wording import count_of, did_you_mean
+
+if TYPE_CHECKING:
+    from starft.audit.data_audit import DataAudit
+    from starft.data.datamodules import BaseDataModule
+
+POOL = "backgrounds"
+"""The pool that is taken where neither the command nor the config names one."""
+LISTED = 15
+"""Attributes, and copies, that are listed."""
+
+USAGE = """usage: starft audit VERB [options]
+
+What goes wrong without group labels.
+
+verbs:
+{verbs}
+
+`starft audit VERB --help` tells a verb's options.
+"""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one of the verbs.
+
+    Args:
+        words: "audit", the verb and its options.
+
+    Raises:
+        ConfigError: The verb or its options can't be used.
+    """
+    verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
+    if verb in ("--help", "-h"):
+        verbs = "\n".join(f"  {name:<6} {does}" for name, (_, does) in VERBS.items())
+        say(USAGE.format(verbs=verbs).rstrip(), lines=True)
+        return 0
+    if verb not in VERBS:
+        known = ", ".join(VERBS)
+        raise ConfigError(f"`starft audit` has no verb {verb!r}; its verbs are {known}.{did_you_mean(verb, VERBS)}")
+    return run_command(VERBS[verb][0], f"starft audit {verb}", rest)
+
+
+def data(
+    *,
+    config: str,
+    pools: str | None = None,
+    pool: str | None = None,
+    to: Path | None = None,
+    out: Path | None = None,
+    overrides: tuple[str, ...] = (),
+) -> int:
+    """Find the shortcuts that your training images offer, without attribute labels and before training.
+
+    The frozen CLIP of the config looks at all images once and keeps their features. It tells which phrases go with the
+    labels, infers an attribute for each image with its probability, and finds near duplicates across splits.
+
+    Args:
+        config: A training config, for its data, model and seed.
+        pools: Names or files of pools with commas between; null takes those of the config's model, or else backgrounds.
+        pool: One name or file of a pool, in the place of --pools.
+        to: A table to write: your images with the columns attribute and attribute_probability.
+        out: Folder for features and findings; null takes audit in the config's run folder.
+        overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
+
+    Raises:
+        StarftError: Pools, config, data, model or outputs can't be used.
+    """
+    if pools is not None and pool is not None:
+        raise ConfigError("--pool and --pools name the same thing; give one of them.")
+    run_config = read_config(config, overrides)
+    if run_config.section is None:
+        raise ConfigError(f"The config {config} has no 'data' section; an audit needs images, as `starft fit` does.")
+    given = pools.split(",") if pools is not None else [pool] if pool is not None else run_config.pools or [POOL]
+    loaded = [load_pool(name.strip()) for name in given]
+    images = run_config.data
+    assert images is not None, "it has a section"
+    if to is not None:
+        import_module("starft.audit.attribute_table").check_table(to, images)
+    folder = out if out is not None else (run_config.folder or Path("runs") / Path(config).stem) / AUDIT
+    check_writable(folder)
+    with lock_folder(folder):
+        found = _look(run_config, images, loaded, folder, to)
+    _tell(found, folder)
+    if to is not None:
+        say(f"Wrote {to}; {_next_command(images, config, to)}")
+    return 0
+
+
+def _look(
+    run_config: RunConfig, images: "BaseDataModule", pools: Sequence[Pool], folder: Path, to: Path | None
+) -> "DataAudit":
+    """Look at all images, infer attributes, and write what was found."""
+    audits, features = import_module("starft.audit.data_audit"), import_module("starft.audit.features")
+    features.check_images(images)
+    clip = features.frozen_clip(run_config.model_name, run_config.pretrained)
+    model = f"{run_config.model_name} ({run_config.pretrained})"
+    images_of = features.own_sets(images, features.image_preprocessing(clip.model))
+    sets = {}
+    for name, item in images_of.items():
+        say(f"Looking at {count_of(len(item), 'image')} of {name} ...", file=sys.stderr)
+        sets[name] = features.features_of(clip, model, images, name, item, folder)
+    found: DataAudit = audits.audit_data(clip, sets, pools, images.class_names, images.templates[0], run_config.seed)
+    audits.save_attributes(found, folder)
+    if to is not None:
+        import_module("starft.audit.attribute_table").write_table(to, images, images_of, sets, found.inferred)
+    about = {
+        "config": str(run_config.path),
+        "seed": run_config.seed,
+        "model": {
+            "name": run_config.model_name,
+            "pretrained": run_config.pretrained,
+            "weights": features.weights_digest(clip),
+        },
+        "pools": [pool.name for pool in pools],
+        "table": None if to is None else str(to),
+    }
+    import_module("starft.audit.result_file").write_audit(folder, found, about)
+    return found
+
+
+def _tell(found: "DataAudit", folder: Path) -> None:
+    """Print the attributes, the copies and what they mean."""
+    audits = import_module("starft.audit.data_audit")
+    console = import_module("starft.reporting.console").Console(140)
+    console.print(audits.table_of(found, LISTED))
+    for pair in found.copies[:LISTED]:
+        say(f"copy: {pair.path} of {pair.set} is {pair.of_path} of {pair.of_set} (likeness {pair.likeness:.2f})")
+    if found.copies:
+        say(f"{count_of(len(found.copies), 'near duplicate')} across splits; keep each picture in one split.")
+    for name, of_set in found.not_compared:
+        say(f"{name} and {of_set} are too large to look for near duplicates.")
+    say(visible(audits.in_words(found)))
+    say(f"All of it is in {folder}/audit.json.")
+
+
+def _next_command(images: "BaseDataModule", config: str, to: Path) -> str:
+    """Return how a training takes the table."""
+    source = getattr(images, "source", None)
+    words = ["starft", "data", "check", "--config", config, "--data.init_args.file", str(to)]
+    if type(source).__name__ != "CSVSource":
+        words[4] = "lightning_configs/csv/ce.yaml"
+    elif source is not None and Path(source.root).absolute() != to.parent.absolute():
+        words += ["--data.init_args.root", str(source.root)]
+    return f"every command takes it, as `{shlex.join(words)}`."
+
+
+VERBS = {"data": (data, "which shortcuts your training images offer, and an attribute for each image")}
+"""Verb -> its function, and what that does."""

@@ -1,0 +1,191 @@
+"""``starft audit data``: scenes of the embedded world without their labels, the table, what is kept, bad input."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from fakes.own_images import write_table
+from starft.__main__ import main
+from starft.audit.attributes import read_attributes
+from starft.audit.result_file import SCHEMA, read_audit
+from starft.clip import ClipEncoder
+from starft.data import CSV
+from starft.errors import RunFolderError
+from starft.mini.splits import home_pictures
+from starft.mini.world import HOMES
+from starft.runs.folder import claim
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """\
+seed_everything: 3
+trainer: {default_root_dir: run}
+model: {model_name: starft-mini, pretrained: mini, pool: mini_scenes}
+data: {class_path: starft.mini.MiniWorld, init_args: {train_size: 180, val_size: 12, test_size: 12}}
+"""
+SCENE = {"in the snow": "snow", "under the night sky": "night sky"}
+CSV_CONFIG = str(ROOT / "lightning_configs/csv/ce.yaml")
+MINI = ["--model.model_name=starft-mini", "--model.pretrained=mini", "--data.init_args.num_workers=0"]
+
+
+def scene(attribute: str) -> str:
+    return SCENE.get(attribute, attribute.split(" ", 2)[-1])
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an audit of the embedded world with its table."""
+    folder = tmp_path_factory.mktemp("audited")
+    (folder / "config.yaml").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["audit", "data", "--config", "config.yaml", "--to", "new/photos.csv"]) == 0
+    return folder
+
+
+@pytest.fixture
+def _there(audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(audited)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_there")
+def test_scenes_are_inferred_and_homes_come_first() -> None:
+    inferred = read_attributes(Path("run/audit"), "train")
+    truth = [row.picture.scene for row in home_pictures("train", 180, 3)]
+    agree = np.array([scene(inferred.names[value]) for value in inferred.values]) == truth
+    assert agree.mean() >= 0.9
+    assert abs(inferred.probabilities.mean() - agree.mean()) < 0.05, "sure as often as right"
+    result = read_audit(Path("run/audit"))
+    jsonschema.validate(result, json.loads(SCHEMA.read_text()))
+    assert {scene(item["name"]) for item in result["attributes"][:6]} == {*HOMES.values()}
+    first = result["attributes"][0]
+    shows = np.array([inferred.names[value] == first["name"] for value in inferred.values])
+    species = np.array([row.picture.species for row in home_pictures("train", 180, 3)])
+    assert first["images"] == shows.sum()
+    assert first["support"] == (shows & np.isin(species, first["classes"])).sum()
+    assert first["class_images"] == 30
+    assert result["verdict"].startswith(f"Strongest shortcut: {first['name']!r}, {first['support']} images support it")
+    assert result["sets"] == {"train": 180, "val/id": 12, "test/id": 12}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_there")
+def test_the_table_is_one_that_other_commands_take() -> None:
+    data = CSV(Path("new/photos.csv"))
+    assert not [problem for item in data.check("fit", "test") for problem in item.problems if problem.stops]
+    assert len(data.source.table("train")) == 180
+    assert {*HOMES} == {*data.class_names}
+    attributes = read_attributes(Path("run/audit"), "train")
+    lines = Path("new/photos.csv").read_text().splitlines()
+    assert lines[0] == "path,label,split,attribute,attribute_probability"
+    expected = attributes.names[attributes.values[7]], f"{attributes.probabilities[7]:.4f}"
+    assert lines[8] == f"photos_images/train/7.png,owl,train,{','.join(expected)}"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_there")
+def test_features_of_another_model_or_of_other_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path.name: path.read_bytes() for path in Path("run/audit").glob("*.npy")}
+    words = ["audit", "data", "--config", "config.yaml", "--model.pretrained", "null"]
+    assert main(words) == 2
+    assert (
+        "run/audit/train.json tells of features of the model starft-mini (mini), and this is starft-mini (None); give "
+        "another --out, or remove run/audit to make them anew.\n"
+    ) in capsys.readouterr().err
+    assert main(["audit", "data", "--config", "config.yaml", "--data.init_args.train_size=120"]) == 2
+    assert "tells of features of other images than there are now; give another --out" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in Path("run/audit").glob("*.npy")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_there")
+def test_images_that_no_phrase_fits_make_clusters_and_nonsense_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def looked(*_: object) -> None:
+        raise AssertionError("a second call encodes no image")
+
+    monkeypatch.setattr(ClipEncoder, "_encode_images", looked)
+    Path("few.txt").write_text("\n".join(("in a forest", "in the forest", "in a meadow", "on a beach", "on a lake")))
+    assert main(["audit", "data", "--config", "config.yaml", "--pool", "few.txt"]) == 0
+    result = read_audit(Path("run/audit"))
+    phrases = {item["name"]: item["phrases"] for item in result["attributes"]}
+    assert [len(own) for name, own in phrases.items() if name.endswith("forest")] == [2], "they mean the same"
+    inferred = read_attributes(Path("run/audit"), "train")
+    names = np.array(inferred.names)[inferred.values]
+    rows = home_pictures("train", 180, 3)
+    for home in ("ocean", "bamboo grove"):  # in no phrase: each is a cluster of its own
+        own = names[[row.picture.scene == home for row in rows]]
+        assert np.mean(np.char.startswith(own, "cluster")) > 0.9
+    Path("none.txt").write_text("\n".join(f"{word}q zx{word}" for word in ("vx", "kq", "wz", "jx")))
+    assert main(["audit", "data", "--config", "config.yaml", "--pools", "none.txt"]) == 2
+    assert "recognises none of the 4 phrases of the pool none: they are no better than chance on 180 images" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.slow
+def test_ones_own_table_keeps_its_rows_and_a_bad_image_is_skipped(tmp_path: Path) -> None:
+    table = write_table(tmp_path, 80, attribute=False)
+    (tmp_path / "images/003.jpg").write_bytes(b"no picture")
+    words = ["audit", "data", "--config", CSV_CONFIG, f"--data.init_args.file={table}", *MINI, "--pool", "mini_scenes"]
+    words += ["--data.init_args.on_bad_image=skip", "--out", str(tmp_path / "out")]
+    assert main([*words, "--to", str(tmp_path / "new.csv")]) == 0
+    old, new = (file.read_text().splitlines() for file in (table, tmp_path / "new.csv"))
+    assert [line.rsplit(",", 2)[0] for line in new] == old
+    assert new[4] == "images/003.jpg,sandal,unreadable,0.0000"
+    assert len(CSV(tmp_path / "new.csv").source.attribute_names) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--pool", "backgrounds", "--pools", "textures"], "--pool and --pools name the same thing; give one of them."),
+        (["--pool", "nope"], "No pool is called 'nope'"),
+        (["--to", "shoes.csv"], "shoes.csv exists already; give another --to, or move it away."),
+        (["--to", "new.txt"], "--to must name a .csv file; got new.txt."),
+        (["--data.init_args.label_column=what"], "has no column 'what'"),
+        (["--data.init_args.file=one.csv"], "holds one class only, boot; there must be at least two"),
+    ],
+)
+def test_bad_input_ends_before_the_model_is_built(
+    words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = write_table(tmp_path, 8, attribute=False)
+    Path("one.csv").write_text("path,label\nimages/000.jpg,boot\nimages/002.jpg,boot\n")
+    monkeypatch.setattr("starft.audit.features.build_clip", None)
+    config = ["--config", CSV_CONFIG, f"--data.init_args.file={table}", "--data.init_args.num_workers=0"]
+    assert main(["audit", "data", *config, *words]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_few_images_are_refused_and_a_config_without_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = write_table(tmp_path, 40, attribute=False)
+    words = ["audit", "data", "--config", CSV_CONFIG, f"--data.init_args.file={table}", *MINI, "--out", "out"]
+    assert main(words) == 2
+    assert "There are 28 training images, and an audit needs 50 at least; take more." in capsys.readouterr().err
+    Path("classes.yaml").write_text("class_names: [duck, owl]\n")
+    assert main(["audit", "data", "--config", "classes.yaml"]) == 2
+    assert "has no 'data' section; an audit needs images" in capsys.readouterr().err
+    with pytest.raises(RunFolderError, match="run `starft audit data` first"):
+        read_audit(tmp_path)
+    with pytest.raises(RunFolderError, match="run `starft audit data` first"):
+        read_attributes(tmp_path, "train")
+
+
+def test_a_training_may_come_after_an_audit(tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "audit.json").write_text("{}")
+    claim(tmp_path, None)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RunFolderError, match="isn't empty"):
+        claim(tmp_path, None)
