@@ -69,7 +69,7 @@ def test_the_tables_of_the_verbs_take_any_name(kind: str) -> None:
         name = title = split = example = EVIL
         images, published, classes = 3, None, (1, 1)
         class_names = templates = (EVIL,)
-        groups = ((EVIL, 3, None),)
+        groups, captions = ((EVIL, 3, None),), (EVIL,)
 
     out = io.StringIO()
     for table in results_tables({"eval_sets": {EVIL: one}}) if kind == "results" else data_tables([Split()], [EVIL]):

@@ -89,7 +89,7 @@ def refused(capsys: pytest.CaptureFixture[str], steps: list[int]) -> Refused:
 
 
 def test_an_unknown_verb(refused: Refused) -> None:
-    verbs = "fit, validate, test, predict, export, data, prompts, compare, interpolate, soup, report, init, demo"
+    verbs = "fit, validate, test, predict, export, data, prompts, audit, compare, interpolate, soup, report, init, demo"
     verbs += ", completion"
     assert refused(["fitt"]) == f"There is no verb 'fitt'; the verbs are {verbs}. Did you mean fit?"
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from starft.clip import ClipEncoder, Twin, build_clip
+from starft.clip.token_memo import TokenMemo
 
 LONG = "a photo of a great blue heron standing on the shore of a lake."
 CAPTIONS = ["a duck.", LONG, "a duck.", "a crow at night.", "a duck.", LONG, ""]
@@ -178,7 +179,7 @@ def test_every_causal_tower_that_pools_the_end_is_cut(
     captions = ["a duck.", LONG, "duck " * 40]
     held = [(1, beginnings(clip, captions[:count])) for count in (1, 2, 3)]
     for clip.tokenize in (tokenize, padded):
-        clip._tokens.clear()
+        clip._tokens = TokenMemo()
         calls = Calls(clip)
         cut, whole = [clip.encode_text(captions[:count]) for count in (1, 2, 3)], plain(clip, captions)
         assert calls.shapes[:3] == held

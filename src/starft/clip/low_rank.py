@@ -14,6 +14,7 @@ times the tokens are kept then, and 16 times without.
 """
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -79,14 +80,15 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, down: Tensor, source: Tensor, part: nn.Module) -> Tensor:
         ctx.save_for_backward(source, down)
         ctx.part, ctx.dtype, device = part, x.dtype, x.device.type
-        ctx.precision = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
+        under = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        ctx.autocast = (device, torch.get_autocast_dtype(device)) if under else None
         return F.linear(x, down)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         source, down = ctx.saved_tensors
-        with torch.autocast(*ctx.precision):
+        with torch.autocast(*ctx.autocast) if ctx.autocast is not None else nullcontext():
             x = ctx.part.forward(source)
             of_down = gradient.flatten(0, -2).T @ x.flatten(0, -2)
             of_x = (gradient @ down).to(ctx.dtype) if ctx.needs_input_grad[0] else None

@@ -93,8 +93,7 @@ class _MiniBase(BaseDataModule):
             )
 
     def _eval_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        assert isinstance(dataset, PictureSet)
-        _ = dataset.pixels  # drawn here, once, and not in each worker
+        _ = getattr(dataset, "pixels", None)  # drawn here, once, and not in each worker
         return super()._eval_loader(dataset)
 
     def train_dataloader(self) -> DataLoader[Any]:
