@@ -24,7 +24,7 @@ from PIL import Image
 
 from starft.data import Augmentation, ImageFolderSource, PackedSource
 from starft.data.imageset import Guarded, ImageSet, gathered
-from starft.data.loading import Turn
+from starft.data.loading import SignalProofLoader, Turn, ignore_stop_signals
 from starft.data.packed_index import PackedBytes
 from starft.data.shard_writer import pack
 from starft.data.transforms import eval_transform, train_transform
@@ -187,7 +187,8 @@ def workers(folder: Path) -> dict[str, object]:
     table = PackedSource(str(folder)).table("train")
     images = Guarded(ImageSet(table, lambda _: torch.zeros(1)), "stop")
     size, order = max(1, min(1000, len(table) // 20)), torch.randperm(len(table)).tolist()
-    loader = torch.utils.data.DataLoader(images, size, sampler=order, num_workers=2, collate_fn=gathered)
+    begin = ignore_stop_signals
+    loader = SignalProofLoader(images, size, sampler=order, num_workers=2, collate_fn=gathered, worker_init_fn=begin)
     iterator = iter(loader)
     mib: list[list[float]] = []
     batches = len(loader)

@@ -1,5 +1,6 @@
 """Training loaders: order, partition, and going on in the middle of an epoch, batch by batch."""
 
+import gc
 from itertools import islice
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from starft.data.loading import ResumableLoader, ShuffledSampler
+from starft.data.loading import ResumableLoader, ShuffledSampler, SignalProofLoader, ignore_stop_signals
 
 SIZE, BATCH = 23, 4
 BATCHES = 5  # 23 // 4, whole batches only
@@ -181,3 +182,20 @@ def test_an_epoch_broken_off_leaves_nothing_behind() -> None:
     made = loader()
     run(made, 0, 2)
     assert run(made, 1) == run(loader(), 1)
+
+
+class Frozen(Dataset[int]):
+    """How many objects the garbage collector of the process leaves alone."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return gc.get_freeze_count()
+
+
+def test_what_a_worker_inherits_stays_shared() -> None:
+    """The collector would write to each object, and so copy all of them: 120 MB for each worker."""
+    (counts,) = SignalProofLoader(Frozen(), num_workers=1, worker_init_fn=ignore_stop_signals)
+    assert counts.item() > 100_000
+    assert gc.get_freeze_count() < 100_000, "the main process is as it was"

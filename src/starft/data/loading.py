@@ -1,5 +1,6 @@
 """Training loaders whose order depends on (seed, epoch) alone and that can be taken up in the middle of an epoch."""
 
+import gc
 import os
 import signal
 import threading
@@ -73,12 +74,16 @@ class TurnSampler(ShuffledSampler):
 def ignore_stop_signals(worker: int) -> None:
     """Make a worker process deaf to Ctrl-C and SIGTERM that weren't sent by its parent; a ``worker_init_fn``.
 
+    Python's garbage collector leaves alone what the worker has from its parent: it would write to each object, and so
+    copy a hundred MB into every worker.
+
     A terminal, ``timeout`` and a cluster's scheduler send them to all processes of a run. The main process needs its
     workers to finish the step, and ends them itself; torch's workers also end where their parent is gone.
 
     Args:
         worker: Its number.
     """
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # elsewhere nobody tells who sent it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -101,13 +101,13 @@ class PackedIndex:
         Args:
             path: ``SHARD#KEY`` below ``root``.
         """
-        value = np.uint64(path_hash(path))
-        for at in range(int(self.hashes.searchsorted(value)), len(self.hashes)):
-            if self.hashes[at] != value:
-                break
-            row = int(self.order[at])
+        value = path_hash(path)
+        at, size = int(self.hashes.searchsorted(np.uint64(value))), len(self.hashes)
+        while at < size and self.hashes.item(at) == value:
+            row = self.order.item(at)
             if path == f"{self.shards[self.shard_of(row)]}#{self.keys[row]}":
                 return row
+            at += 1
         return None
 
 
@@ -134,11 +134,11 @@ class PackedBytes:
         row = self.index.row_of(path.removeprefix(self._prefix))
         if row is None:
             raise BadImageError(path, "its shard holds no such key")
-        length = int(self.index.lengths[row])
+        length = self.index.lengths.item(row)
         if length == 0:
             raise BadImageError(path, "it is empty (0 bytes)")
         shard = self.index.shard_of(row)
-        content = os.pread(self._handle(shard, path), length, int(self.index.offsets[row]))
+        content = os.pread(self._handle(shard, path), length, self.index.offsets.item(row))
         if len(content) < length:
             raise BadImageError(path, "its shard is shorter than when it was indexed")
         return content

@@ -74,7 +74,7 @@ class PackedPaths(Sequence[str]):
         """Return one path, or some."""
         if isinstance(at, slice):
             return tuple(self.take(np.arange(len(self))[at]))
-        row = int(self.rows[at])
+        row = self.rows.item(at)
         return f"{self.shards[bisect_right(self._starts, row) - 1]}#{self.keys[row]}"
 
     def take(self, positions: Ints) -> "PackedPaths":
