@@ -69,6 +69,7 @@ def pixels(source: CSVSource) -> list[np.ndarray]:  # type: ignore[type-arg]
     return [images[at]["image"].numpy() for at in (0, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize(
     ("file", "root"),
@@ -137,6 +138,7 @@ def test_missing_credentials_are_named_and_present_ones_never_printed(
     assert "a-secret" not in "".join(capsys.readouterr())
 
 
+@pytest.mark.slow
 def test_workers_fetch_each_image_once(server: FileServer) -> None:
     data = CSV(Path(f"{server.address}/shoes.csv"), test_fraction=0.25, val_fraction=0.25, batch_size=2, num_workers=2)
     data.preprocessing = ImagePreprocessing()
