@@ -24,13 +24,13 @@ from starft.data import (
     Packed,
     PackedSource,
     Source,
-    shard_writer,
 )
 from starft.data.datasets.iwildcam import IWildCamSource
 from starft.data.datasets.pcam import PatchCamelyonSource
 from starft.data.datasets.waterbirds import WaterbirdsSource
 from starft.data.images import read_image
-from starft.data.shard_writer import pack
+from starft.data.packed import shard_writer
+from starft.data.packed.shard_writer import pack
 from starft.errors import DataError
 from starft.losses import Contrastive
 from starft.training.module import FinetuneModule

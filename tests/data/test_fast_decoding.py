@@ -21,7 +21,7 @@ from starft.data.augmentation import Augmentation
 from starft.data.fast_decoding import FastTransform, prepared_fast, transform_for
 from starft.data.images import ORIENTATION, BadImageError, prepared
 from starft.data.imageset import ImageSet
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.data.transforms import drawn_from, eval_transform, normalized, train_transform
 from starft.types import ImagePreprocessing
 

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from starft.data.check import complain
 from starft.data.contents import ImageContents
-from starft.data.shard_writer import pack
+from starft.data.packed.shard_writer import pack
 from starft.errors import ConfigError
 from starft.reporting.console import Console
 from starft.safe_text import say

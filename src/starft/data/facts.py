@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.wording import count_of
 
 SAMPLED = 512

@@ -13,14 +13,14 @@ from starft.data.datasets.cells import canonical
 from starft.data.datasets.csv_file import LABEL, CSVSource, Ints
 from starft.data.datasets.names import texts
 from starft.data.datasets.table_file import Rows
-from starft.data.pack_description import Description, read_description
-from starft.data.packed_index import PackedBytes, PackedIndex
-from starft.data.packed_samples import NOWHERE
-from starft.data.packed_scan import open_index
-from starft.data.problems import some
-from starft.data.shard_files import HUB, Shards, find_shards
+from starft.data.packed.description import Description, read_description
+from starft.data.packed.index import PackedBytes, PackedIndex
+from starft.data.packed.samples import NOWHERE
+from starft.data.packed.scan import open_index
+from starft.data.packed.shard_files import HUB, Shards, find_shards
+from starft.data.problem_texts import some
+from starft.data.source import ImageTable
 from starft.data.split_names import Given
-from starft.data.table import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 from starft.wording import shortened

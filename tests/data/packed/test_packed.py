@@ -15,11 +15,12 @@ import torch
 
 from fakes.own_images import write_folders
 from fakes.shards import Part, image_table, picture, samples, write_shards, write_table_file, write_tar
-from starft.data import ImageDataModule, ImageFolder, ImageFolderSource, ImageTable, Packed, PackedSource, packed_scan
+from starft.data import ImageDataModule, ImageFolder, ImageFolderSource, ImageTable, Packed, PackedSource
 from starft.data.facts import changes, facts_of
 from starft.data.images import BadImageError
-from starft.data.packed_index import PackedBytes
-from starft.data.shard_writer import pack
+from starft.data.packed import scan
+from starft.data.packed.index import PackedBytes
+from starft.data.packed.shard_writer import pack
 from starft.errors import ConfigError, DataError
 from starft.types import ImagePreprocessing
 
@@ -240,12 +241,12 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
 def test_an_index_is_kept_and_made_anew_when_a_shard_changes(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_scan, "LARGE", 2)
+    monkeypatch.setattr(scan, "LARGE", 2)
     folder = write_shards(tmp_path / "d", train=4, test=2)
     first = PackedSource(str(folder)).table("train")
     before = contents(first)
     (entry,) = cache.glob("*.npz")
-    monkeypatch.setattr(packed_scan, "tar_samples", None)  # nothing is read again
+    monkeypatch.setattr(scan, "tar_samples", None)  # nothing is read again
     again = PackedSource(str(folder)).table("train")
     assert ([*again.paths], again.labels.tolist(), contents(again)) == ([*first.paths], first.labels.tolist(), before)
     monkeypatch.undo()
@@ -263,7 +264,7 @@ def test_an_index_is_kept_and_made_anew_when_a_shard_changes(
 
 
 def test_few_shards_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("starft.data.packed_index.OPEN", 2)
+    monkeypatch.setattr("starft.data.packed.index.OPEN", 2)
     for number in range(4):
         write_tar(tmp_path / f"train-{number}.tar", samples(2, 2 * number))
     table = PackedSource(str(tmp_path), val_fraction=0).table("train")

@@ -16,13 +16,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from starft.data.arrow_tables import ARROW, PARQUET, ImageRows
 from starft.data.datasets.cells import CellError, cell_texts
 from starft.data.listing import LARGE
-from starft.data.packed_index import Column, PackedIndex, path_hash, stamp_of
-from starft.data.packed_paths import Texts
-from starft.data.packed_samples import NOWHERE, Columns, Flaws, Sample
-from starft.data.tar_shards import tar_samples
+from starft.data.packed.arrow_tables import ARROW, PARQUET, ImageRows
+from starft.data.packed.index import Column, PackedIndex, path_hash, stamp_of
+from starft.data.packed.paths import Texts
+from starft.data.packed.samples import NOWHERE, Columns, Flaws, Sample
+from starft.data.packed.tar_shards import tar_samples
 from starft.errors import DataError
 from starft.files.atomic import load_json
 from starft.files.cache import cache_folder

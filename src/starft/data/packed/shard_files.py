@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from starft.data.packed_scan import SUFFIXES
-from starft.data.problems import some
+from starft.data.packed.scan import SUFFIXES
+from starft.data.problem_texts import some
 from starft.data.split_names import Given, splits_of
 from starft.errors import ConfigError, DataError
 

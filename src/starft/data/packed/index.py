@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starft.data.images import BadImageError
-from starft.data.packed_paths import Ints, PackedPaths, Texts
-from starft.data.packed_samples import Flaws
+from starft.data.packed.paths import Ints, PackedPaths, Texts
+from starft.data.packed.samples import Flaws
 
 OPEN = 64
 """Shards that a process keeps open."""

@@ -19,9 +19,9 @@ from PIL import Image
 
 from starft.data.facts import facts_of
 from starft.data.images import BadImageError, read_image
-from starft.data.pack_description import NAME, Description, read_description, write_description
+from starft.data.packed.description import NAME, Description, read_description, write_description
 from starft.data.picture_files import ending_of, picture_endings
-from starft.data.table import ImageTable, Source
+from starft.data.source import ImageTable, Source
 from starft.errors import DataError
 from starft.files.atomic import files_in, remove_temporary_files, sync
 from starft.types import EvalSet

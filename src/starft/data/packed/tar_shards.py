@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from starft.data.packed_samples import NOWHERE, Columns, Flaws, Sample
+from starft.data.packed.samples import NOWHERE, Columns, Flaws, Sample
 from starft.data.picture_files import picture_endings
 from starft.errors import DataError
 from starft.files.atomic import load_json

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.data.packed_samples import NOWHERE, Columns, Sample
-from starft.data.problems import some
+from starft.data.packed.samples import NOWHERE, Columns, Sample
+from starft.data.problem_texts import some
 from starft.errors import DataError
 from starft.files.atomic import load_json
 from starft.wording import did_you_mean, shortened
