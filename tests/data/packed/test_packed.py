@@ -214,7 +214,7 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=sentence):
             PackedSource(root).check_there()
     with pytest.raises(
-        ConfigError, match=r"The address ftp://x can't be read; data.init_args.root takes a folder, or hf"
+        ConfigError, match=r"The address ftp://x can't be read; data.init_args.root takes a folder, hf://OWNER/NAME,"
     ):
         PackedSource("ftp://x").check_there()
     write_shards(tmp_path, train=2, more=2)

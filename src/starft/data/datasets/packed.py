@@ -17,11 +17,12 @@ from starft.data.packed.description import Description, read_description
 from starft.data.packed.index import PackedBytes, PackedIndex
 from starft.data.packed.samples import NOWHERE
 from starft.data.packed.scan import open_index
-from starft.data.packed.shard_files import HUB, Shards, find_shards
+from starft.data.packed.shard_files import Shards, find_shards, is_hub_name
 from starft.data.problem_texts import some
 from starft.data.source import ImageTable
 from starft.data.split_names import Given
 from starft.errors import DataError
+from starft.files.addresses import address_of, shown
 from starft.types import EvalSet
 from starft.wording import shortened
 
@@ -40,9 +41,11 @@ class PackedSource(CSVSource):
     """Images in shards below a folder: ``.tar`` in WebDataset's layout, ``.parquet`` or ``.arrow`` as of ``datasets``.
 
     Args:
-        root: Folder that holds the shards; or ``hf://OWNER/NAME[@REVISION][:CONFIG]``, a data set of the Hugging Face
-            Hub, which the library ``datasets`` downloads.
-        shards: Which files below the folder, such as ``data/*.tar``, one pattern or several; null takes all.
+        root: Folder that holds the shards; or its address, ``s3://``, ``gs://``, ``https://`` or
+            ``hf://datasets/OWNER/NAME``, from which they are fetched once; or ``hf://OWNER/NAME[@REVISION][:CONFIG]``,
+            a data set of the Hugging Face Hub, which the library ``datasets`` downloads.
+        shards: Which files below the folder, such as ``data/*.tar`` or ``train-{0000..0012}.tar``, one pattern or
+            several; null takes all, of a web server those that ``packed.json`` names.
         image_column: Column, or ending of a tar file's members, of the images; null finds it.
         label_column: Column of the labels, a field of the ``.json``, or an ending such as ``cls``; null takes ``cls``,
             ``label`` or the only column of classes, "" none. Captions without labels are paired with their images.
@@ -102,7 +105,8 @@ class PackedSource(CSVSource):
             templates=templates if templates is not None else TEMPLATE,
             **kwargs,
         )
-        self.address, self.image_column, self.on_bad_image = str(root), image_column, on_bad_image
+        self.address = address_of(root) or str(root)
+        self.image_column, self.on_bad_image = image_column, on_bad_image
         self.patterns = [shards] if isinstance(shards, str) else shards or []
         self._own_templates = templates is None
 
@@ -120,7 +124,7 @@ class PackedSource(CSVSource):
 
     def check_there(self) -> None:
         """Refuse a folder that is missing or holds no shards; the Hub is asked later."""
-        if not self.address.startswith(HUB):
+        if not is_hub_name(self.address):
             _ = self._shards
 
     def table(self, split: str) -> ImageTable:
@@ -139,7 +143,7 @@ class PackedSource(CSVSource):
     @cached_property
     def _description(self) -> Description | None:
         """What `starft data pack` wrote beside its shards."""
-        return None if self.address.startswith(HUB) else read_description(Path(self.address))
+        return None if is_hub_name(self.address) else read_description(Path(self.address))
 
     @cached_property
     def _index(self) -> PackedIndex:
@@ -153,7 +157,7 @@ class PackedSource(CSVSource):
         for kind, names in columns.items():
             if kind in needed and kind not in there:
                 raise DataError(
-                    f"No image of {self.address} has a {' or '.join(names)}; name what holds the {kind}s with "
+                    f"No image of {shown(self.address)} has a {' or '.join(names)}; name what holds the {kind}s with "
                     f"{self.option.format(f'{kind}_column')}."
                 )
         return index
@@ -172,7 +176,7 @@ class PackedSource(CSVSource):
         flaws = self._flaws()
         if flaws and self.on_bad_image == "stop":
             skip = f"{self.option.format('on_bad_image')} to skip"
-            raise DataError(f"{self.address}: {'; '.join(flaws)}; mend the shards, or set {skip}.")
+            raise DataError(f"{shown(self.address)}: {'; '.join(flaws)}; mend the shards, or set {skip}.")
         self.root = self._index.root
         splits = self._shards.splits if self.columns["split"] is None else None
         return _PackedRows(self._index, splits, self._is_labelled())
