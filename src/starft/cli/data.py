@@ -42,7 +42,8 @@ PACK_USAGE = """usage: starft data pack --config CONFIG --to DIR [--shard-size S
 
 Write the images of a config's training data as tar shards (WebDataset's layout), with their labels, attributes, groups
 and splits. Give the folder to starft.data.Packed as its root: a run on it ends in the same weights. A command that was
-stopped goes on where it was when you give it again. More eval sets (evals) stay where they are.
+stopped goes on where it was when you give it again. Where the config has more eval sets (evals), each data set gets a
+folder of its own below DIR, called as its metrics are.
 
   --config CONFIG    a config, as for `starft fit`; several are laid over each other
   --to DIR           where to; an empty folder, or one that an earlier command left unfinished
