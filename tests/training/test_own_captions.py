@@ -161,7 +161,7 @@ def test_a_caption_column_that_replaces_templates_is_told(
     trainer: Any = SimpleNamespace(is_global_zero=True, fast_dev_run=False, world_size=1, max_epochs=2)
     trainer.train_dataloader, trainer.datamodule = loader, SimpleNamespace(train_captions=["old laces"])
     tell_notes(trainer, [term], names, 1, 4)
-    note = 'Note: The contrastive objective pairs each image with its own caption, not with a template, such as "old laces"'
+    note = 'Note: The contrastive objective pairs each image with its own caption, not with a template, such as "old'
     assert (note in capsys.readouterr().err) == noted
 
 
