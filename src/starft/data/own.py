@@ -166,7 +166,8 @@ class PackedContents(ImageContents):
         group_column: Column of group names; null takes ``group`` where it is there, "" none.
         caption_column: Column of captions; null takes ``caption`` or ``txt`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
-            text file with a name a line. null takes those that the shards tell, or else the labels, sorted.
+            text file with a name a line. null takes those that the shards tell, or a ``classnames.txt`` beside them,
+            or else the labels, sorted.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line; null takes those of
             `starft data pack`, or "a photo of a {}.".
         splits: What shards are called, or the split column has, for each split: ``{train: train, test: validation}``.

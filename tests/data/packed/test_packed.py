@@ -14,7 +14,18 @@ import pytest
 import torch
 
 from fakes.own_images import write_folders
-from fakes.shards import Part, image_table, picture, samples, write_shards, write_table_file, write_tar
+from fakes.shards import (
+    Part,
+    clip_benchmark,
+    hub_celeba,
+    hub_waterbirds,
+    image_table,
+    picture,
+    samples,
+    write_shards,
+    write_table_file,
+    write_tar,
+)
 from starft.data import ImageDataModule, ImageFolder, ImageFolderSource, ImageTable, Packed, PackedSource
 from starft.data.facts import changes, facts_of
 from starft.data.images import BadImageError
@@ -366,6 +377,29 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         picture(number, "png") for number in range(4)
     ]
     assert np.array(loaded["label"]).tolist() == [1, 0, 1, 0]
+
+
+def test_layouts_of_the_hub(tmp_path: Path) -> None:
+    """Names beside tar shards; columns of classes; booleans. Learnt from public pages, as no copy was at hand."""
+    names = ("tench", "great white shark")
+    copy = PackedSource(str(clip_benchmark(tmp_path / "wds", names))).as_eval()
+    table = copy.table("test")
+    assert (copy.class_names, table.labels.tolist()) == (names, [0, 1, 0, 1])
+    assert copy.templates == ("a photo of a {}.", "art of the {}.")
+    assert contents(table)[1] == picture(1, "webp")
+    assert PackedSource(str(tmp_path / "wds"), class_names=["a", "b"], templates=["{}"]).templates == ("{}",)
+    birds = PackedSource(str(hub_waterbirds(tmp_path / "birds")), attribute_column="place")
+    assert birds.group_names == ("landbird, land", "landbird, water", "waterbird, land", "waterbird, water")
+    groups = birds.table("val").groups
+    assert groups is not None
+    assert groups.tolist() == [0, 3, 2, 1]
+    named = {"False": "dark hair", "True": "blond hair"}
+    options: dict[str, Any] = {"label_column": "Blond_Hair", "attribute_column": "Male", "class_names": named}
+    faces = PackedSource(str(hub_celeba(tmp_path / "faces")), "img_align+identity+attr/*.parquet", **options)
+    assert (faces.class_names, faces.splits) == (("dark hair", "blond hair"), ("train", "val", "test"))
+    groups = faces.table("train").groups
+    assert groups is not None
+    assert groups.tolist() == [3, 1, 2, 0]
 
 
 def test_captions_without_labels_are_pairs(tmp_path: Path) -> None:

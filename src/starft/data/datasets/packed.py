@@ -17,7 +17,7 @@ from starft.data.packed.description import Description, read_description
 from starft.data.packed.index import PackedBytes, PackedIndex
 from starft.data.packed.samples import NOWHERE
 from starft.data.packed.scan import open_index
-from starft.data.packed.shard_files import Shards, find_shards, is_hub_name
+from starft.data.packed.shard_files import Shards, find_shards, is_hub_name, lines_beside
 from starft.data.problem_texts import some
 from starft.data.source import ImageTable
 from starft.data.split_names import Given
@@ -34,6 +34,8 @@ NAMES = {
     "caption": ("caption", "txt"),
 }
 """What columns, fields and endings are called where nobody says otherwise."""
+NAMES_BESIDE, TEMPLATES_BESIDE = "classnames.txt", "zeroshot_classification_templates.txt"
+"""Files beside the shards that CLIP_benchmark writes; templates have ``{c}`` for the name."""
 TEMPLATE = "a photo of a {}."
 
 
@@ -55,7 +57,8 @@ class PackedSource(CSVSource):
         group_column: Column of group names; null takes ``group`` where it is there, "" none.
         caption_column: Column of captions; null takes ``caption`` or ``txt`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
-            text file with a name a line. Null takes those that the shards tell, or else the labels, sorted.
+            text file with a name a line. Null takes those that the shards tell, or a ``classnames.txt`` beside them,
+            or else the labels, sorted.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line; null takes those of
             `starft data pack`, or "a photo of a {}.".
         splits: What shards are called, or the split column has, for each split: ``{train: train, test: validation}``.
@@ -112,8 +115,10 @@ class PackedSource(CSVSource):
 
     @cached_property
     def templates(self) -> tuple[str, ...]:
-        """Given, or of `starft data pack`."""
+        """Given, or of `starft data pack`, or those that lie beside the shards."""
         packed = self._description.templates if self._own_templates and self._description else ()
+        if self._own_templates and self._names_beside:
+            packed = tuple(line.replace("{c}", "{}") for line in lines_beside(self.address, TEMPLATES_BESIDE))
         return packed or texts(self.given_templates, "templates")
 
     @property
@@ -144,6 +149,14 @@ class PackedSource(CSVSource):
     def _description(self) -> Description | None:
         """What `starft data pack` wrote beside its shards."""
         return None if is_hub_name(self.address) else read_description(Path(self.address))
+
+    @cached_property
+    def _names_beside(self) -> tuple[str, ...]:
+        """Class names in a file beside shards that have numbers for labels and tell no names, as CLIP_benchmark's."""
+        if is_hub_name(self.address) or self._description or self._index.class_names or not self._is_labelled():
+            return ()
+        numbers = all(text.isdigit() for text in self._index.columns["label"].texts)
+        return lines_beside(self.address, NAMES_BESIDE) if numbers else ()
 
     @cached_property
     def _index(self) -> PackedIndex:
@@ -183,7 +196,7 @@ class PackedSource(CSVSource):
 
     def _labels(self, cells: Any, file: Rows, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         """Return the class of each image: positions among the names, where the shards tell these."""
-        names = self._description.class_names if self._description else self._index.class_names
+        names = self._description.class_names if self._description else self._index.class_names or self._names_beside
         if not names:
             return super()._labels(cells, file, problems)
         values = cells.cat.categories

@@ -13,7 +13,8 @@ from starft.data.problem_texts import some
 from starft.data.split_names import Given, splits_of
 from starft.errors import ConfigError, DataError
 from starft.files.addresses import address_of, shown
-from starft.files.remote import listed_below
+from starft.files.remote import listed_below, local_copy
+from starft.files.stores import NotThere
 
 HUB = "hf://"
 
@@ -82,6 +83,27 @@ def is_hub_name(root: str) -> bool:
         root: As a person gave it; ``hf://datasets/OWNER/NAME`` is a folder of files.
     """
     return root.startswith(HUB) and not root.startswith(f"{HUB}datasets/")
+
+
+def lines_beside(root: str, name: str) -> tuple[str, ...]:
+    """Return the lines of a text file beside shards; nothing where it isn't there.
+
+    Args:
+        root: A folder, perhaps a remote one.
+        name: Of the file.
+
+    Raises:
+        DataError: It can't be read.
+    """
+    address = address_of(root)
+    try:
+        path = Path(root) / name if address is None else local_copy(f"{address.rstrip('/')}/{name}")
+        text = path.read_text(encoding="utf-8-sig")
+    except (NotThere, FileNotFoundError):
+        return ()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{shown(root)}/{name} can't be read: {error}; mend or remove it.") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _of_folder(root: str, patterns: Sequence[str]) -> list[str]:

@@ -127,7 +127,7 @@ def _members(file: BinaryIO, path: Path, name: str, flaws: Flaws) -> Iterator[Me
 
 
 def _is_sound(header: bytes) -> bool:
-    """Return whether the sum of a header is as it says, modulo 65521: as Adler's checksum has it in a tenth of the time."""
+    """Return whether the sum of a header is as it says, modulo 65521: Adler's checksum takes a tenth of the time."""
     field = header[148:156]  # counted as spaces
     try:
         return (adler32(header) % 2**16 - 1 - sum(field) + 8 * 32 - int(field.strip(b"\0 "), 8)) % ADLER == 0
