@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fakes import checkpoints, preloaded  # noqa: F401  # makes what every command makes once
+from fakes.sources import parsed
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,6 +24,7 @@ def _few_threads() -> None:
 def _memory_is_given_back() -> Iterator[None]:
     """After each file; trainers and modules hold each other, and few objects with large tensors call no collector."""
     yield
+    parsed.cache_clear()  # half a million objects for the collector to look at
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
