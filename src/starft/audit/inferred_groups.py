@@ -100,7 +100,7 @@ def read_checked(path: Path) -> list[Checked]:
     """
     table = TableFile(path, option="--checked")
     rows = table.read({"path": "path", "attribute": "attribute"})
-    if (empty := rows_where(rows.isna().any(axis=1))):
+    if empty := rows_where(rows.isna().any(axis=1)):
         raise DataError(f"{path} has an empty cell ({table.where(empty[:1])}); give each image its attribute.")
     cells = zip(rows["path"], rows["attribute"], strict=True)
     return [Checked(image, value, f"{path}, {table.where([row])}") for row, (image, value) in enumerate(cells)]

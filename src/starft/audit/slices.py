@@ -29,9 +29,9 @@ COMPONENTS, CLASS_COMPONENTS = 16, 16
 """Dimensions of the features, and of the classes, that clusters are found in."""
 ERROR_WEIGHT, CLASS_WEIGHT = 5.0, 1.0
 """How far apart a wrong and a right image lie, and two classes, where features have a standard deviation of 1."""
-IMAGES_EACH, MOST = 40, 60
+IMAGES_EACH, MOST = 25, 80
 """Images a cluster has on the mean, and clusters at most."""
-FEWEST = 10
+FEWEST = 5
 """Images of the first half that a slice has at least."""
 FITTED = 20_000
 """Images that clusters are fitted to at most."""
