@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from starft.statistics import LEVEL, Interval, wilson_interval
 
-DRAWS, BURN_IN = 2000, 300
+DRAWS, BURN_IN = 1000, 200
 """Draws of the sampler that count, and those before them that don't."""
 CREDIBLE = 0.98
 """Posterior probability of an interval. At 0.95 it covers the truth of 92 to 94 % of simulated data sets where a group
