@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
@@ -17,25 +17,25 @@ from starft.captions.sampler import CaptionSampler
 from starft.captions.templates import check_templates
 from starft.clip import (
     CaptionRuler,
-    ClipEncoder,
     build_clip,
     image_preprocessing,
     update_statistics_once,
 )
 from starft.clip.lora import LoRA, draw
+from starft.clip.sharing import share_beginnings
 from starft.clip.token_checks import check_captions
-from starft.distributed import broadcast_from_first, is_sharded
+from starft.distributed import broadcast_from_first
 from starft.errors import ConfigError
 from starft.evaluation.evaluator import Evaluator, described_data, eval_sets_for_stage
 from starft.losses import Contrastive, Term
 from starft.losses.base import by_name, check_forward_is_defined
 from starft.losses.context import Progress, StepContext
-from starft.losses.teachers import MOST_REMEMBERED, Teacher
+from starft.losses.teachers import Teacher
 from starft.runs.adapted import match_adapter, refill_base, strip_base
 from starft.runs.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
 from starft.runs.manifest import checked_pretrained
 from starft.training.adapters import adapter_of, as_options
-from starft.training.encoders import freeze_and_prepare, make_twin
+from starft.training.encoders import freeze_and_prepare, make_twin, remember_captions
 from starft.training.gradients import (
     check_batches,
     check_rows,
@@ -93,6 +93,7 @@ class FinetuneModule(GuardedModule):
             this one, with loss and gradients of the whole, for one more forward pass. Null takes the batch whole.
         compile: Compile both towers with torch.compile, when they are first used.
         seed: Start of the caption draws.
+        share_frozen: Compute and hold once what is frozen from a tower's start on and is the twin's too; off, twice.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class FinetuneModule(GuardedModule):
         micro_batch_size: int | None = None,
         compile: bool = False,
         seed: int = 0,
+        share_frozen: bool = True,
     ) -> None:
         super().__init__()
         check_recipe(lr, weight_decay, warmup_steps, betas, layer_decay)
@@ -217,13 +219,11 @@ class FinetuneModule(GuardedModule):
             self._start_from_probe()
 
     def on_train_start(self) -> None:
-        """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
-        # where its blocks are in parts, all processes call them together, and none may know texts that another doesn't
-        whole = not is_sharded(self.twin)
-        if whole and self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
-            loader = cast(Any, self.trainer.train_dataloader)
-            images = self.trainer.num_training_batches * (loader.batch_size or 1)
-            self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
+        """Let the twin share what is frozen and remember texts; tell of a run too short."""
+        if self.hparams["share_frozen"]:
+            share_beginnings(self.clip, [self.twin, *self._followers()], self.hparams["compile"])
+        if self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
+            remember_captions(self.twin, self.captions, self.trainer)
         if self.head_bias is not None and self.global_step < self.trainer.estimated_stepping_batches:
             raise ConfigError(
                 "The checkpoint's head was refitted by DFR at the end of its run, so training can't go on from it; "
@@ -236,19 +236,6 @@ class FinetuneModule(GuardedModule):
         probe = probe_of(data, self.class_names, partial(self.features, self.twin), self.probe_strengths)
         rank_zero_info(f"Linear probe: C {probe.strength:.3g}, validation accuracy {probe.accuracy:.3f}.")
         self.set_head(probe.head)
-
-    @torch.no_grad()
-    def features(self, encoder: ClipEncoder, batch: Batch) -> Tensor:
-        """Return unit image features (B, D) of a batch that is still on the host, in the trainer's precision.
-
-        Args:
-            encoder: ``clip`` or ``twin``.
-            batch: From a loader of the DataModule.
-        """
-        precision = self.trainer.precision_plugin
-        there = self.trainer.strategy.batch_to_device(precision.convert_input(batch), self.device)  # as the loops do
-        with precision.forward_context():
-            return encoder.encode_image(there["image"])
 
     @torch.no_grad()
     def set_head(self, rows: Tensor, bias: Tensor | None = None) -> None:
