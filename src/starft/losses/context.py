@@ -1,6 +1,6 @@
 """What a term may read at one training step; features are computed once, when first asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -57,6 +57,7 @@ class StepContext:
         sizes: Rows of each process, by rank; empty for a process alone.
         together: Encode spurious captions with the clean ones, as some term is going to read them: one call of the
             text tower costs less than two, and each caption that is in both is encoded once.
+        begun: Returns ``begun_images`` where a run keeps them; None computes them.
     """
 
     batch: Batch
@@ -72,6 +73,7 @@ class StepContext:
     pool: Pool | None = None
     sizes: Sequence[int] = ()
     together: bool = False
+    begun: Callable[[], Tensor | None] | None = None
     begun_texts: BegunTexts | None = field(default=None, init=False, repr=False)
     """Captions that the student encoded last, behind the beginning that student and teachers share."""
     _views: dict[TeacherRule | None, "TeacherView"] = field(default_factory=dict, init=False, repr=False)
@@ -102,7 +104,7 @@ class StepContext:
     @cached_property
     def begun_images(self) -> Tensor | None:
         """This process's images behind the beginning that student and teachers share; None where they share none."""
-        return self.clip.begin_images(self.batch["image"])
+        return self.clip.begin_images(self.batch["image"]) if self.begun is None else self.begun()
 
     @cached_property
     def text_features(self) -> Tensor:

@@ -21,6 +21,7 @@ from starft.clip import (
     image_preprocessing,
     update_statistics_once,
 )
+from starft.clip.kept_activations import KeptActivations
 from starft.clip.lora import LoRA, draw
 from starft.clip.sharing import share_beginnings
 from starft.clip.token_checks import check_captions
@@ -46,6 +47,7 @@ from starft.training.gradients import (
     zero_gradients_for_idle_parameters,
 )
 from starft.training.guards import GuardedModule
+from starft.training.keeping import check_keeping, keep_activations
 from starft.training.layer_decay import layer_rates
 from starft.training.linear_head import check_head, with_unscaled_head
 from starft.training.notes import tell_doubled_articles, tell_notes
@@ -94,6 +96,8 @@ class FinetuneModule(GuardedModule):
         compile: Compile both towers with torch.compile, when they are first used.
         seed: Start of the caption draws.
         share_frozen: Compute and hold once what is frozen from a tower's start on and is the twin's too; off, twice.
+        keep_activations: Where to keep what the image tower's frozen beginning makes of each training image, for later
+            epochs: ``ram``, ``disk``, or null for nowhere. Needs images that aren't varied (augmentation null).
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class FinetuneModule(GuardedModule):
         compile: bool = False,
         seed: int = 0,
         share_frozen: bool = True,
+        keep_activations: Literal["ram", "disk"] | None = None,
     ) -> None:
         super().__init__()
         check_recipe(lr, weight_decay, warmup_steps, betas, layer_decay)
@@ -136,6 +141,7 @@ class FinetuneModule(GuardedModule):
         self.adapter = adapter_of(adapter, twin_precision, {"text": freeze_text_tower, "image": freeze_image_tower})
         self.save_hyperparameters(ignore=["objective", "regularizers", "adapter"])
         self.save_hyperparameters({"adapter": as_options(self.adapter)})
+        check_keeping(self.hparams, self.adapter)
         self.model_name, self.pretrained, self.head, self.head_start = model_name, pretrained, head, head_start
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
@@ -157,6 +163,7 @@ class FinetuneModule(GuardedModule):
         self.restart_epoch = 0  # where the learning rate starts anew, as JTT does; 0 for nowhere
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
+        self.kept: KeptActivations | None = None
         self._host_labels, self._host_index = list[int](), list[int]()
         self._idle_parameters: list[nn.Parameter] = []
 
@@ -222,6 +229,7 @@ class FinetuneModule(GuardedModule):
         """Let the twin share what is frozen and remember texts; tell of a run too short."""
         if self.hparams["share_frozen"]:
             share_beginnings(self.clip, [self.twin, *self._followers()], self.hparams["compile"])
+        self.kept = keep_activations(self.hparams, self.clip, self.trainer)
         if self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
             remember_captions(self.twin, self.captions, self.trainer)
         if self.head_bias is not None and self.global_step < self.trainer.estimated_stepping_batches:
@@ -311,6 +319,7 @@ class FinetuneModule(GuardedModule):
 
     def _context(self, batch: Batch, progress: Progress) -> StepContext:
         assert self.captions is not None, "setup comes first"
+        kept = self.kept.begin_images if self.kept is not None else None
         clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step, self._host_index)
         return StepContext(
             batch=batch,
@@ -325,6 +334,7 @@ class FinetuneModule(GuardedModule):
             teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
             pool=self.pool,
             sizes=sizes,
+            begun=kept and partial(kept, self.clip, batch["image"], self._host_index),
             together=any(term.reads_spurious and term.weight_at(progress) > 0 for _, term in self._active_terms()),
         )
 
