@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -159,6 +160,8 @@ class ClipEncoder(nn.Module):
         tower = text_tower_of(self.model)
         if self.trim and _is_causal(tower):
             return _encode_packed(tower, tokens, self.device)
+        if self.trim and isinstance(tower, HFTextEncoder):
+            tokens = _without_padding(tower, tokens)
         features: Tensor = self.model.encode_text(tokens.to(self.device, non_blocking=True))
         return features
 
@@ -287,8 +290,8 @@ def _vocabulary(model: Any) -> int | None:
 def _is_causal(tower: Any) -> bool:
     """Return whether the text tower pools a token of the caption and no token looks at what comes behind it.
 
-    That is so for CLIP's own kind. It isn't for SigLIP and others without a causal mask, for towers of transformers,
-    for CoCa's class token, which stands behind the padding, and for towers that pool the last place whatever is there.
+    That is so for CLIP's own kind. It isn't for SigLIP and others without a causal mask, for towers of transformers
+    (`_without_padding`), for CoCa's class token, which stands behind the padding, and for towers that pool the last place whatever is there.
     """
     if not isinstance(tower, open_clip.CLIP | TextTransformer):
         return False
@@ -311,6 +314,12 @@ def _packed(tower: Any, tokens: Tensor) -> Packed:
     """Return token ids (N, context length) as rows that share, made on the host so that nothing waits."""
     places = _pooled(tower, tokens).numpy().tolist()
     return pack([row[: place + 1] for row, place in zip(tokens.numpy().tolist(), places, strict=True)])
+
+
+def _without_padding(tower: HFTextEncoder, tokens: Tensor) -> Tensor:
+    """Return token ids (N, context length) cut to the longest caption: towers of transformers mask their padding."""
+    (read,) = (tokens != tower.config.pad_token_id).any(dim=0).nonzero(as_tuple=True)
+    return tokens[:, : int(read[-1]) + 1]
 
 
 def _encode_packed(tower: Any, tokens: Tensor, device: torch.device) -> Tensor:
