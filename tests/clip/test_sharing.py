@@ -88,7 +88,9 @@ EACH = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "towers"), EACH, ids=[f"{kind} {'-'.join(map(str, o))}" for kind, o, _ in EACH]
+    ("kind", "options", "towers"),
+    [pytest.param(*each, marks=pytest.mark.slow if at else ()) for at, each in enumerate(EACH)],
+    ids=[f"{kind} {'-'.join(options)}" for kind, options, _ in EACH],
 )
 def test_loss_and_every_gradient_are_those_of_two_passes(
     configs: Callable[[str], Path], kind: str, options: dict[str, Any], towers: set[str]
@@ -105,6 +107,7 @@ def test_loss_and_every_gradient_are_those_of_two_passes(
         assert (mine - theirs[name]).norm() <= RELATIVE * theirs[name].norm() + 1e-7 * whole, name
 
 
+@pytest.mark.slow
 def test_what_is_frozen_is_computed_once_and_held_once(configs: Callable[[str], Path]) -> None:
     module = build(configs("vit"), freeze_image_blocks=2)
     loss_and_gradients(module)  # teachers keep their heads
@@ -151,6 +154,7 @@ def test_of_an_adapter_in_the_last_blocks_the_others_are_the_beginning(configs: 
     assert [item and (len(item.blocks), round(item.share, 2)) for item in found.values()] == [(2, 0.67), (1, 0.5)]
 
 
+@pytest.mark.slow
 def test_a_run_shares_unless_its_option_says_no() -> None:
     for share_frozen in (True, False):
         module = FinetuneModule(

@@ -3,19 +3,23 @@
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import lightning as L
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from starft.clip import ClipEncoder
 from starft.clip.kept_activations import KeptActivations
 from starft.config.option_checks import check_options
+from starft.data import CSV
 from starft.errors import ConfigError
 from starft.losses import SpuriosityAlignment
 from starft.losses.objectives import Contrastive
-from starft.mini import MiniPretraining, MiniWorld
+from starft.mini import MiniWorld
+from starft.training.keeping import keep_activations
 from starft.training.module import FinetuneModule
 
 
@@ -183,9 +187,10 @@ def test_before_the_model_is_loaded_it_is_refused(
         build(keep_activations="ram", **options)
 
 
-def test_images_that_vary_are_refused(tmp_path: Path) -> None:
+def test_images_that_vary_are_refused() -> None:
+    trainer: Any = SimpleNamespace(datamodule=CSV("a.csv"))
     with pytest.raises(ConfigError, match="needs training images that are the same in each epoch; set data"):
-        fit(build(keep_activations="ram"), tmp_path, MiniPretraining(train_size=24, val_size=12, batch_size=12))
+        keep_activations({"keep_activations": "ram"}, ClipEncoder(nn.Identity(), list), trainer)  # type: ignore[arg-type]
     config = {"model": {"keep_activations": "ram"}, "data": {"init_args": {"augmentation": {"scale": [0.9, 1.0]}}}}
     with pytest.raises(ConfigError, match="needs training images that are the same in each epoch"):
         check_options("fit", config, FinetuneModule)

@@ -291,7 +291,8 @@ def _is_causal(tower: Any) -> bool:
     """Return whether the text tower pools a token of the caption and no token looks at what comes behind it.
 
     That is so for CLIP's own kind. It isn't for SigLIP and others without a causal mask, for towers of transformers
-    (`_without_padding`), for CoCa's class token, which stands behind the padding, and for towers that pool the last place whatever is there.
+    (`_without_padding`), for CoCa's class token, which stands behind the padding, and for towers that pool the last
+    place whatever is there.
     """
     if not isinstance(tower, open_clip.CLIP | TextTransformer):
         return False
