@@ -10,12 +10,13 @@ import pytest
 from fakes.own_images import write_table
 from starft.__main__ import main
 from starft.audit.attributes import read_attributes
-from starft.audit.result_file import SCHEMA, read_audit
+from starft.audit.result_file import SCHEMA
 from starft.clip import ClipEncoder
 from starft.data import CSV
 from starft.errors import RunFolderError
 from starft.mini.splits import home_pictures
 from starft.mini.world import HOMES
+from starft.runs.audit_result import read_audit
 from starft.runs.folder import claim
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +139,23 @@ def test_ones_own_table_keeps_its_rows_and_a_bad_image_is_skipped(tmp_path: Path
     assert [line.rsplit(",", 2)[0] for line in new] == old
     assert new[4] == "images/003.jpg,sandal,unreadable,0.0000"
     assert len(CSV(tmp_path / "new.csv").source.attribute_names) > 1
+
+
+@pytest.mark.slow
+def test_a_check_of_data_looks_for_shortcuts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_table(tmp_path, 80, attribute=False)
+    monkeypatch.chdir(tmp_path)
+    words = ["data", "check", "--config", CSV_CONFIG, "--data.init_args.file", str(table), *MINI, "--audit"]
+    assert main([*words, "--trainer.max_epochs=1"]) == 0
+    said = capsys.readouterr().out
+    (run,) = Path("runs").glob("**/audit.json")
+    assert read_audit(run.parent)["verdict"] in said.replace("\n", " ")
+    assert "0 problems (no image decoded" in said
+    table.write_text(f"{table.read_text()}images/missing.jpg,boot\n")
+    assert main(words) == 2, "what a run would refuse isn't audited"
+    assert "shortcut: 'in" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -300,3 +300,27 @@ def test_a_sampling_that_needs_groups(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_drawn_data_have_nothing_to_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "--config", str(CONFIG.parents[1] / "mini" / "ce.yaml")]) == 0
     assert "MiniWorld reads no images from disk: nothing to check." in capsys.readouterr().out
+
+
+def test_data_without_attributes_lead_to_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only a table of one's own whose images have no attribute and no group, and no OOD set beside."""
+    table = write_table(tmp_path)
+    with_groups = table.read_text()
+    header, *rows = (line.rpartition(",")[0] for line in with_groups.splitlines())
+    line = (
+        "shortcut: no image has an attribute or a group, so shortcuts can't be measured; `starft audit data --config "
+    )
+    assert main(check(table)) == 0
+    assert line not in capsys.readouterr().out
+    table.write_text("\n".join([header, *rows]))
+    assert main(check(table)) == 0
+    (told,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith(line))
+    assert told.endswith(f" --config {CONFIG} --data.init_args.file={table}` looks for them.")
+    assert main(check(table, "--data.init_args.ood=true")) == 0
+    assert line not in capsys.readouterr().out
+
+
+def test_an_audit_takes_one_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path)
+    assert main([*check(table, "--audit"), f"--config={CONFIG}"]) == 2
+    assert "--audit takes one config; got 2." in capsys.readouterr().err

@@ -77,6 +77,7 @@ def test_train_test_predict(words: Words, tmp_path: Path, capsys: pytest.Capture
     assert said.out.splitlines()[-1] == (
         f"Next: starft test --config {run}/config.yaml --ckpt_path {run}/checkpoints/last.ckpt"
     )
+    assert "shortcuts can't be measured" not in said.err, "its groups show them"
     assert "Note: The warm-up is 10 steps, the run 4: the learning rate never reaches its peak;" in said.err
     last = f"--ckpt_path={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
     assert main(words("test", last)) == 0
@@ -145,6 +146,22 @@ def test_a_bad_image_stops_the_run_with_its_path(
     )
     assert not any("Traceback" in line for line in told)
     assert not (tmp_path / "run").exists(), "nothing was saved, and the same command works when it is mended"
+
+
+@pytest.mark.slow
+def test_images_without_attributes_lead_to_the_audit(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table(tmp_path / "shoes", images=16, attribute=False)
+    run = tmp_path / "run"
+    command = f"`starft audit data --config {run / 'config.yaml'}`"
+    note = f"Note: no image has an attribute or a group, so shortcuts can't be measured; {command} looks for them."
+    assert main(words("fit", "--trainer.max_epochs=1")) == 0
+    assert capsys.readouterr().err.splitlines().count(note) == 1
+    assert main(words("test", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}")) == 0
+    assert capsys.readouterr().err.splitlines().count(note) == 1
+    assert main(["report", str(run), "--out", str(tmp_path / "report.md")]) == 0
+    assert "so shortcuts can't be measured. To look for them:" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.slow

@@ -196,6 +196,8 @@ class Frozen(Dataset[int]):
 
 def test_what_a_worker_inherits_stays_shared() -> None:
     """The collector would write to each object, and so copy all of them: 120 MB for each worker."""
+    before = gc.get_freeze_count()
+    inherited = [[] for _ in range(1000)]
     (counts,) = SignalProofLoader(Frozen(), num_workers=1, worker_init_fn=ignore_stop_signals)
-    assert counts.item() > 100_000
-    assert gc.get_freeze_count() < 100_000, "the main process is as it was"
+    assert counts.item() >= before + len(inherited)
+    assert gc.get_freeze_count() == before, "the main process is as it was"

@@ -13,7 +13,7 @@ from starft.reporting.differences import difference_of, most_lost
 from starft.reporting.methods import Cell
 from starft.reporting.report_file import Content
 from starft.reporting.roles import plain_of, role_of
-from starft.reporting.verdict import ID, OOD, WORST, Differ, Method, numbers_of, terms, verdict
+from starft.reporting.verdict import ID, OOD, WORST, Differ, Method, numbers_of, shortcut_sentences, terms, verdict
 from starft.runs.run_reader import find_runs
 from starft.statistics import Difference, independent_difference, wilson_interval
 
@@ -265,3 +265,26 @@ def test_a_run_that_was_stopped_is_told(tmp_path: Path) -> None:
     assert states == ["training stopped after step 56 of 120", "training not ended", "whole"]
     (tmp_path / "ce" / "unfinished.json").write_text("[")
     assert find_runs([tmp_path])[0].state == "unfinished.json is damaged (JSONDecodeError)"
+
+
+def test_runs_without_groups_lead_to_the_audit_and_have_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    without, with_groups = fake.eval_set({"all": (8, 10)}), fake.eval_set({"a": (8, 10), "b": (3, 10)})
+
+    def messages(run: Path) -> list[tuple[str, str]]:
+        return [(item.text, item.command) for item in shortcut_sentences(find_runs([run]))]
+
+    alone = fake.write_run(tmp_path / "it's alone", {"id": without})
+    text = "No image has an attribute or a group, so shortcuts can't be measured. To look for them:"
+    assert messages(alone) == [(text, """starft audit data --config 'it'"'"'s alone/config.yaml'""")]
+    assert messages(fake.write_run(tmp_path / "groups", {"id": with_groups})) == []
+    sketch = fake.eval_set({"all": (1, 2)}, ood=True)
+    assert messages(fake.write_run(tmp_path / "ood", {"id": without, "sketch": sketch})) == []
+    (alone / "audit").mkdir()
+    (alone / "audit" / "audit.json").write_text('{"schema_version": 1, "verdict": "Strongest: lake."}')
+    told = "By attributes inferred from the images (it's alone/audit): Strongest: lake."
+    assert messages(alone) == [(told, "")]
+    (alone / "audit" / "audit.json").write_text('{"schema_version": 0}')
+    assert messages(alone)[0][0] == text, "what is damaged is left alone"

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from starft.audit.data_audit import Attribute, DataAudit, in_words, strongest
-from starft.errors import RunFolderError
-from starft.files.atomic import load_json, replace_file
+from starft.files.atomic import replace_file
+from starft.runs.audit_result import SCHEMA_VERSION
 from starft.runs.environment import git_commit, versions
 from starft.runs.layout import AUDIT_RESULT
 
-SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).with_name("audit.schema.json")
 """The JSON Schema of the file."""
 
@@ -62,24 +61,3 @@ def _attribute(item: Attribute) -> dict[str, Any]:
         "support": item.support,
         "class_images": item.class_images,
     }
-
-
-def read_audit(folder: Path) -> dict[str, Any]:
-    """Return what audit.json says.
-
-    Args:
-        folder: Of the audit.
-
-    Raises:
-        RunFolderError: There is none, or it is damaged or of another version.
-    """
-    path = folder / AUDIT_RESULT
-    try:
-        value = load_json(path.read_text(encoding="utf-8"))
-        if value["schema_version"] != SCHEMA_VERSION:
-            raise ValueError
-        return dict(value)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(
-            f"{path} is missing, damaged or of another version; run `starft audit data` first."
-        ) from error

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from rich.progress import Progress
 from rich.text import Text
 
@@ -23,11 +23,11 @@ from starft.data.problems import Problem
 from starft.errors import ConfigError, StarftError
 from starft.files.yaml_reader import read_yaml, seed_of
 from starft.reporting.console import Console
-from starft.reporting.data_report import data_tables, shortcut, small_group, usual_groups
+from starft.reporting.data_report import data_tables, shortcut, small_group, unmeasured, usual_groups
 from starft.safe_text import indented, say, visible
 from starft.wording import did_you_mean, ended
 
-USAGE = """usage: starft data check --config CONFIG [--deep] [--workers N] [--data.init_args.NAME VALUE ...]
+USAGE = """usage: starft data check --config CONFIG [--deep] [--audit] [--workers N] [--data.init_args.NAME VALUE ...]
 
 Look at the data of a config without building its model: counts, paths, labels, groups, class names, images in both
 train and test. Exit status 2 if a run would be refused, else 0. Of the options of a run, --model.model_name tells whose
@@ -35,6 +35,7 @@ tokenizer reads the captions; the others (--model..., --trainer...) do nothing.
 
   --config CONFIG   a config, as for `starft fit`; several are laid over each other
   --deep            decode every image too, compare pictures, and say how many a core reads in a second
+  --audit           look for shortcuts with the frozen model too, as `starft audit data` does, where no run is refused
   --workers N       processes that decode; one for each CPU unless given
 """
 PACK_USAGE = """usage: starft data pack --config CONFIG --to DIR [--shard-size SIZE] [--resize PIXELS]
@@ -51,7 +52,7 @@ stopped goes on where it was when you give it again. More eval sets (evals) stay
                      unless given
 """
 VERBS = {"check": USAGE, "pack": PACK_USAGE}
-OF_A_RUN = ("--model", "--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
+OF_A_RUN = ("--trainer", "--checkpoint", "--seed_everything", "--ckpt_path")
 """Options of a run that have nothing to do with its data."""
 
 
@@ -75,11 +76,12 @@ def run(words: Sequence[str]) -> int:
         say(VERBS[verb].rstrip(), lines=True)
         return 0
     configs = check_config_files(rest)
-    own, of_data = _sorted(rest)
+    own, of_data, of_model = _sorted(rest)
     parser = ArgumentParser(prog=f"starft data {verb}", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", "-c", type=str, action="append")
     if verb == "check":
         parser.add_argument("--deep", action="store_true")
+        parser.add_argument("--audit", action="store_true")
         parser.add_argument("--workers", type=int | None, default=None)
     else:
         parser.add_argument("--to", type=str | None, default=None)
@@ -90,8 +92,8 @@ def run(words: Sequence[str]) -> int:
     except ArgumentError as error:
         keys = import_module("starft.config.data").keys_of(rest, configs)
         raise ConfigError(f"{one_sentence(error, keys)} See `starft data {verb} --help`.") from error
-    if verb == "check" and options.workers is not None and options.workers < 0:
-        raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
+    if verb == "check":
+        _check_numbers(options)
     packing = import_module("starft.cli.data_pack").Packing(options) if verb == "pack" else None
     make_importable(map(Path, options.config or ()))
     values: dict[str, Any] = {}
@@ -113,8 +115,21 @@ def run(words: Sequence[str]) -> int:
     if packing is not None:
         packing.write(data)
         return 0
-    model = values.get("model")
-    return check(data, options.deep, options.workers, _templates(model), _model_name(rest, model))
+    model, audit = values.get("model"), ["audit", "data", "--config", options.config[-1], *of_data, *of_model]
+    status = check(data, options.deep, options.workers, _templates(model), _model_name(rest, model), audit)
+    return status or (int(import_module("starft.cli.audit").run(audit)) if options.audit else 0)
+
+
+def _check_numbers(options: Namespace) -> None:
+    """Refuse options of ``check`` that can't be.
+
+    Raises:
+        ConfigError: One can't.
+    """
+    if options.audit and len(options.config or ()) > 1:
+        raise ConfigError(f"--audit takes one config; got {len(options.config)}. Lay them over each other in one file.")
+    if options.workers is not None and options.workers < 0:
+        raise ConfigError(f"--workers must be at least 0; got {options.workers}.")
 
 
 def check(
@@ -123,6 +138,7 @@ def check(
     workers: int | None = None,
     templates: Sequence[str] = (),
     model_name: str | None = None,
+    audit: Sequence[str] = (),
 ) -> int:
     """Print what the data hold and what is wrong with them; return 2 if a run would be refused, else 0.
 
@@ -132,6 +148,7 @@ def check(
         workers: Processes that decode; null takes one for each CPU.
         templates: Of the training captions, where the model's section gives some.
         model_name: Whose tokenizer reads the captions; null compares them as text alone.
+        audit: The words that look for shortcuts in data without groups.
     """
     stages = ["fit", "test", *(["predict"] if data.new_images is not None else [])]
     checked = data.check(*stages)
@@ -144,6 +161,8 @@ def check(
     if deep and any(item.split == "train" and item.images for item in checked):
         _tell_speed(data, console)
     _look_at_groups(checked, console)
+    if any(item.split == "train" and item.images for item in checked) and data.lacks_groups:
+        console.print(f"shortcut: {visible(unmeasured(audit))}", soft_wrap=True, highlight=False)
     _look_at_captions(checked, templates)
     if model_name is not None:
         _look_at_tokens(checked, templates, model_name)
@@ -268,17 +287,20 @@ def _are_dicts(*values: object) -> bool:
     return all(isinstance(value, dict) for value in values)
 
 
-def _sorted(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words of this command and those of the data section; those of a run's other parts are dropped."""
+def _sorted(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the words of this command, of the data section and of the model, without those of other parts."""
     own: list[str] = []
     of_data: list[str] = []
+    of_model: list[str] = []
     into = own
     for word in words:
         if word.startswith("--data"):
             into = of_data
+        elif word.startswith("--model"):
+            into = of_model
         elif word.startswith(OF_A_RUN):
             into = []
         elif word.startswith("-") and not word.removeprefix("-")[:1].isdigit():
             into = own
         into.append(word)
-    return own, of_data
+    return own, of_data, of_model

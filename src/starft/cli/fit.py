@@ -32,6 +32,7 @@ from starft.errors import ConfigError, StarftError
 from starft.files.yaml_reader import load_yaml
 from starft.inference.run_writer import PredictionWriter
 from starft.losses.base import Term
+from starft.reporting.data_report import unmeasured_note
 from starft.reporting.summary import print_results
 from starft.runs.basis import Manifest, check_run_files
 from starft.runs.checkpoint_files import WholeCheckpointIO
@@ -41,7 +42,7 @@ from starft.runs.ending import MarkUnfinished, notes_of_training, set_aside, tel
 from starft.runs.environment import TrainingCost, peak_memory_bytes
 from starft.runs.folder import Traces, check_writable, claim, lock_folder, refuse_output, save_config
 from starft.runs.kept_checkpoints import checkpoint_callbacks
-from starft.runs.layout import LOGS, POOL, PREDICTIONS, RESULTS, SAMPLES
+from starft.runs.layout import CONFIG, LOGS, POOL, PREDICTIONS, RESULTS, SAMPLES
 from starft.runs.limits import limits
 from starft.runs.loggers import TellLoggers, close, foreign, place, read_ids
 from starft.runs.results_writer import write_results
@@ -195,9 +196,9 @@ class StarftCLI(LightningCLI):
             raise ConfigError(f"seed_everything can't be used: {error}.") from error
 
     def _run_subcommand(self, subcommand: str) -> None:
-        if subcommand != "fit" and self._get(self.config, "ckpt_path") is None and self.trainer.is_global_zero:
+        if subcommand != "fit" and self._get(self.config, "ckpt_path") is None:
             doing = "predicts" if subcommand == "predict" else "is scored"
-            say(f"Note: No --ckpt_path is given: the pre-trained model {doing}.", file=sys.stderr)
+            self._tell([f"No --ckpt_path is given: the pre-trained model {doing}."])
         try:
             with self._stops.heard(self.trainer), self._leaving_no_trace():
                 super()._run_subcommand(subcommand)
@@ -247,15 +248,21 @@ class StarftCLI(LightningCLI):
             save_config(self.folder, self.resolved_config)
             if self.model.pool is not None:
                 save_config(self.folder, pool_text(self.model.pool), POOL)
+        self._tell([self._unmeasured()])
 
     def before_test(self) -> None:
-        """Tell of a checkpoint of a run that hasn't ended, or that is tested on other classes than its own."""
-        for note in self._notes_of_training() if self.trainer.is_global_zero else ():
-            say(f"Note: {note}", file=sys.stderr)
+        """Tell of a checkpoint of an unfinished run or of other classes, and where no shortcut can be measured."""
+        notes = [*self._notes_of_training(), self._unmeasured()]
         with suppress(StarftError):  # what is wrong with the data is told by their check, with all else
-            note = unlike_classes(self._facts, self.datamodule.class_names) if self._facts is not None else ""
-            if note and self.trainer.is_global_zero:
-                say(f"Note: {note}", file=sys.stderr)
+            notes += [unlike_classes(self._facts, self.datamodule.class_names)] if self._facts is not None else []
+        self._tell(notes)
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        for note in filter(None, notes) if self.trainer.is_global_zero else ():
+            say(f"Note: {note}", file=sys.stderr)
+
+    def _unmeasured(self) -> str:
+        return unmeasured_note(self.datamodule, [self.folder / CONFIG, *config_paths(self._words)])
 
     def _notes_of_training(self) -> list[str]:
         given = self._get(self.config, "ckpt_path")

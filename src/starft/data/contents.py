@@ -180,6 +180,14 @@ class ImageContents(LoaderOptions):
         return self.source.group_names
 
     @property
+    def lacks_groups(self) -> bool:
+        """Whether no number can show a shortcut: a user's own labelled images, and no set with groups or OOD images."""
+        used = (self.source, *(item.source for item in self.evals))
+        published = any(self.source.published(split) is not None for split in self.source.splits)
+        shows = self.own_ood or any(item.ood for item in self.evals) or any(source.group_names for source in used)
+        return self.source.labelled and not published and not shows
+
+    @property
     def val_sets(self) -> tuple[EvalSet, ...]:
         """The training source's own validation split, then the others that are validated."""
         return tuple(self._eval_set(item) for item in self._validated())

@@ -1,10 +1,14 @@
 """What ``starft data check`` tells: tables of what data hold, how strong a shortcut is, which groups are too small."""
 
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
 from starft.data.check import Checked
+from starft.errors import StarftError
 from starft.reporting.table import Table
 from starft.runs.results import FEW_IMAGES
 from starft.statistics import wilson_interval
@@ -111,6 +115,30 @@ def shortcut(counts: Sequence[int], labels: Sequence[str], attributes: Sequence[
             means = "a model can learn the attribute instead of the label"
         lines.append(f"Cramér's V of label and attribute: {strength:.2f} of 1; {means}.")
     return lines
+
+
+def unmeasured(audit: Sequence[str]) -> str:
+    """Return the line on images without attributes: that shortcuts can't be measured, and what looks for them.
+
+    Args:
+        audit: Words of the command that does, ``audit data`` and its options.
+    """
+    command = shlex.join(["starft", *audit])
+    return f"no image has an attribute or a group, so shortcuts can't be measured; `{command}` looks for them."
+
+
+def unmeasured_note(data: object, configs: Sequence[Path]) -> str:
+    """Return `unmeasured` for a run's data, or nothing if groups or OOD images can show a shortcut.
+
+    Args:
+        data: The DataModule.
+        configs: What ``starft audit data`` may take; the first that is there is named.
+    """
+    with suppress(StarftError):  # what is wrong with the data is told by their check, with all else
+        if getattr(data, "lacks_groups", False):
+            config = next((str(path) for path in configs if path.is_file()), "CONFIG")
+            return unmeasured(["audit", "data", "--config", config])
+    return ""
 
 
 def usual_groups(counts: Sequence[int], attributes: int) -> set[int]:

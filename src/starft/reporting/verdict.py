@@ -3,14 +3,17 @@
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from starft.errors import RunFolderError
 from starft.reporting.differences import difference_of, most_lost
 from starft.reporting.methods import OOD as OOD_COLUMN
 from starft.reporting.methods import Cell
 from starft.reporting.roles import Plain, Role, plain_of, role_of
 from starft.reporting.table import percent, points
-from starft.runs.layout import CONFIG
+from starft.runs.audit_result import read_audit
+from starft.runs.layout import AUDIT, AUDIT_RESULT, CONFIG
 from starft.runs.results import HEADINGS
 from starft.runs.run_reader import Run, shortened
 from starft.statistics import Difference
@@ -274,7 +277,28 @@ def verdict_of(
         shlex.quote(several) if usable else "...",
         losing,
     )
-    return [*told, *_unfinished(methods)]
+    return [*told, *shortcut_sentences([run for runs in methods.values() for run in runs]), *_unfinished(methods)]
+
+
+def shortcut_sentences(runs: Sequence[Run]) -> list[Sentence]:
+    """Return what audits of the runs' data found, or else, if no result can show a shortcut, what looks for them.
+
+    Args:
+        runs: Tested runs.
+    """
+    audits = {}
+    for run in runs:
+        if (run.folder / AUDIT / AUDIT_RESULT).is_file():
+            with suppress(RunFolderError):  # damaged; the report is on the runs
+                audits[str(read_audit(run.folder / AUDIT).get("verdict"))] = shortened(run.folder / AUDIT)
+    if audits:
+        return [Sentence(f"By attributes inferred from the images ({place}): {text}") for text, place in audits.items()]
+    scores = [item for run in runs for item in run.sets.values()]
+    configs = [path for run in runs if (path := run.folder / CONFIG).is_file()]
+    if not scores or not configs or any(item.ood or len(item.groups) > 1 for item in scores):
+        return []
+    text = "No image has an attribute or a group, so shortcuts can't be measured. To look for them:"
+    return [Sentence(text, f"starft audit data --config {shlex.quote(shortened(configs[0]))}")]
 
 
 def _unfinished(methods: Mapping[str, Sequence[Run]]) -> list[Sentence]:
