@@ -98,7 +98,7 @@ def test_decoding(rows: Callable[..., list[dict[str, Any]]]) -> None:
 
 
 def test_packed(rows: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("starft.data.packed_scan.LARGE", 50)
+    monkeypatch.setattr("starft.data.packed.scan.LARGE", 50)
     *read, built, opened, workers = rows("packed", "--images", "4", "--rows", "100")
     assert [row["row"] for row in read] == ["read and decode, warm", "read, warm", "read, 5 ms a file"]
     assert all(row["images"] == 4 and row["packed_over_folder"] > 0 for row in read)

@@ -16,9 +16,9 @@ from starft.data.check import WHOLE, Checked, check_split, told, unlike_train
 from starft.data.datasets.new_images import NewImages
 from starft.data.pairs import draw_pictures
 from starft.data.paths import shared_paths
-from starft.data.problems import Problem
+from starft.data.problem_texts import Problem
+from starft.data.source import ImageTable, Source
 from starft.data.splits import few, hold_out
-from starft.data.table import ImageTable, Source
 from starft.errors import ConfigError, DataError, check_between
 from starft.types import EvalSet
 
