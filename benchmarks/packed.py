@@ -25,8 +25,8 @@ from PIL import Image
 from starft.data import Augmentation, ImageFolderSource, PackedSource
 from starft.data.imageset import Guarded, ImageSet, gathered
 from starft.data.loading import SignalProofLoader, Turn, ignore_stop_signals
-from starft.data.packed_index import PackedBytes
-from starft.data.shard_writer import pack
+from starft.data.packed.index import PackedBytes
+from starft.data.packed.shard_writer import pack
 from starft.data.transforms import eval_transform, train_transform
 from starft.files.cache import CACHE
 from starft.types import ImagePreprocessing

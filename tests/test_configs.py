@@ -56,6 +56,9 @@ WRITE: dict[str, Callable[[Path], Path]] = {
     "celeba": group_sets.celeba,
     "iwildcam": group_sets.iwildcam,
     "fmow": group_sets.fmow,
+    "hub/zeroshot": shards.clip_benchmark,
+    "hub/waterbirds": shards.hub_waterbirds,
+    "hub/celeba": shards.hub_celeba,
     "transfer/caltech101": transfer_sets.caltech101,
     "transfer/stanford_cars": partial(transfer_sets.stanford_cars, coop=True),
     "transfer/flowers102": transfer_sets.flowers102,
@@ -88,8 +91,13 @@ def smallest(config: Path, root: Path) -> list[str]:
     if folder == "packed":
         return [f"root={shards.write_shards(root, train=8, val=4, test=4)}", *OWN]
     write = WRITE.get(folder) or WRITE[f"{folder}/{config.stem}"]
-    batch = ["batch_size=2"] if folder == "transfer" else []
-    return [f"root={write(root)}", *FAKE, *batch]
+    batch = ["batch_size=2"] if folder in ("transfer", "hub") else []
+    if name_of(config) == "hub-zeroshot":
+        sets = read_yaml(config.read_text(encoding="utf-8"))["data"]["init_args"]["evals"][:2]
+        for item in sets:
+            item["source"]["init_args"]["root"] = str(root)
+        batch += [f"evals={json.dumps(sets)}"]
+    return [f"root={write(root)}", *(FAKE if folder != "hub" else OWN), *batch]
 
 
 ONE_STEP = [

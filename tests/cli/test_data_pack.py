@@ -1,6 +1,8 @@
 """``starft data pack``: a config's data as shards that train to the same weights; a stop leaves nothing half."""
 
 import json
+import os
+import signal
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from PIL import Image
 
 from fakes.group_sets import iwildcam, waterbirds
 from fakes.own_images import write_folders, write_jpeg, write_table
+from fakes.processes import forking, launched
 from fakes.shards import write_shards
 from fakes.transfer_sets import pcam
 from starft.__main__ import main
@@ -24,13 +27,13 @@ from starft.data import (
     Packed,
     PackedSource,
     Source,
-    shard_writer,
 )
 from starft.data.datasets.iwildcam import IWildCamSource
 from starft.data.datasets.pcam import PatchCamelyonSource
 from starft.data.datasets.waterbirds import WaterbirdsSource
 from starft.data.images import read_image
-from starft.data.shard_writer import pack
+from starft.data.packed import shard_writer
+from starft.data.packed.shard_writer import pack
 from starft.errors import DataError
 from starft.losses import Contrastive
 from starft.training.module import FinetuneModule
@@ -213,19 +216,88 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--shard-size SIZE" in capsys.readouterr().out
 
 
+def trained(root: Path, packed: Path, processes: int) -> list[dict[str, torch.Tensor]]:
+    """Return the weights after two steps on a folder, and on shards."""
+    options: dict[str, Any] = {"batch_size": 8 // processes, "num_workers": 0, "val_fraction": 0}
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    states = []
+    for data in (ImageFolder(root, attribute_level=True, **options), Packed(str(packed), **options)):
+        module = FinetuneModule(Contrastive(), "starft-mini", "mini", lr=1e-3, warmup_steps=0)
+        many: dict[str, Any] = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto"}
+        trainer = L.Trainer(
+            accelerator="cpu", max_steps=2, limit_val_batches=0, enable_checkpointing=False, **many, **quiet
+        )
+        trainer.fit(module, datamodule=data)
+        assert (trainer.global_step, trainer.world_size) == (2, processes)
+        states.append(module.clip.state_dict())
+    return states
+
+
 @pytest.mark.slow
-def test_a_packed_copy_trains_to_the_same_weights(tmp_path: Path) -> None:
-    """Pictures of 64 pixels, the embedded world's CLIP, three steps in two epochs; test_packed.py compares batches."""
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_packed_copy_trains_to_the_same_weights(processes: int, tmp_path: Path) -> None:
+    """Pictures of 64 pixels, the embedded world's CLIP, two steps; test_packed.py compares batches."""
     folder = write_folders(tmp_path / "folders", {"train": 4, "test": 2}, attribute=True)
     source = ImageFolderSource(folder, attribute_level=True)
     pack(source, {split: source.table(split) for split in source.splits}, tmp_path / "packed", 20_000)
-    options: dict[str, Any] = {"batch_size": 8, "num_workers": 0, "val_fraction": 0}
-    states = []
-    for data in (ImageFolder(folder, attribute_level=True, **options), Packed(str(tmp_path / "packed"), **options)):
-        module = FinetuneModule(Contrastive(), "starft-mini", "mini", lr=1e-3, warmup_steps=0)
-        quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = L.Trainer(accelerator="cpu", max_steps=3, limit_val_batches=0, enable_checkpointing=False, **quiet)
-        trainer.fit(module, datamodule=data)
-        assert trainer.global_step == 3
-        states.append(module.clip.state_dict())
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    given = folder, tmp_path / "packed", processes
+    runs = [trained(*given)] if processes == 1 else launched(processes, trained, tmp_path / "p", *given)
+    states = [state for run in runs for state in run]
+    assert len(states) == 2 * processes
+    assert all(torch.equal(states[0][name], state[name]) for state in states for name in states[0])
+
+
+def pack_until_killed(words: list[str], stop: int) -> None:
+    """Run the command in this process; at a member of a shard it gets a signal that nothing can hear."""
+    added, add = [0], shard_writer._add
+
+    def last(*arguments: Any) -> None:
+        added[0] += 1
+        if added[0] > stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        add(*arguments)
+
+    shard_writer._add = last
+    main(words)
+
+
+@pytest.mark.slow
+def test_a_command_that_was_killed_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    """By SIGKILL, in the middle of the third shard; the same command then goes on."""
+    table = write_table(tmp_path, images=12)
+    options = "--shard-size=8KB", "--data.init_args.val_fraction=0", "--data.init_args.test_fraction=0.34"
+    process = forking().Process(target=pack_until_killed, args=(words(table, tmp_path / "packed", *options), 13))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    there = sorted(path.name for path in (tmp_path / "packed").iterdir())
+    assert [name.endswith(".tmp") for name in there].count(True) == 1
+    for name in ("packed", "whole"):
+        assert main(words(table, tmp_path / name, *options)) == 0
+    packed, whole = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in ("packed", "whole"))
+    assert packed == whole
+    assert {*there} - {*packed} == {name for name in there if name.endswith(".tmp")}
+
+
+def test_more_eval_sets_get_folders_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of another source; a split of the training source is packed with it. One name may mean two sets."""
+    table, other = write_table(tmp_path / "a"), write_table(tmp_path / "b", images=8)
+    source = {"class_path": "starft.data.CSVSource", "init_args": {"file": str(other)}}
+    wild = {"class_path": "starft.data.IWildCamSource", "init_args": {"root": str(iwildcam(tmp_path / "w"))}}
+    evals = [
+        {"source": source, "name": "more", "stage": "test", "split": "test"},
+        {"source": wild, "name": "more", "stage": "validate", "split": "id_test"},
+    ]
+    data = {"class_path": "starft.data.CSV", "init_args": {"file": str(table), "evals": evals}}
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"data": data}))
+    assert main(["data", "pack", f"--config={config}", f"--to={tmp_path / 'packed'}"]) == 0
+    told = capsys.readouterr().out
+    own = CSVSource(table)
+    same(PackedSource(str(tmp_path / "packed" / "id")), own, {split: own.table(split) for split in own.splits})
+    more = CSVSource(other).as_eval()
+    same(PackedSource(str(tmp_path / "packed" / "more")), more, {"test": more.table("test")})
+    packed, made = PackedSource(str(tmp_path / "packed" / "more-validate")), IWildCamSource(tmp_path / "w")
+    assert packed.table("test").labels.tolist() == made.table("id_test").labels.tolist()
+    assert packed.eval_set("a", "test").metrics == ("macro_f1",)
+    assert f"lie in 1 shard of {tmp_path}/packed/more; in evals they are source: starft.data.PackedSource with" in told

@@ -9,9 +9,9 @@ import pytest
 from fakes.own_images import write_jpeg
 from starft.data import EvalOn, ImageDataModule, ImageTable, Published, Source
 from starft.data.check import Checked, caption_problems, check_split, complain, told_once, unlike_train
-from starft.data.deep import decode, files, look_deep
+from starft.data.decode_check import decode, files, look_deep
 from starft.data.paths import path_problems, shared_paths
-from starft.data.problems import some
+from starft.data.problem_texts import some
 from starft.errors import DataError
 from starft.types import EvalSet
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fakes.own_images import write_folders
 from starft.__main__ import main
-from starft.data.deep import Decoded, decode
+from starft.data.decode_check import Decoded, decode
 from starft.data.images import read_image
 
 LEVELS = np.linspace(0, 1, 64).reshape(8, 8)

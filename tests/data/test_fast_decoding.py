@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from starft.data.augmentation import Augmentation
 from starft.data.fast_decoding import FastTransform, prepared_fast, transform_for
 from starft.data.images import ORIENTATION, BadImageError, prepared
 from starft.data.imageset import ImageSet
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.data.transforms import drawn_from, eval_transform, normalized, train_transform
 from starft.types import ImagePreprocessing
 
@@ -177,6 +178,26 @@ def test_damaged_files_fail_or_not_as_exactly(tmp_path: Path) -> None:
         else:
             assert off_by(fast, exact)[1] < 1.01
     assert failures > 20
+
+
+def test_damaged_pixels_are_pillows_at_every_scale(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hard edges of broken blocks look unlike the whole picture shrunk; to Pillow's `draft` they are the same."""
+    rng, whole = np.random.default_rng(0), bytearray(Path(saved(tmp_path / "a.jpg", (304, 240))).read_bytes())
+    decoded: list[Any] = []
+    decode = fast_decoding.decode_jpeg
+    monkeypatch.setattr(fast_decoding, "decode_jpeg", lambda *a, **k: decoded.append(decode(*a, **k)) or decoded[-1])
+    refused = 0
+    for at in rng.integers(len(whole) // 4, len(whole), 60):
+        data = bytearray(whole)
+        data[at : at + rng.integers(1, 9)] = rng.integers(0, 256, 8, dtype=np.uint8).tobytes()
+        if FastTransform(SMALL).of_jpeg(bytes(data)) is None:
+            refused += 1
+            continue
+        picture = Image.open(BytesIO(data))
+        picture.draft("RGB", decoded[-1].shape[1::-1])
+        np.testing.assert_array_equal(decoded[-1], np.asarray(picture))
+    assert decoded[0].shape == (120, 152, 3)
+    assert 10 < refused < 55
 
 
 def test_what_cannot_be_read_is_told_as_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

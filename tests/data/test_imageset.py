@@ -15,7 +15,7 @@ from starft.data.fast_decoding import FastTransform
 from starft.data.images import BadImageError
 from starft.data.imageset import TRIES, Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, Turn, TurnSampler
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import DataError
 from starft.types import Batch, ImagePreprocessing
 

@@ -10,7 +10,7 @@ from PIL import Image
 from fakes.own_images import write_jpeg
 from starft.data import ImageTable
 from starft.data.check import Checked
-from starft.data.deep import decode, files, look_deep
+from starft.data.decode_check import decode, files, look_deep
 from starft.data.near_duplicates import SIDE, copies, small_picture
 from starft.mini.splits import home_pictures
 from starft.mini.world import draw

@@ -13,7 +13,7 @@ from starft.__main__ import main
 from starft.data import CSV
 from starft.data import images as reading
 from starft.data.augmentation import Augmentation
-from starft.data.deep import decode
+from starft.data.decode_check import decode
 from starft.data.images import BadImageError, TooLongError, check_length, prepared, read_image
 from starft.data.imageset import Guarded, ImageSet
 from starft.data.transforms import eval_transform, train_transform

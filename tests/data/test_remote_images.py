@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,11 +15,12 @@ from fakes.s3_server import s3_server, upload
 from starft.__main__ import main
 from starft.data import CSV, CSVSource
 from starft.data.datasets.new_images import NewImages
+from starft.data.facts import changes, facts_of
 from starft.data.images import BadImageError
 from starft.data.imageset import Guarded, ImageSet, gathered
 from starft.data.transforms import eval_transform
 from starft.errors import DataError
-from starft.files import stores
+from starft.files import remote, stores
 from starft.types import ImagePreprocessing
 
 CHECK = ["data", "check", "--config", "csv/ce", "--model.model_name", "starft-mini", "--data.init_args.file"]
@@ -135,6 +137,33 @@ def test_missing_credentials_are_named_and_present_ones_never_printed(
         "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket FSSPEC_S3_ANON=true."
     )
     assert "a-secret" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.usefixtures("s3")
+def test_the_manifest_notices_an_image_that_was_replaced(
+    files: dict[str, bytes], server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the server says of it: a store that lists, and a web server that is asked for some, here every other."""
+    upload("replaced", files)
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    monkeypatch.setattr(remote, "LOOKED", 4)
+    name, same_size = "images/002.jpg", bytes(len(files["images/002.jpg"]))
+
+    def replace() -> None:
+        store.pipe_file(f"replaced/{name}", same_size)
+        store.invalidate_cache()
+        server.files[f"/{name}"] = same_size
+
+    roots = ("s3://replaced", server.address)
+    tables = [CSVSource(Path(f"{root}/shoes.csv")).as_eval().table("test") for root in roots]
+    before, again = ([facts_of(table) for table in tables] for _ in range(2))
+    assert [facts.digest() for facts in before] == [facts.digest() for facts in again]
+    assert [len(facts.sampled) for facts in before] == [8, 4]
+    replace()
+    for old, table in zip(before, tables, strict=True):
+        now = facts_of(table)
+        assert now.digest() != old.digest()
+        assert changes({"id": old}, {"id": now}).other == (f"1 of 8 images changed, first {name}",)
 
 
 def test_workers_fetch_each_image_once(server: FileServer) -> None:

@@ -9,7 +9,7 @@ from fakes.own_images import write_jpeg
 from starft.data import CSV, CSVSource
 from starft.data.check import Checked
 from starft.data.datasets.new_images import NewImages
-from starft.data.problems import Problem
+from starft.data.problem_texts import Problem
 
 
 def write(file: Path, paths: list[str]) -> Path:

@@ -18,6 +18,7 @@ def s3_server() -> Iterator[None]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # they keep the address of the server before
     host, port = server.get_host_and_port()
     places = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
     with patch.dict(os.environ, ACCESS | places | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}):

@@ -53,12 +53,22 @@ def write_shards(folder: Path, **counts: int) -> Path:
     return folder
 
 
-def image_table(labels: Sequence[int], names: Sequence[str] = CLASSES, **columns: Sequence[Any]) -> pa.Table:
-    """A table as ``datasets`` writes it: a struct of bytes and path a row, class names in the metadata."""
+def image_table(
+    labels: Sequence[int],
+    names: Sequence[str] = CLASSES,
+    others: Mapping[str, Sequence[str]] | None = None,
+    **columns: Sequence[Any],
+) -> pa.Table:
+    """A table as ``datasets`` writes it: a struct of bytes and path a row, class names in the metadata.
+
+    ``others`` has the names of more columns of classes.
+    """
     images = [{"bytes": picture(number, "png"), "path": None} for number in range(len(labels))]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({"image": pa.array(images, kind), "label": pa.array(labels, pa.int64()), **columns})
-    features: Mapping[str, Any] = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": [*names]}}
+    features: dict[str, Any] = {"image": {"_type": "Image"}}
+    for column, known in {"label": names, **(others or {})}.items():
+        features[column] = {"_type": "ClassLabel", "names": [*known]}
     return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
@@ -72,3 +82,35 @@ def write_table_file(path: Path, table: pa.Table, **options: Any) -> Path:
     with new(path, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
         writer.write_table(table, max_chunksize=3)
     return path
+
+
+def clip_benchmark(folder: Path, names: Sequence[str] = CLASSES) -> Path:
+    """Write a test set as CLIP_benchmark's copies on the Hub: numbers as labels, names and templates beside them."""
+    for shard in range(2):
+        parts: list[Part] = []
+        for number in (0, 1):
+            key = f"s{2 * shard + number:07}"
+            parts += [(f"{key}.webp", picture(number, "webp")), (f"{key}.cls", b"%d" % number)]
+        write_tar(folder / "test" / f"{shard}.tar", parts)
+    (folder / "test" / "nshards.txt").write_text("2")
+    (folder / "classnames.txt").write_text("\n".join(names), encoding="utf-8")
+    (folder / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\nart of the {c}.\n")
+    return folder
+
+
+def hub_waterbirds(folder: Path) -> Path:
+    """Write Waterbirds as a copy on the Hub, four images a split: columns of classes, and one of species."""
+    for split in ("train", "validation", "test"):
+        others = {"place": ("land", "water"), "bird": ("Black_footed_Albatross", "Wren")}
+        table = image_table([0, 1, 1, 0], ("landbird", "waterbird"), others, place=[0, 1, 0, 1], bird=[1, 0, 0, 1])
+        write_table_file(folder / "data" / f"{split}-00000-of-00001.parquet", table)
+    return folder
+
+
+def hub_celeba(folder: Path) -> Path:
+    """Write CelebA as a copy on the Hub, four images a split: no classes, a boolean for each of the face's traits."""
+    for split in ("train", "valid", "test"):
+        traits = {"celeb_id": [7] * 4, "Blond_Hair": [True, False] * 2, "Male": [True, True, False, False]}
+        table = image_table([0] * 4, **traits).drop_columns(["label"])
+        write_table_file(folder / "img_align+identity+attr" / f"{split}-00000-of-00001.parquet", table)
+    return folder

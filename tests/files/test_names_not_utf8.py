@@ -14,7 +14,7 @@ from starft.__main__ import main
 from starft.data import ImageFolder
 from starft.data.datasets.new_images import NewImages
 from starft.data.paths import path_problems
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.files.atomic import not_text
 
 BAD = os.fsdecode(b"caf\xe9")

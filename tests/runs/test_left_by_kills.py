@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from starft.data.facts import facts_of
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import RunFolderError
 from starft.files.atomic import TEMPORARY, replace_file
-from starft.runs.basis import write_basis
 from starft.runs.comparison_folder import claim_runs, open_comparison
 from starft.runs.folder import check_writable, claim
 from starft.runs.layout import ROWS
 from starft.runs.manifest import file_problem, read_manifest, replace_listed_file, write_manifest
+from starft.runs.manifest_callback import write_basis
 
 HEX = "0123456789abcdef" * 2
 LEFT = [".writable.{}.tmp", "..writable.{0}.tmp.{0}.tmp", ".config.yaml.{}.tmp", ".comparison.json.{}.tmp"]
@@ -109,7 +109,7 @@ def test_the_rows_of_a_run_that_goes_on_with_other_data_are_known_though_it_is_k
     run = tmp_path / "run"
     run.mkdir()
     write_basis(run, {}, one)
-    monkeypatch.setattr("starft.runs.basis.write_manifest", killed)
+    monkeypatch.setattr("starft.runs.manifest_callback.write_manifest", killed)
     with pytest.raises(Killed):
         write_basis(run, {}, both)
     assert file_problem(run / ROWS) == ""

@@ -14,12 +14,11 @@ import yaml
 
 from starft.__main__ import main
 from starft.data.facts import SAMPLED, TableFacts, changes, facts_of, load_facts, others, save_facts
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import RunFolderError, WeightsError
 from starft.files.digests import SUMS, check_export, checked_meanwhile, checked_on_error, write_sums
 from starft.inference.classifier import load
 from starft.losses import CrossEntropy
-from starft.runs.basis import basis_changes, check_run_files, write_basis
 from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.runs.checkpoints import CheckpointFacts, check_checkpoint, opened_checkpoint
 from starft.runs.layout import MANIFEST, UNFINISHED
@@ -32,6 +31,7 @@ from starft.runs.manifest import (
     replace_listed_file,
     write_manifest,
 )
+from starft.runs.manifest_callback import basis_changes, check_run_files, write_basis
 from starft.runs.results import read_results
 from starft.training.module import FinetuneModule
 

@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from starft.losses.base import Term
 from starft.runs.results_writer import SCHEMA
 from starft.training.gradients import check_terms
 from starft.training.module import FinetuneModule
+from starft.training.notes import tell_notes
 from starft.training.stopping import StopSafely
 from starft.types import Batch
 
@@ -145,6 +147,22 @@ def test_other_captions_are_another_run(run: PairsRun, tmp_path: Path, capsys: p
     assert main(["fit", *words(table, tmp_path / "pairs", *more)]) == 2
     told = capsys.readouterr().err
     assert all(f"captions of {name} are others" in told for name in ("train", "val/id", "test/id")), told
+
+
+@pytest.mark.parametrize(
+    ("term", "names", "noted"),
+    [(Contrastive(), ["boot"], True), (Contrastive(), [], False), (CrossEntropy(), ["boot"], False)],
+)
+def test_a_caption_column_that_replaces_templates_is_told(
+    term: Term, names: list[str], noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there are classes, and an objective that reads captions."""
+    loader = SimpleNamespace(sampler=range(8), batch_size=4)
+    trainer: Any = SimpleNamespace(is_global_zero=True, fast_dev_run=False, world_size=1, max_epochs=2)
+    trainer.train_dataloader, trainer.datamodule = loader, SimpleNamespace(train_captions=["old laces"])
+    tell_notes(trainer, [term], names, 1, 4)
+    note = 'Note: The contrastive objective pairs each image with its own caption, not with a template, such as "old'
+    assert (note in capsys.readouterr().err) == noted
 
 
 @pytest.mark.slow

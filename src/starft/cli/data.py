@@ -19,7 +19,7 @@ from starft.config.parser_errors import one_sentence
 from starft.config.prompts import MODEL
 from starft.data.check import Checked, told_once
 from starft.data.contents import ImageContents
-from starft.data.problems import Problem
+from starft.data.problem_texts import Problem
 from starft.errors import ConfigError, StarftError
 from starft.files.yaml_reader import read_yaml, seed_of
 from starft.reporting.console import Console
@@ -43,7 +43,8 @@ PACK_USAGE = """usage: starft data pack --config CONFIG --to DIR [--shard-size S
 
 Write the images of a config's training data as tar shards (WebDataset's layout), with their labels, attributes, groups
 and splits. Give the folder to starft.data.Packed as its root: a run on it ends in the same weights. A command that was
-stopped goes on where it was when you give it again. More eval sets (evals) stay where they are.
+stopped goes on where it was when you give it again. Where the config has more eval sets (evals), each data set gets a
+folder of its own below DIR, called as its metrics are.
 
   --config CONFIG    a config, as for `starft fit`; several are laid over each other
   --to DIR           where to; an empty folder, or one that an earlier command left unfinished
@@ -245,14 +246,14 @@ def _look_deep(data: ImageContents, checked: Sequence[Checked], workers: int | N
     """Decode all images that are listed; return what was decoded."""
     train = data.training_table() if any(item.split == "train" and item.table is not None for item in checked) else None
     tables = [item.table for item in checked if item.table is not None]
-    deep = import_module("starft.data.deep")
-    paths = list(dict.fromkeys(path for table in tables for path in deep.files(table)))
+    decoding = import_module("starft.data.decode_check")
+    paths = list(dict.fromkeys(path for table in tables for path in decoding.files(table)))
     own = [table for table in tables if table.read is not None or table.file_bytes is not None]
-    readers = {path: table.reader for table in own for path in deep.files(table)}
+    readers = {path: table.reader for table in own for path in decoding.files(table)}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("decoding", total=len(paths))
-        decoded = deep.decode(paths, workers, lambda count: progress.advance(task, count), readers)
-    deep.look_deep(checked, train, decoded)
+        decoded = decoding.decode(paths, workers, lambda count: progress.advance(task, count), readers)
+    decoding.look_deep(checked, train, decoded)
     whole = sum(item.why is None for item in decoded.values())
     unlisted = len(checked) - len(tables)
     if whole == len(paths) and not unlisted:

@@ -3,18 +3,21 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
 from starft.data.check import complain
 from starft.data.contents import ImageContents
-from starft.data.shard_writer import pack
+from starft.data.packed.shard_writer import pack
+from starft.data.source import ImageTable, Source
 from starft.errors import ConfigError
 from starft.reporting.console import Console
 from starft.safe_text import say
 from starft.wording import count_of
 
+SPLITS = ("train", "val", "test")
+"""What shards are named for."""
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -41,26 +44,58 @@ class Packing:
         """Check and write the data of a config.
 
         Raises:
-            DataError: They have problems, or the folder holds something else.
+            DataError: They have problems, or a folder holds something else.
         """
         complain([item for item in data.check("fit", "test") if not item.extra])
-        tables = data.own_tables()
+        sets = _sets_of(data)
+        folders = {name: self.folder / name if len(sets) > 1 else self.folder for name in sets}
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-            task = progress.add_task("packing", total=sum(map(len, tables.values())))
-            about = pack(
-                data.source,
-                tables,
-                self.folder,
-                self.shard_size,
-                self.resize,
-                data.on_bad_image == "skip",
-                lambda count: progress.advance(task, count),
-            )
-        images = sum(shard["images"] for shard in about.shards)
-        say(
-            f"{images:,} images lie in {count_of(len(about.shards), 'shard')} of {self.folder}; train on them with "
-            f"class_path: starft.data.Packed and root: {self.folder}, as in packed/starft."
-        )
+            images = sum(len(table) for part in sets.values() for table in part.tables.values())
+            task = progress.add_task("packing", total=images)
+            for name, (source, tables, of) in sets.items():
+                about = pack(
+                    source,
+                    tables,
+                    folders[name],
+                    self.shard_size,
+                    self.resize,
+                    data.on_bad_image == "skip",
+                    lambda count: progress.advance(task, count),
+                    of,
+                )
+                images = sum(shard["images"] for shard in about.shards)
+                lie = f"{images:,} images lie in {count_of(len(about.shards), 'shard')} of {folders[name]}; "
+                root, (split, *_) = f"root: {folders[name]}", tables
+                if name == data.own_name:
+                    say(f"{lie}train on them with class_path: starft.data.Packed and {root}, as in packed/starft.")
+                else:
+                    say(f"{lie}in evals they are source: starft.data.PackedSource with {root}, split: {split}.")
+
+
+class _Part(NamedTuple):
+    """What makes one packed data set.
+
+    Args:
+        source: Of the images.
+        tables: By split.
+        of: The source's name of a split that it calls otherwise.
+    """
+
+    source: Source
+    tables: dict[str, ImageTable]
+    of: dict[str, str]
+
+
+def _sets_of(data: ImageContents) -> dict[str, _Part]:
+    """Return the training data, and each eval set that they don't hold, by its name."""
+    own = data.own_tables()
+    sets = {data.own_name: _Part(data.source, own, {})}
+    for item in data.evals:
+        if item.source is not data.source or item.split not in own:
+            name = f"{item.name}-{item.stage}" if item.name in sets else item.name
+            split = item.split if item.split in SPLITS else "test"
+            sets[name] = _Part(item.source, {split: data.table(item.source, item.split)}, {split: item.split})
+    return sets
 
 
 def size_of(text: str) -> int:

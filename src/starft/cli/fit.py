@@ -34,7 +34,6 @@ from starft.inference.run_writer import PredictionWriter
 from starft.losses.base import Term
 from starft.reporting.data_report import unmeasured_note
 from starft.reporting.summary import print_results
-from starft.runs.basis import Manifest, check_run_files
 from starft.runs.checkpoint_files import WholeCheckpointIO
 from starft.runs.checkpoints import CheckpointFacts, check_checkpoint, match_model, unlike_classes
 from starft.runs.continuing import check_going_on
@@ -45,6 +44,7 @@ from starft.runs.kept_checkpoints import checkpoint_callbacks
 from starft.runs.layout import CONFIG, LOGS, POOL, PREDICTIONS, RESULTS, SAMPLES
 from starft.runs.limits import limits
 from starft.runs.loggers import TellLoggers, close, foreign, place, read_ids
+from starft.runs.manifest_callback import Manifest, check_run_files
 from starft.runs.results_writer import write_results
 from starft.runs.sample_writer import check_format, keep_samples
 from starft.safe_text import say

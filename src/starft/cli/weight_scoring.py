@@ -9,7 +9,7 @@ from torch import Tensor
 
 from starft.cli.fit import build
 from starft.errors import ConfigError
-from starft.runs.basis import Manifest
+from starft.runs.manifest_callback import Manifest
 from starft.training.averaging import BIAS, Member
 from starft.types import EvalSet
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from starft.data.datasets.sun397 import SUN397Source
     from starft.data.datasets.vid_robust import ImageNetVidRobustSource
     from starft.data.datasets.waterbirds import WaterbirdsSource
-    from starft.data.table import ImageTable, Published, Source
+    from starft.data.source import ImageTable, Published, Source
 
 __all__ = [
     "CSV",
@@ -105,7 +105,7 @@ _HOMES = {
     "datasets.sun397": "SUN397Source",
     "datasets.vid_robust": "ImageNetVidRobustSource",
     "datasets.waterbirds": "WaterbirdsSource",
-    "table": "ImageTable Published Source",
+    "source": "ImageTable Published Source",
 }
 """Module of this package -> what of ``__all__`` stands in it."""
 

@@ -13,8 +13,8 @@ from starft.captions.english import doubled_articles
 from starft.captions.templates import is_template
 from starft.data.paths import path_problems
 from starft.data.picture_files import left_out
-from starft.data.problems import Problem, some, told_of
-from starft.data.table import ImageTable, Source
+from starft.data.problem_texts import Problem, some, told_of
+from starft.data.source import ImageTable, Source
 from starft.errors import LONGEST, ConfigError, DataError, DataProblems
 from starft.files.addresses import shown
 from starft.safe_text import say, visible

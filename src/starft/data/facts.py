@@ -15,7 +15,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
+from starft.files.addresses import address_of
+from starft.files.remote import look_up
 from starft.wording import count_of
 
 SAMPLED = 512
@@ -44,8 +46,8 @@ class TableFacts:
         files: The files that hold the images.
         sizes: Bytes of each file, (F,).
         times: When each file was last changed, in nanoseconds, (F,).
-        sampled: Positions of the files that were looked into, (S,).
-        contents: Their digests, (S, 16).
+        sampled: Positions of the files that were looked into, or whose server told their version, (S,).
+        contents: Digests of what was seen, (S, 16).
     """
 
     root: str
@@ -70,14 +72,26 @@ class TableFacts:
 def facts_of(table: ImageTable) -> TableFacts:
     """Return what is known of the images of a table: one look at each file, and a look into some.
 
+    Of remote files it is what their server says: size and version, of all where it lists them, else of some.
+
     Args:
         table: The images.
+
+    Raises:
+        DataError: The server can't be asked.
     """
     root, files = os.fspath(table.root), tuple(table.files)
-    looks = [_look(f"{root}/{file}") for file in files]
+    if (address := address_of(root)) is not None:
+        on_server = look_up([f"{address}/{file}" for file in files])
+        remote = [on_server.get(f"{address}/{file}") for file in files]
+        looks = [(MISSING if file is None or file.size is None else file.size, MISSING) for file in remote]
+        sampled = np.array([at for at, file in enumerate(remote) if file is not None], dtype=np.int64)
+        contents = b"".join(_digest(file.version.encode()) for file in remote if file is not None)
+    else:
+        looks = [_look(f"{root}/{file}") for file in files]
+        sampled = np.unique(np.linspace(0, max(0, len(files) - 1), min(SAMPLED, len(files))).astype(np.int64))
+        contents = b"".join(_content(f"{root}/{files[at]}") for at in sampled)
     known = np.array(looks, dtype=np.int64).reshape(len(files), 2)
-    sampled = np.unique(np.linspace(0, max(0, len(files) - 1), min(SAMPLED, len(files))).astype(np.int64))
-    contents = b"".join(_content(f"{root}/{files[at]}") for at in sampled)
     return TableFacts(
         root=root,
         paths=tuple(table.paths),
@@ -89,6 +103,10 @@ def facts_of(table: ImageTable) -> TableFacts:
         sampled=sampled,
         contents=np.frombuffer(contents, dtype=np.uint8).reshape(len(sampled), DIGEST),
     )
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=DIGEST).digest()
 
 
 def _look(path: str) -> tuple[int, int]:

@@ -187,7 +187,9 @@ def _part_of_jpeg(
     need = min((right - left) / size[1], (bottom - top) / size[0])
     scale = next((scale for scale in SCALES if scale * LEFT <= need), 1)
     width, height = (-(-side // scale) for side in stored)
-    pixels = decode_jpeg(data, min_width=width, min_height=height)
+    pixels = decode_jpeg(
+        data, min_width=width, min_height=height, strict=True
+    )  # what libjpeg warns of goes the exact way
     part = left / scale, top / scale, right / scale, bottom / scale
     if not all(side.is_integer() for side in part):  # it begins or ends within a pixel, which Pillow can do
         small = Image.fromarray(pixels).resize(size[::-1], Image.Resampling[interpolation.name], part)

@@ -13,7 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 from starft.data.fast_decoding import FastTransform, prepared_fast
 from starft.data.images import BadImageError, prepared
 from starft.data.loading import SignalProofLoader, Turn
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.data.transforms import Transform, drawn_from, seed_of
 from starft.errors import DataError
 from starft.types import Batch

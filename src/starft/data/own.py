@@ -152,9 +152,11 @@ class PackedContents(ImageContents):
     images are drawn, in equal shares from every group (or class).
 
     Args:
-        root: Folder that holds the shards; or ``hf://OWNER/NAME[@REVISION][:CONFIG]``, a data set of the Hugging Face
-            Hub, which the library ``datasets`` downloads.
-        shards: Which files below the folder, such as ``data/*.tar``, one pattern or several; null takes all.
+        root: Folder that holds the shards; or its address, ``s3://``, ``gs://``, ``https://`` or
+            ``hf://datasets/OWNER/NAME``, from which they are fetched once; or ``hf://OWNER/NAME[@REVISION][:CONFIG]``,
+            a data set of the Hugging Face Hub, which the library ``datasets`` downloads.
+        shards: Which files below the folder, such as ``data/*.tar`` or ``train-{0000..0012}.tar``, one pattern or
+            several; null takes all, of a web server those that ``packed.json`` names.
         image_column: Column, or ending of a tar file's members, of the images; null finds it.
         label_column: Column of the labels, a field of the ``.json``, or an ending such as ``cls``; null takes ``cls``,
             ``label`` or the only column of classes.
@@ -164,7 +166,8 @@ class PackedContents(ImageContents):
         group_column: Column of group names; null takes ``group`` where it is there, "" none.
         caption_column: Column of captions; null takes ``caption`` or ``txt`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
-            text file with a name a line. null takes those that the shards tell, or else the labels, sorted.
+            text file with a name a line. null takes those that the shards tell, or a ``classnames.txt`` beside them,
+            or else the labels, sorted.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line; null takes those of
             `starft data pack`, or "a photo of a {}.".
         splits: What shards are called, or the split column has, for each split: ``{train: train, test: validation}``.

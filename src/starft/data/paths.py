@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from starft.data.problems import Problem, name_problem, some, told_of
-from starft.data.table import ImageTable
+from starft.data.problem_texts import Problem, name_problem, some, told_of
+from starft.data.source import ImageTable
 from starft.files.addresses import address_of, shown
 from starft.files.remote import missing_of
 from starft.wording import shortened

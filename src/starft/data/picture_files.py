@@ -6,7 +6,7 @@ from functools import cache
 
 from PIL import Image
 
-from starft.data.problems import some, told_of
+from starft.data.problem_texts import some, told_of
 from starft.safe_text import visible
 
 NO_DECODER = frozenset({"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "IPTC"})

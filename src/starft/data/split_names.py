@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from starft.data.datasets.cells import canonical
-from starft.data.problems import some
+from starft.data.problem_texts import some
 from starft.errors import ConfigError
 from starft.wording import SPLITS
 

@@ -8,11 +8,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from starft.errors import DataError
 from starft.files.addresses import address_of, shown
@@ -20,7 +20,10 @@ from starft.files.atomic import replace_file
 from starft.files.cache import CACHE, SIZE, BoundedCache
 from starft.files.stores import FULL, ConnectionLost, NotGiven, NotThere, answer
 from starft.safe_text import say
+from starft.wording import count_of
 
+FOLDER = "remote"
+"""Of the cache."""
 PART = 2**24
 """Bytes that are asked for at a time of a large file."""
 TELL = 5.0
@@ -31,10 +34,63 @@ VERSION = ("ETag", "etag", "generation", "blob_id", "LastModified", "Last-Modifi
 """What tells that a file has changed, by the name that a store has for it."""
 
 
+class RemoteFile(NamedTuple):
+    """A file as its server has it now.
+
+    Args:
+        address: As `address_of` returns it.
+        size: Its bytes; None where the server doesn't say.
+        version: A text that changes with the file.
+    """
+
+    address: str
+    size: int | None
+    version: str
+
+    @property
+    def path(self) -> Path:
+        """Where this version of it is in the cache, or will be; its name begins with 32 hexadecimal digits."""
+        key = hashlib.sha256(f"{self.address}\0{self.version}".encode()).hexdigest()[:32]
+        return BoundedCache(FOLDER).path(key, re.sub(r"[^\w.-]", "_", Path(shown(self.address)).name)[-60:])
+
+
+def remote_file(address: str) -> RemoteFile:
+    """Return what a server says of a file; nothing is fetched.
+
+    Args:
+        address: As `address_of` returns it.
+
+    Raises:
+        NotThere: The server has no such file.
+        DataError: It can't be asked.
+    """
+    return _described(address, answer(address, lambda store: store.info(address)))
+
+
+def remote_shards(addresses: Sequence[str]) -> list[RemoteFile]:
+    """Return what a server says of shards, which are all read again and again; nothing is fetched.
+
+    Args:
+        addresses: As `address_of` returns them.
+
+    Raises:
+        NotThere: The server doesn't have one.
+        DataError: It can't be asked, or they hold more than the cache may.
+    """
+    with ThreadPoolExecutor(8) as threads:
+        files = [*threads.map(remote_file, addresses)]
+    size, limit = sum(file.size or 0 for file in files), BoundedCache(FOLDER).limit
+    if size > limit:
+        more = f" and {count_of(len(files) - 1, 'other shard')} hold" if len(files) > 1 else " holds"
+        raise DataError(
+            f"{shown(addresses[0])}{more} {_megabytes(size)}, more than the cache may, {_megabytes(limit)}, so that "
+            f"they would be fetched over and over; set {SIZE} to more."
+        )
+    return files
+
+
 def local_copy(address: str, changes: bool = True) -> Path:
     """Return the file of an address in the cache, fetched if it isn't there.
-
-    A large file comes in parts: each is tried again where the connection is lost, and a stopped command goes on later.
 
     Args:
         address: As `address_of` returns it.
@@ -45,10 +101,23 @@ def local_copy(address: str, changes: bool = True) -> Path:
         NotThere: The server has no such file.
         DataError: It can't be had: without credentials, a connection, the store's package, or room in the cache.
     """
-    cache = BoundedCache("remote")
-    size, version = _size_and_version(address) if changes else (None, "")
-    key = hashlib.sha256(f"{address}\0{version}".encode()).hexdigest()[:32]
-    path = cache.path(key, re.sub(r"[^\w.-]", "_", Path(shown(address)).name)[-60:])
+    return fetch(remote_file(address) if changes else RemoteFile(address, None, ""))
+
+
+def fetch(file: RemoteFile) -> Path:
+    """Return a file in the cache, fetched if it isn't there.
+
+    A large file comes in parts: each is tried again where the connection is lost, and a stopped command goes on later.
+
+    Args:
+        file: As its server has it.
+
+    Raises:
+        NotThere: The server has no such file.
+        DataError: It can't be had: without credentials, a connection, the store's package, or room in the cache.
+    """
+    cache = BoundedCache(FOLDER)
+    address, size, path = file.address, file.size, file.path
     if cache.use(path):
         return path
     if size is not None and size > cache.limit:
@@ -58,7 +127,7 @@ def local_copy(address: str, changes: bool = True) -> Path:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with cache.locked(key):
+        with cache.locked(path.name):
             if not cache.use(path):
                 if size is None or size <= PART:
                     replace_file(path, answer(address, lambda store: store.cat_file(address)))
@@ -90,7 +159,19 @@ def remote_bytes(address: str) -> bytes:
 
 
 def missing_of(addresses: Sequence[str]) -> list[str]:
-    """Return the addresses that their server doesn't have; nothing is fetched.
+    """Return the addresses that their server doesn't have, of those that `look_up` looks at.
+
+    Args:
+        addresses: All of one scheme.
+
+    Raises:
+        DataError: The server can't be asked.
+    """
+    return [address for address, file in look_up(addresses).items() if file is None]
+
+
+def look_up(addresses: Sequence[str]) -> dict[str, RemoteFile | None]:
+    """Return what servers say of many files, None of one that isn't there; nothing is fetched.
 
     An object store lists all that is below their common folder, a request a thousand files. A web server, or a store
     that may not be listed, is asked for `LOOKED` of them, spread evenly.
@@ -102,43 +183,67 @@ def missing_of(addresses: Sequence[str]) -> list[str]:
         DataError: The server can't be asked.
     """
     if addresses and not addresses[0].startswith("http"):
-        there: set[str] = set()
+        there: dict[str, Any] = {}
         try:
             for bucket in sorted({address.split("/")[2] for address in addresses}):
                 common = os.path.commonpath([address for address in addresses if address.split("/")[2] == bucket])
-                there.update(answer(addresses[0], partial(_listed, common=str(address_of(common)))))
-            return [address for address in addresses if address.partition("://")[2] not in there]
+                there |= answer(addresses[0], partial(_listed, common=str(address_of(common))))
         except NotGiven:
             pass
+        else:
+            infos = {address: there.get(address.partition("://")[2]) for address in addresses}
+            return {address: info and _described(address, info) for address, info in infos.items()}
     every = max(1, -(-len(addresses) // LOOKED))
     looked = addresses[::every]
     with ThreadPoolExecutor(8) as threads:
-        return [address for address, gone in zip(looked, threads.map(_is_missing, looked), strict=True) if gone]
+        return dict(zip(looked, threads.map(_if_there, looked), strict=True))
 
 
-def _listed(store: Any, common: str) -> list[str]:
-    """Return the names of all files below a folder, without their scheme; none where there is no such folder."""
+def listed_below(address: str, pattern: str | None = None) -> list[str]:
+    """Return the paths, below a folder of an object store, of the files in it.
+
+    Args:
+        address: Of the folder, as `address_of` returns it.
+        pattern: Of the paths, such as ``data/*.tar``; None takes all.
+
+    Raises:
+        DataError: The store can't be asked.
+    """
+    start = f"{address.rstrip('/').partition('://')[2]}/"
+    names: dict[str, Any] = answer(
+        address,
+        lambda store: (
+            store.find(address, detail=True)
+            if pattern is None
+            else store.glob(f"{address.rstrip('/')}/{pattern}", detail=True)
+        ),
+    )
+    files = [name for name, info in names.items() if info.get("type") == "file" and name.startswith(start)]
+    return sorted(name.removeprefix(start) for name in files)
+
+
+def _listed(store: Any, common: str) -> dict[str, Any]:
+    """Return what a store says of all files below a folder, by name without scheme; nothing without such a folder."""
     try:
-        names: list[str] = store.find(common)
+        infos: dict[str, Any] = store.find(common, detail=True)
     except PermissionError as error:
         raise NotGiven from error
-    return names
+    return infos
 
 
-def _is_missing(address: str) -> bool:
+def _if_there(address: str) -> RemoteFile | None:
     try:
-        _size_and_version(address)
+        return remote_file(address)
     except NotThere:
-        return True
-    return False
+        return None
 
 
-def _size_and_version(address: str) -> tuple[int | None, str]:
-    """Return the size of a file, where its server says it, and a text that changes with it."""
-    info = answer(address, lambda store: store.info(address))
+def _described(address: str, info: Mapping[str, Any]) -> RemoteFile:
+    """Return a file as its server describes it."""
     if info.get("type") == "directory":
         raise DataError(f"{shown(address)} is a folder; give the address of a file.")
-    return info.get("size"), repr([info.get(name) and str(info[name]) for name in VERSION])
+    version = repr([info.get(name) and str(info[name]) for name in VERSION])
+    return RemoteFile(address, info.get("size"), version)
 
 
 def _fetch_parts(address: str, path: Path, size: int) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from starft.data.datasets.table_file import TableFile, is_table
 from starft.data.listing import list_files
 from starft.data.picture_files import is_picture, left_out
-from starft.data.problems import name_problem, some
+from starft.data.problem_texts import name_problem, some
 from starft.errors import DataError
 
 STDIN = "-"

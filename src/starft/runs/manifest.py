@@ -3,7 +3,7 @@
 It lists the run's files in ``files``: name -> the digests that the file may have, the newest first. A new digest is
 written before its file is swapped in, and those before it stay until it is, so that a kill or a full disk between the
 two leaves a file that is known, however often that happens. ``states`` holds digest of a checkpoint -> digest of what a
-model is loaded from, which is a third of the checkpoint. `starft.runs.basis` says what else it holds.
+model is loaded from, which is a third of the checkpoint. `starft.runs.manifest_callback` says what else it holds.
 """
 
 import json

@@ -7,10 +7,12 @@ from typing import Any, cast
 import lightning as L
 
 from starft.captions.english import doubled_articles
-from starft.losses import Term
+from starft.losses import Contrastive, Term
 from starft.losses.base import notes_on_epochs
 from starft.safe_text import say
 from starft.training.optim import plan_notes
+from starft.types import CaptionedData
+from starft.wording import shortened
 
 
 def tell_doubled_articles(trainer: L.Trainer, class_names: Sequence[str], templates: Sequence[str]) -> None:
@@ -29,6 +31,8 @@ def tell_doubled_articles(trainer: L.Trainer, class_names: Sequence[str], templa
 def tell_notes(trainer: L.Trainer, terms: Sequence[Term], class_names: Sequence[str], warmup: int, total: int) -> None:
     """Tell of a warm-up that fills the run, of images that no epoch holds, of terms that rest or are used oddly.
 
+    Also of captions that come with images: a column of that name is enough for them to take the place of templates.
+
     Args:
         trainer: Of the run, which is about to start.
         terms: Of the run.
@@ -42,6 +46,14 @@ def tell_notes(trainer: L.Trainer, terms: Sequence[Term], class_names: Sequence[
     size, batch = len(loader.sampler) * trainer.world_size, (loader.batch_size or 1) * trainer.world_size
     for note in plan_notes(warmup, total, size, batch):
         say(f"Note: {note}", file=sys.stderr)
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    texts = data.train_captions if isinstance(data, CaptionedData) and class_names else None
+    if texts and any(isinstance(term, Contrastive) for term in terms):
+        say(
+            "Note: The contrastive objective pairs each image with its own caption, not with a template, such as "
+            f'"{shortened(texts[0])}"; data.init_args.caption_column: "" goes back to templates.',
+            file=sys.stderr,
+        )
     idle = notes_on_epochs(terms, trainer.max_epochs)
     for note in filter(None, (*idle, *(term.advice(class_names) for term in terms))):
         say(f"Note: {note}.", file=sys.stderr)

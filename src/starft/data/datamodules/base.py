@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from starft.data.contents import LoaderOptions
 from starft.data.loading import ResumableLoader, ShuffledSampler, SignalProofLoader, ignore_stop_signals
-from starft.data.problems import told_of
+from starft.data.problem_texts import told_of
 from starft.data.sampling import Draw, draw_for, everything, upsampled
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import ConfigError
 from starft.types import EvalSet, ImagePreprocessing
 
@@ -109,6 +109,11 @@ class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
             stage: ``fit``, which includes the test sets where they are known, ``validate``, ``test`` or ``predict``.
         """
         return {}
+
+    @property
+    def varies_images(self) -> bool:
+        """Whether a training image isn't the same in each epoch."""
+        return True
 
     @property
     def drawn_by(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from starft.data.fast_decoding import transform_for
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import ResumableLoader, TurnSampler, ignore_stop_signals
 from starft.data.sampling import Draw
-from starft.data.table import Source
+from starft.data.source import Source
 from starft.data.transforms import normalized
 from starft.errors import ConfigError
 from starft.safe_text import say
@@ -44,6 +44,11 @@ class ImageDataModule(ImageContents, BaseDataModule):
     def predict_path(self, which: int, index: int) -> str:
         """Return the path of an image that is predicted."""
         return self.test_data[which].path(index)
+
+    @property
+    def varies_images(self) -> bool:
+        """Whether they are augmented."""
+        return self.augmentation is not None
 
     @property
     def train_captions(self) -> Sequence[str] | None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from starft.data.datasets.coop import CoOpSource
 from starft.data.listing import list_images
+from starft.data.source import ImageTable
 from starft.data.splits import few
-from starft.data.table import ImageTable
 
 IMAGES = "101_ObjectCategories"
 CLUTTER = "BACKGROUND_Google"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable, Published
+from starft.data.source import ImageTable, Published
 from starft.errors import DataError
 
 Rows = list[tuple[str, int, str]]

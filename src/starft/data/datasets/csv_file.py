@@ -17,11 +17,11 @@ from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list
 from starft.data.datasets.table_file import DOUBTFUL, Rows, TableFile, rows_where
 from starft.data.pairs import caption_labels, draw_pictures
-from starft.data.problems import some
+from starft.data.problem_texts import some
 from starft.data.remote_images import file_bytes_below
+from starft.data.source import ImageTable
 from starft.data.split_names import NUMBERED, splits_of
 from starft.data.split_names import Given as GivenSplits
-from starft.data.table import ImageTable
 from starft.errors import ConfigError, DataProblems
 from starft.files.addresses import shown
 from starft.wording import SPLITS, did_you_mean, shortened

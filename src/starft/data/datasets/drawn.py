@@ -8,8 +8,8 @@ import numpy as np
 
 from starft.data.datasets.label_map import Given
 from starft.data.datasets.names import texts
+from starft.data.source import Source
 from starft.data.splits import Ints, draw_splits
-from starft.data.table import Source
 from starft.errors import ConfigError
 
 TEST, VAL = 0.2, 0.1

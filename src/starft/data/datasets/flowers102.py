@@ -9,7 +9,7 @@ import numpy as np
 from torchvision.datasets import Flowers102 as TorchvisionFlowers102
 
 from starft.data.datasets.coop import CoOpSource
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import DataError
 
 IDS = {"train": "trnid", "val": "valid", "test": "tstid"}

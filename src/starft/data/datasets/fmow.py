@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 

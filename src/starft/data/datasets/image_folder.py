@@ -11,8 +11,8 @@ from starft.data.datasets.label_map import map_labels
 from starft.data.datasets.names import class_list, texts
 from starft.data.listing import list_files
 from starft.data.picture_files import left_out, lost_classes
-from starft.data.problems import name_problem, some
-from starft.data.table import ImageTable
+from starft.data.problem_texts import name_problem, some
+from starft.data.source import ImageTable
 from starft.errors import ConfigError, DataError, DataProblems
 from starft.wording import SPLITS
 

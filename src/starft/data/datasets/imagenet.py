@@ -11,7 +11,7 @@ from typing import ClassVar
 from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 
 
 @cache

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from starft.data.datasets.imagenet import ImageNetClasses, synsets
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.types import EvalSet
 
 

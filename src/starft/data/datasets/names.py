@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from starft.data.datasets.cells import canonical
-from starft.data.problems import some
+from starft.data.problem_texts import some
 from starft.errors import ConfigError
 from starft.wording import did_you_mean
 

@@ -7,7 +7,7 @@ import numpy as np
 from starft.data.datasets.table_file import TEXT_SUFFIXES, TableFile, is_table
 from starft.data.listing import list_files
 from starft.data.remote_images import file_bytes_below
-from starft.data.table import ImageTable, Source
+from starft.data.source import ImageTable, Source
 from starft.errors import DataError
 from starft.files.addresses import shown
 

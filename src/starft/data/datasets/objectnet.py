@@ -13,7 +13,7 @@ from PIL import Image
 
 from starft.data.datasets.imagenet import ImageNetClasses
 from starft.data.images import read_image
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 

@@ -13,15 +13,16 @@ from starft.data.datasets.cells import canonical
 from starft.data.datasets.csv_file import LABEL, CSVSource, Ints
 from starft.data.datasets.names import texts
 from starft.data.datasets.table_file import Rows
-from starft.data.pack_description import Description, read_description
-from starft.data.packed_index import PackedBytes, PackedIndex
-from starft.data.packed_samples import NOWHERE
-from starft.data.packed_scan import open_index
-from starft.data.problems import some
-from starft.data.shard_files import HUB, Shards, find_shards
+from starft.data.packed.description import Description, read_description
+from starft.data.packed.index import PackedBytes, PackedIndex
+from starft.data.packed.samples import NOWHERE
+from starft.data.packed.scan import open_index
+from starft.data.packed.shard_files import Shards, find_shards, is_hub_name, lines_beside
+from starft.data.problem_texts import some
+from starft.data.source import ImageTable
 from starft.data.split_names import Given
-from starft.data.table import ImageTable
 from starft.errors import DataError
+from starft.files.addresses import address_of, shown
 from starft.types import EvalSet
 from starft.wording import shortened
 
@@ -33,6 +34,8 @@ NAMES = {
     "caption": ("caption", "txt"),
 }
 """What columns, fields and endings are called where nobody says otherwise."""
+NAMES_BESIDE, TEMPLATES_BESIDE = "classnames.txt", "zeroshot_classification_templates.txt"
+"""Files beside the shards that CLIP_benchmark writes; templates have ``{c}`` for the name."""
 TEMPLATE = "a photo of a {}."
 
 
@@ -40,9 +43,11 @@ class PackedSource(CSVSource):
     """Images in shards below a folder: ``.tar`` in WebDataset's layout, ``.parquet`` or ``.arrow`` as of ``datasets``.
 
     Args:
-        root: Folder that holds the shards; or ``hf://OWNER/NAME[@REVISION][:CONFIG]``, a data set of the Hugging Face
-            Hub, which the library ``datasets`` downloads.
-        shards: Which files below the folder, such as ``data/*.tar``, one pattern or several; null takes all.
+        root: Folder that holds the shards; or its address, ``s3://``, ``gs://``, ``https://`` or
+            ``hf://datasets/OWNER/NAME``, from which they are fetched once; or ``hf://OWNER/NAME[@REVISION][:CONFIG]``,
+            a data set of the Hugging Face Hub, which the library ``datasets`` downloads.
+        shards: Which files below the folder, such as ``data/*.tar`` or ``train-{0000..0012}.tar``, one pattern or
+            several; null takes all, of a web server those that ``packed.json`` names.
         image_column: Column, or ending of a tar file's members, of the images; null finds it.
         label_column: Column of the labels, a field of the ``.json``, or an ending such as ``cls``; null takes ``cls``,
             ``label`` or the only column of classes, "" none. Captions without labels are paired with their images.
@@ -52,7 +57,8 @@ class PackedSource(CSVSource):
         group_column: Column of group names; null takes ``group`` where it is there, "" none.
         caption_column: Column of captions; null takes ``caption`` or ``txt`` where it is there, "" none.
         class_names: Names in label order; or what the label column says for each of them (``{0: cat, 1: dog}``); or a
-            text file with a name a line. Null takes those that the shards tell, or else the labels, sorted.
+            text file with a name a line. Null takes those that the shards tell, or a ``classnames.txt`` beside them,
+            or else the labels, sorted.
         templates: Caption templates, each with ``{}`` once, or a text file with one a line; null takes those of
             `starft data pack`, or "a photo of a {}.".
         splits: What shards are called, or the split column has, for each split: ``{train: train, test: validation}``.
@@ -102,14 +108,17 @@ class PackedSource(CSVSource):
             templates=templates if templates is not None else TEMPLATE,
             **kwargs,
         )
-        self.address, self.image_column, self.on_bad_image = str(root), image_column, on_bad_image
+        self.address = address_of(root) or str(root)
+        self.image_column, self.on_bad_image = image_column, on_bad_image
         self.patterns = [shards] if isinstance(shards, str) else shards or []
         self._own_templates = templates is None
 
     @cached_property
     def templates(self) -> tuple[str, ...]:
-        """Given, or of `starft data pack`."""
+        """Given, or of `starft data pack`, or those that lie beside the shards."""
         packed = self._description.templates if self._own_templates and self._description else ()
+        if self._own_templates and self._names_beside:
+            packed = tuple(line.replace("{c}", "{}") for line in lines_beside(self.address, TEMPLATES_BESIDE))
         return packed or texts(self.given_templates, "templates")
 
     @property
@@ -120,7 +129,7 @@ class PackedSource(CSVSource):
 
     def check_there(self) -> None:
         """Refuse a folder that is missing or holds no shards; the Hub is asked later."""
-        if not self.address.startswith(HUB):
+        if not is_hub_name(self.address):
             _ = self._shards
 
     def table(self, split: str) -> ImageTable:
@@ -139,7 +148,15 @@ class PackedSource(CSVSource):
     @cached_property
     def _description(self) -> Description | None:
         """What `starft data pack` wrote beside its shards."""
-        return None if self.address.startswith(HUB) else read_description(Path(self.address))
+        return None if is_hub_name(self.address) else read_description(Path(self.address))
+
+    @cached_property
+    def _names_beside(self) -> tuple[str, ...]:
+        """Class names in a file beside shards that have numbers for labels and tell no names, as CLIP_benchmark's."""
+        if is_hub_name(self.address) or self._description or self._index.class_names or not self._is_labelled():
+            return ()
+        numbers = all(text.isdigit() for text in self._index.columns["label"].texts)
+        return lines_beside(self.address, NAMES_BESIDE) if numbers else ()
 
     @cached_property
     def _index(self) -> PackedIndex:
@@ -153,7 +170,7 @@ class PackedSource(CSVSource):
         for kind, names in columns.items():
             if kind in needed and kind not in there:
                 raise DataError(
-                    f"No image of {self.address} has a {' or '.join(names)}; name what holds the {kind}s with "
+                    f"No image of {shown(self.address)} has a {' or '.join(names)}; name what holds the {kind}s with "
                     f"{self.option.format(f'{kind}_column')}."
                 )
         return index
@@ -172,14 +189,14 @@ class PackedSource(CSVSource):
         flaws = self._flaws()
         if flaws and self.on_bad_image == "stop":
             skip = f"{self.option.format('on_bad_image')} to skip"
-            raise DataError(f"{self.address}: {'; '.join(flaws)}; mend the shards, or set {skip}.")
+            raise DataError(f"{shown(self.address)}: {'; '.join(flaws)}; mend the shards, or set {skip}.")
         self.root = self._index.root
         splits = self._shards.splits if self.columns["split"] is None else None
         return _PackedRows(self._index, splits, self._is_labelled())
 
     def _labels(self, cells: Any, file: Rows, problems: list[str]) -> tuple[Ints, tuple[str, ...]]:
         """Return the class of each image: positions among the names, where the shards tell these."""
-        names = self._description.class_names if self._description else self._index.class_names
+        names = self._description.class_names if self._description else self._index.class_names or self._names_beside
         if not names:
             return super()._labels(cells, file, problems)
         values = cells.cat.categories

@@ -13,7 +13,7 @@ from PIL import Image
 
 from starft.data.datasets.published import PublishedSource
 from starft.data.images import BadImageError
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import DataError
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from starft.captions.templates import check_templates
 from starft.data.listing import list_files
-from starft.data.table import ImageTable, Published, Source
+from starft.data.source import ImageTable, Published, Source
 from starft.errors import ConfigError, DataError
 from starft.files.atomic import load_json
 from starft.wording import did_you_mean

@@ -6,7 +6,7 @@ Paper: Radford et al., ICML 2021, arXiv 2103.00020, on the Stanford Sentiment Tr
 from typing import ClassVar
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 
 
 class RenderedSST2Source(PublishedSource):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from starft.data.datasets.coop import CoOpSource
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 
 
 class StanfordCarsSource(CoOpSource):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from starft.data.datasets.coop import CoOpSource
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import DataError
 
 PARTITIONS = {"train": "Training_01.txt", "test": "Testing_01.txt"}

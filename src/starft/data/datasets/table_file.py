@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from starft.data.datasets.cells import MISSING, CellError, cell_texts
-from starft.data.problems import some
+from starft.data.problem_texts import some
 from starft.errors import DataError
 from starft.files.addresses import address_of, shown, suffix_of
 from starft.files.atomic import load_json

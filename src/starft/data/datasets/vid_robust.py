@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from starft.data.datasets.imagenet import ImageNetClasses, synsets
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from starft.data.datasets.published import PublishedSource
-from starft.data.table import ImageTable
+from starft.data.source import ImageTable
 from starft.errors import DataError
 from starft.types import EvalSet
 

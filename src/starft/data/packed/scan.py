@@ -16,16 +16,18 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from starft.data.arrow_tables import ARROW, PARQUET, ImageRows
 from starft.data.datasets.cells import CellError, cell_texts
 from starft.data.listing import LARGE
-from starft.data.packed_index import Column, PackedIndex, path_hash, stamp_of
-from starft.data.packed_paths import Texts
-from starft.data.packed_samples import NOWHERE, Columns, Flaws, Sample
-from starft.data.tar_shards import tar_samples
+from starft.data.packed.arrow_tables import ARROW, PARQUET, ImageRows
+from starft.data.packed.index import Column, PackedIndex, path_hash, stamp_of
+from starft.data.packed.paths import Texts
+from starft.data.packed.samples import NOWHERE, Columns, Flaws, Sample
+from starft.data.packed.tar_shards import tar_samples
 from starft.errors import DataError
+from starft.files.addresses import address_of, shown
 from starft.files.atomic import load_json
 from starft.files.cache import cache_folder
+from starft.files.remote import RemoteFile, fetch, remote_shards
 
 TAR = (".tar",)
 SUFFIXES = (*TAR, *PARQUET, *ARROW)
@@ -35,20 +37,22 @@ def open_index(root: Path, shards: Sequence[str], columns: Columns, image: str |
     """Return the index of some shards: from the cache, or made anew.
 
     Args:
-        root: Folder that the shards are below.
+        root: Folder that the shards are below, perhaps a remote one.
         shards: Their paths below it.
         columns: What labels and the like may be called.
         image: Column or ending of the images; None finds it.
 
     Raises:
-        DataError: A shard is missing, is no shard, or lacks a column.
+        DataError: A shard is missing, is no shard, lacks a column, or can't be fetched.
     """
-    asked = repr((os.fspath(root.resolve()), [*shards], {**columns}, image))
+    address = address_of(root)
+    asked = repr((address or os.fspath(root.resolve()), [*shards], {**columns}, image))
     entry = _folder() / f"{blake2b(os.fsencode(asked), digest_size=16).hexdigest()}.npz"
-    kept = _kept(entry, root)
+    remote = remote_shards([f"{address}/{shard}" for shard in shards]) if address is not None else None
+    kept = _kept(entry, root, remote)
     if kept is not None:
         return kept
-    index = _Scan(root, shards, columns, image).index()
+    index = _Scan(root, shards, columns, image, remote).index()
     if len(index) >= LARGE or any(Path(place).parent == _folder() for place in index.places):
         _keep(entry, index)
     return index
@@ -61,8 +65,16 @@ def _folder() -> Path:
 class _Scan:
     """Reads shards from end to end, into arrays that take no object for each image."""
 
-    def __init__(self, root: Path, shards: Sequence[str], columns: Columns, image: str | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        shards: Sequence[str],
+        columns: Columns,
+        image: str | None,
+        remote: Sequence[RemoteFile] | None = None,
+    ) -> None:
         self.root, self.shards, self.columns, self.image = root, tuple(shards), columns, image
+        self.remote, self.stamps = remote, array("q")
         self.flaws = Flaws()
         self.keys, self.captions = _Joined(), _Joined()
         self.offsets, self.lengths, self.hashes = array("q"), array("q"), array("Q")
@@ -74,8 +86,8 @@ class _Scan:
     def index(self) -> PackedIndex:
         """Read all of them."""
         starts, places = [0], []
-        for shard in self.shards:
-            places.append(self._shard(shard, self.root / shard))
+        for number, shard in enumerate(self.shards):
+            places.append(self._shard(shard, self.remote[number] if self.remote is not None else None))
             starts.append(len(self.offsets))
         texts = {
             kind: Texts.of(self.texts[kind]) if kind != "caption" else self.captions.texts() for kind in self.codes
@@ -86,7 +98,7 @@ class _Scan:
             self.root,
             self.shards,
             tuple(places),
-            np.array([stamp_of(f"{self.root}/{shard}") for shard in self.shards], dtype=np.int64).reshape(-1, 2),
+            np.array(self.stamps, dtype=np.int64).reshape(-1, 2),
             np.array(starts, dtype=np.int64),
             self.keys.texts(),
             hashes[order],
@@ -100,9 +112,20 @@ class _Scan:
         self._leave_out_twins(index)
         return index
 
-    def _shard(self, name: str, path: Path) -> str:
+    def _shard(self, name: str, remote: RemoteFile | None) -> str:
         """Read one shard; return the file that its images lie in."""
+        if remote is None:
+            return self._read(name, self.root / name, None)
+        path = fetch(remote)
         try:
+            return self._read(name, path, _stamp(remote))
+        except DataError as error:  # people know the address
+            raise DataError(str(error).replace(os.fspath(path), shown(remote.address))) from error
+
+    def _read(self, name: str, path: Path, stamp: tuple[int, int] | None) -> str:
+        """Read a shard that lies on this machine; return the file that its images lie in."""
+        try:
+            self.stamps.extend(stamp := stamp or stamp_of(os.fspath(path)))
             if path.suffix.lower() in TAR:
                 self._samples(name, tar_samples(path, name, self.columns, self.image, self.flaws))
                 return os.fspath(path)
@@ -115,15 +138,15 @@ class _Scan:
             if rows.is_plain:
                 self._samples(name, rows.samples(None))
                 return os.fspath(path)
-            return self._copied(name, path, rows)
+            return self._copied(name, path, stamp, rows)
         except OSError as error:
             if error.filename is not None and Path(error.filename) != path:
                 raise
             raise DataError(f"The shard {path} can't be read: {error.strerror}; check its path.") from error
 
-    def _copied(self, name: str, path: Path, rows: ImageRows) -> str:
+    def _copied(self, name: str, path: Path, stamp: tuple[int, int], rows: ImageRows) -> str:
         """Copy the images of a compressed table into the cache; return the file."""
-        asked = repr((os.fspath(path.resolve()), stamp_of(os.fspath(path)), self.image))
+        asked = repr((os.fspath(path.resolve()), stamp, self.image))
         copy = _folder() / f"{blake2b(os.fsencode(asked), digest_size=16).hexdigest()}.images"
         copy.parent.mkdir(parents=True, exist_ok=True)
         temporary = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}.tmp")
@@ -163,7 +186,7 @@ class _Scan:
             (text,) = cell_texts([cell])
         except (CellError, TypeError) as error:  # a list can't be looked up
             why = error.args[0] if isinstance(error, CellError) else "holds a list or an object"
-            raise DataError(f"{self.root / path}: its {kind} {why}; put one value there.") from error
+            raise DataError(f"{shown(self.root / path)}: its {kind} {why}; put one value there.") from error
         if text is None:
             return -1
         if kind == "caption":
@@ -222,13 +245,20 @@ def _keep(entry: Path, index: PackedIndex) -> None:
         pass  # a cache that can't be written costs time, nothing else
 
 
-def _kept(entry: Path, root: Path) -> PackedIndex | None:
+def _stamp(remote: RemoteFile) -> tuple[int, int]:
+    """Return size and version of a remote shard."""
+    return remote.size or 0, int(remote.path.name[:15], 16)
+
+
+def _kept(entry: Path, root: Path, remote: Sequence[RemoteFile] | None) -> PackedIndex | None:
     """Return an index that still holds, or None."""
     try:
         with entry.open("rb") as file, np.load(file, allow_pickle=False) as value:
             about = load_json(value["about"].tobytes())
-            for shard, place, stamp in zip(about["shards"], about["places"], value["stamps"].tolist(), strict=True):
-                if [*stamp_of(f"{root}/{shard}")] != stamp or not Path(place).is_file():
+            shards = about["shards"]
+            stamps = map(_stamp, remote) if remote is not None else (stamp_of(f"{root}/{shard}") for shard in shards)
+            for place, stamp, now in zip(about["places"], value["stamps"].tolist(), stamps, strict=True):
+                if [*now] != stamp or not Path(place).is_file():
                     return None
 
             def texts(name: str) -> Texts:
@@ -236,7 +266,7 @@ def _kept(entry: Path, root: Path) -> PackedIndex | None:
 
             return PackedIndex(
                 root,
-                tuple(about["shards"]),
+                tuple(shards),
                 tuple(about["places"]),
                 keys=texts("keys"),
                 columns={kind: Column(value[f"{kind}.codes"], texts(kind)) for kind in about["columns"]},

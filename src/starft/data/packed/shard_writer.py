@@ -19,9 +19,9 @@ from PIL import Image
 
 from starft.data.facts import facts_of
 from starft.data.images import BadImageError, read_image
-from starft.data.pack_description import NAME, Description, read_description, write_description
+from starft.data.packed.description import NAME, Description, read_description, write_description
 from starft.data.picture_files import ending_of, picture_endings
-from starft.data.table import ImageTable, Source
+from starft.data.source import ImageTable, Source
 from starft.errors import DataError
 from starft.files.atomic import files_in, remove_temporary_files, sync
 from starft.types import EvalSet
@@ -50,6 +50,7 @@ def pack(
     resize: int | None = None,
     keep_bad: bool = False,
     advance: Callable[[int], None] = lambda count: None,
+    of: Mapping[str, str] | None = None,
 ) -> Description:
     """Write the splits of a source as shards; go on where an earlier writing was killed.
 
@@ -61,6 +62,7 @@ def pack(
         resize: Pixels that the shorter side of a picture is to have at most; None copies files as they are.
         keep_bad: Whether an image that can't be resized is copied as it is.
         advance: Told how many more images lie in shards.
+        of: The source's name of a split that it calls otherwise.
 
     Returns:
         What was written.
@@ -68,7 +70,8 @@ def pack(
     Raises:
         DataError: The folder holds something else, or an image can't be read.
     """
-    start = replace(_described(source, tables), of=_digest(source, tables, shard_size, resize))
+    start = _described(source, tables, of or {})
+    start = replace(start, of=_digest(start, tables, shard_size, resize))
     about = _begun(folder, start, tables)
     done = {split: sum(shard["images"] for shard in about.shards if shard["split"] == split) for split in tables}
     advance(sum(done.values()))
@@ -84,7 +87,7 @@ def pack(
                     while at < len(table) and (at == first or shard.offset < shard_size):
                         content, ending = _image(table, at, resize, keep_bad)
                         _add(shard, f"{keys[at]}{ending}", content)
-                        _add(shard, f"{keys[at]}.json", _said(source, table, at, split, attributes))
+                        _add(shard, f"{keys[at]}.json", _annotation(source, table, at, split, attributes))
                         at += 1
                         advance(1)
                 sync(temporary)
@@ -111,8 +114,8 @@ def _written(about: Description, split: str) -> int:
     return sum(shard["split"] == split for shard in about.shards)
 
 
-def _described(source: Source, tables: Mapping[str, ImageTable]) -> Description:
-    scoring = {split: _scoring(source.eval_set("set", split)) for split in tables}
+def _described(source: Source, tables: Mapping[str, ImageTable], of: Mapping[str, str]) -> Description:
+    scoring = {split: _scoring(source.eval_set("set", of.get(split, split))) for split in tables}
     names = source.class_names, source.templates, source.group_names, source.attribute_names
     return Description("", *names, scoring={split: said for split, said in scoring.items() if said})
 
@@ -126,10 +129,10 @@ def _scoring(scored: EvalSet) -> dict[str, Any]:
     }
 
 
-def _digest(source: Source, tables: Mapping[str, ImageTable], shard_size: int, resize: int | None) -> str:
+def _digest(about: Description, tables: Mapping[str, ImageTable], shard_size: int, resize: int | None) -> str:
     """Return a digest of everything that the shards depend on; of images their paths, sizes and times."""
     digests = [facts_of(table).digest() for table in tables.values()]
-    asked = (digests, [*tables], asdict(_described(source, tables)), shard_size, resize)
+    asked = (digests, [*tables], asdict(about), shard_size, resize)
     return blake2b(repr(asked).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
@@ -169,24 +172,24 @@ def _keys(table: ImageTable) -> list[str]:
     return [*keys]
 
 
-def _said(source: Source, table: ImageTable, at: int, split: str, attributes: tuple[str, ...]) -> bytes:
+def _annotation(source: Source, table: ImageTable, at: int, split: str, attributes: tuple[str, ...]) -> bytes:
+    """Return the ``.json`` of an image."""
     label = int(table.labels[at])
-    said: dict[str, Any] = {"label": label, "split": split, "path": table.paths[at]}
+    about: dict[str, Any] = {"label": label, "split": split, "path": table.paths[at]}
     if label < len(source.class_names):
-        said["class"] = source.class_names[label]
+        about["class"] = source.class_names[label]
     if table.groups is not None:
-        said["group"] = int(table.groups[at])
+        about["group"] = int(table.groups[at])
         if attributes:
-            said["attribute"] = attributes[said["group"] % len(attributes)]
-    captions = getattr(table, "captions", None)
-    if captions is not None:
-        said["caption"] = captions[at]
-    return json.dumps(said).encode()
+            about["attribute"] = attributes[about["group"] % len(attributes)]
+    if table.captions is not None:
+        about["caption"] = table.captions[at]
+    return json.dumps(about).encode()
 
 
 def _image(table: ImageTable, at: int, resize: int | None, keep_bad: bool) -> tuple[bytes, str]:
     """Return the bytes of an image and its ending."""
-    path = os.path.join(table.root, table.paths[at])  # noqa: PTH118  # many of them
+    path = table.location(at)
     if table.read is not None:  # no file of its own: the pixels are kept
         return _encoded(_smaller(table.read(path), resize), "PNG"), ".png"
     try:

@@ -14,8 +14,8 @@ from starft.data.contents import usable_cores
 from starft.data.images import KNOWN, SIXTEEN_BIT, BadImageError, Reader, TooLongError, check_length, read_image
 from starft.data.loading import SignalProofLoader, ignore_stop_signals
 from starft.data.near_duplicates import Pictures, copies, small_picture
-from starft.data.problems import Problem, some, told_of
-from starft.data.table import ImageTable
+from starft.data.problem_texts import Problem, some, told_of
+from starft.data.source import ImageTable
 from starft.errors import DataError
 from starft.types import ImagePreprocessing
 

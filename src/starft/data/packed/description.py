@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from starft.errors import DataError
+from starft.files.addresses import address_of, shown
 from starft.files.atomic import load_json, replace_file
+from starft.files.remote import local_copy
+from starft.files.stores import NotThere
 
 NAME = "packed.json"
 VERSION = 1
@@ -44,13 +47,18 @@ def read_description(folder: Path, unfinished: bool = False) -> Description | No
     """Return what describes the shards of a folder, or None where nothing does.
 
     Args:
-        folder: That holds the shards.
+        folder: That holds the shards, perhaps a remote one.
         unfinished: Whether half a pack will do.
 
     Raises:
         DataError: It can't be read, or the shards aren't all there yet.
     """
     path = folder / NAME
+    name, address = shown(path), address_of(path)
+    try:
+        path = path if address is None else local_copy(address)
+    except NotThere:
+        return None
     if not path.is_file():
         return None
     try:
@@ -58,9 +66,9 @@ def read_description(folder: Path, unfinished: bool = False) -> Description | No
         if about.schema_version != VERSION:
             raise ValueError(f"its schema_version is {about.schema_version}, and this starft knows {VERSION}")
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} can't be read: {error}; pack the data again, into another folder.") from error
+        raise DataError(f"{name} can't be read: {error}; pack the data again, into another folder.") from error
     if not (about.complete or unfinished):
-        raise DataError(f"{folder} is packed in part only; run the same `starft data pack` again to finish it.")
+        raise DataError(f"{shown(folder)} is packed in part only; run the same `starft data pack` again to finish it.")
     return about
 
 

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starft.data.images import BadImageError
-from starft.data.packed_paths import Ints, PackedPaths, Texts
-from starft.data.packed_samples import Flaws
+from starft.data.packed.paths import Ints, PackedPaths, Texts
+from starft.data.packed.samples import Flaws
+from starft.files.addresses import address_of
+from starft.files.cache import BoundedCache
+from starft.files.remote import FOLDER, local_copy
 
 OPEN = 64
 """Shards that a process keeps open."""
@@ -42,10 +45,10 @@ class PackedIndex:
     Shapes: N images in S shards.
 
     Args:
-        root: Folder that the shards are below.
+        root: Folder that the shards are below, perhaps a remote one.
         shards: Their paths below ``root``.
         places: Where the images' bytes lie, a file for each shard.
-        stamps: Size and time of change of each shard, (S, 2).
+        stamps: Size and time of change of each shard, of a remote one its version in the place of the time, (S, 2).
         starts: The first image of each shard and, behind them, N, (S + 1,).
         keys: Of the images.
         hashes: Of their paths, sorted, (N,).
@@ -119,7 +122,8 @@ class PackedBytes:
     """
 
     def __init__(self, index: PackedIndex) -> None:
-        self.index, self._prefix = index, f"{os.fspath(index.root)}/"
+        self.index, self._address = index, address_of(index.root)
+        self._prefix = f"{self._address or os.fspath(index.root)}/"
         self._open: dict[int, int] = {}
 
     def __call__(self, path: str) -> bytes:
@@ -130,6 +134,7 @@ class PackedBytes:
 
         Raises:
             BadImageError: There is no such image, or its shard is another than when it was indexed.
+            DataError: A remote shard had to leave the cache, and can't be fetched again.
         """
         row = self.index.row_of(path.removeprefix(self._prefix))
         if row is None:
@@ -147,11 +152,20 @@ class PackedBytes:
         if shard not in self._open:
             if len(self._open) >= OPEN:
                 os.close(self._open.pop(next(iter(self._open))))
-            own = os.path.join(self.index.root, self.index.shards[shard])  # noqa: PTH118  # as places are written
-            if [*stamp_of(own)] != self.index.stamps[shard].tolist():
-                raise BadImageError(path, "its shard has changed since it was indexed")
-            self._open[shard] = os.open(self.index.places[shard], os.O_RDONLY)
+            self._open[shard] = self._opened(self.index.shards[shard], self.index.places[shard], shard, path)
         return self._open[shard]
+
+    def _opened(self, name: str, place: str, shard: int, path: str) -> int:
+        """Open a shard's file; a remote one that had to leave the cache is fetched again."""
+        own = os.path.join(self.index.root, name)  # noqa: PTH118  # as places are written
+        if self._address is None and [*stamp_of(own)] != self.index.stamps[shard].tolist():
+            raise BadImageError(path, "its shard has changed since it was indexed")
+        for _ in range(2):
+            if self._address is None or BoundedCache(FOLDER).use(Path(place)):
+                return os.open(place, os.O_RDONLY)
+            if os.fspath(local_copy(f"{self._address}/{name}")) != place:
+                break
+        raise BadImageError(path, "its shard has changed, or its copy has left the cache, since it was indexed")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_open": {}}

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.data.packed_samples import NOWHERE, Columns, Sample
-from starft.data.problems import some
+from starft.data.packed.samples import NOWHERE, Columns, Sample
+from starft.data.problem_texts import some
 from starft.errors import DataError
 from starft.files.atomic import load_json
 from starft.wording import did_you_mean, shortened
@@ -88,7 +88,7 @@ class ImageRows:
             elif data is not None:
                 ends += data.address - buffer.address
             missing = images.is_null().to_pylist()
-            cells = {name: batch.column(column).to_pylist() for name, column in self._columns.items()}
+            cells = {kind: self._cells(kind, batch.column(name)) for kind, name in self._columns.items()}
             for at, gone in enumerate(missing):
                 where, length = (NOWHERE, 0) if gone else (int(ends[at]), int(ends[at + 1] - ends[at]))
                 yield Sample(str(row), where, length, {name: values[at] for name, values in cells.items()})
@@ -106,6 +106,14 @@ class ImageRows:
             parts = getattr(reader, "num_record_batches", None)  # a stream doesn't know
             batches = reader if parts is None else map(reader.get_batch, range(parts))
             yield from ((batch, self._bytes(batch)) for batch in batches)
+
+    def _cells(self, kind: str, column: Any) -> list[Any]:
+        """Return cells with the names of classes for their numbers; labels keep these, as `class_names` has theirs."""
+        values: list[Any] = column.to_pylist()
+        names = self._features.get(self._columns[kind], {}).get("names")
+        if kind == "label" or not isinstance(names, list):
+            return values
+        return [names[value] if isinstance(value, int) and 0 <= value < len(names) else value for value in values]
 
     def _bytes(self, batch: Any) -> Any:
         images = batch.column(self._image)

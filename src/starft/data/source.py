@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from starft.data.images import read_image
-from starft.data.packed_paths import PackedPaths
+from starft.data.packed.paths import PackedPaths
 from starft.errors import ConfigError
 from starft.files.addresses import address_of, shown
 from starft.types import EvalSet

@@ -14,12 +14,24 @@ import pytest
 import torch
 
 from fakes.own_images import write_folders
-from fakes.shards import Part, image_table, picture, samples, write_shards, write_table_file, write_tar
-from starft.data import ImageDataModule, ImageFolder, ImageFolderSource, ImageTable, Packed, PackedSource, packed_scan
+from fakes.shards import (
+    Part,
+    clip_benchmark,
+    hub_celeba,
+    hub_waterbirds,
+    image_table,
+    picture,
+    samples,
+    write_shards,
+    write_table_file,
+    write_tar,
+)
+from starft.data import ImageDataModule, ImageFolder, ImageFolderSource, ImageTable, Packed, PackedSource
 from starft.data.facts import changes, facts_of
 from starft.data.images import BadImageError
-from starft.data.packed_index import PackedBytes
-from starft.data.shard_writer import pack
+from starft.data.packed import scan
+from starft.data.packed.index import PackedBytes
+from starft.data.packed.shard_writer import pack
 from starft.errors import ConfigError, DataError
 from starft.types import ImagePreprocessing
 
@@ -213,7 +225,7 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=sentence):
             PackedSource(root).check_there()
     with pytest.raises(
-        ConfigError, match=r"The address ftp://x can't be read; data.init_args.root takes a folder, or hf"
+        ConfigError, match=r"The address ftp://x can't be read; data.init_args.root takes a folder, hf://OWNER/NAME,"
     ):
         PackedSource("ftp://x").check_there()
     write_shards(tmp_path, train=2, more=2)
@@ -240,12 +252,12 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
 def test_an_index_is_kept_and_made_anew_when_a_shard_changes(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_scan, "LARGE", 2)
+    monkeypatch.setattr(scan, "LARGE", 2)
     folder = write_shards(tmp_path / "d", train=4, test=2)
     first = PackedSource(str(folder)).table("train")
     before = contents(first)
     (entry,) = cache.glob("*.npz")
-    monkeypatch.setattr(packed_scan, "tar_samples", None)  # nothing is read again
+    monkeypatch.setattr(scan, "tar_samples", None)  # nothing is read again
     again = PackedSource(str(folder)).table("train")
     assert ([*again.paths], again.labels.tolist(), contents(again)) == ([*first.paths], first.labels.tolist(), before)
     monkeypatch.undo()
@@ -263,7 +275,7 @@ def test_an_index_is_kept_and_made_anew_when_a_shard_changes(
 
 
 def test_few_shards_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("starft.data.packed_index.OPEN", 2)
+    monkeypatch.setattr("starft.data.packed.index.OPEN", 2)
     for number in range(4):
         write_tar(tmp_path / f"train-{number}.tar", samples(2, 2 * number))
     table = PackedSource(str(tmp_path), val_fraction=0).table("train")
@@ -365,6 +377,29 @@ def test_a_data_set_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         picture(number, "png") for number in range(4)
     ]
     assert np.array(loaded["label"]).tolist() == [1, 0, 1, 0]
+
+
+def test_layouts_of_the_hub(tmp_path: Path) -> None:
+    """Names beside tar shards; columns of classes; booleans. Learnt from public pages, as no copy was at hand."""
+    names = ("tench", "great white shark")
+    copy = PackedSource(str(clip_benchmark(tmp_path / "wds", names))).as_eval()
+    table = copy.table("test")
+    assert (copy.class_names, table.labels.tolist()) == (names, [0, 1, 0, 1])
+    assert copy.templates == ("a photo of a {}.", "art of the {}.")
+    assert contents(table)[1] == picture(1, "webp")
+    assert PackedSource(str(tmp_path / "wds"), class_names=["a", "b"], templates=["{}"]).templates == ("{}",)
+    birds = PackedSource(str(hub_waterbirds(tmp_path / "birds")), attribute_column="place")
+    assert birds.group_names == ("landbird, land", "landbird, water", "waterbird, land", "waterbird, water")
+    groups = birds.table("val").groups
+    assert groups is not None
+    assert groups.tolist() == [0, 3, 2, 1]
+    named = {"False": "dark hair", "True": "blond hair"}
+    options: dict[str, Any] = {"label_column": "Blond_Hair", "attribute_column": "Male", "class_names": named}
+    faces = PackedSource(str(hub_celeba(tmp_path / "faces")), "img_align+identity+attr/*.parquet", **options)
+    assert (faces.class_names, faces.splits) == (("dark hair", "blond hair"), ("train", "val", "test"))
+    groups = faces.table("train").groups
+    assert groups is not None
+    assert groups.tolist() == [3, 1, 2, 0]
 
 
 def test_captions_without_labels_are_pairs(tmp_path: Path) -> None:
