@@ -16,6 +16,7 @@ from starft.captions.pool_files import load_pools
 from starft.captions.pools import Pool
 from starft.captions.sampler import CaptionSampler
 from starft.cli.launch import keep_memory
+from starft.clip.sharing import share_beginnings
 from starft.losses import SpuriosityAlignment
 from starft.losses.context import Progress
 from starft.losses.objectives import Contrastive, CrossEntropy
@@ -73,6 +74,8 @@ class Stand:
         given_options = {"regularizers": terms, "compile": given.compile, **module_options}
         module = FinetuneModule(Contrastive(), given.model, pretrained, **given_options)
         self.module = module.to(self.device).train()
+        if module.hparams["share_frozen"]:  # as a run does when it starts
+            share_beginnings(module.clip, [module.twin], given.compile)
         names = ("landbird", "waterbird") if given.classes == 2 else tuple(IMAGENET_CLASSNAMES[: given.classes])
         made = tuple(f"{{}} in street {number}" for number in range(given.pool))
         self.sampler = CaptionSampler(
@@ -115,7 +118,7 @@ class Stand:
             return plain_step.starft(clip, twin, images, clean, spurious, self.batch["label"], WEIGHT)
 
     def _our_loss(self, row: str) -> Tensor:
-        self.module._host_labels = self.labels
+        self.module._host_labels, self.module._host_index = self.labels, list(range(len(self.labels)))
         ctx = self.module._context(self.batch, Progress(self.number, EPOCH, 0, 10))
         ctx.linear_head = self.head if row in ("ce", "starft_ce") else None
         ctx.together = row.startswith("starft")

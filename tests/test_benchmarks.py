@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from starft.cli.fit import check_command
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +30,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.syspath_prepend(str(ROOT))
 
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        small = {"input": SMALL, "packed": SMALL, "decoding": []}.get(name, TINY)
+        small = {"input": SMALL, "packed": SMALL, "decoding": [], "audit": [], "memory": []}.get(name, TINY)
         monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
@@ -103,5 +106,60 @@ def test_packed(rows: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.M
     assert built["images"] == opened["images"] == workers["images"] == 100
 
 
+def test_adapters(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    chosen = ["full", "lora", "frozen_kept", "two_passes"]
+    found = {row["row"]: row for row in rows("adapters", "--freeze-image-blocks", "2", "--rows", *chosen)}
+    assert [*found] == chosen
+    assert all(row["seconds"] > 0 and row["peak_memory_bytes"] > 1e8 for row in found.values())
+    compared = ("time_over_full", "time_over_two_passes")
+    assert [name for name in compared if name in found["frozen_kept"]] == [*compared]
+    assert [name for name in compared if name in found["lora"]] == ["time_over_full"]
+
+
+def test_audit(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    (copies,) = rows("audit", "--seeds", "--pictures", "20", "--planted", "4", "--images", "0")
+    assert copies["planted"] == 4
+
+
+def test_memory(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    full, half, lora, base = rows("memory", "--models", "ViT-B-32")
+    assert (full["weights"], full["twin"], full["optimizer"]) == (0.61, 0.61, 1.21), "151.3 million numbers"
+    assert half["twin"] == 0.36, "of which 122.7 are in matrices"
+    assert lora["optimizer"] == 0.03, "3.9 million numbers"
+    assert (base["weights"], base["casts"]) == (0.38, 0)
+    assert lora["activations"] / full["activations"] == pytest.approx(25 / 36.1, rel=0.02)
+
+
+def test_what_is_run_on_a_gpu(
+    rows: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Rehearsed: the script with a Python that notes what it is given, then those words in this process."""
+    python, noted = tmp_path / "python", tmp_path / "noted"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {noted}\n[ "$2" != benchmarks.transfer ]\n', encoding="utf-8")
+    python.chmod(0o755)
+    size = {"MODEL": "starft-mini", "BATCH": "4", "DEVICE": "cpu", "ROUNDS": "1", "BLOCKS": "2", "IMAGES": "2"}
+    path = f"{tmp_path}:/usr/bin:/bin"
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho one; echo two\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    script = ["bash", str(ROOT / "benchmarks" / "on_gpu.sh")]
+    told = subprocess.run(script, env=size | {"PYTHON": str(python), "PATH": path}, capture_output=True, check=True)
+    failed, nccl = map(json.loads, told.stdout.splitlines())
+    assert (failed["row"], failed["status"]) == ("failed", 1)
+    assert failed["command"].startswith("benchmarks.transfer --model starft-mini")
+    assert (nccl["row"], nccl["status"]) == ("nccl", 0)
+    *parts, fit = [line.split()[1:] for line in noted.read_text(encoding="utf-8").splitlines()]
+    assert fit[:2] == ["starft", "fit"]
+    check_command(fit[1:])
+    assert len(parts) == 6
+    for name, *words in parts:
+        sources = [ROOT / "benchmarks" / f"{module}.py" for module in (name.removeprefix("benchmarks."), "stand")]
+        known = "".join(source.read_text(encoding="utf-8") for source in sources)
+        assert all(f'"{word}"' in known for word in words if word.startswith("--")), name
+    monkeypatch.setitem(TOLD, "transfer", [])
+    (row,) = rows("transfer", *parts[-1][1:])
+    assert row["float32_over_uint8"] > 0
+
+
 def test_each_benchmark_of_the_page_is_one_of_these() -> None:
-    assert TOLD.keys() == {"step", "scale", "evaluate", "loop", "input", "decoding", "packed"}
+    named = {"step", "scale", "evaluate", "loop", "input", "decoding", "packed", "adapters", "audit", "memory"}
+    assert TOLD.keys() == named

@@ -23,8 +23,8 @@ METHODS = ("ce", "flyp", "starft", "starft_ce")
 OWN = ("Two ducks at dawn.", "a gull over a ship", "A crow.", "Two ducks at dawn.", "a gull")
 INDEX = [3, 1, 0, 2, 0, 4]
 """Captions of images' own, which StarFT on the contrastive objective has here, and the batch's places among them."""
-CUT = {"vit": True, "siglip": False, "hf": False}
-"""Kind of text tower -> whether padding may be cut off."""
+CUT = {"vit": "shared", "siglip": "", "hf": "padding"}
+"""Kind of text tower -> what of captions may be left out: what they share, too, their padding alone, or nothing."""
 
 
 @pytest.fixture(
@@ -51,7 +51,7 @@ def make(config: Path, method: str, dtype: torch.dtype) -> FinetuneModule:
     module.captions = CaptionSampler(NAMES, ("a photo of a {}.", "the {}."), module.pool, 3, own)
     with torch.no_grad():
         for weights in module.clip.parameters():
-            weights.add_(torch.randn_like(weights), alpha=0.05)
+            weights.add_(torch.randn_like(weights), alpha=0.1)
     return module.to(dtype).eval()  # no dropout, which would fall differently
 
 
@@ -147,13 +147,16 @@ def test_each_saving_is_taken_where_the_tower_allows_it(kind: tuple[str, Path]) 
     assert len({*clean, *spurious}) < len([*clean, *spurious]), "or there was nothing to save"
 
 
-def shapes(module: FinetuneModule, captions: set[str], cut: bool) -> list[tuple[int, ...]]:
+def shapes(module: FinetuneModule, captions: set[str], cut: str) -> list[tuple[int, ...]]:
     """Return what should go through a tower: a row a caption, or one row that holds each beginning of them once."""
     if not captions:
         return []
     if not cut:
         return [(len(captions), 16)]
-    rows = [row[: row.index(max(row)) + 1] for row in module.clip.tokenize(sorted(captions)).tolist()]
+    tokens = module.clip.tokenize(sorted(captions))
+    if cut == "padding":
+        return [(len(captions), max(row.index(2) if 2 in row else 16 for row in tokens.tolist()))]
+    rows = [row[: row.index(max(row)) + 1] for row in tokens.tolist()]
     return [(1, len({tuple(row[: end + 1]) for row in rows for end in range(len(row))}))]
 
 

@@ -1,17 +1,20 @@
 """A CLIP model that takes captions as text, and its frozen twin."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from starft.clip.beginning import Beginning, Tower, compute, given
 from starft.clip.last_block import class_token_features, pools_class_token
 from starft.clip.packing import Packed, pack
 from starft.clip.token_memo import TokenMemo
@@ -21,6 +24,21 @@ Tokenize = Callable[[list[str]], Tensor]
 
 POOLED = ("argmax", "eos")
 """Ways of pooling that take a token of the caption itself, the end."""
+
+
+@dataclass(frozen=True)
+class BegunTexts:
+    """Captions that have gone through the beginning of a text tower, together.
+
+    Args:
+        rows: Caption -> its row.
+        tokens: Their token ids (N, context length), on the host.
+        value: What came out of the beginning.
+    """
+
+    rows: Mapping[str, int]
+    tokens: Tensor
+    value: Any
 
 
 class ClipEncoder(nn.Module):
@@ -45,6 +63,8 @@ class ClipEncoder(nn.Module):
         """Rows that go through a tower at a time where gradients are wanted; null for all."""
         self.in_bfloat16 = False
         """Whether the towers compute in bfloat16, whatever the precision around them; features stay wide."""
+        self.beginnings: dict[Tower, Beginning] = {}
+        """What of a tower is computed once for student and teachers, while a run trains."""
         self.config: dict[str, Any] = dict(config or {})
         self._tokens = TokenMemo()
 
@@ -72,15 +92,50 @@ class ClipEncoder(nn.Module):
         scale: Tensor = self.model.logit_scale
         return scale.device
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Return unit features (B, D) of images (B, 3, H, W)."""
-        return F.normalize(self._in_chunks(partial(self._encode, self._encode_images), images), dim=-1)
+    def begin_images(self, images: Tensor) -> Tensor | None:
+        """Return what comes out of the image tower's beginning (B, ...), without a graph; None where there is none."""
+        if (beginning := self._beginning("image")) is None:
+            return None
+        encode = partial(self._encode, self._encode_images)
+        chunks = images.split(self.micro_batch_size or len(images))  # type: ignore[no-untyped-call]
+        return torch.cat([compute(beginning, self.model, partial(encode, chunk)) for chunk in chunks])
 
-    def encode_text(self, captions: Sequence[str]) -> Tensor:
-        """Return unit features (N, D) of N captions; each distinct caption goes through the tower once."""
-        distinct = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-        features = self.encode_tokens(self._tokenized(list(distinct)))
-        if len(distinct) == len(captions):
+    def begin_texts(self, captions: Sequence[str]) -> BegunTexts | None:
+        """Return captions behind the text tower's beginning, without a graph; None where there is none."""
+        beginning = self._beginning("text")
+        if beginning is None or not captions:
+            return None
+        distinct = list(dict.fromkeys(captions))
+        tokens = self._tokenized(distinct)
+        value = compute(beginning, self.model, partial(self._encode, self._encode_tokens, tokens))
+        return BegunTexts({caption: row for row, caption in enumerate(distinct)}, tokens, value)
+
+    def encode_image(self, images: Tensor, begun: Tensor | None = None) -> Tensor:
+        """Return unit features (B, D) of images (B, 3, H, W).
+
+        Args:
+            images: As the model wants them.
+            begun: What `begin_images` returned for them, to go on from where this model has that beginning, too.
+        """
+        encode = partial(self._encode, self._encode_images)
+        if begun is None or "image" not in self.beginnings:
+            return F.normalize(self._in_chunks(encode, images), dim=-1)
+        return F.normalize(self._in_chunks(partial(self._go_on, "image", encode), images, begun), dim=-1)
+
+    def encode_text(self, captions: Sequence[str], begun: BegunTexts | None = None) -> Tensor:
+        """Return unit features (N, D) of N captions; each distinct caption goes through the tower once.
+
+        Args:
+            captions: Any.
+            begun: What `begin_texts` returned for these and others, to go on from where that costs less.
+        """
+        distinct: Mapping[str, int] = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+        if begun is not None and self._costs_less(begun, distinct):
+            encode, distinct = partial(self._encode, self._encode_tokens), begun.rows
+            features = F.normalize(self._go_on("text", encode, begun.tokens, begun.value), dim=-1)
+        else:
+            features = self.encode_tokens(self._tokenized(list(distinct)))
+        if list(distinct) == list(captions):
             return features
         rows = torch.tensor([distinct[caption] for caption in captions])
         return features[rows.to(self.device, non_blocking=True)]
@@ -105,18 +160,38 @@ class ClipEncoder(nn.Module):
         tower = text_tower_of(self.model)
         if self.trim and _is_causal(tower):
             return _encode_packed(tower, tokens, self.device)
+        if self.trim and isinstance(tower, HFTextEncoder):
+            tokens = _without_padding(tower, tokens)
         features: Tensor = self.model.encode_text(tokens.to(self.device, non_blocking=True))
         return features
 
-    def _in_chunks(self, encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    def _beginning(self, tower: Tower) -> Beginning | None:
+        """Return what is shared of a tower, as long as it stays frozen: a callback may thaw it."""
+        beginning = self.beginnings.get(tower)
+        if beginning is None or any(weight.requires_grad for weight in beginning.weights(self.model)):
+            return None
+        return beginning
+
+    def _costs_less(self, begun: BegunTexts, captions: Mapping[str, int]) -> bool:
+        """Return whether to go on with all captions that have begun costs less than to encode these alone."""
+        beginning = self.beginnings.get("text")
+        if beginning is None or not begun.rows.keys() >= captions.keys():
+            return False
+        return len(captions) >= (1 - beginning.share) * len(begun.rows)
+
+    def _go_on(self, tower: Tower, encode: Callable[[Tensor], Tensor], rows: Tensor, begun: Any) -> Tensor:
+        with given(self.beginnings[tower], self.model, begun):
+            return encode(rows)
+
+    def _in_chunks(self, encode: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """Return what ``encode`` makes of all rows, a micro batch at a time.
 
         No activations are kept: on the way back each micro batch is encoded again, with the same random draws.
         """
         size = self.micro_batch_size
-        if size is None or len(rows) <= size or not torch.is_grad_enabled():
-            return encode(rows)
-        return torch.cat([checkpoint(encode, chunk, use_reentrant=False) for chunk in rows.split(size)])  # type: ignore[no-untyped-call]
+        if size is None or len(rows[0]) <= size or not torch.is_grad_enabled():
+            return encode(*rows)
+        return torch.cat([checkpoint(encode, *chunk, use_reentrant=False) for chunk in _split(size, *rows)])
 
     def _tokenized(self, captions: list[str]) -> Tensor:
         unknown = [caption for caption in captions if caption not in self._tokens]
@@ -148,28 +223,32 @@ class Twin(ClipEncoder):
         """Stay in eval mode, whatever ``mode`` says."""
         return super().train(False)
 
-    def _in_chunks(self, encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    def _in_chunks(self, encode: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         size = self.micro_batch_size
-        return encode(rows) if size is None else torch.cat([encode(chunk) for chunk in rows.split(size)])  # type: ignore[no-untyped-call]
+        return encode(*rows) if size is None else torch.cat([encode(*chunk) for chunk in _split(size, *rows)])
 
     @torch.no_grad()
-    def encode_image(self, images: Tensor) -> Tensor:
+    def encode_image(self, images: Tensor, begun: Tensor | None = None) -> Tensor:
         """Return unit features (B, D) of images (B, 3, H, W), without a graph."""
-        return super().encode_image(images)
+        return super().encode_image(images, begun)
 
     @torch.no_grad()
-    def encode_text(self, captions: Sequence[str]) -> Tensor:
+    def encode_text(self, captions: Sequence[str], begun: BegunTexts | None = None) -> Tensor:
         """Return unit features (N, D) of N captions, without a graph.
 
         Nothing is remembered between steps: a caption's last digits depend on the batch it is encoded in, and a run
         that is continued must see the same ones.
         """
-        return super().encode_text(captions)
+        return super().encode_text(captions, begun)
 
     @torch.no_grad()
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return unit features (N, D) of token ids (N, context length) on the host, without a graph."""
         return super().encode_tokens(tokens)
+
+
+def _split(size: int, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(part.split(size) for part in rows), strict=True)  # type: ignore[no-untyped-call]
 
 
 def text_tower_of(model: Any) -> Any:
@@ -211,8 +290,9 @@ def _vocabulary(model: Any) -> int | None:
 def _is_causal(tower: Any) -> bool:
     """Return whether the text tower pools a token of the caption and no token looks at what comes behind it.
 
-    That is so for CLIP's own kind. It isn't for SigLIP and others without a causal mask, for towers of transformers,
-    for CoCa's class token, which stands behind the padding, and for towers that pool the last place whatever is there.
+    That is so for CLIP's own kind. It isn't for SigLIP and others without a causal mask, for towers of transformers
+    (`_without_padding`), for CoCa's class token, which stands behind the padding, and for towers that pool the last
+    place whatever is there.
     """
     if not isinstance(tower, open_clip.CLIP | TextTransformer):
         return False
@@ -235,6 +315,12 @@ def _packed(tower: Any, tokens: Tensor) -> Packed:
     """Return token ids (N, context length) as rows that share, made on the host so that nothing waits."""
     places = _pooled(tower, tokens).numpy().tolist()
     return pack([row[: place + 1] for row, place in zip(tokens.numpy().tolist(), places, strict=True)])
+
+
+def _without_padding(tower: HFTextEncoder, tokens: Tensor) -> Tensor:
+    """Return token ids (N, context length) cut to the longest caption: towers of transformers mask their padding."""
+    (read,) = (tokens != tower.config.pad_token_id).any(dim=0).nonzero(as_tuple=True)
+    return tokens[:, : int(read[-1]) + 1]
 
 
 def _encode_packed(tower: Any, tokens: Tensor, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 from starft.config.class_paths import class_sections, parameters_of
 from starft.errors import ConfigError
-from starft.runs.limits import check_limits
+from starft.runs.limits import VARIED, check_limits
 
 NAMES = (
     "trainer.default_root_dir",
@@ -69,6 +69,9 @@ def check_options(verb: str, config: Mapping[str, Any], model: type) -> None:
         value = trainer.get(name)
         if isinstance(value, int | float) and not (math.isfinite(value) and value >= least):
             raise ConfigError(f"trainer.{name} must be a finite number, at least {least}; got {value}.")
+    varied = ((config.get("data") or {}).get("init_args") or {}).get("augmentation") is not None
+    if verb == "fit" and varied and (config.get("model") or {}).get("keep_activations") is not None:
+        raise ConfigError(VARIED)
     _check_nulls("model", config.get("model") or {}, model)
     check_nulls(config)
 

@@ -112,7 +112,7 @@ class ImageContents(LoaderOptions):
             equal shares; null does so where a group would get fewer than 25 images.
         ood: Whether its own test split counts in ``ood_acc``; its validation split doesn't.
         shots: Train on so many images a class, drawn by ``seed``; null takes all.
-        augmentation: How training images are varied.
+        augmentation: How training images are varied; null leaves them as they are, cropped as in evaluation.
         decode: How training images are read: ``fast`` decodes a JPEG at the size that its crop needs, ``exact`` does as
             open_clip does, digit for digit; results of papers want ``exact``.
         eval_decode: The same of the images of validation, test and predictions.
@@ -132,7 +132,7 @@ class ImageContents(LoaderOptions):
         split_seed: int = 0,
         ood: bool = False,
         shots: int | None = None,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008  # frozen
+        augmentation: Augmentation | None = Augmentation(),  # noqa: B008  # frozen
         on_bad_image: Literal["stop", "skip"] = "stop",
         allow_partial: bool = False,
         equal_groups: bool | None = None,

@@ -1,6 +1,7 @@
 """How a trained model is scored in a run: the hooks of validation, test and predict around an `Evaluator`."""
 
 import lightning as L
+import torch
 from torch import Tensor
 
 from starft.clip import ClipEncoder
@@ -19,6 +20,19 @@ class ScoringModule(L.LightningModule):
     linear_head: Tensor | None
     head_bias: Tensor | None
     evaluator: Evaluator | None
+
+    @torch.no_grad()
+    def features(self, encoder: ClipEncoder, batch: Batch) -> Tensor:
+        """Return unit image features (B, D) of a batch that is still on the host, in the trainer's precision.
+
+        Args:
+            encoder: ``clip`` or ``twin``.
+            batch: From a loader of the DataModule.
+        """
+        precision = self.trainer.precision_plugin
+        there = self.trainer.strategy.batch_to_device(precision.convert_input(batch), self.device)  # as the loops do
+        with precision.forward_context():
+            return encoder.encode_image(there["image"])
 
     def on_validation_epoch_start(self) -> None:
         """Make the heads anew from the weights as they are."""

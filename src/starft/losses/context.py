@@ -1,6 +1,6 @@
 """What a term may read at one training step; features are computed once, when first asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from starft.captions.pools import Pool
 from starft.clip import ClipEncoder, zero_shot_head
+from starft.clip.encoder import BegunTexts
 from starft.distributed import gather
 from starft.losses.functional import class_logits
 from starft.losses.teachers import Teacher, TeacherRule
@@ -56,6 +57,7 @@ class StepContext:
         sizes: Rows of each process, by rank; empty for a process alone.
         together: Encode spurious captions with the clean ones, as some term is going to read them: one call of the
             text tower costs less than two, and each caption that is in both is encoded once.
+        begun: Returns ``begun_images`` where a run keeps them; None computes them.
     """
 
     batch: Batch
@@ -71,6 +73,9 @@ class StepContext:
     pool: Pool | None = None
     sizes: Sequence[int] = ()
     together: bool = False
+    begun: Callable[[], Tensor | None] | None = None
+    begun_texts: BegunTexts | None = field(default=None, init=False, repr=False)
+    """Captions that the student encoded last, behind the beginning that student and teachers share."""
     _views: dict[TeacherRule | None, "TeacherView"] = field(default_factory=dict, init=False, repr=False)
 
     def gathered(self, rows: Tensor) -> Tensor:
@@ -94,7 +99,12 @@ class StepContext:
     @cached_property
     def image_features(self) -> Tensor:
         """The student's image features."""
-        return self.gathered(self.clip.encode_image(self.batch["image"]))
+        return self.gathered(self.clip.encode_image(self.batch["image"], self.begun_images))
+
+    @cached_property
+    def begun_images(self) -> Tensor | None:
+        """This process's images behind the beginning that student and teachers share; None where they share none."""
+        return self.clip.begin_images(self.batch["image"]) if self.begun is None else self.begun()
 
     @cached_property
     def text_features(self) -> Tensor:
@@ -106,11 +116,15 @@ class StepContext:
         """The student's features of the spurious captions."""
         if self.together and "_all_text_features" in vars(self):  # somebody has asked for the clean ones
             return self.gathered(self._all_text_features[len(self.captions) :])
-        return self.gathered(self.clip.encode_text(self.spurious_captions))
+        return self.gathered(self._encode_texts(self.spurious_captions))
 
     @cached_property
     def _all_text_features(self) -> Tensor:
-        return self.clip.encode_text([*self.captions, *self.spurious_captions] if self.together else self.captions)
+        return self._encode_texts([*self.captions, *self.spurious_captions] if self.together else self.captions)
+
+    def _encode_texts(self, captions: Sequence[str]) -> Tensor:
+        self.begun_texts = self.clip.begin_texts(captions)
+        return self.clip.encode_text(captions, self.begun_texts)
 
     @cached_property
     def logits(self) -> Tensor:
@@ -150,17 +164,17 @@ class TeacherView:
     @cached_property
     def image_features(self) -> Tensor:
         """Image features."""
-        return self._ctx.gathered(self.model.encode_image(self._ctx.batch["image"]))
+        return self._ctx.gathered(self.model.encode_image(self._ctx.batch["image"], self._ctx.begun_images))
 
     @cached_property
     def text_features(self) -> Tensor:
         """Features of the clean captions."""
-        return self._ctx.gathered(self.model.encode_text(self._ctx.captions))
+        return self._ctx.gathered(self.model.encode_text(self._ctx.captions, self._ctx.begun_texts))
 
     @cached_property
     def spurious_features(self) -> Tensor:
         """Features of the spurious captions."""
-        return self._ctx.gathered(self.model.encode_text(self._ctx.spurious_captions))
+        return self._ctx.gathered(self.model.encode_text(self._ctx.spurious_captions, self._ctx.begun_texts))
 
     @cached_property
     def logits(self) -> Tensor:

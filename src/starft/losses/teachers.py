@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from starft.clip import ClipEncoder, Twin, zero_shot_head
+from starft.clip.encoder import BegunTexts
 from starft.clip.lora import named_updates
 from starft.distributed import local_part
 from starft.errors import ConfigError
@@ -173,10 +174,10 @@ class Teacher(Twin):
         self._features: Tensor | None = None
 
     @torch.no_grad()
-    def encode_text(self, captions: Sequence[str]) -> Tensor:
+    def encode_text(self, captions: Sequence[str], begun: BegunTexts | None = None) -> Tensor:
         """Return unit features (N, D) of N captions, without a graph; those of `remember` are encoded once."""
         if not captions or not self._rows.keys() >= set(captions):
-            return super().encode_text(captions)
+            return super().encode_text(captions, begun)
         rows = [self._rows[caption] for caption in captions]
         for chunk in sorted({row // CHUNK for row in rows} - self._encoded):
             start = CHUNK * chunk

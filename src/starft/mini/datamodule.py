@@ -162,6 +162,11 @@ class MiniWorld(_MiniBase):
         self.task, self.train_size = task, train_size
 
     @property
+    def varies_images(self) -> bool:
+        """They are drawn once."""
+        return False
+
+    @property
     def drawn_by(self) -> dict[str, Any]:
         """Task, sizes and seed, which tell every picture."""
         return {"task": self.task, "train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}

@@ -38,8 +38,8 @@ OPTIONS: dict[str, dict[str, May]] = {
     "model": _options(
         not_change="objective model_name head head_start unscaled_head lr weight_decay layer_decay "
         "decay_one_dimensional betas warmup_steps regularizers pool templates freeze_text_tower freeze_image_tower "
-        "freeze_text_blocks freeze_image_blocks adapter twin_precision seed",
-        change="pretrained probe_strengths trim micro_batch_size gradient_checkpointing compile",
+        "freeze_text_blocks freeze_image_blocks adapter twin_precision keep_activations seed",
+        change="pretrained probe_strengths trim micro_batch_size gradient_checkpointing compile share_frozen",
     ),
     "data": _options(
         not_change="sampling shots augmentation split_seed val_fraction test_fraction equal_groups splits label_map "

@@ -21,6 +21,10 @@ NO_END = (
     "The run has no end, and the learning rate falls up to its last step: give trainer.max_epochs or max_steps; "
     "trainer.max_time may stop it sooner."
 )
+VARIED = (
+    "model.keep_activations needs training images that are the same in each epoch; set data.init_args.augmentation to "
+    "null, or model.keep_activations to null."
+)
 
 
 def limits(trainer: Mapping[str, Any], verb: str) -> list[str]:

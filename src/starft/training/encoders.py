@@ -1,12 +1,16 @@
 """Student and teachers as the options of a run want them: what is frozen, shared, recomputed, compiled."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import lightning as L
+
+from starft.captions.sampler import CaptionSampler
 from starft.clip import ClipEncoder, checkpoint_activations, compile_towers, encode_in_chunks, freeze
 from starft.clip.lora import LoRA, add_updates, freeze_base, round_matrices
+from starft.distributed import is_sharded
 from starft.losses import Term
-from starft.losses.teachers import Teacher
+from starft.losses.teachers import MOST_REMEMBERED, Teacher
 from starft.training.adapters import check_trained
 from starft.training.gradients import freeze_parameters_no_term_reads
 
@@ -64,3 +68,18 @@ def freeze_and_prepare(
     for encoder in encoders if options["compile"] else ():
         compile_towers(encoder.model)
     student.train()
+
+
+def remember_captions(twin: Teacher, captions: CaptionSampler, trainer: L.Trainer) -> None:
+    """Let the frozen twin encode each spurious caption of a run once at most, where an epoch asks for it often.
+
+    Args:
+        twin: Of the run.
+        captions: That it draws.
+        trainer: Of the run, which is about to start.
+    """
+    if is_sharded(twin):  # all processes call its parts together, and none may know captions that another doesn't
+        return
+    loader = cast(Any, trainer.train_dataloader)
+    images = trainer.num_training_batches * (loader.batch_size or 1)
+    twin.remember(captions.all_spurious(min(images / 2, MOST_REMEMBERED)))

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
@@ -17,25 +17,26 @@ from starft.captions.sampler import CaptionSampler
 from starft.captions.templates import check_templates
 from starft.clip import (
     CaptionRuler,
-    ClipEncoder,
     build_clip,
     image_preprocessing,
     update_statistics_once,
 )
+from starft.clip.kept_activations import KeptActivations
 from starft.clip.lora import LoRA, draw
+from starft.clip.sharing import share_beginnings
 from starft.clip.token_checks import check_captions
-from starft.distributed import broadcast_from_first, is_sharded
+from starft.distributed import broadcast_from_first
 from starft.errors import ConfigError
 from starft.evaluation.evaluator import Evaluator, described_data, eval_sets_for_stage
 from starft.losses import Contrastive, Term
 from starft.losses.base import by_name, check_forward_is_defined
 from starft.losses.context import Progress, StepContext
-from starft.losses.teachers import MOST_REMEMBERED, Teacher
+from starft.losses.teachers import Teacher
 from starft.runs.adapted import match_adapter, refill_base, strip_base
 from starft.runs.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
 from starft.runs.manifest import checked_pretrained
 from starft.training.adapters import adapter_of, as_options
-from starft.training.encoders import freeze_and_prepare, make_twin
+from starft.training.encoders import freeze_and_prepare, make_twin, remember_captions
 from starft.training.gradients import (
     check_batches,
     check_rows,
@@ -46,6 +47,7 @@ from starft.training.gradients import (
     zero_gradients_for_idle_parameters,
 )
 from starft.training.guards import GuardedModule
+from starft.training.keeping import check_keeping, keep_activations
 from starft.training.layer_decay import layer_rates
 from starft.training.linear_head import check_head, with_unscaled_head
 from starft.training.notes import tell_doubled_articles, tell_notes
@@ -93,6 +95,9 @@ class FinetuneModule(GuardedModule):
             this one, with loss and gradients of the whole, for one more forward pass. Null takes the batch whole.
         compile: Compile both towers with torch.compile, when they are first used.
         seed: Start of the caption draws.
+        share_frozen: Compute and hold once what is frozen from a tower's start on and is the twin's too; off, twice.
+        keep_activations: Where to keep what the image tower's frozen beginning makes of each training image, for later
+            epochs: ``ram``, ``disk``, or null for nowhere. Needs images that aren't varied (augmentation null).
     """
 
     def __init__(
@@ -124,6 +129,8 @@ class FinetuneModule(GuardedModule):
         micro_batch_size: int | None = None,
         compile: bool = False,
         seed: int = 0,
+        share_frozen: bool = True,
+        keep_activations: Literal["ram", "disk"] | None = None,
     ) -> None:
         super().__init__()
         check_recipe(lr, weight_decay, warmup_steps, betas, layer_decay)
@@ -134,6 +141,7 @@ class FinetuneModule(GuardedModule):
         self.adapter = adapter_of(adapter, twin_precision, {"text": freeze_text_tower, "image": freeze_image_tower})
         self.save_hyperparameters(ignore=["objective", "regularizers", "adapter"])
         self.save_hyperparameters({"adapter": as_options(self.adapter)})
+        check_keeping(self.hparams, self.adapter)
         self.model_name, self.pretrained, self.head, self.head_start = model_name, pretrained, head, head_start
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
@@ -155,6 +163,7 @@ class FinetuneModule(GuardedModule):
         self.restart_epoch = 0  # where the learning rate starts anew, as JTT does; 0 for nowhere
         self.captions: CaptionSampler | None = None
         self.evaluator: Evaluator | None = None
+        self.kept: KeptActivations | None = None
         self._host_labels, self._host_index = list[int](), list[int]()
         self._idle_parameters: list[nn.Parameter] = []
 
@@ -217,13 +226,12 @@ class FinetuneModule(GuardedModule):
             self._start_from_probe()
 
     def on_train_start(self) -> None:
-        """Let the twin remember texts; tell of a run too short: a warm-up that fills it, images no epoch holds."""
-        # where its blocks are in parts, all processes call them together, and none may know texts that another doesn't
-        whole = not is_sharded(self.twin)
-        if whole and self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
-            loader = cast(Any, self.trainer.train_dataloader)
-            images = self.trainer.num_training_batches * (loader.batch_size or 1)
-            self.twin.remember(self.captions.all_spurious(min(images / 2, MOST_REMEMBERED)))
+        """Let the twin share what is frozen and remember texts; tell of a run too short."""
+        if self.hparams["share_frozen"]:
+            share_beginnings(self.clip, [self.twin, *self._followers()], self.hparams["compile"])
+        self.kept = keep_activations(self.hparams, self.clip, self.trainer)
+        if self.captions is not None and any(term.reads_spurious for _, term in self._active_terms()):
+            remember_captions(self.twin, self.captions, self.trainer)
         if self.head_bias is not None and self.global_step < self.trainer.estimated_stepping_batches:
             raise ConfigError(
                 "The checkpoint's head was refitted by DFR at the end of its run, so training can't go on from it; "
@@ -236,19 +244,6 @@ class FinetuneModule(GuardedModule):
         probe = probe_of(data, self.class_names, partial(self.features, self.twin), self.probe_strengths)
         rank_zero_info(f"Linear probe: C {probe.strength:.3g}, validation accuracy {probe.accuracy:.3f}.")
         self.set_head(probe.head)
-
-    @torch.no_grad()
-    def features(self, encoder: ClipEncoder, batch: Batch) -> Tensor:
-        """Return unit image features (B, D) of a batch that is still on the host, in the trainer's precision.
-
-        Args:
-            encoder: ``clip`` or ``twin``.
-            batch: From a loader of the DataModule.
-        """
-        precision = self.trainer.precision_plugin
-        there = self.trainer.strategy.batch_to_device(precision.convert_input(batch), self.device)  # as the loops do
-        with precision.forward_context():
-            return encoder.encode_image(there["image"])
 
     @torch.no_grad()
     def set_head(self, rows: Tensor, bias: Tensor | None = None) -> None:
@@ -324,6 +319,7 @@ class FinetuneModule(GuardedModule):
 
     def _context(self, batch: Batch, progress: Progress) -> StepContext:
         assert self.captions is not None, "setup comes first"
+        kept = self.kept.begin_images if self.kept is not None else None
         clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step, self._host_index)
         return StepContext(
             batch=batch,
@@ -338,6 +334,7 @@ class FinetuneModule(GuardedModule):
             teachers={teacher.rule: teacher for teacher in self._followers() if teacher.rule is not None},
             pool=self.pool,
             sizes=sizes,
+            begun=kept and partial(kept, self.clip, batch["image"], self._host_index),
             together=any(term.reads_spurious and term.weight_at(progress) > 0 for _, term in self._active_terms()),
         )
 

@@ -111,6 +111,11 @@ class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
         return {}
 
     @property
+    def varies_images(self) -> bool:
+        """Whether a training image isn't the same in each epoch."""
+        return True
+
+    @property
     def drawn_by(self) -> dict[str, Any]:
         """What the training images are drawn by, where they aren't on disk: plain values by name."""
         return {}

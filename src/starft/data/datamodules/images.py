@@ -46,6 +46,11 @@ class ImageDataModule(ImageContents, BaseDataModule):
         return self.test_data[which].path(index)
 
     @property
+    def varies_images(self) -> bool:
+        """Whether they are augmented."""
+        return self.augmentation is not None
+
+    @property
     def train_captions(self) -> Sequence[str] | None:
         """Those of the training table, after the setup of a training."""
         return self.train_set.table.captions if isinstance(self.train_set, ImageSet) else None

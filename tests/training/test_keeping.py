@@ -1,0 +1,206 @@
+"""Activations of the frozen beginning, kept from epoch to epoch: less work, the same training."""
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from starft.clip import ClipEncoder
+from starft.clip.kept_activations import KeptActivations
+from starft.config.option_checks import check_options
+from starft.data import CSV
+from starft.errors import ConfigError
+from starft.losses import SpuriosityAlignment
+from starft.losses.objectives import Contrastive
+from starft.mini import MiniWorld
+from starft.training.keeping import keep_activations
+from starft.training.module import FinetuneModule
+
+
+def build(**options: Any) -> FinetuneModule:
+    own = {"freeze_image_blocks": 2, "pool": "mini_scenes", "regularizers": [SpuriosityAlignment(1.0)], "lr": 1e-3}
+    return FinetuneModule(Contrastive(), "starft-mini", "mini", **own | options)  # type: ignore[arg-type]
+
+
+def fit(module: FinetuneModule, folder: Path, data: L.LightningDataModule | None = None, **options: Any) -> list[float]:
+    """Train for three epochs of two steps, of which the first drops images; return the losses."""
+    losses: list[float] = []
+
+    class Note(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+            losses.append(float(outputs["loss"]))
+
+    own = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    own |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": 3, "default_root_dir": folder}
+    trainer = L.Trainer(**own | options | {"callbacks": [Note(), *options.get("callbacks", [])]})
+    trainer.fit(module, datamodule=data or MiniWorld(train_size=24, val_size=12, batch_size=10))
+    return losses
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    return fit(build(), tmp_path_factory.mktemp("expected"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["ram", "disk"])
+def test_the_losses_are_those_of_a_run_that_keeps_nothing_but_for_rounding(
+    where: str,
+    expected: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    computed: list[int] = []
+    module = build(keep_activations=where)
+    begin = module.clip.begin_images
+    monkeypatch.setattr(module.clip, "begin_images", lambda images: computed.append(len(images)) or begin(images))
+    assert fit(module, tmp_path) == pytest.approx(expected, rel=5e-3)
+    assert sum(computed) == 1 + 24, "one that tells the shape, and each image once"
+    assert len(module.kept or ()) == 24
+    assert f"Note: activations of 24 images are kept ({where}): " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [], "the file goes with its process"
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_none_of_them_trains_alike(tmp_path: Path) -> None:
+    class Forget(L.Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            if self.forgets and trainer.current_epoch == 2:
+                module = cast(FinetuneModule, pl_module)
+                module.kept = KeptActivations("ram", 24, module.kept._shape, tmp_path) if module.kept else None
+
+        forgets = False
+
+    runs = []
+    for forgets in (False, True):
+        Forget.forgets = forgets
+        runs.append(fit(build(keep_activations="disk"), tmp_path, callbacks=[Forget()]))
+    assert runs[0] == pytest.approx(runs[1], rel=1e-5)
+
+
+class Halves:
+    """A model whose beginning is half of an image; it counts the images."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def begin_images(self, images: Tensor) -> Tensor:
+        self.count += len(images)
+        return images / 2
+
+
+@pytest.fixture(params=["ram", "disk"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> KeptActivations:
+    return KeptActivations(request.param, 6, (2, 3), tmp_path / "run")
+
+
+def images(*index: int) -> Tensor:
+    return (
+        torch.tensor(index)[:, None, None]
+        + torch.rand(6, 2, 3, generator=torch.Generator().manual_seed(0))[list(index)]
+    )
+
+
+def test_each_image_is_computed_once_and_read_back_rounded(kept: KeptActivations) -> None:
+    clip: Any = Halves()
+    assert kept.size == 6 * 2 * 3 * 2
+    for index in ([4, 0, 2], [2, 5, 4, 5], [0, 2, 4, 5]):
+        begun = kept.begin_images(clip, images(*index), index)
+        assert begun is not None
+        assert torch.equal(begun, (images(*index) / 2).bfloat16().float())
+    assert clip.count == 3 + 2, "5 was there twice in a batch"
+    assert len(kept) == 4
+
+
+def test_a_disk_that_fills_up_is_told_of_once_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, clip = KeptActivations("disk", 6, (2, 3), tmp_path), Halves()
+    written = iter([os.pwrite, _full, _full])
+    monkeypatch.setattr("starft.clip.kept_activations.os.pwrite", lambda *given: next(written)(*given))  # noqa: PLW0108
+    for _ in range(2):
+        begun = kept.begin_images(clip, images(0, 1, 2), [0, 1, 2])  # type: ignore[arg-type]
+        assert begun is not None
+        assert torch.equal(begun, (images(0, 1, 2) / 2).bfloat16().float())
+    assert clip.count == 3 + 2
+    note = "Note: activations are kept of 1 of 6 images, no more (No space left on device); those of the others are "
+    assert capsys.readouterr().err == f"{note}computed in each epoch.\n"
+
+
+def _full(*given: Any) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_part_that_is_written_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = KeptActivations("disk", 6, (2, 3), tmp_path)
+    monkeypatch.setattr("starft.clip.kept_activations.os.pwrite", lambda *given: 5)
+    kept.begin_images(Halves(), images(0), [0])  # type: ignore[arg-type]
+    assert len(kept) == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "room", "sentence"),
+    [
+        (
+            "ram",
+            "memory",
+            r"keep_activations ram takes 1\.2 GB for 100,000 images, and 1\.0 MB of memory are free; set",
+        ),
+        (
+            "disk",
+            "disk",
+            r"disk takes 1\.2 GB for 100,000 images, and 1\.0 MB of the disk of .* are free; set it to ram",
+        ),
+    ],
+)
+def test_what_has_no_room_is_refused(
+    where: Any, room: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"starft.clip.kept_activations._free_{room}", lambda *_: 1_000_000)
+    with pytest.raises(ConfigError, match=sentence):
+        KeptActivations(where, 100_000, (6, 1000), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"freeze_image_blocks": 0},
+            "keep_activations is ram, and no first block of the image tower is frozen; set model",
+        ),
+        ({"share_frozen": False}, "needs model.share_frozen true; set it to that"),
+        ({"compile": True}, "needs model.compile false; set it to that"),
+    ],
+)
+def test_before_the_model_is_loaded_it_is_refused(
+    options: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("starft.training.module.build_clip", lambda *given: pytest.fail("it is loaded"))
+    with pytest.raises(ConfigError, match=sentence):
+        build(keep_activations="ram", **options)
+
+
+def test_images_that_vary_are_refused() -> None:
+    trainer: Any = SimpleNamespace(datamodule=CSV("a.csv"))
+    with pytest.raises(ConfigError, match="needs training images that are the same in each epoch; set data"):
+        keep_activations({"keep_activations": "ram"}, ClipEncoder(nn.Identity(), list), trainer)  # type: ignore[arg-type]
+    config = {"model": {"keep_activations": "ram"}, "data": {"init_args": {"augmentation": {"scale": [0.9, 1.0]}}}}
+    with pytest.raises(ConfigError, match="needs training images that are the same in each epoch"):
+        check_options("fit", config, FinetuneModule)
+    check_options("test", config, FinetuneModule)
+
+
+def test_a_tower_that_is_given_half_of_its_patches_is_refused(tmp_path: Path) -> None:
+    from open_clip.transformer import PatchDropout  # noqa: PLC0415
+
+    module = build(keep_activations="ram")
+    module.clip.model.visual.patch_dropout = PatchDropout(0.5)
+    with pytest.raises(ConfigError, match="can't be computed by itself: it drops patches, or isn't"):
+        fit(module, tmp_path)
