@@ -24,7 +24,7 @@ from starft.config.data import keys_of
 from starft.config.early_checks import check_words, config_paths
 from starft.config.option_checks import check_options
 from starft.config.own_data import check_there
-from starft.config.parser import prepare_parser
+from starft.config.parser import integers_first, prepare_parser
 from starft.config.parser_errors import is_mistake, one_sentence, refusal
 from starft.config.untuned import check_checkpoint_given
 from starft.data.datamodules import BaseDataModule
@@ -385,6 +385,7 @@ def main(words: Sequence[str], kind: type[StarftCLI] = StarftCLI) -> StarftCLI:
         ConfigError: Options or config can't be used.
     """
     prepare_parser()
+    integers_first(L.Trainer.__init__)
     make_importable(config_paths(words))
     with without_noise():
         return kind(

@@ -1,9 +1,12 @@
 """Parsers of configs and options: they read YAML as all of this product does, and import what they may."""
 
 from argparse import ArgumentTypeError
+from collections.abc import Callable
+from functools import reduce
 from inspect import signature
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from jsonargparse import set_dumper, set_loader, set_parsing_settings
@@ -29,6 +32,21 @@ def prepare_parser() -> None:
     if "import_path_denylist" not in signature(set_parsing_settings).parameters:
         raise ConfigError("--safe needs a newer jsonargparse; install it: pip install --upgrade jsonargparse.")
     set_parsing_settings(import_path_denylist=["*", *RUNS_CODE], import_path_allowlist=list(TRUSTED))
+
+
+def integers_first(function: Callable[..., Any]) -> None:
+    """Let arguments that are an integer or a fraction take 1 as an integer.
+
+    `typing` keeps one order of equal unions for a whole process, that of the module that was imported first. Where that
+    was ``float | int``, ``--trainer.limit_train_batches=1`` was the fraction 1.0, which is all batches.
+
+    Args:
+        function: Whose annotations are set in order.
+    """
+    for name, annotation in function.__annotations__.items():
+        members = get_args(annotation)
+        if {int, float} <= {*members}:
+            function.__annotations__[name] = reduce(or_, sorted(members, key=lambda member: member is not int))
 
 
 def path_from_text(text: str) -> Path:
