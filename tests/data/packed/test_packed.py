@@ -139,7 +139,7 @@ def test_tables_of_images(name: str, tmp_path: Path, cache: Path) -> None:
         (
             [0, 1],
             {"attribute_column": "place"},
-            r"has no column 'place'; its columns are label\. .*Name it with .*attribute_col",
+            r"has no column 'place'; its columns are image, label\. .*Name it with .*attribute_col",
         ),
         (
             [0, 1],
