@@ -150,7 +150,8 @@ def _begun(folder: Path, start: Description, splits: Iterable[str]) -> Descripti
         return start
     if there.of != start.of:
         raise DataError(
-            f"{folder} holds a pack of other images, labels, captions or options; give another folder with --to, or remove it."
+            f"{folder} holds a pack of other images, labels, captions or options; give another folder with --to, or "
+            "remove it."
         )
     for shard in there.shards:
         path = folder / shard["file"]
