@@ -179,6 +179,10 @@ def test_an_unknown_class(change: dict[str, Any], told: str, refused: Refused, t
         ),
         ("--model.regularizers=L2S", "'L2S'; add one with --model.regularizers+=NAME. Did you mean L2SP?"),
         ("--model.regularizers=KD", "model.regularizers is a list; add one with --model.regularizers+=KD."),
+        (
+            "--model.regularizers=starft.losses.KD",
+            "model.regularizers is a list; add one with --model.regularizers+=KD.",
+        ),
         ("--model.regularizers+=starft.losses.L2S", "no attribute 'L2S'. Did you mean L2SP?"),
         ("--model.objective=Foo", "no class 'Foo'; the classes are CarFT, Carot, Contrastive, CrossEntropy, "),
         ("--train_size=12", "There is no option --train_size. Did you mean --data.init_args.train_size?"),

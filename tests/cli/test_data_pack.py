@@ -206,7 +206,13 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "MiniWorld reads no images from disk: nothing to pack." in capsys.readouterr().out
     assert main(words(table, tmp_path / "packed")) == 0
     capsys.readouterr()
-    assert "packed holds a pack of other images, labels or options; give another folder" in told("--resize=8")
+    other = "packed holds a pack of other images, labels, captions or options; give another folder"
+    assert other in told("--resize=8")
+    plain = table.read_text()
+    header, *rows = plain.splitlines()
+    table.write_text("\n".join([f"{header},caption", *(f"{row},a shoe" for row in rows)]))
+    assert other in told(), "captions that were added or changed"
+    table.write_text(plain)
     shard = next((tmp_path / "packed").glob("train-*.tar"))
     shard.write_bytes(shard.read_bytes()[:-512])
     assert f"{shard.name} isn't as packed.json lists it; remove" in told()

@@ -79,6 +79,7 @@ EACH = [
     ("vit", FREEZE | {"micro_batch_size": 4}, {"image"}),
     ("vit", FREEZE | {"gradient_checkpointing": True}, {"image", "text"}),
     ("vit", {"adapter": LoRA(rank=2, blocks="last 1")}, {"image", "text"}),
+    ("vit", FREEZE | {"adapter": LoRA(rank=2)}, {"image", "text"}),
     ("resnet", {"freeze_image_blocks": 3}, {"image"}),
     ("timm", {"freeze_image_blocks": 2}, {"image"}),
     ("siglip", FREEZE, {"image", "text"}),
@@ -152,6 +153,15 @@ def test_of_an_adapter_in_the_last_blocks_the_others_are_the_beginning(configs: 
     module = build(configs("vit"), adapter=LoRA(rank=2, blocks="last 1", towers=["image"]))
     found = {tower: frozen_beginning(module.clip.model, tower) for tower in ("image", "text")}
     assert [item and (len(item.blocks), round(item.share, 2)) for item in found.values()] == [(2, 0.67), (1, 0.5)]
+
+
+def test_frozen_updates_that_a_checkpoint_brought_are_no_part_of_the_twin(configs: Callable[[str], Path]) -> None:
+    module = build(configs("vit"), freeze_image_blocks=1, adapter=LoRA(rank=2, towers=["image"]))
+    share(module)
+    assert {*module.clip.beginnings} == {"image", "text"}
+    next(iter(module.clip.beginnings["image"].updates(module.clip.model))).up.data.fill_(1)
+    share(module)
+    assert {*module.clip.beginnings} == {"text"}
 
 
 @pytest.mark.slow

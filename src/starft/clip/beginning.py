@@ -18,6 +18,8 @@ from open_clip.transformer import VisionTransformer
 from timm.models import VisionTransformer as TimmVisionTransformer
 from torch import Tensor, nn
 
+from starft.clip.low_rank import LowRank
+
 Tower = Literal["image", "text"]
 
 
@@ -38,11 +40,17 @@ class Beginning:
     share: float
 
     def weights(self, model: nn.Module) -> Iterator[Tensor]:
-        """Yield the weights and statistics of stem and blocks in a model."""
+        """Yield the weights and statistics of stem and blocks in a model, without updates of low rank."""
         yield from (model.get_parameter(name) for name in self.stem)
+        updates = {id(weight) for update in self.updates(model) for weight in update.parameters()}
         for block in map(model.get_submodule, self.blocks):
-            yield from block.parameters()
+            yield from (weight for weight in block.parameters() if id(weight) not in updates)
             yield from block.buffers()
+
+    def updates(self, model: nn.Module) -> list[LowRank]:
+        """Return the updates that an adapter has put into the blocks."""
+        blocks = map(model.get_submodule, self.blocks)
+        return [part for block in blocks for part in block.modules() if isinstance(part, LowRank)]
 
 
 class _Reached(Exception):  # noqa: N818  # no error: the way out of a tower

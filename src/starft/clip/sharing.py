@@ -39,6 +39,8 @@ def share_beginnings(student: ClipEncoder, teachers: Sequence[Twin], compiled: b
         beginning = frozen_beginning(student.model, tower)
         if beginning is None or _drops(student.model, beginning):
             continue
+        if any(update.up.any() for update in beginning.updates(student.model)):  # of a checkpoint; frozen, they are 0
+            continue
         if tower == "text" and student.micro_batch_size is not None:  # captions of a chunk share rows with each other
             continue
         same = [teacher for teacher in teachers if _same(beginning, student, teacher)]

@@ -17,6 +17,7 @@ from starft.data.datasets.image_folder import ImageFolderSource
 from starft.data.datasets.packed import PackedSource
 from starft.data.own import CSVContents, ImageFolderContents, PackedContents
 from starft.errors import ConfigError, StarftError
+from starft.files.yaml_reader import dump_yaml
 from starft.wording import did_you_mean
 
 OWN: dict[str, type[DrawnSource]] = {"CSV": CSVSource, "ImageFolder": ImageFolderSource, "Packed": PackedSource}
@@ -115,11 +116,11 @@ def built(section: Any, kind: type, seed: int, where: str, options: Sequence[str
     section = {"class_path": section} if isinstance(section, str) else section
     check_class_paths({"data": section}, where)
     try:
-        parsed = parser.parse_object({"data": section}) if section is not None else None
-        if options:
-            parsed = parser.parse_args(list(options), namespace=parsed)
-        if parsed is None:
+        # as text: jsonargparse 4.53 doesn't take back, as a namespace, what it made of an option such as augmentation
+        given = [] if section is None else [f"--data={dump_yaml(section)}"]
+        if not (given or options):
             raise ConfigError(f"{where} has no data section; give one, as for `starft fit`.")
+        parsed = parser.parse_args([*given, *options])
         if "seed" in parsed.data.get("init_args", {}):
             parsed.data.init_args.seed = seed
         check_nulls({"data": parsed.data.as_dict()})

@@ -91,9 +91,10 @@ def classes_below(base: type) -> dict[str, type]:
 def _no_class(key: str, given: str, names: Sequence[str], in_list: bool) -> str:
     """Return what is wrong with the name of a class, where one is wanted or a list of them."""
     added = f"add one with --{key}+=NAME"
-    if in_list and given in names:
-        return f"{key} is a list; {added.replace('NAME', given)}."
-    near = did_you_mean(given.rpartition(".")[2], names)
+    name = given.rpartition(".")[2]
+    if in_list and name in names:
+        return f"{key} is a list; {added.replace('NAME', name)}."
+    near = did_you_mean(name, names)
     told = f"{key}: there is no class {given!r}" + (f"; the classes are {', '.join(names)}" if not near else "")
     return f"{told}{f'; {added}' if in_list else ''}.{near}"
 

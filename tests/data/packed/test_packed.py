@@ -28,6 +28,7 @@ from fakes.shards import (
 )
 from starft.data import ImageDataModule, ImageFolder, ImageFolderSource, ImageTable, Packed, PackedSource
 from starft.data.facts import changes, facts_of
+from starft.data.fast_decoding import FastTransform, prepared_fast
 from starft.data.images import BadImageError
 from starft.data.packed import scan
 from starft.data.packed.index import PackedBytes
@@ -138,7 +139,7 @@ def test_tables_of_images(name: str, tmp_path: Path, cache: Path) -> None:
         (
             [0, 1],
             {"attribute_column": "place"},
-            r"has no column 'place'; its columns are label\. .*Name it with .*attribute_col",
+            r"has no column 'place'; its columns are image, label\. .*Name it with .*attribute_col",
         ),
         (
             [0, 1],
@@ -272,6 +273,23 @@ def test_an_index_is_kept_and_made_anew_when_a_shard_changes(
         fresh(f"{folder}/{first.paths[0]}")
     with pytest.raises(BadImageError, match="its shard holds no such key"):
         fresh(f"{folder}/train-000000.tar#gone")
+
+
+def test_a_shard_that_is_written_over_or_goes_while_it_is_read_gives_no_image(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "d", train=4, test=2)
+    table, other = PackedSource(str(folder)).table("train"), PackedSource(str(folder)).table("test")
+    contents(table)
+    shard = folder / "train-000000.tar"
+    with shard.open("r+b") as file:  # the same file and size, other pictures
+        file.write(shard.read_bytes()[::-1])
+    os.utime(shard, (1, 1))
+    with pytest.raises(BadImageError, match="its shard has changed since it was indexed"):
+        contents(table)
+    (folder / "test-000000.tar").unlink()
+    transform = FastTransform(ImagePreprocessing(size=(8, 8)))
+    path = os.path.join(other.root, other.paths[0])  # noqa: PTH118  # as it is read
+    with pytest.raises(BadImageError, match="its shard can't be read: No such file"):
+        prepared_fast(path, transform, other.file_bytes)
 
 
 def test_few_shards_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

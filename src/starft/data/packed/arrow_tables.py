@@ -173,7 +173,7 @@ class ImageRows:
         if there is None and (kind == "label" or kind not in names):
             header = [name for name in self._types if name != self._image]
             raise DataError(
-                f"{self.path} has no column {names[-1]!r}; its columns are {some(header, 20)}."
+                f"{self.path} has no column {names[-1]!r}; its columns are {some([*self._types], 20)}."
                 f"{did_you_mean(names[-1], header, 1, quote=True)} Name it with data.init_args.{kind}_column."
             )
         return there

@@ -21,6 +21,7 @@ from starft.files.remote import FOLDER, local_copy
 
 OPEN = 64
 """Shards that a process keeps open."""
+CHANGED = "its shard has changed since it was indexed"
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,13 @@ class PackedBytes:
         if length == 0:
             raise BadImageError(path, "it is empty (0 bytes)")
         shard = self.index.shard_of(row)
-        content = os.pread(self._handle(shard, path), length, self.index.offsets.item(row))
+        try:
+            handle = self._handle(shard, path)
+            content = os.pread(handle, length, self.index.offsets.item(row))
+            if self._lies_in_place(shard) and _stamp(os.fstat(handle)) != self._stamps[shard]:  # written over
+                raise BadImageError(path, CHANGED)
+        except OSError as error:
+            raise BadImageError(path, f"its shard can't be read: {error.strerror}") from error
         if len(content) < length:
             raise BadImageError(path, "its shard is shorter than when it was indexed")
         return content
@@ -157,15 +164,25 @@ class PackedBytes:
 
     def _opened(self, name: str, place: str, shard: int, path: str) -> int:
         """Open a shard's file; a remote one that had to leave the cache is fetched again."""
-        own = os.path.join(self.index.root, name)  # noqa: PTH118  # as places are written
-        if self._address is None and [*stamp_of(own)] != self.index.stamps[shard].tolist():
-            raise BadImageError(path, "its shard has changed since it was indexed")
+        if self._address is None and stamp_of(self._own(name)) != self._stamps[shard]:
+            raise BadImageError(path, CHANGED)
         for _ in range(2):
             if self._address is None or BoundedCache(FOLDER).use(Path(place)):
                 return os.open(place, os.O_RDONLY)
             if os.fspath(local_copy(f"{self._address}/{name}")) != place:
                 break
         raise BadImageError(path, "its shard has changed, or its copy has left the cache, since it was indexed")
+
+    @cached_property
+    def _stamps(self) -> list[tuple[int, int]]:
+        return [(size, changed) for size, changed in self.index.stamps.tolist()]
+
+    def _lies_in_place(self, shard: int) -> bool:
+        """Return whether images are read from the shard itself; a copy of it, or of a remote one, stays as it is."""
+        return self._address is None and self.index.places[shard] == self._own(self.index.shards[shard])
+
+    def _own(self, name: str) -> str:
+        return os.path.join(self.index.root, name)  # noqa: PTH118  # as places are written
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_open": {}}
@@ -190,5 +207,8 @@ def stamp_of(path: str) -> tuple[int, int]:
     Args:
         path: The file.
     """
-    status = os.stat(path)  # noqa: PTH116  # of places, which are texts
+    return _stamp(os.stat(path))  # noqa: PTH116  # of places, which are texts
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns

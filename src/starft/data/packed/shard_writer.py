@@ -132,6 +132,8 @@ def _scoring(scored: EvalSet) -> dict[str, Any]:
 def _digest(about: Description, tables: Mapping[str, ImageTable], shard_size: int, resize: int | None) -> str:
     """Return a digest of everything that the shards depend on; of images their paths, sizes and times."""
     digests = [facts_of(table).digest() for table in tables.values()]
+    captions = ("\0".join(table.captions) for table in tables.values() if table.captions)
+    digests += [blake2b(text.encode("utf-8", "surrogateescape")).hexdigest() for text in captions]
     asked = (digests, [*tables], asdict(about), shard_size, resize)
     return blake2b(repr(asked).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
@@ -148,7 +150,8 @@ def _begun(folder: Path, start: Description, splits: Iterable[str]) -> Descripti
         return start
     if there.of != start.of:
         raise DataError(
-            f"{folder} holds a pack of other images, labels or options; give another folder with --to, or remove it."
+            f"{folder} holds a pack of other images, labels, captions or options; give another folder with --to, or "
+            "remove it."
         )
     for shard in there.shards:
         path = folder / shard["file"]
