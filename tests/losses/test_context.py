@@ -26,7 +26,13 @@ class CountingClip:
         self.weight = torch.randn(12, D, generator=torch.Generator().manual_seed(seed)).requires_grad_()
         self.logit_scale = torch.tensor(scale)
 
-    def encode_image(self, images: Tensor) -> Tensor:
+    def begin_images(self, images: Tensor) -> None:
+        """Share nothing."""
+
+    def begin_texts(self, captions: Sequence[str]) -> None:
+        """Share nothing."""
+
+    def encode_image(self, images: Tensor, begun: None = None) -> Tensor:
         self.calls["image"] += 1
         return F.normalize(images.flatten(1) @ self.weight, dim=-1)
 
@@ -34,7 +40,7 @@ class CountingClip:
         seed = self.seed + sum((at + 1) * ord(letter) for at, letter in enumerate(caption))
         return F.normalize(torch.randn(D, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
-    def encode_text(self, captions: Sequence[str]) -> Tensor:
+    def encode_text(self, captions: Sequence[str], begun: None = None) -> Tensor:
         self.calls["text"] += 1
         return torch.stack([self.feature(caption) for caption in captions])
 
