@@ -259,7 +259,10 @@ def test_terms_that_name_one_teacher_share_it_and_its_features(monkeypatch: pyte
     for name, teacher in (("twin", module.twin), ("weighted", module.teachers["weighted_average"])):
         encode: Any = teacher.encode_image
         monkeypatch.setattr(
-            teacher, "encode_image", lambda images, n=name, e=encode: calls.update([n]) or e(images), raising=False
+            teacher,
+            "encode_image",
+            lambda *given, name=name, encode=encode: calls.update([name]) or encode(*given),
+            raising=False,
         )
     for _, term in module._active_terms():
         term(ctx)
