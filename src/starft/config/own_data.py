@@ -115,7 +115,8 @@ def built(section: Any, kind: type, seed: int, where: str, options: Sequence[str
     section = {"class_path": section} if isinstance(section, str) else section
     check_class_paths({"data": section}, where)
     try:
-        parsed = parser.parse_object({"data": section}) if section is not None else None
+        # With defaults filled in, an option that comes after finds those that are dataclasses of a wrong type.
+        parsed = parser.parse_object({"data": section}, defaults=not options) if section is not None else None
         if options:
             parsed = parser.parse_args(list(options), namespace=parsed)
         if parsed is None:
