@@ -114,7 +114,9 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
     own_images.write_folders(tmp_path / "photo_folders", {"": 8})
     own_images.write_jpeg(tmp_path / "new_photos" / "new.jpg", 1)
     for verb in ("compare", "tune"):
-        monkeypatch.setattr(f"starft.cli.{verb}.finish_apart", finish)  # here; tests/cli/test_compare.py runs them apart
+        monkeypatch.setattr(
+            f"starft.cli.{verb}.finish_apart", finish
+        )  # here; tests/cli/test_compare.py runs them apart
     for command in commands("starft"):
         if command[1] == "demo" and "--show" not in command:
             continue  # tests/cli/test_demo.py runs it on smaller configs

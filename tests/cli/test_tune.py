@@ -17,6 +17,7 @@ from starft.__main__ import main
 from starft.cli import tune
 from starft.cli.single_run import Run, finish
 from starft.cli.trials import make_trials
+from starft.cli.tune_run import best_temperature, cooled
 from starft.config.space import check_keys, default_space, options_of, points, read_space
 from starft.errors import ConfigError, Stopped
 from starft.evaluation.rules import RULES, Candidate, Setting
@@ -221,6 +222,7 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
         (["--short=0"], "--short must lie in (0, 1]; got 0.0."),
         (["--trials=0"], "--trials must be at least 1"),
         (["--config=mini/zeroshot"], "trains nothing"),
+        (["--from=."], "Give either --config"),
         (["--ckpt_path=x.ckpt"], "ckpt_path is set by this command itself"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -347,3 +349,24 @@ def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPa
     assert found.samples["id"]["right"].mean() == pytest.approx(found.metrics["id/acc"])
     assert main(["fit", "--config=out/chosen.yaml", "--trainer.max_steps=1"]) == 0
     assert Path("out/chosen/checkpoints/last.ckpt").is_file()
+    monkeypatch.setattr("starft.cli.tune_run.ALPHAS", (0.0, 1.0))
+    assert main(["tune", "--from=out/chosen", "--rule=id", "--out=line"]) == 0
+    with Path("line/trials.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(row["checkpoint"], row["alpha"]) for row in csv.DictReader(file)]
+    assert rows[:2] == [("last.ckpt", "0.0"), ("last.ckpt", "1.0")]
+    made_of = torch.load("line/chosen.ckpt", weights_only=True)["made_of"]
+    state = torch.load("line/chosen.ckpt", weights_only=True)["state_dict"]
+    assert made_of["alpha"] in (0.0, 1.0)
+    assert 0.05 < made_of["temperature"] < 20
+    assert all(bool(value.isfinite().all()) for value in state.values())
+
+
+def test_temperature_by_hand() -> None:
+    """Right in three of four with logits 2 and 0: the share of the likelier class is 3/4 at 2 / T = ln 3."""
+    logits = torch.tensor([[2.0, 0.0]] * 4)
+    assert best_temperature(logits, np.array([0, 0, 0, 1])) == pytest.approx(2 / np.log(3), rel=1e-3)
+    scale = cooled({"clip.model.logit_scale": torch.tensor(np.log(100.0))}, 2.0)["clip.model.logit_scale"]
+    assert scale.exp() == pytest.approx(50)
+    head = cooled({"linear_head": torch.ones(2, 3), "clip.model.logit_scale": torch.tensor(1.0)}, 2.0)
+    assert (head["linear_head"] == 0.5).all()
+    assert head["clip.model.logit_scale"] == 1

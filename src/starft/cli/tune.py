@@ -13,6 +13,7 @@ from starft.cli.compare import OURS
 from starft.cli.fit import check_command
 from starft.cli.single_run import Run, finish_apart, stops_told, trains
 from starft.cli.trials import Search, Trial, make_trials
+from starft.cli.tune_run import choose_from
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
@@ -45,7 +46,8 @@ def run(words: Sequence[str]) -> int:
 
 def command(
     *,
-    config: str,
+    config: str | None = None,
+    from_: Path | None = None,
     grid: list[str] = [],  # noqa: B006  # never changed
     space: Path | None = None,
     rule: RuleName | None = None,
@@ -64,6 +66,8 @@ def command(
 
     Args:
         config: A training config: a file, or a shipped name such as csv/starft.
+        from_: A run folder, in the place of a config: one of its checkpoints, the alpha of WiSE-FT and a temperature
+            are chosen, without training; tolerance then takes the smallest alpha.
         grid: KEY=VALUE,VALUE, such as model.lr=1e-5,3e-5; may be given several times. Without it and --space, values
             around the config's own learning rate and weights are tried.
         space: YAML file of the same: keys with lists of values.
@@ -83,7 +87,9 @@ def command(
         ConfigError: An option or a config can't be used.
         RunFolderError: The folder holds something else.
     """
-    path = Path(with_shipped_configs(["tune", "--config", config])[2])
+    if (config is None) == (from_ is None):
+        raise ConfigError("Give either --config, to try values of its keys, or --from, to choose from a run.")
+    path = Path(with_shipped_configs(["tune", "--config", config])[2]) if config is not None else _config_of(from_)
     check_config_files(["tune", f"--config={path}"])
     content = read_yaml(path)
     for name, value, fits in (
@@ -95,6 +101,12 @@ def command(
             limit = {"tolerance": "lie in [0, 100] points", "short": "lie in (0, 1]", "trials": "be at least 1"}[name]
             raise ConfigError(f"--{name} must {limit}; got {value}.")
     seconds = _seconds(budget) if budget is not None else None
+    if from_ is not None:
+        if grid or space or trials or budget:
+            raise ConfigError("--grid, --space, --trials and --budget are of trainings; leave them out beside --from.")
+        chooser = _rule(rule or "tolerance", True, path, content, overrides, tolerance / 100, audit)
+        choose_from(from_, path, chooser, overrides, out if out is not None else from_ / "tuned")
+        return 0
     if not trains(content):
         raise ConfigError(f"The config {path} trains nothing, so there is nothing to tune; give one that trains.")
     tried = read_space(grid, space) or default_space(content, overrides)
@@ -103,7 +115,9 @@ def command(
     check_keys(tried, content, overrides)
     folder = out if out is not None else Path("runs") / "tune" / path.stem
     runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
-    chooser = _rule(rule, tried, path, content, overrides, tolerance / 100, audit)
+    pulls = any(key.endswith(WEIGHT) for key in tried)
+    name = rule or ("tolerance" if pulls else "id")
+    chooser = _rule(name, pulls, path, content, overrides, tolerance / 100, audit)
     if not all(trial.first.folder.exists() for trial in runs):
         for at in range(max(map(len, tried.values()))):  # each value once
             point = {key: values[at % len(values)] for key, values in tried.items()}
@@ -115,23 +129,20 @@ def command(
     search = Search(runs, chooser, short, seconds, finish_apart)
     chosen = search.choose()
     save_seconds(folder / STATE, sum(item.seconds for item in search.results.values()))
-    _write(search, chosen, tried, folder, content, rule_name(rule, tried))
+    _write(search, chosen, tried, folder, content, name)
     return 0
 
 
-def rule_name(given: str | None, tried: Space) -> str:
-    """Return the name of the rule that chooses.
-
-    Args:
-        given: By a person, or None.
-        tried: What is tried.
-    """
-    return given or ("tolerance" if any(key.endswith(WEIGHT) for key in tried) else "id")
+def _config_of(run: Path | None) -> Path:
+    assert run is not None, "one of the two is given"
+    if not (run / CONFIG).is_file():
+        raise ConfigError(f"{run} is no run folder, as it has no {CONFIG}; give the folder of a training.")
+    return run / CONFIG
 
 
 def _rule(
-    given: str | None,
-    tried: Space,
+    name: str,
+    pulls: bool,
     path: Path,
     content: Mapping[str, Any],
     overrides: Sequence[str],
@@ -139,10 +150,9 @@ def _rule(
     audit: Path | None,
 ) -> Rule:
     """Return the rule with all that it needs, or refuse it."""
-    name = rule_name(given, tried)
     options = [option for option in overrides if option.startswith("--data.")]
     data = data_of(content.get("data"), 0, str(path), options)
-    setting = setting_of(data, tolerance, any(key.endswith(WEIGHT) for key in tried))
+    setting = setting_of(data, tolerance, pulls)
     if name == "inferred_groups":
         folder = audit or Path((content.get("trainer") or {}).get("default_root_dir") or "runs/latest") / AUDIT
         if folder.is_dir():
