@@ -1,12 +1,16 @@
-"""What holds in every process of the tests: no network, and fixtures where tests run."""
+"""What holds in every process of the tests: no network, little memory, and fixtures where tests run."""
 
 import os
+from importlib import import_module
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if not any(name.startswith("MALLOC_") for name in os.environ):
+    os.environ["MALLOC_ARENA_MAX"] = "8"  # a command leaves glibc as it is then, and doesn't keep what it frees
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Load the fixtures, and torch with them; the process that only hands out tests to others needs neither."""
+    import_module("fakes.verbs")
     collector.config.pluginmanager.import_plugin("fakes.fixtures")

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-SRC = Path(__file__).parents[1] / "src" / "starft"
+from fakes.sources import SRC, parsed
+
 FILES = sorted(SRC.rglob("*.py"))
 ORDER = [
     "safe_text types wording",
@@ -25,7 +26,7 @@ LEVEL = {name: level for level, line in enumerate(ORDER) for name in line.split(
 
 def imported(path: Path) -> Iterator[str]:
     """Yield the modules of starft that a file imports, wherever the import stands."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "starft":
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (name if is_module(name) else str(node.module) for name in inner)

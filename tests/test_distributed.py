@@ -36,7 +36,6 @@ from starft.training.module import FinetuneModule
 pytestmark = pytest.mark.slow
 
 LABELS = {
-    "even": [0, 3, 3, 7, 11, 2, 0, 5],
     "uneven": [0, 3, 3, 7, 11, 2, 0],  # of 2 processes the last has a row less; of 4 too
     "apart": [0, 1, 2, 3, 0, 1, 2, 3],  # each process has one class, or two, and lacks the others
 }

@@ -104,26 +104,46 @@ def test_short_help_loads_nothing_heavy(words: list[str]) -> None:
 TORCH = {"torch", "lightning", "open_clip", "timm", "transformers", "torchmetrics", "torchvision"}
 
 
-@pytest.mark.parametrize(
-    ("module", "left_out"),
-    [
-        ("starft.data.own", TORCH | {"scipy", "sklearn", "matplotlib"}),
-        ("starft.cli.data", TORCH | {"sklearn", "matplotlib"}),
-        ("starft.cli.report", TORCH | {"sklearn"}),
-        ("starft.cli.init", TORCH | {"scipy", "sklearn", "matplotlib"}),
-        ("starft.cli.prompts", TORCH | {"openai", "numpy"}),
-        pytest.param(
-            "starft.inference.classifier, starft.cli.predict, starft.cli.export",
-            {"lightning", "torchmetrics", "sklearn", "matplotlib"},
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
-def test_a_module_loads_what_it_needs(module: str, left_out: set[str]) -> None:
-    done = python("-X", "importtime", "-c", f"import {module}")
+IMPORT = """
+import sys
+from importlib import import_module
+
+for module in sys.argv[1:]:
+    import_module(module)
+    print("loaded:", *sys.modules)
+"""
+HELP_ALL = """
+from starft.__main__ import main
+
+try:
+    main(["fit", "--help-all"])
+finally:
+    print("loaded:", *sys.modules)
+"""
+LEFT_OUT = {
+    "starft.cli.prompts": TORCH | {"openai", "numpy"},
+    "starft.cli.init": TORCH | {"scipy", "sklearn", "matplotlib"},
+    "starft.data.own": TORCH | {"scipy", "sklearn", "matplotlib"},
+    "starft.cli.data": TORCH | {"sklearn", "matplotlib"},
+    "starft.cli.report": TORCH | {"sklearn"},
+}
+"""Module -> what neither it nor those before it load; one process imports them in this order."""
+WITH_TORCH = ["starft.inference.classifier", "starft.cli.predict", "starft.cli.export"]
+
+
+def loaded_after(lines: list[str]) -> list[set[str]]:
+    """Return the top-level names that were loaded after each import."""
+    modules = [line.split()[1:] for line in lines]
+    assert not any("scipy.stats" in names for names in modules), "takes a second; scipy.special has what intervals need"
+    return [{name.split(".")[0] for name in names} for names in modules]
+
+
+@pytest.mark.slow
+def test_modules_load_what_they_need() -> None:
+    done = python("-c", IMPORT, *LEFT_OUT)
     assert done.returncode == 0, done.stderr
-    assert loaded(done.stderr) & left_out == set()
-    assert "scipy.stats" not in done.stderr, "takes a second; scipy.special has what intervals need"
+    for (module, left_out), names in zip(LEFT_OUT.items(), loaded_after(done.stdout.splitlines()), strict=True):
+        assert names & left_out == set(), module
 
 
 @pytest.mark.slow
@@ -141,6 +161,7 @@ def test_data_check_of_a_table_loads_no_torch(tmp_path: Path) -> None:
     assert loaded(done.stderr) & TORCH == set()
 
 
+@pytest.mark.slow
 def test_a_mistyped_option_of_a_table_is_told_without_torch(tmp_path: Path) -> None:
     config = tmp_path / "a.yaml"
     config.write_text("data:\n  class_path: starft.data.CSV\n  init_args:\n    file: a.csv\n")
@@ -155,12 +176,17 @@ def test_a_mistyped_option_of_a_table_is_told_without_torch(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_all_of_the_help_tells_every_option_with_its_docstring_and_loads_no_openai() -> None:
-    done = python("-X", "importtime", "-m", "starft", "fit", "--help-all")
+def test_models_load_no_lightning_and_all_of_the_help_tells_every_option_with_its_docstring() -> None:
+    """In one process, as torch takes its time."""
+    done = python("-c", IMPORT + HELP_ALL, *WITH_TORCH)
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stderr.splitlines() if not line.startswith("import time:")] == []
-    assert "open_clip" in loaded(done.stderr)
-    assert "openai" not in loaded(done.stderr), "only asking a language model needs it"
+    assert done.stderr == ""
+    *lines, helped = [line for line in done.stdout.splitlines() if line.startswith("loaded:")]
+    assert len(lines) == len(WITH_TORCH)
+    for names in loaded_after(lines):
+        assert names & {"lightning", "torchmetrics", "sklearn", "matplotlib"} == set()
+    assert "open_clip" in helped.split()
+    assert "openai" not in helped.split(), "only asking a language model needs it"
     text = " ".join(done.stdout.split())
     told = {param.arg_name: param.description for param in docstring_parser.parse(FinetuneModule.__doc__ or "").params}
     names = [name for name in inspect.signature(FinetuneModule).parameters if name != "seed"]

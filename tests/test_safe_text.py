@@ -12,6 +12,7 @@ import pytest
 from rich.table import Table
 
 from fakes import run_folders as fake
+from fakes.sources import SRC, parsed
 from starft.__main__ import main
 from starft.cli.interpolate import sweep
 from starft.errors import ConfigError, RunFolderError
@@ -25,7 +26,6 @@ from starft.reporting.report_file import check_replaceable
 from starft.reporting.summary import results_tables
 from starft.safe_text import csv_cell, csv_path, latex_text, markdown_code, markdown_text, say, visible, visible_lines
 
-SRC = Path(__file__).parents[1] / "src" / "starft"
 STEERING = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)]))
 STEERING += "".join(map(chr, [*range(0x2066, 0x206A), 0xFEFF, 0xDC80, 0xD800]))
 EVIL = "\x1b[31mduck\x9b2J\u202egib\r\n[/red] :duck: |x"
@@ -95,7 +95,7 @@ def test_nothing_else_prints() -> None:
     for path in sorted(SRC.rglob("*.py")):
         if path.relative_to(SRC).as_posix() in ("safe_text.py", "reporting/console.py"):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id != "print", f"{path}: print; take say of starft.safe_text"
             if isinstance(node, ast.ImportFrom):
@@ -104,7 +104,7 @@ def test_nothing_else_prints() -> None:
 
 def test_no_message_cites_a_file_that_an_installed_package_lacks() -> None:
     for path in sorted(SRC.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         comments = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in comments:
@@ -223,6 +223,7 @@ def test_dollar_signs_in_names_are_no_formula_of_a_picture(tmp_path: Path) -> No
 OWNED = {"html": "report.html", "md": "report.md", "csv": "report.csv", "latex": "report.tex", "png": "report.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", OWNED)
 def test_a_report_replaces_only_a_report(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = fake.write_run(tmp_path / "run", {"id": fake.eval_set({"all": (9, 10)})}, steps=2)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from sphinx.cmd.build import main as sphinx_build
 
 from fakes.processes import forking
 from starft.__main__ import VERBS
@@ -50,6 +49,8 @@ def build(folder: Path) -> None:
 
 
 def sphinx(words: list[str], complaints: Path) -> None:
+    from sphinx.cmd.build import main as sphinx_build  # noqa: PLC0415  # this process alone needs it
+
     os.chdir(ROOT)
     os.dup2(os.open(complaints, os.O_WRONLY | os.O_CREAT), 2)
     sys.exit(sphinx_build(words))

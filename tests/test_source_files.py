@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fakes.sources import SRC, parsed
+
 ROOT = Path(__file__).parents[1]
-SRC = ROOT / "src" / "starft"
 FILES = sorted(SRC.rglob("*.py"))
 OPTIONAL = {"openai", "h5py", "pyarrow", "datasets", "transformers", "onnxruntime", "shtab"}
 """What extras install; these may be imported inside a function."""
@@ -21,10 +22,6 @@ def short(path: Path) -> str:
 
 def dotted(path: Path) -> str:
     return ".".join(("starft", *path.relative_to(SRC).with_suffix("").parts)).removesuffix(".__init__")
-
-
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

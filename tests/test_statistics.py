@@ -195,6 +195,7 @@ def test_two_intervals_are_squared_and_added() -> None:
     assert [Difference(0.0, ends).sign for ends in ((0.1, 0.3), (-0.1, 0.3), (-0.3, -0.1))] == [1, 0, -1]
 
 
+@pytest.mark.slow
 def test_macro_f1_covers_what_another_bootstrap_gives() -> None:
     generator = np.random.default_rng(4)
     labels = generator.integers(0, 5, 400)

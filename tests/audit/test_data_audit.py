@@ -107,9 +107,10 @@ def test_images_that_no_phrase_fits_make_clusters_and_nonsense_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def looked(*_: object) -> None:
-        raise AssertionError("a second call encodes no image")
+        raise AssertionError("a second call encodes no image, and looks for no copies")
 
     monkeypatch.setattr(ClipEncoder, "_encode_images", looked)
+    monkeypatch.setattr("starft.audit.copies.copies", looked)
     Path("few.txt").write_text("\n".join(("in a forest", "in the forest", "in a meadow", "on a beach", "on a lake")))
     assert main(["audit", "data", "--config", "config.yaml", "--pool", "few.txt"]) == 0
     result = read_audit(Path("run/audit"))

@@ -173,6 +173,9 @@ def test_the_head_is_refitted_on_the_tuned_features_before_the_last_validation(t
     right = logits(refit, val.features).argmax(axis=1) == val.labels
     worst = min(right[val.groups == group].mean() for group in range(4))
     assert float(run.callback_metrics["val/groups/worst_group_acc"]) == pytest.approx(worst)
+    scored = tuned._evaluator().logits(2, torch.from_numpy(val.features).float())
+    torch.testing.assert_close(scored, torch.from_numpy(logits(refit, val.features)).float(), rtol=1e-3, atol=1e-3)
+    assert refit.bias.abs().max() > 0.01, "a validation that forgets the bias has other logits"
 
     told = module()
     trainer(tmp_path, 1).test(told, datamodule=world(), ckpt_path=tmp_path / "last.ckpt", verbose=False)

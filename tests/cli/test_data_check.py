@@ -153,6 +153,7 @@ def test_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
+@pytest.mark.slow
 def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write_table(tmp_path)
     (tmp_path / "images" / "005.jpg").write_bytes(b"")

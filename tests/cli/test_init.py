@@ -130,6 +130,7 @@ def test_what_it_cant_read(source: str, told: str, capsys: pytest.CaptureFixture
     assert sentence(capsys).startswith(told)
 
 
+@pytest.mark.slow
 def test_it_loads_no_torch() -> None:
     own_images.write_folders(Path("photos"), {"": 1})
     code = "import sys; from starft.__main__ import main; main(['init', 'photos']); sys.exit('torch' in sys.modules)"

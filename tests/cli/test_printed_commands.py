@@ -59,6 +59,7 @@ def test_compare_ends_with_a_report_of_all_its_runs(
     assert found["configs"]["ce"]["metrics"]["id/acc"]["difference"]["n"] == 1
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_a_report_of_all_its_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,6 +117,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["", "model.safetensors"], ids=["folder", "file"])
 def test_transformers_clip_is_loaded(what: str, exported: Path, checkpoint: Path) -> None:
     expected = load(checkpoint, "cpu").clip.model.state_dict()

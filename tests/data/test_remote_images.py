@@ -71,6 +71,7 @@ def pixels(source: CSVSource) -> list[np.ndarray]:  # type: ignore[type-arg]
     return [images[at]["image"].numpy() for at in (0, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize(
     ("file", "root"),
@@ -166,6 +167,7 @@ def test_the_manifest_notices_an_image_that_was_replaced(
         assert changes({"id": old}, {"id": now}).other == (f"1 of 8 images changed, first {name}",)
 
 
+@pytest.mark.slow
 def test_workers_fetch_each_image_once(server: FileServer) -> None:
     data = CSV(Path(f"{server.address}/shoes.csv"), test_fraction=0.25, val_fraction=0.25, batch_size=2, num_workers=2)
     data.preprocessing = ImagePreprocessing()

@@ -1,18 +1,33 @@
-"""Fixtures of all tests: few threads, and checkpoints of a tiny CLIP."""
+"""Fixtures of all tests: few threads, little memory, and checkpoints of a tiny CLIP."""
 
+import ctypes
+import gc
 import os
+import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from fakes import checkpoints, preloaded  # noqa: F401  # makes what every command makes once
+from fakes.sources import parsed
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _few_threads() -> None:
     """Two threads, or one in each process where tests run in several, or OMP_NUM_THREADS if that is fewer."""
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory_is_given_back() -> Iterator[None]:
+    """After each file; trainers and modules hold each other, and few objects with large tensors call no collector."""
+    yield
+    parsed.cache_clear()  # half a million objects for the collector to look at
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from starft.__main__ import main
 from starft.signals import STOPS
 
-PRELOAD = ["fakes.preloaded"]
+PRELOAD = ["fakes.verbs", "fakes.preloaded"]
 DEADLINE = 300
 """Seconds; a collective that one process doesn't join would wait for ever."""
 

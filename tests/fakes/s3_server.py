@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import fsspec
-from moto.server import ThreadedMotoServer
 
 ACCESS = {"AWS_ACCESS_KEY_ID": "AKIAFAKE", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -15,6 +14,8 @@ ACCESS = {"AWS_ACCESS_KEY_ID": "AKIAFAKE", "AWS_SECRET_ACCESS_KEY": "a-secret", 
 @contextmanager
 def s3_server() -> Iterator[None]:
     """Run one during a block, which has credentials for it."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415  # brings botocore and flask, which few tests need
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

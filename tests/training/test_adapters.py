@@ -159,6 +159,7 @@ def test_a_restart_draws_the_updates_anew_and_alike() -> None:
     assert all(torch.equal(value, first[name]) for name, value in module.clip.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"adapter": LoRA(rank=4, base_precision="bf16")}, {"adapter": None}])
 def test_a_twin_in_bfloat16_is_near(options: dict[str, Any]) -> None:
     """A bfloat16 has 8 digits of 2: a step of 2^-9 in each number, of which cosines keep some hundredths."""

@@ -156,6 +156,7 @@ class Constant(Term):
         return ctx.image_features.sum() * 0 + self.value
 
 
+@pytest.mark.slow
 def test_the_total_is_the_weighted_sum_of_terms_logged_by_name() -> None:
     terms: list[Term] = [SpuriosityAlignment(weight=0.5, schedule="step"), Constant(3.0, 2.0), Constant(5.0, 0.25)]
     _, steps = fit(build(objective=Contrastive(weight=1.5), regularizers=terms, pool="mini_scenes"), size=48)
@@ -171,6 +172,7 @@ def test_the_total_is_the_weighted_sum_of_terms_logged_by_name() -> None:
     assert steps[1]["train/spuriosity_alignment"] > 0, "tuned and frozen model have parted by now"
 
 
+@pytest.mark.slow
 def test_a_term_of_weight_0_isnt_computed() -> None:
     never, first_epoch, always = Constant(1.0, 0.0), Constant(1.0, 2.0, "epoch"), Constant(1.0, 2.0)
     _, steps = fit(build(regularizers=[never, first_epoch, always]), epochs=2)
@@ -209,6 +211,7 @@ def test_a_step_never_waits_for_the_gpu() -> None:
     assert trainer.global_step == 4
 
 
+@pytest.mark.slow
 def test_a_step_reads_no_number_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU: nothing of the batch or of a tower is turned into a Python number inside the step.
 

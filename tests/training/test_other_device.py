@@ -48,6 +48,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
     monkeypatch.setattr(encoder, "_packed", on_host(encoder._packed))
     monkeypatch.setattr(LipsumFT, "draw", on_host(LipsumFT.draw))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # a real device's alone
+    there_is_one = torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there_is_one)  # each fake operation looks for a driver
     monkeypatch.setattr(ClipEncoder, "_tokenized", on_host(ClipEncoder._tokenized))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,29 @@ from starft.types import Batch, EvalSet
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROWS, STEPS, EPOCHS = 8, 12, 3
 TOLERANCE = 1e-5
+Run = tuple[FinetuneModule, list[dict[str, float]]]
+"""A module after its training, and what each step logged."""
 
 
-@pytest.fixture(autouse=True)
-def _token_rows_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _token_rows_are_given() -> Iterator[None]:
     """The run has the authors' token rows; no tokenizer fits its 300 words, and none is asked."""
-    monkeypatch.setattr("starft.clip.build.check_features", lambda *_: [])
-    monkeypatch.setattr("starft.training.module.check_captions", lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("starft.clip.build.check_features", lambda *_: [])
+        patch.setattr("starft.training.module.check_captions", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Any]:
     with np.load(GOLDEN / "trajectory.npz") as arrays:
         return {key: arrays[key] for key in arrays}
+
+
+@pytest.fixture(scope="module")
+def exact(golden: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run in float64, of whole captions."""
+    return run(golden, tmp_path_factory.mktemp("exact"), trim=False, precision="64-true")
 
 
 class GoldenRows(Dataset[Batch]):
@@ -100,9 +110,7 @@ class Recorder(L.Callback):
         self.steps.append({name: float(value) for name, value in trainer.logged_metrics.items()})
 
 
-def run(
-    golden: dict[str, Any], folder: Path, trim: bool, precision: Any = 32
-) -> tuple[FinetuneModule, list[dict[str, float]]]:
+def run(golden: dict[str, Any], folder: Path, trim: bool, precision: Any = 32) -> Run:
     def tokenize(names: list[str]) -> Tensor:
         keys_rows = (name.split() for name in names)
         return torch.stack([torch.from_numpy(golden[key][int(row)]) for key, row in keys_rows])
@@ -164,7 +172,7 @@ def logged(steps: list[dict[str, float]], name: str) -> NDArray[np.float64]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
-def test_twelve_steps_agree_with_the_authors_run(golden: dict[str, Any], tmp_path: Path) -> None:
+def test_twelve_steps_agree_with_the_authors_run(golden: dict[str, Any], exact: Run, tmp_path: Path) -> None:
     """To 1e-5 while the weights are the same; from then on it lies where float32 puts such runs around the exact one.
 
     At the first step student and twin are equal, the true gradient of the alignment is 0, and Adam blows the rounding
@@ -174,7 +182,7 @@ def test_twelve_steps_agree_with_the_authors_run(golden: dict[str, Any], tmp_pat
     thirteen orders. Six to thirteen of twenty such runs were farther off than theirs. `test_the_run_is_the_recipe`
     holds the float64 run to 1e-9.
     """
-    exact, exact_steps = run(golden, tmp_path, trim=False, precision="64-true")
+    exact_module, exact_steps = exact
     runs = [run(rows, tmp_path, trim=False) for rows in (golden, *(in_another_order(golden, n) for n in range(1, 13)))]
     assert [len(steps) for _, steps in runs] == [STEPS] * len(runs)
     with_star = int((golden["weight"] > 0).sum())  # the last epoch runs without it
@@ -191,7 +199,7 @@ def test_twelve_steps_agree_with_the_authors_run(golden: dict[str, Any], tmp_pat
         rounding = np.max([np.abs(one - truth) for one in ours])
         assert rounding < 0.02, f"{name} tells nothing"
         np.testing.assert_allclose(theirs, truth, rtol=TOLERANCE, atol=TOLERANCE + rounding, err_msg=key)
-    truths = exact.clip.model.state_dict()
+    truths = exact_module.clip.model.state_dict()
     for key in (key for key in golden if key.startswith("final/")):
         name = key.removeprefix("final/")
         rounding = max(float((one.clip.model.state_dict()[name] - truths[name]).abs().max()) for one, _ in runs)
@@ -237,11 +245,11 @@ def recipe(golden: dict[str, Any], initial: Any) -> tuple[list[float], dict[str,
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
-def test_the_run_is_the_recipe(golden: dict[str, Any], tmp_path: Path) -> None:
+def test_the_run_is_the_recipe(golden: dict[str, Any], exact: Run) -> None:
     initial: Any = open_clip.CLIP(**json.loads((GOLDEN / "starft-golden.json").read_text(encoding="utf-8")))
     initial.load_state_dict({k.removeprefix("init/"): torch.from_numpy(v) for k, v in golden.items() if "init/" in k})
     expected_losses, expected = recipe(golden, initial)
-    module, steps = run(golden, tmp_path, trim=False, precision="64-true")
+    module, steps = exact
     assert logged(steps, "loss") == pytest.approx(expected_losses, abs=1e-6), "logged in float32"
     final = module.clip.model.state_dict()
     assert final.keys() == expected.keys()
@@ -251,9 +259,9 @@ def test_the_run_is_the_recipe(golden: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
-def test_trimmed_captions_change_nothing(golden: dict[str, Any], tmp_path: Path) -> None:
+def test_trimmed_captions_change_nothing(golden: dict[str, Any], exact: Run, tmp_path: Path) -> None:
     """In float64, where rounding can't hide a difference nor Adam's first steps blow it up."""
-    whole, whole_steps = run(golden, tmp_path, trim=False, precision="64-true")
+    whole, whole_steps = exact
     cut, cut_steps = run(golden, tmp_path, trim=True, precision="64-true")
     assert [step["train/loss"] for step in cut_steps] == pytest.approx([s["train/loss"] for s in whole_steps], abs=1e-6)
     theirs = cut.clip.model.state_dict()

@@ -72,6 +72,7 @@ def test_the_others_work_from_a_config(tmp_path: Path) -> None:
     assert main(["test", f"--config={run / 'config.yaml'}", f"--ckpt_path={last}"]) == 0
 
 
+@pytest.mark.slow
 def test_a_refusal_comes_from_the_command_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_refusal_comes_from_the_command_and_leaves_nothing(
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_gradients_that_a_callback_adds_up_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--trainer.callbacks+=lightning.pytorch.callbacks.GradientAccumulationScheduler"]
     words += ["--trainer.callbacks.scheduling={0: 1, 4: 2}", f"--trainer.default_root_dir={tmp_path / 'run'}"]

@@ -2,22 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
 from starft.audit.association import BY_CHANCE, Labels, Ranked, label_bits, phrase_features, presence, rank_phrases
 from starft.audit.attributes import NO_PHRASE, AttributeModel, InferredAttributes, attributes_path, infer, unfit_rows
 from starft.audit.clusters import find_clusters
+from starft.audit.copies import NOT_SEARCHED, CopyPair, CopySearch
 from starft.audit.features import TRAIN, FeatureSet, check_labels
 from starft.audit.phrases import image_bits, nonsense_phrases, same_meaning, shown
 from starft.captions.pools import Pool
 from starft.clip import ClipEncoder, zero_shot_head
-from starft.data.near_duplicates import MOST_PAIRS, copies
 from starft.errors import PoolError
 
 RANKED = 20_000
@@ -45,25 +43,6 @@ class Attribute:
     images: int
     support: int
     class_images: int
-
-
-@dataclass(frozen=True)
-class CopyPair:
-    """A picture of one split that is a copy of a picture of another.
-
-    Args:
-        set: Of the first, such as ``test/id``.
-        path: Of the first.
-        of_set: Of the other, such as ``train``.
-        of_path: Of the other.
-        likeness: Correlation of their details.
-    """
-
-    set: str
-    path: str
-    of_set: str
-    of_path: str
-    likeness: float
 
 
 @dataclass(frozen=True)
@@ -96,8 +75,9 @@ def audit_data(
     class_names: Sequence[str],
     template: str,
     seed: int,
+    duplicates: CopySearch = NOT_SEARCHED,
 ) -> DataAudit:
-    """Return the shortcuts that training images offer, the attribute of every image, and copies across splits.
+    """Return the shortcuts that training images offer, and the attribute of every image.
 
     Args:
         clip: The frozen model.
@@ -106,6 +86,7 @@ def audit_data(
         class_names: In label order.
         template: Caption template of the data.
         seed: Of draws and shuffles.
+        duplicates: Across splits.
 
     Raises:
         StarftError: The data or the pools can't be used.
@@ -133,16 +114,14 @@ def audit_data(
     labels = train.labels[chosen]
     ranked = rank_phrases(model.all_names, model.probabilities(rows), labels, class_names, PERMUTATIONS, seed)
     members = dict(zip(model.names, model.phrases, strict=True))
-    pairs = [(name, of_set) for of_set, name in combinations(sets, 2)]
-    large = [(name, of_set) for name, of_set in pairs if len(sets[name]) * len(sets[of_set]) > MOST_PAIRS]
     return DataAudit(
         attributes=tuple(_attribute(row, members, inferred[TRAIN], train.labels, class_names) for row in ranked),
         inferred=inferred,
         label_bits=label_bits(labels),
         train_images=len(train),
         ranked_images=len(chosen),
-        copies=tuple(copy for pair in pairs if pair not in large for copy in _copies(sets, pair, clip.device)),
-        not_compared=tuple(large),
+        copies=duplicates.copies,
+        not_compared=duplicates.not_compared,
     )
 
 
@@ -178,15 +157,6 @@ def _attribute(
         support=int((shows & of_classes).sum()),
         class_images=int(of_classes.sum()),
     )
-
-
-def _copies(sets: Mapping[str, FeatureSet], pair: tuple[str, str], device: torch.device) -> list[CopyPair]:
-    """Return the pictures of the first set that are copies of one of the second."""
-    own, others = (sets[name] for name in pair)
-    return [
-        CopyPair(own.name, own.paths[at], others.name, others.paths[of], round(likeness, 4))
-        for at, of, likeness in copies(own.small, others.small, device)
-    ]
 
 
 def save_attributes(audit: DataAudit, folder: Path) -> None:

@@ -23,7 +23,7 @@ from rich.progress import track
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
-from starft.clip import Twin, build_clip, image_preprocessing
+from starft.clip import ClipEncoder, Twin, build_clip, image_preprocessing
 from starft.data.check import complain
 from starft.data.contents import ImageContents
 from starft.data.datamodules import BaseDataModule
@@ -81,6 +81,7 @@ class FeatureSet:
         small: Pictures (N, SIDE, SIDE, 3) in bytes, a memory map.
         labels: Class of each image (N,).
         paths: Where each image is, relative to its data set's root; ``NAME/N`` where pictures are drawn.
+        digest: Of the model and the images.
     """
 
     name: str
@@ -88,6 +89,7 @@ class FeatureSet:
     small: NDArray[np.uint8]
     labels: NDArray[np.int64]
     paths: Sequence[str]
+    digest: str
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -204,8 +206,36 @@ def own_sets(data: BaseDataModule, preprocessing: ImagePreprocessing) -> dict[st
     return sets
 
 
+def evaluation_sets(data: BaseDataModule, preprocessing: ImagePreprocessing) -> dict[str, LabelledImages]:
+    """Return the validation and test images of all eval sets that have the classes of training, by name.
+
+    Args:
+        data: Of a config, after `check_images`.
+        preprocessing: How the model wants its images.
+
+    Raises:
+        StarftError: The data can't be used, or have no such set.
+    """
+    data.preprocessing = preprocessing
+    sets: dict[str, Any] = {}
+    for stage, split in (("validate", "val"), ("test", "test")):
+        if isinstance(data, ImageContents) and not data.evaluated(stage):
+            continue
+        data.setup(stage)
+        pairs = zip(
+            *((data.val_sets, data.val_data) if split == "val" else (data.test_sets, data.test_data)), strict=True
+        )
+        for item, images in pairs:
+            own = item.class_names == tuple(data.class_names) and not item.merge and not item.accepted
+            if own and hasattr(images, "labels"):
+                sets[f"{split}/{item.name}"] = images
+    if not sets:
+        raise ConfigError("The data have no validation or test images of the training classes; give some with labels.")
+    return sets
+
+
 def encoded(
-    clip: Twin, data: BaseDataModule, images: LabelledImages, chosen: Sequence[int] | None = None, seed: int = 0
+    clip: ClipEncoder, data: BaseDataModule, images: LabelledImages, chosen: Sequence[int] | None = None, seed: int = 0
 ) -> Iterator[Encoded]:
     """Yield batches of images through the frozen image tower; bad images stop it or are left out, as the config has it.
 
@@ -282,7 +312,8 @@ def features_of(
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{rows} or {small} is damaged; remove {folder} to make the features anew.") from error
     paths = images.table.paths if isinstance(images, ImageSet) else [f"{name}/{at}" for at in range(len(images))]
-    return FeatureSet(name, opened[0], opened[1], np.asarray(images.labels, dtype=np.int64), paths)
+    digest = blake2b(json.dumps(expected).encode(), digest_size=16).hexdigest()
+    return FeatureSet(name, opened[0], opened[1], np.asarray(images.labels, dtype=np.int64), paths, digest)
 
 
 def _kept(note: Path) -> dict[str, Any]:

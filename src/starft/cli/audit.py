@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +82,68 @@ def data(
     Raises:
         StarftError: Pools, config, data, model or outputs can't be used.
     """
+    run_config, images, loaded = _read(config, pools, pool, overrides)
+    if to is not None:
+        import_module("starft.audit.attribute_table").check_table(to, images)
+    folder = _folder(run_config, out)
+    check_writable(folder)
+    with lock_folder(folder):
+        found = _look(run_config, images, loaded, folder, to)
+    _tell(found, folder)
+    if to is not None:
+        say(f"Wrote {to}; {_next_command(images, config, to)}")
+    return 0
+
+
+def model(
+    ckpt: str,
+    *,
+    config: str,
+    versus: str | None = None,
+    pools: str | None = None,
+    pool: str | None = None,
+    checked: Path | None = None,
+    out: Path | None = None,
+    overrides: tuple[str, ...] = (),
+) -> int:
+    """Find what your trained model fails on, without attribute labels: error slices, in words.
+
+    A slice is found on one half of the validation and test images and measured on the other. The folder keeps features
+    of the frozen CLIP, which `starft audit data` uses too. Accuracies of inferred groups carry intervals that know the
+    errors of the inference.
+
+    Args:
+        ckpt: A checkpoint, or a folder by `starft export`.
+        config: The config that it was trained with, for its data, frozen model and seed.
+        versus: Another model, measured on the slices of the first.
+        pools: Names or files of pools with commas between; null takes those of the config's model, or else backgrounds.
+        pool: One name or file of a pool, in the place of --pools.
+        checked: A table with columns path and attribute: the true attribute of validation or test images that you drew
+            at random and looked at.
+        out: Folder for features and findings; null takes audit in the config's run folder.
+        overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
+
+    Raises:
+        StarftError: The models, pools, config, data or outputs can't be used.
+    """
+    run_config, images, loaded = _read(config, pools, pool, overrides)
+    folder = _folder(run_config, out)
+    check_writable(folder)
+    with lock_folder(folder):
+        import_module("starft.cli.audit_model").look(
+            [ckpt] if versus is None else [ckpt, versus], run_config, images, loaded, checked, folder
+        )
+    return 0
+
+
+def _read(
+    config: str, pools: str | None, pool: str | None, overrides: tuple[str, ...]
+) -> "tuple[RunConfig, BaseDataModule, list[Pool]]":
+    """Return the config, its data, not set up, and the pools.
+
+    Raises:
+        ConfigError: They can't be used.
+    """
     if pools is not None and pool is not None:
         raise ConfigError("--pool and --pools name the same thing; give one of them.")
     run_config = read_config(config, overrides)
@@ -91,16 +153,11 @@ def data(
     loaded = [load_pool(name.strip()) for name in given]
     images = run_config.data
     assert images is not None, "it has a section"
-    if to is not None:
-        import_module("starft.audit.attribute_table").check_table(to, images)
-    folder = out if out is not None else (run_config.folder or Path("runs") / Path(config).stem) / AUDIT
-    check_writable(folder)
-    with lock_folder(folder):
-        found = _look(run_config, images, loaded, folder, to)
-    _tell(found, folder)
-    if to is not None:
-        say(f"Wrote {to}; {_next_command(images, config, to)}")
-    return 0
+    return run_config, images, loaded
+
+
+def _folder(run_config: RunConfig, out: Path | None) -> Path:
+    return out if out is not None else (run_config.folder or Path("runs") / run_config.path.stem) / AUDIT
 
 
 def _look(
@@ -116,7 +173,9 @@ def _look(
     for name, item in images_of.items():
         say(f"Looking at {count_of(len(item), 'image')} of {name} ...", file=sys.stderr)
         sets[name] = features.features_of(clip, model, images, name, item, folder)
-    found: DataAudit = audits.audit_data(clip, sets, pools, images.class_names, images.templates[0], run_config.seed)
+    pairs = import_module("starft.audit.copies").copies_across(sets, clip.device, folder)
+    about_data = (images.class_names, images.templates[0], run_config.seed)
+    found: DataAudit = audits.audit_data(clip, sets, pools, *about_data, pairs)
     audits.save_attributes(found, folder)
     if to is not None:
         import_module("starft.audit.attribute_table").write_table(to, images, images_of, sets, found.inferred)
@@ -161,5 +220,8 @@ def _next_command(images: "BaseDataModule", config: str, to: Path) -> str:
     return f"every command takes it, as `{shlex.join(words)}`."
 
 
-VERBS = {"data": (data, "which shortcuts your training images offer, and an attribute for each image")}
+VERBS: dict[str, tuple[Callable[..., int], str]] = {
+    "data": (data, "which shortcuts your training images offer, and an attribute for each image"),
+    "model": (model, "which images your trained model fails on, in words, and how sure that is"),
+}
 """Verb -> its function, and what that does."""

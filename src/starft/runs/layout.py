@@ -38,7 +38,7 @@ DAWIN, DAWIN_IMAGES = "dawin.json", "dawin.csv"
 
 AUDIT = "audit"
 """Folder of ``starft audit``: features, inferred attributes and what was found; a training may come after it."""
-AUDIT_RESULT = "audit.json"
+AUDIT_RESULT, AUDIT_SLICES = "audit.json", "slices.json"
 
 LOGGER_IDS = "loggers.json"
 """Which runs of Weights & Biases and MLflow a run folder belongs to, so that a test goes on with the training's."""

@@ -1,0 +1,64 @@
+"""``slices.json``: what ``starft audit model`` found, for reports."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from starft.audit.model_audit import ModelAudit, NamedSlice, in_words
+from starft.files.atomic import replace_file
+from starft.runs.environment import git_commit, versions
+from starft.runs.layout import AUDIT_SLICES
+
+SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).with_name("slices.schema.json")
+"""The JSON Schema of the file."""
+
+
+def write_slices(folder: Path, audit: ModelAudit, about: Mapping[str, Any]) -> Path:
+    """Write slices.json, in the place of an earlier one, and return its path.
+
+    Args:
+        folder: Of the audit.
+        audit: What was found.
+        about: ``checkpoint``, ``second``, ``config``, ``seed``, ``pools`` and ``checked``.
+    """
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        **about,
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "verdict": in_words(audit),
+        "images": audit.images,
+        "held_out": audit.held_out,
+        "error": audit.error,
+        "error_interval": audit.error_interval,
+        "looked_at": audit.looked_at,
+        "slices": [_slice(item) for item in audit.slices],
+        "inferred_groups": {name: asdict(item) for name, item in audit.groups.items()},
+    }
+    path = folder / AUDIT_SLICES
+    content = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    replace_file(path, f"{content}\n".encode())
+    return path
+
+
+def _slice(item: NamedSlice) -> dict[str, Any]:
+    measured, difference = item.measured, item.difference
+    return {
+        "words": item.words,
+        "size": len(measured.members),
+        "wrong": measured.wrong,
+        "error": measured.error,
+        "interval": measured.interval,
+        "class_error": measured.expected,
+        "p_value": measured.p_value,
+        "q_value": measured.q_value,
+        "second_error": item.other,
+        "difference": None if difference is None else asdict(difference),
+        **{
+            name: [asdict(part) for part in getattr(item, name)]
+            for name in ("attributes", "classes", "taken_for", "images")
+        },
+    }

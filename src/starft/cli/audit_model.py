@@ -1,0 +1,82 @@
+"""``starft audit model``: looks at the images, writes what was found and prints it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from starft.audit.data_audit import audit_data
+from starft.audit.features import TRAIN, check_images, evaluation_sets, features_of, frozen_clip, own_sets
+from starft.audit.inferred_groups import read_checked, true_values
+from starft.audit.model_audit import audit_model, groups_table, in_words, slices_table
+from starft.audit.predictions import load_for, predict
+from starft.audit.slices_file import write_slices
+from starft.captions.pools import Pool
+from starft.clip import image_preprocessing
+from starft.config.prompts import RunConfig
+from starft.data.datamodules import BaseDataModule
+from starft.reporting.console import Console
+from starft.safe_text import say, visible
+from starft.wording import count_of
+
+LISTED = 15
+"""Slices that are listed."""
+
+
+def look(
+    checkpoints: Sequence[str],
+    run_config: RunConfig,
+    data: BaseDataModule,
+    pools: Sequence[Pool],
+    checked: Path | None,
+    folder: Path,
+) -> None:
+    """Find the error slices of a model, write slices.json and print them.
+
+    Args:
+        checkpoints: Of the model, and of one that it is compared with.
+        run_config: Of the data.
+        data: Not set up.
+        pools: Whose phrases describe slices.
+        checked: A table of true attributes.
+        folder: Of the audit.
+
+    Raises:
+        StarftError: Something can't be used.
+    """
+    rows = None if checked is None else read_checked(checked)
+    check_images(data)
+    models = [load_for(path, data) for path in checkpoints]
+    clip = frozen_clip(run_config.model_name, run_config.pretrained)
+    model, asked = f"{run_config.model_name} ({run_config.pretrained})", image_preprocessing(clip.model)
+    images = {TRAIN: own_sets(data, asked)[TRAIN], **evaluation_sets(data, asked)}
+    sets = {}
+    for name, item in images.items():
+        say(f"Looking at {count_of(len(item), 'image')} of {name} ...", file=sys.stderr)
+        sets[name] = features_of(clip, model, data, name, item, folder)
+    evaluated = {name: item for name, item in sets.items() if name != TRAIN}
+    audit = audit_data(clip, sets, pools, data.class_names, data.templates[0], run_config.seed)
+    truth = None if rows is None else true_values(rows, audit, evaluated)
+    predictions = []
+    for path, own in zip(checkpoints, models, strict=True):
+        say(f"Asking {path} ...", file=sys.stderr)
+        images = evaluation_sets(data, own.preprocessing)
+        predictions.append({name: predict(own, data, item) for name, item in images.items()})
+    second = predictions[1] if len(predictions) > 1 else None
+    names, seed = data.class_names, run_config.seed
+    result = audit_model(audit, evaluated, predictions[0], names, seed, second=second, checked=truth)
+    about = {
+        "checkpoint": checkpoints[0],
+        "second": checkpoints[1] if len(checkpoints) > 1 else None,
+        "config": str(run_config.path),
+        "seed": run_config.seed,
+        "pools": [pool.name for pool in pools],
+        "checked": None if checked is None else str(checked),
+    }
+    file = write_slices(folder, result, about)
+    console = Console(140)
+    if result.slices:
+        console.print(slices_table(result, LISTED))
+    if result.groups:
+        console.print(groups_table(result))
+    say(visible(in_words(result)))
+    say(f"All of it is in {file}, each slice with its images.")

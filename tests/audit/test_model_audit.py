@@ -1,0 +1,141 @@
+"""``starft audit model``: slices in words, two models, groups by inferred attributes, bad input."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from fakes import checkpoints
+from fakes.own_images import write_table
+from starft.__main__ import main
+from starft.audit import predictions
+from starft.audit.slices_file import SCHEMA
+from starft.mini import MiniWorld
+from starft.mini.captions import KINDS, PLACES, kind_of
+from starft.mini.splits import Labelled
+from starft.mini.world import HOMES, LAND
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """\
+seed_everything: 3
+trainer: {default_root_dir: run}
+model: {model_name: starft-mini, pretrained: mini, pool: mini_scenes}
+data: {class_path: starft.mini.MiniWorld, init_args: {task: kinds, train_size: 120, val_size: 24, test_size: 72}}
+"""
+CSV_CONFIG = str(ROOT / "lightning_configs/csv/ce.yaml")
+
+
+def images_of(name: str) -> tuple[Labelled, ...]:
+    """Return the pictures of an eval set of the config."""
+    data = MiniWorld("kinds", 120, 24, 72)
+    data.setup("validate")
+    data.setup("test")
+    described = [*(f"val/{item.name}" for item in data.val_sets), *(f"test/{item.name}" for item in data.test_sets)]
+    return (*data.val_data, *data.test_data)[described.index(name)].rows
+
+
+@pytest.mark.slow
+def test_a_model_that_fails_in_one_place_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(CONFIG)
+    checkpoints.write(Path("bad.ckpt"), class_names=KINDS)
+    Path("good.ckpt").symlink_to("bad.ckpt")
+    images = [f"test/ood/{at}" for at in range(0, 72, 2)]
+    rows = images_of("test/ood")
+    table = ["path,attribute", *(f"{path},{PLACES[rows[2 * at].picture.scene]}" for at, path in enumerate(images))]
+    Path("checked.csv").write_text("\n".join(table))
+    asked = 0
+
+    def planted(model: Any, data: Any, item: Any) -> predictions.Predictions:
+        """The first model takes a bird for the other kind where no bird lives, the second makes no mistake."""
+        nonlocal asked
+        asked += 1
+        labels = np.array(item.labels)
+        strange = np.array([row.picture.scene not in HOMES.values() for row in item.rows])
+        said = np.where(strange & (asked <= 7), 1 - labels, labels)
+        return predictions.Predictions(said, np.full(len(labels), 0.5, dtype=np.float32))
+
+    monkeypatch.setattr("starft.cli.audit_model.predict", planted)
+    words = [
+        "audit",
+        "model",
+        "bad.ckpt",
+        "--config",
+        "config.yaml",
+        "--versus",
+        "good.ckpt",
+        "--checked",
+        "checked.csv",
+    ]
+    assert main(words) == 0
+    result = json.loads(Path("run/audit/slices.json").read_text())
+    jsonschema.validate(result, json.loads(SCHEMA.read_text()))
+    first = result["slices"][0]
+    mistakes = [image for image in first["images"] if image["prediction"] != image["label"]]
+    assert (first["size"], first["wrong"]) == (len(first["images"]), len(mistakes))
+    assert first["error"] == first["wrong"] / first["size"] > first["class_error"]
+    assert first["words"] == (
+        " or ".join(item["name"] for item in first["classes"])
+        + " " + " or ".join(item["name"] for item in first["attributes"])
+        + ", taken for " + " or ".join(item["name"] for item in first["taken_for"])
+    )  # fmt: skip
+    assert all(item["share"] >= 1.5 * item["expected"] for item in first["attributes"])
+    assert first["second_error"] == 0.0
+    assert first["difference"]["value"] == pytest.approx(-first["error"])
+    assert first["difference"]["interval"][1] < 0
+    image = first["images"][0]
+    name, _, at = image["path"].rpartition("/")
+    assert name == image["set"]
+    assert image["label"] == KINDS[images_of(name)[int(at)].label]
+    groups = result["inferred_groups"]
+    assert {name: item["checked"] for name, item in groups.items() if item["checked"]} == {"test/ood": 36}
+    by_name = {item["name"]: item for item in groups["test/ood"]["groups"]}
+    away = [row.picture for row in rows if kind_of(row.picture.species) == "landbird" and row.picture.scene not in LAND]
+    expected = by_name["landbird without its shortcut"]
+    assert expected["images"] == len(away)
+    assert expected["accuracy"] == np.mean([picture.scene in HOMES.values() for picture in away])
+    assert expected["interval"][0] < expected["accuracy"] < expected["interval"][1]
+    out = capsys.readouterr().out
+    assert f"The first: {first['words']}; {first['wrong']} of {first['size']} images are wrong" in out
+    assert "36 checked" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["other.ckpt"], "other.ckpt tells duck, gull, crow apart, and the data have boot, sandal; give the config"),
+        (["none.ckpt"], "The checkpoint none.ckpt doesn't exist; its folder holds other.ckpt."),
+        (
+            ["other.ckpt", "--checked", "none.csv"],
+            "There is no file none.csv; check its path, or give yours with --checked",
+        ),
+        (
+            ["other.ckpt", "--checked", "empty.csv"],
+            "empty.csv has an empty cell (line 2); give each image its attribute.",
+        ),
+        (["other.ckpt", "--checked", "shoes.csv"], "has no column 'attribute'"),
+    ],
+)
+def test_bad_input_ends_before_an_image_is_encoded(
+    words: list[str],
+    sentence: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = write_table(tmp_path, 80, attribute=False)
+    Path("empty.csv").write_text("path,attribute\nimages/000.jpg,\n")
+    Path("other.ckpt").symlink_to(checkpoint)
+    monkeypatch.setattr("starft.audit.features.build_clip", None)
+    config = ["--config", CSV_CONFIG, f"--data.init_args.file={table}", "--data.init_args.num_workers=0"]
+    assert main(["audit", "model", *words, *config, "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
