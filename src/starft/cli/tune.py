@@ -30,6 +30,7 @@ from starft.runs.comparison_folder import claim_runs, open_comparison, save_seco
 from starft.runs.layout import AUDIT, CHECKPOINTS, CONFIG, LAST
 from starft.runs.validation import read_validation
 from starft.safe_text import say
+from starft.wording import count_of
 
 STATE = "tune.json"
 TABLE, PLOT, CHOSEN = "trials.csv", "trials.png", "chosen.yaml"
@@ -220,11 +221,12 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
     full = [item for item in rows if item.length == "full" and item.accuracy is not None]
     best = max(item.accuracy or 0.0 for item in full)
     lost = f"{100 * rule.setting.tolerance:g}"
-    within = f" at most {lost} % below the best ID accuracy" * rule.near_the_best
+    within = f" at most {lost} points below the best ID accuracy" * rule.near_the_best
     notes = list(filter(None, (edge_note(key, value, tried[key]) for key, value in chosen.values.items())))
     checkpoint = chosen.full.folder / CHECKPOINTS / LAST
+    number = count_of(len(search.trials), "trial")
     reasons = [
-        f"Chosen by `starft tune` of {len(search.trials)} trials by the rule {name}: highest {rule.watches}{within}.",
+        f"Chosen by `starft tune` of {number} by the rule {name}: highest {rule.watches}{within}.",
         f"{chosen.title}: " + ", ".join(f"{key} {value}" for key, value in chosen.values.items()),
         f"ID accuracy {row.accuracy:.4f} on validation (the best of {len(full)} in full length: {best:.4f}); "
         f"{rule.watches}: {row.watched:.4g}. No test set was read.",
