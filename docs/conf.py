@@ -51,7 +51,10 @@ autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "imported-members": True, "show-inheritance": True}
 
 PAGES = {
-    "Start": ["docs/quickstart", "docs/data", "docs/runs", "docs/recipes", "docs/using", "docs/report", "docs/audit"],
+    "Start": [
+        *("docs/quickstart", "docs/data", "docs/runs", "docs/tuning", "docs/recipes"),
+        *("docs/using", "docs/report", "docs/audit"),
+    ],
     "Methods": [
         *("docs/method", "docs/rivals", "lightning_configs/README", "docs/mini"),
         *("docs/weights", "docs/adapters", "docs/prompts"),

@@ -61,6 +61,8 @@ def small(command: list[str]) -> list[str]:
         return ["--data.init_args.train_size=60", *SMALL[1:3]]
     if command[1] in ("demo", "init", "prompts", "report", "soup") or "--alpha" in command or from_checkpoint:
         return []
+    if command[1] == "tune":
+        return [*OWN, "--trials=1"]
     fewer = {"compare": ["--seeds=0"], "interpolate": ["--alphas=0,1"]}
     if command[1] in fewer:
         return [*SMALL, *fewer[command[1]]]
@@ -111,7 +113,10 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
     own_images.write_table(tmp_path, name="photos.csv")
     own_images.write_folders(tmp_path / "photo_folders", {"": 8})
     own_images.write_jpeg(tmp_path / "new_photos" / "new.jpg", 1)
-    monkeypatch.setattr("starft.cli.compare.finish_apart", finish)  # here; tests/cli/test_compare.py runs them apart
+    for verb in ("compare", "tune"):
+        monkeypatch.setattr(
+            f"starft.cli.{verb}.finish_apart", finish
+        )  # here; tests/cli/test_compare.py runs them apart
     for command in commands("starft"):
         if command[1] == "demo" and "--show" not in command:
             continue  # tests/cli/test_demo.py runs it on smaller configs

@@ -28,6 +28,7 @@ VERBS = {
     "prompts": ("starft.cli.prompts", "ask a language model for spurious labels; check, list and rank pools"),
     "audit": ("starft.cli.audit", "find the shortcuts that your data offer, without group labels"),
     "compare": ("starft.cli.compare", "run several configs with several seeds, each once, and compare them"),
+    "tune": ("starft.cli.tune", "choose learning rate and weights of a config on its validation sets"),
     "interpolate": (
         "starft.cli.interpolate",
         "mix a tuned model with its pre-trained weights (WiSE-FT): an alpha or a sweep",

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from starft.cli.fit import check_command
-from starft.cli.single_run import Run, finish_apart, run_for_each_seed, trains
+from starft.cli.single_run import Run, finish_apart, run_for_each_seed, stops_told, trains
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
-from starft.errors import ConfigError, RunFolderError, Stopped, Terminated
+from starft.errors import ConfigError, RunFolderError
 from starft.evaluation.metrics import eval_metric_names
 from starft.files.atomic import replace_file
 from starft.files.shipped import with_shipped_configs
@@ -24,7 +24,6 @@ from starft.runs.comparison_folder import claim_runs, open_comparison, save_seco
 from starft.runs.layout import RESULTS
 from starft.runs.results import read_results
 from starft.safe_text import say, visible
-from starft.signals import sigterm_as_ctrl_c
 from starft.wording import did_you_mean
 
 STATE = "compare.json"
@@ -197,12 +196,8 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
         if item.done:
             continue
         try:
-            with sigterm_as_ctrl_c():
+            with stops_told(f"{item.title}, seed {item.seed}"):
                 execute(item)
-        except (Stopped, KeyboardInterrupt) as stop:
-            message = f"Stopped while running {item.title}, seed {item.seed}; give the same command again to go on."
-            status = stop.status if isinstance(stop, Stopped) else 143 if isinstance(stop, Terminated) else 130
-            raise Stopped(message, status) from stop
         finally:
             note(spent + time.monotonic() - start)
     return spent + time.monotonic() - start

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
+import lightning as L
 from filelock import FileLock
 
 from starft.cli.fit import StarftCLI, main
-from starft.errors import AllTrained, ConfigError, StarftError, Stopped
-from starft.runs.layout import CHECKPOINTS, LAST, RESULTS
-from starft.signals import STOPS, stop_signals_blocked
+from starft.errors import AllTrained, ConfigError, NotFiniteError, StarftError, Stopped, Terminated
+from starft.evaluation.kept_predictions import KeptPredictions
+from starft.runs.layout import CHECKPOINTS, LAST, RESULTS, VALIDATION
+from starft.runs.validation import write_failure, write_validation
+from starft.signals import STOPS, sigterm_as_ctrl_c, stop_signals_blocked
 
 QUIET = ("--trainer.enable_model_summary=false",)
 
@@ -36,6 +40,7 @@ class Run:
         folder: The run folder.
         trains: Whether there is something to train; otherwise it is only tested.
         options: Of the command line, for fit and test.
+        scored_on: The test sets, or the validation sets; a loss that isn't finite is a result there.
     """
 
     title: str
@@ -44,11 +49,12 @@ class Run:
     folder: Path
     trains: bool = True
     options: tuple[str, ...] = ()
+    scored_on: Literal["test", "validate"] = "test"
 
     @property
     def done(self) -> bool:
-        """Whether it has been trained and tested."""
-        return (self.folder / RESULTS).is_file()
+        """Whether it has been trained and scored."""
+        return (self.folder / (RESULTS if self.scored_on == "test" else VALIDATION)).is_file()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -119,20 +125,51 @@ def finish(run: Run) -> None:
     with FileLock(run.folder.parent / f".{run.folder.name}.lock"):
         if run.done:
             return
-        last = run.folder / CHECKPOINTS / LAST
-        if not run.trains:
-            _command(["test", *run.words])
-            return
-        if last.is_file():
-            with suppress(AllTrained):  # stopped before its test
-                _command(["fit", *run.words, f"--ckpt_path={last}"])
-        else:
-            _command(["fit", *run.words])  # one that was killed before its first checkpoint begins anew there
-        _command(["test", *run.words, f"--ckpt_path={last}"])
+        try:
+            _finish(run)
+        except NotFiniteError as error:
+            if run.scored_on == "test":
+                raise
+            write_failure(run.folder, str(error))
+
+
+def _finish(run: Run) -> None:
+    last = run.folder / CHECKPOINTS / LAST
+    if not run.trains:
+        _command([run.scored_on, *run.words])
+        return
+    if last.is_file():
+        with suppress(AllTrained):  # stopped before its test
+            _command(["fit", *run.words, f"--ckpt_path={last}"])
+    else:
+        _command(["fit", *run.words])  # one that was killed before its first checkpoint begins anew there
+    _command([run.scored_on, *run.words, f"--ckpt_path={last}"])
 
 
 class _OneOfMany(StarftCLI):
-    """A run whose last checkpoint is tested next, whatever a person does."""
+    """A run whose last checkpoint is scored next, whatever a person does; a validation is written down."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Build the trainer; keep the predictions of a validation."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if self.subcommand == "validate":
+            self._kept = KeptPredictions()
+            trainer.callbacks.append(self._kept)  # type: ignore[attr-defined]
+        return trainer
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Leave out Lightning's table of a validation, which repeats every number for every loader."""
+        quiet = {"verbose": False} if subcommand == "validate" else {}
+        return super()._prepare_subcommand_kwargs(subcommand) | quiet
+
+    def after_validate(self) -> None:
+        """Write what validation found."""
+        samples = self._kept.samples()  # of all processes, so all take part
+        if self.trainer.is_global_zero:
+            training = (self._cost.told or {}).get("seconds", 0.0)
+            seconds = training + time.monotonic() - self._start
+            metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+            write_validation(self.folder, metrics, samples, seconds)
 
     def after_fit(self) -> None:
         """Tell neither a best checkpoint nor a next command."""
@@ -151,6 +188,25 @@ def _command(words: list[str]) -> None:
     if parent_process() is not None:
         sys.argv[1:] = words  # where a strategy starts more processes, they carry out this command
     run_cli(words)
+
+
+@contextmanager
+def stops_told(what: str) -> Iterator[None]:
+    """Tell how to go on where a block is stopped by a signal.
+
+    Args:
+        what: Is run in the block.
+
+    Raises:
+        Stopped: It was asked to stop.
+    """
+    try:
+        with sigterm_as_ctrl_c():
+            yield
+    except (Stopped, KeyboardInterrupt) as stop:
+        message = f"Stopped while running {what}; give the same command again to go on."
+        status = stop.status if isinstance(stop, Stopped) else 143 if isinstance(stop, Terminated) else 130
+        raise Stopped(message, status) from stop
 
 
 def finish_apart(run: Run) -> None:

@@ -84,16 +84,17 @@ def _add(parser: ArgumentParser, name: str, parameter: Parameter, help_text: str
     how: dict[str, Any] = {"type": parameter.annotation, "help": help_text}
     if get_origin(parameter.annotation) is list:
         how |= {"type": get_args(parameter.annotation)[0], "nargs": "+" if required else "*"}
+        how |= {} if required else {"action": "extend"}
     if required and parameter.kind is not Parameter.KEYWORD_ONLY:
         parser.add_argument(name, **how)
         return
-    option = f"--{name}" if name.startswith("ckpt_path") else f"--{name.replace('_', '-')}"
+    option = f"--{name}" if name.startswith("ckpt_path") else f"--{name.rstrip('_').replace('_', '-')}"
     if parameter.annotation is bool:
         parser.add_argument(option, action="store_true", help=help_text)
     elif required:
         parser.add_argument(option, dest=name, required=True, **how)
     else:
-        parser.add_argument(option, default=parameter.default, **how)
+        parser.add_argument(option, dest=name, default=parameter.default, **how)
 
 
 def split_words(words: Sequence[str], sets: Sequence[str]) -> tuple[list[str], list[str]]:

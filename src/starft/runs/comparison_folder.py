@@ -55,13 +55,14 @@ def save_seconds(path: Path, seconds: float) -> None:
     replace_file(path, (json.dumps(state, indent=2) + "\n").encode())
 
 
-def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str]) -> None:
+def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str], runs: str = "seed-*") -> None:
     """Note what the runs of one config are made with, or refuse those that were made with something else.
 
     Args:
         folder: That of the config, with a folder in it for each seed.
         content: Of the config.
         options: Of the command line.
+        runs: Pattern of the folders of runs in it.
 
     Raises:
         RunFolderError: The folder holds runs of another config, other options or another version.
@@ -77,7 +78,7 @@ def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str])
             raise RunFolderError(f"{path} is damaged; give another --out or move {folder} away.") from error
         if before == now:
             return
-        if any(folder.glob("seed-*")):
+        if any(folder.glob(runs)):
             raise RunFolderError(
                 f"{folder} was run with {_other(before, now)}; "
                 f"give another --out, or move {folder} away to run it anew."

@@ -29,6 +29,9 @@ SAMPLES = (SAMPLES_NPZ, SAMPLES_PARQUET, PICTURES)
 OUTDATED = (RESULTS, PREDICTIONS, *SAMPLES)
 """What ``starft test`` and ``starft predict`` write of a checkpoint; another checkpoint makes it outdated."""
 
+VALIDATION, VALIDATION_SAMPLES = "validation.json", "validation.npz"
+"""What a trial of ``starft tune`` scores on validation sets, and its prediction of each of their images."""
+
 SWEEP, SWEEP_PLOT = "interpolation.json", "interpolation.png"
 DAWIN, DAWIN_IMAGES = "dawin.json", "dawin.csv"
 """In the folder of a WiSE-FT sweep, which may lie in the run folder."""

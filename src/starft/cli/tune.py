@@ -1,0 +1,256 @@
+"""``starft tune``: learning rate, weights and whatever else, chosen by a rule that reads validation sets alone."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from starft.audit.attributes import UNREADABLE, read_attributes
+from starft.cli.compare import OURS
+from starft.cli.fit import check_command
+from starft.cli.single_run import Run, finish_apart, stops_told, trains
+from starft.cli.trials import Search, Trial, make_trials
+from starft.cli.tune_run import choose_from
+from starft.config.command import run_command
+from starft.config.data import data_of
+from starft.config.early_checks import check_config_files
+from starft.config.space import WEIGHT, Space, check_keys, default_space, points, read_space
+from starft.data.datamodules import BaseDataModule
+from starft.errors import ConfigError
+from starft.evaluation.rules import RULES, Rule, Setting
+from starft.files.atomic import replace_file
+from starft.files.shipped import with_shipped_configs
+from starft.files.yaml_reader import read_yaml
+from starft.reporting.console import Console
+from starft.reporting.tuning import Row, chosen_config, edge_note, ranking_table, trials_plot, trials_table
+from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
+from starft.runs.layout import AUDIT, CHECKPOINTS, CONFIG, LAST
+from starft.runs.validation import read_validation
+from starft.safe_text import say
+from starft.wording import count_of
+
+STATE = "tune.json"
+TABLE, PLOT, CHOSEN = "trials.csv", "trials.png", "chosen.yaml"
+PART = 0.25
+"""Short trials have this part of the length, and this part of the trials runs in full: half of a grid's cost."""
+
+RuleName = Literal["tolerance", "id", "zero_shot_agreement", "groups", "inferred_groups"]
+
+
+def run(words: Sequence[str]) -> int:
+    """Run ``starft tune``: `command` tells its options."""
+    return run_command(command, "starft tune", words[1:], OURS[:3])
+
+
+def command(
+    *,
+    config: str | None = None,
+    from_: Path | None = None,
+    grid: list[str] = [],  # noqa: B006  # never changed
+    space: Path | None = None,
+    rule: RuleName | None = None,
+    tolerance: float = 1.0,
+    audit: Path | None = None,
+    short: float = PART,
+    trials: int | None = None,
+    budget: str | None = None,
+    out: Path | None = None,
+    overrides: tuple[str, ...] = (),
+) -> int:
+    """Try values of a config's keys, choose by a rule, and write a config to train with.
+
+    All trials run short first, then those that the rule likes best in full. No test set is read. What is done in OUT
+    stays: the same command goes on after a stop or a kill, and several processes with one OUT share the trials.
+
+    Args:
+        config: A training config: a file, or a shipped name such as csv/starft.
+        from_: A run folder, in the place of a config: one of its checkpoints, the alpha of WiSE-FT and a temperature
+            are chosen, without training; tolerance then takes the smallest alpha.
+        grid: KEY=VALUE,VALUE, such as model.lr=1e-5,3e-5; may be given several times. Without it and --space, values
+            around the config's own learning rate and weights are tried.
+        space: YAML file of the same: keys with lists of values.
+        rule: What chooses. tolerance: the largest weight that costs little ID accuracy. id: the best ID accuracy.
+            zero_shot_agreement: what the frozen model is sure of stays. groups: the worst group. inferred_groups: the
+            same with groups of `starft audit data`. null: tolerance where weights are tried, else id.
+        tolerance: Points of ID accuracy that the rules tolerance and zero_shot_agreement may lose.
+        audit: Folder of `starft audit data`; null takes audit in the config's run folder.
+        short: Length of the first trials, a part of the whole, and the part of the trials that run in full; 1 runs all
+            in full.
+        trials: How many places of the space at most, drawn at random.
+        budget: Time of all trials, such as 2h, 30m or 1h30m; training and validation count.
+        out: Where trials, table, picture and chosen.yaml go; null takes runs/tune/NAME.
+        overrides: They go to every trial, as to `starft fit`.
+
+    Raises:
+        ConfigError: An option or a config can't be used.
+        RunFolderError: The folder holds something else.
+    """
+    if (config is None) == (from_ is None):
+        raise ConfigError("Give either --config, to try values of its keys, or --from, to choose from a run.")
+    path = Path(with_shipped_configs(["tune", "--config", config])[2]) if config is not None else _config_of(from_)
+    check_config_files(["tune", f"--config={path}"])
+    content = read_yaml(path)
+    for name, value, fits in (
+        ("tolerance", tolerance, 0 <= tolerance <= 100),
+        ("short", short, 0 < short <= 1),
+        ("trials", trials, trials is None or trials >= 1),
+    ):
+        if not fits:
+            limit = {"tolerance": "lie in [0, 100] points", "short": "lie in (0, 1]", "trials": "be at least 1"}[name]
+            raise ConfigError(f"--{name} must {limit}; got {value}.")
+    seconds = _seconds(budget) if budget is not None else None
+    if from_ is not None:
+        if grid or space or trials or budget:
+            raise ConfigError("--grid, --space, --trials and --budget are of trainings; leave them out beside --from.")
+        chooser = _rule(rule or "tolerance", True, path, content, overrides, tolerance / 100, audit)
+        choose_from(from_, path, chooser, overrides, out if out is not None else from_ / "tuned")
+        return 0
+    if not trains(content):
+        raise ConfigError(f"The config {path} trains nothing, so there is nothing to tune; give one that trains.")
+    tried = read_space(grid, space) or default_space(content, overrides)
+    if not tried:
+        raise ConfigError(f"The config {path} has no learning rate or weight to try; give --grid KEY=VALUE,VALUE.")
+    check_keys(tried, content, overrides)
+    folder = out if out is not None else Path("runs") / "tune" / path.stem
+    runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
+    pulls = any(key.endswith(WEIGHT) for key in tried)
+    name = rule or ("tolerance" if pulls else "id")
+    chooser = _rule(name, pulls, path, content, overrides, tolerance / 100, audit)
+    if not all(trial.first.folder.exists() for trial in runs):
+        for at in range(max(map(len, tried.values()))):  # each value once
+            point = {key: values[at % len(values)] for key, values in tried.items()}
+            check_command(["fit", *make_trials(path, content, overrides, [point], folder, 1)[0].full.words])
+    open_comparison(folder, STATE, "search of `starft tune`")
+    claim_runs(folder / "trials", {**content, "tried": tried, "short": short}, overrides, "trial-*")
+    if chooser.reads_frozen:
+        chooser.frozen = _frozen(path, content, overrides, folder / "frozen", chooser)
+    search = Search(runs, chooser, short, seconds, finish_apart)
+    chosen = search.choose()
+    save_seconds(folder / STATE, sum(item.seconds for item in search.results.values()))
+    _write(search, chosen, tried, folder, content, name)
+    return 0
+
+
+def _config_of(run: Path | None) -> Path:
+    assert run is not None, "one of the two is given"
+    if not (run / CONFIG).is_file():
+        raise ConfigError(f"{run} is no run folder, as it has no {CONFIG}; give the folder of a training.")
+    return run / CONFIG
+
+
+def _rule(
+    name: str,
+    pulls: bool,
+    path: Path,
+    content: Mapping[str, Any],
+    overrides: Sequence[str],
+    tolerance: float,
+    audit: Path | None,
+) -> Rule:
+    """Return the rule with all that it needs, or refuse it."""
+    options = [option for option in overrides if option.startswith("--data.")]
+    data = data_of(content.get("data"), 0, str(path), options)
+    setting = setting_of(data, tolerance, pulls)
+    if name == "inferred_groups":
+        folder = audit or Path((content.get("trainer") or {}).get("default_root_dir") or "runs/latest") / AUDIT
+        if folder.is_dir():
+            found = read_attributes(folder, f"val/{setting.id_set}")
+            values = np.where(np.array(found.names)[found.values] == UNREADABLE, -1, found.values)
+            setting = Setting(**{**vars(setting), "attributes": values})
+    return RULES[name](setting)
+
+
+def setting_of(data: BaseDataModule, tolerance: float, pulls: bool) -> Setting:
+    """Return what a rule may use of some data.
+
+    Args:
+        data: Of the config.
+        tolerance: Accuracy that may be lost, in [0, 1].
+        pulls: Whether candidates have a pull.
+
+    Raises:
+        ConfigError: No validation set is like the training data.
+    """
+    usual = [item for item in data.val_sets if not item.ood and not item.captions]
+    usual.sort(key=lambda item: item.class_names != tuple(data.class_names))  # stable: the first one stays first
+    if not usual:
+        raise ConfigError(
+            "A rule chooses by a validation set with classes that isn't OOD, and the data have none; "
+            "give them a val split or a val_fraction."
+        )
+    grouped = [item.name for item in usual if item.group_names and not item.metrics]
+    return Setting(usual[0].name, grouped[0] if grouped else None, tolerance, pulls)
+
+
+def _frozen(path: Path, content: Mapping[str, Any], overrides: Sequence[str], folder: Path, rule: Rule) -> Any:
+    """Return the frozen model's predictions on the ID validation set."""
+    run = Run("the frozen model", path, 0, folder, False, tuple(overrides), "validate")
+    if not run.done:
+        Console(160).print("The frozen model on the validation sets", style="bold")
+        with stops_told(run.title):
+            finish_apart(run)
+    return read_validation(folder).samples[rule.setting.id_set]
+
+
+def _rows(search: Search, chosen: Trial) -> list[Row]:
+    rows = []
+    for trial in search.trials:
+        for name, item in (("short", trial.short), ("full", trial.full)):
+            result = search.results.get(item) if item is not None else None
+            if item is None or (result is None and item is not trial.first):
+                continue
+            row = Row(trial.title, name, trial.values, result, chosen=trial is chosen and item is trial.full)
+            if result is not None and not result.failure:
+                seen = trial.candidate(result)
+                row = Row(
+                    **{**vars(row), "watched": search.rule.value(seen), "accuracy": search.rule.id_accuracy(seen)}
+                )
+            rows.append(row)
+    return rows
+
+
+def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapping[str, Any], name: str) -> None:
+    """Write and print what was tried and what is chosen."""
+    rows, rule = _rows(search, chosen), search.rule
+    replace_file(out / TABLE, trials_table(rows).csv().encode())
+    trials_plot(rows, rule.watches, out / PLOT)
+    row = next(item for item in rows if item.chosen)
+    full = [item for item in rows if item.length == "full" and item.accuracy is not None]
+    best = max(item.accuracy or 0.0 for item in full)
+    lost = f"{100 * rule.setting.tolerance:g}"
+    within = f" at most {lost} points below the best ID accuracy" * rule.near_the_best
+    notes = list(filter(None, (edge_note(key, value, tried[key]) for key, value in chosen.values.items())))
+    checkpoint = chosen.full.folder / CHECKPOINTS / LAST
+    number = count_of(len(search.trials), "trial")
+    reasons = [
+        f"Chosen by `starft tune` of {number} by the rule {name}: highest {rule.watches}{within}.",
+        f"{chosen.title}: " + ", ".join(f"{key} {value}" for key, value in chosen.values.items()),
+        f"ID accuracy {row.accuracy:.4f} on validation (the best of {len(full)} in full length: {best:.4f}); "
+        f"{rule.watches}: {row.watched:.4g}. No test set was read.",
+        *notes,
+        f"This run is trained already: {checkpoint}",
+        f"Train it anew: starft fit --config {out / CHOSEN}",
+    ]
+    text = (chosen.full.folder / CONFIG).read_text(encoding="utf-8")
+    summary = (content.get("trainer") or {}).get("enable_model_summary")
+    replace_file(out / CHOSEN, chosen_config(text, reasons, out / "chosen", summary).encode())
+    Console(160).print(ranking_table(rows, rule.watches))
+    for line in reasons[:3]:
+        say(line)
+    for note in notes:
+        say(f"Note: {note}", file=sys.stderr)
+    say(f"All trials: {out / TABLE}, {out / PLOT}; config: {out / CHOSEN}")
+    say(f"Next: starft test --config {out / CHOSEN} --ckpt_path {checkpoint}")
+
+
+def _seconds(text: str) -> float:
+    """Return a time such as ``2h``, ``30m``, ``1h30m`` or ``90s`` in seconds."""
+    parts = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
+    hours, minutes, seconds = (float(part or 0) for part in parts.groups()) if parts else (0.0, 0.0, 0.0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total:
+        raise ConfigError(f"--budget must be a time such as 2h, 30m or 1h30m; got {text!r}.")
+    return total

@@ -1,0 +1,200 @@
+"""What ``starft tune`` tries: values of a config's keys, every combination once, and the options that make a trial."""
+
+import copy
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from yaml import YAMLError
+
+from starft.errors import ConfigError
+from starft.files.yaml_reader import NotTaken, load_yaml, read_yaml
+from starft.wording import did_you_mean, quoted
+
+Space = dict[str, list[Any]]
+"""Dotted key -> the values that are tried."""
+
+WEIGHT = ".weight"
+"""End of the keys that say how strongly a model is drawn to the frozen one."""
+RATES = (0.3, 1.0, 3.0)
+WEIGHTS = (0.25, 0.5, 1.0, 2.0)
+"""The default space lies around a config's own values: of published recipes the order of magnitude is known."""
+
+
+def read_space(grid: Sequence[str], file: Path | None) -> Space:
+    """Return the space that a person gave; empty where none is.
+
+    Args:
+        grid: ``KEY=VALUE,VALUE`` each.
+        file: YAML, a mapping of keys to lists of values.
+
+    Raises:
+        ConfigError: Something else is given, or a key or value twice.
+    """
+    pairs: list[tuple[str, Any]] = []
+    if file is not None:
+        try:
+            content = read_yaml(file, "space")
+        except FileNotFoundError:
+            raise ConfigError(f"The space {file} doesn't exist; check its path.") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"The space {file} must hold keys with lists of values, such as model.lr: [1e-5, 3e-5].")
+        pairs += content.items()
+    for text in grid:
+        key, equals, values = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--grid takes KEY=VALUE,VALUE, such as model.lr=1e-5,3e-5; got {text!r}.")
+        pairs.append((key, [_value(word) for word in values.split(",")]))
+    space: Space = {}
+    for key, some in pairs:
+        if key in space:
+            raise ConfigError(f"The key {key} is given twice; give all its values at once.")
+        tried = some if isinstance(some, list) else []
+        if not tried or "" in tried or len({json.dumps(value, default=str) for value in tried}) < len(tried):
+            raise ConfigError(f"{key} needs a list of different values, one at least; got {quoted(some)}.")
+        space[str(key)] = tried
+    return space
+
+
+def _value(text: str) -> Any:
+    try:
+        return load_yaml(text)
+    except (YAMLError, NotTaken):
+        return text
+
+
+def default_space(content: Mapping[str, Any], options: Sequence[str]) -> Space:
+    """Return values around the config's own: of the weights of its regularizers, and of its learning rate.
+
+    What an option gives stays as it is given.
+
+    Args:
+        content: Of the config.
+        options: Of the command line.
+    """
+    space: Space = {}
+    for key, value in leaves(content):
+        weight = key.startswith("model.regularizers.") and key.endswith(f"init_args{WEIGHT}")
+        factors = RATES if key == "model.lr" else WEIGHTS if weight else ()
+        if factors and isinstance(value, int | float) and value > 0 and not _given(key, options):
+            space[key] = [float(f"{value * factor:.3g}") for factor in factors]
+    return space
+
+
+def points(space: Space, trials: int | None) -> list[dict[str, Any]]:
+    """Return the combinations of values, in a random order that is always the same.
+
+    A search that ends early has then looked everywhere (Bergstra and Bengio, JMLR 2012), and more trials go on where
+    fewer ended.
+
+    Args:
+        space: What is tried.
+        trials: How many at most; None takes all.
+    """
+    grid = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
+    random.Random(0).shuffle(grid)
+    return grid[:trials]
+
+
+def options_of(point: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the options of the command line that set the keys of one trial.
+
+    A list is given as a whole, since the parser takes no positions in it.
+
+    Args:
+        point: Key -> value.
+        content: Of the config.
+    """
+    given: dict[str, Any] = {}
+    for key, value in point.items():
+        parts = key.split(".")
+        at = next((at for at, part in enumerate(parts) if part.isdigit()), None)
+        if at is None:
+            given[key] = value
+            continue
+        name = ".".join(parts[:at])
+        given.setdefault(name, copy.deepcopy(_at(content, parts[:at])))
+        _at(given[name], parts[at:-1])[_place(parts[-1])] = value
+    return tuple(f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items())
+
+
+def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str]) -> None:
+    """Refuse keys with a position in a list that isn't in the config, and those that an option sets as well.
+
+    Keys without one are the parser's to check, which knows what may be left out of a config.
+
+    Args:
+        space: What is tried.
+        content: Of the config.
+        options: Of the command line.
+
+    Raises:
+        ConfigError: There is no such place.
+    """
+    known = [key for key, _ in leaves(content)]
+    for key in space:
+        if _given(key, options):
+            raise ConfigError(f"{key} is tried and set by an option too; leave one of them out.")
+        parts = key.split(".")
+        if not any(part.isdigit() for part in parts):
+            continue
+        try:
+            there = _at(content, parts[:-1])
+            if not isinstance(there, dict | list) or (isinstance(there, list) and not parts[-1].isdigit()):
+                raise KeyError
+            if isinstance(there, list):
+                there[int(parts[-1])]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise ConfigError(f"The config has no {key} to try values of.{did_you_mean(key, known, 1)}") from None
+
+
+def length(content: Mapping[str, Any], options: Sequence[str]) -> tuple[str, int] | None:
+    """Return the key that sets how long a config trains, and its value; None where nothing bounds it.
+
+    Args:
+        content: Of the config.
+        options: Of the command line.
+    """
+    trainer = dict(content.get("trainer") or {})
+    for option in options:
+        name, _, value = option.removeprefix("--").partition("=")
+        if name.startswith("trainer."):
+            trainer[name.removeprefix("trainer.")] = _value(value)
+    for key in ("max_steps", "max_epochs"):
+        number = trainer.get(key)
+        if isinstance(number, int) and number > 0:
+            return f"trainer.{key}", number
+    return None
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value of a config with its dotted key; items of lists are numbered from 0.
+
+    Args:
+        value: Of the config.
+        key: Where it stands.
+    """
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        yield key, value
+        return
+    for name, below in items:
+        yield from leaves(below, f"{key}.{name}" if key else str(name))
+
+
+def _at(value: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        value = value[_place(part) if isinstance(value, list) else part]
+    return value
+
+
+def _place(part: str) -> Any:
+    return int(part) if part.isdigit() else part
+
+
+def _given(key: str, options: Sequence[str]) -> bool:
+    names = (option.removeprefix("--").partition("=")[0] for option in options)
+    return any(key == name or key.startswith(f"{name}.") for name in names)

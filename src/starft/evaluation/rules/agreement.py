@@ -1,0 +1,35 @@
+"""``zero_shot_agreement``: what the frozen model is sure of stays, at little ID accuracy."""
+
+from starft.errors import ConfigError
+from starft.evaluation.rules.base import Candidate, Rule
+
+SURE = 0.9
+"""Probability of its prediction from which on the frozen model is sure."""
+FEWEST = 30
+"""Images that it must be sure of: with fewer, one image is more than three points."""
+
+
+class ZeroShotAgreement(Rule):
+    """The most predictions like the frozen model's where it is sure, within the tolerance of the best ID accuracy."""
+
+    watches = "agreement with the frozen model where it is sure"
+    near_the_best = True
+    reads_frozen = True
+
+    def value(self, candidate: Candidate) -> float:
+        """Return the share of equal predictions.
+
+        Args:
+            candidate: A model.
+
+        Raises:
+            ConfigError: The frozen model is sure of too few images.
+        """
+        sure = self.frozen["confidence"] >= SURE
+        if sure.sum() < FEWEST:
+            raise ConfigError(
+                f"The frozen model is sure ({SURE:.0%}) of {sure.sum()} images of {self.setting.id_set}, and the rule "
+                f"zero_shot_agreement needs {FEWEST}; give another --rule, or more validation images."
+            )
+        own = candidate.samples[self.setting.id_set]["prediction"]
+        return float((own == self.frozen["prediction"])[sure].mean())

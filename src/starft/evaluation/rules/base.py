@@ -1,0 +1,122 @@
+"""What every rule is: a number that it watches, and whether accuracy may be lost for it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starft.errors import ConfigError
+from starft.wording import did_you_mean
+
+Columns = Mapping[str, NDArray[Any]]
+"""``label``, ``prediction``, ``right``, ``confidence`` of each image of a set, all (n,), by position in the set."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that may be chosen.
+
+    Args:
+        title: What messages call it.
+        metrics: ``{eval set}/{metric}`` on validation.
+        samples: Validation set -> its predictions.
+        pull: How strongly it is drawn to the frozen model, such as a term's weight; None where nothing says so.
+    """
+
+    title: str
+    metrics: Mapping[str, float]
+    samples: Mapping[str, Columns] = field(default_factory=dict)
+    pull: float | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a rule may use.
+
+    Args:
+        id_set: The validation set whose accuracy counts.
+        group_set: The first validation set with groups; None where none has.
+        tolerance: Accuracy that may be lost, in [0, 1].
+        pulls: Whether candidates have a pull.
+        attributes: Inferred attribute of each image of ``id_set``, a number (n,) that is negative where it isn't known.
+    """
+
+    id_set: str
+    group_set: str | None = None
+    tolerance: float = 0.01
+    pulls: bool = False
+    attributes: NDArray[np.int64] | None = None
+
+
+class Rule(ABC):
+    """Chooses by `value`: among all models, or among those whose ID accuracy is near the best.
+
+    Args:
+        setting: What it may use.
+
+    Raises:
+        ConfigError: The rule needs more.
+    """
+
+    watches: ClassVar[str]
+    """What `value` is, as a plot names it."""
+    near_the_best: ClassVar[bool] = False
+    """Whether a model must lie within the tolerance of the best ID accuracy."""
+    reads_frozen: ClassVar[bool] = False
+    """Whether it needs the frozen model's predictions, `frozen`, on ``id_set``."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.frozen: Columns = {}
+
+    @abstractmethod
+    def value(self, candidate: Candidate) -> float:
+        """Return what is to be high.
+
+        Args:
+            candidate: A model.
+        """
+
+    def id_accuracy(self, candidate: Candidate) -> float:
+        """Return the accuracy on the ID validation set.
+
+        Args:
+            candidate: A model.
+        """
+        return metric_of(candidate, f"{self.setting.id_set}/acc")
+
+    def ranked(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return models, the chosen one first; equal ones by their ID accuracy.
+
+        Args:
+            candidates: One at least.
+        """
+        best = max(map(self.id_accuracy, candidates))
+        # accuracies are float32: a tolerance of one point must not fail at the eighth digit
+        least = best - self.setting.tolerance - 1e-6 if self.near_the_best else -np.inf
+
+        def order(candidate: Candidate) -> tuple[bool, float, float]:
+            accuracy = self.id_accuracy(candidate)
+            near = bool(accuracy >= least)
+            return near, self.value(candidate) if near else accuracy, accuracy
+
+        return sorted(candidates, key=order, reverse=True)
+
+
+def metric_of(candidate: Candidate, name: str) -> float:
+    """Return a metric of a model.
+
+    Args:
+        candidate: The model.
+        name: ``{eval set}/{metric}``.
+
+    Raises:
+        ConfigError: It has none of this name.
+    """
+    if name not in candidate.metrics:
+        known = ", ".join(candidate.metrics)
+        raise ConfigError(f"Validation has no {name}, but {known}.{did_you_mean(name, candidate.metrics)}")
+    return candidate.metrics[name]

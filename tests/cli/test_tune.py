@@ -1,0 +1,372 @@
+"""``starft tune``: what it runs, what it chooses by hand-made numbers, what it refuses, and one real search."""
+
+import csv
+import itertools
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from fakes import own_images
+from starft.__main__ import main
+from starft.cli import tune
+from starft.cli.single_run import Run, finish
+from starft.cli.trials import make_trials
+from starft.cli.tune_run import best_temperature, cooled
+from starft.config.space import check_keys, default_space, options_of, points, read_space
+from starft.errors import ConfigError, Stopped
+from starft.evaluation.rules import RULES, Candidate, Setting
+from starft.evaluation.sample_metrics import Samples
+from starft.files.shipped import shipped
+from starft.runs.validation import read_validation, write_failure, write_validation
+
+CONFIGS = shipped("lightning_configs")
+WEIGHT = "model.regularizers.0.init_args.weight"
+SMALL = {"train_size": 24, "val_size": 36, "test_size": 12, "batch_size": 12}
+GRID = ["--grid=model.lr=1e-4,3e-4", f"--grid={WEIGHT}=1,2,4"]
+ID_ACC = {(1e-4, 1): 0.90, (1e-4, 2): 0.90, (1e-4, 4): 0.85, (3e-4, 1): 0.92, (3e-4, 2): 0.915, (3e-4, 4): 0.89}
+"""By learning rate and weight: within a point of the best, 0.92, the largest weight is 2."""
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shipped StarFT, small, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    keys = yaml.safe_load((CONFIGS / "mini" / "starft.yaml").read_text(encoding="utf-8"))
+    keys["data"]["init_args"] = dict(SMALL)
+    (tmp_path / "starft.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
+    return tmp_path / "starft.yaml"
+
+
+def samples(right: int = 36) -> Samples:
+    label = torch.arange(36) % 12
+    prediction = torch.where(torch.arange(36) < right, label, (label + 1) % 12)
+    group = torch.zeros(36, dtype=torch.long)
+    return Samples(torch.arange(36), label, prediction, prediction == label, group > 0, group, torch.ones(36))
+
+
+class FakeTrials:
+    """Stands in for `finish_apart`: notes what is run and writes numbers of `ID_ACC`."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.stop_at: int | None = None
+        self.fails: set[str] = set()
+        self.lock = threading.Lock()
+
+    def __call__(self, run: Run) -> None:
+        with self.lock:
+            if self.stop_at == len(self.made):
+                raise Stopped("Stopped after step 3.", 130)
+            self.made.append(f"{run.folder.parent.name}/{run.folder.name}")
+        run.folder.mkdir(parents=True, exist_ok=True)
+        if not run.trains:
+            write_validation(run.folder, {"val/id/acc": 0.8}, {"id": samples(34)}, 1.0)
+            return
+        values = dict(option.removeprefix("--").split("=", 1) for option in run.options)
+        rate = float(values["model.lr"])
+        weight = json.loads(values["model.regularizers"])[0]["init_args"]["weight"]
+        if self.made[-1].split("/")[0] in self.fails:
+            write_failure(run.folder, "The loss is NaN.")
+            return
+        full = run.folder.name == "full"
+        accuracy = ID_ACC[rate, weight] - (0 if full else 0.1)
+        metrics = {"val/id/acc": accuracy, "val/groups/worst_group_acc": weight / 10, "val/ood_acc": 0.5}
+        write_validation(run.folder, metrics, {"id": samples(30 + weight)}, 40.0 if full else 10.0)
+        text = "trainer:\n  default_root_dir: x\n  enable_model_summary: false\n  max_epochs: 8\nmodel: {}\n"
+        (run.folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTrials:
+    made = FakeTrials()
+    monkeypatch.setattr(tune, "finish_apart", made)
+    monkeypatch.setattr(tune, "check_command", lambda words: None)  # parses each config, which takes its time
+    return made
+
+
+def words(*more: str) -> list[str]:
+    return ["tune", "--config=starft.yaml", *GRID, "--out=out", *more]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *given: str) -> str:
+    capsys.readouterr()
+    assert main(["tune", "--config=starft.yaml", "--out=out", *given]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0].removeprefix("starft: ")
+
+
+def chosen() -> dict[str, str]:
+    with Path("out/trials.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = (row for row in csv.DictReader(file) if row["state"] == "chosen")
+    return row
+
+
+def test_short_trials_come_first_and_the_largest_weight_within_a_point_is_chosen(
+    fake: FakeTrials, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words()) == 0
+    shorts, fulls = fake.made[:6], fake.made[6:]
+    assert sorted(shorts) == [f"trial-00{at}/short" for at in range(1, 7)]
+    assert len(fulls) == 2, "a quarter, two at least: the largest weight, and the best accuracy that it is measured by"
+    row = chosen()
+    assert (row["length"], row["model.lr"], row[WEIGHT], row["seconds"]) == ("full", "0.0003", "2", "40.0")
+    assert row["val/id/acc"] == "0.915"
+    assert row["val/ood_acc"] == "0.5"
+    text = Path("out/chosen.yaml").read_text(encoding="utf-8")
+    assert "# ID accuracy 0.9150 on validation (the best of 2 in full length: 0.9200); weight: 2." in text
+    assert "# The chosen model.lr 0.0003 is the largest that was tried; try larger ones too." in text
+    trainer = {"default_root_dir": "out/chosen", "enable_model_summary": None, "max_epochs": 8}
+    assert yaml.safe_load(text)["trainer"] == trainer
+    assert Path("out/trials.png").stat().st_size > 1000
+    told = capsys.readouterr()
+    assert "about 2 min left" in told.out, "four short trials of 10 s and 2 of 40 s, after two: 120 s"
+    assert "Note: The chosen model.lr" in told.err
+
+
+def test_all_in_full_and_by_other_rules(fake: FakeTrials) -> None:
+    assert main(words("--short=1", "--rule=id")) == 0
+    assert [name.split("/")[1] for name in fake.made] == ["full"] * 6
+    assert (chosen()["model.lr"], chosen()[WEIGHT]) == ("0.0003", "1")
+    assert main(words("--short=1", "--rule=tolerance", "--tolerance=3")) == 0
+    assert (chosen()["model.lr"], chosen()[WEIGHT]) == ("0.0003", "4"), "three points are 0.89"
+    assert main(words("--short=1", "--rule=zero_shot_agreement")) == 0
+    assert fake.made[6:] == ["out/frozen"], "what was trained is only chosen from"
+    assert chosen()[WEIGHT] == "2"
+
+
+def test_a_stop_goes_on_and_nothing_runs_twice(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    for stop_at in (0, 3, 7):
+        fake.stop_at = stop_at
+        assert main(words()) == 130
+        assert "give the same command again to go on." in capsys.readouterr().err
+    fake.stop_at = None
+    assert main(words()) == 0
+    assert len(fake.made) == len(set(fake.made)) == 8
+    assert chosen()[WEIGHT] == "2"
+
+
+def test_two_processes_share_the_trials(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes what the other isn't at: two threads, held together at their first trials."""
+    both = threading.Barrier(2, timeout=30)
+    first = threading.local()
+
+    def execute(run: Run) -> None:
+        if not getattr(first, "over", False):
+            first.over = True
+            both.wait()
+        fake(run)
+
+    monkeypatch.setattr(tune, "finish_apart", execute)
+    monkeypatch.setattr("starft.cli.trials.stops_told", lambda what: threading.Lock())  # signals are the main thread's
+    codes: list[int] = []
+    threads = [threading.Thread(target=lambda: codes.append(main(words()))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0, 0]
+    assert len(fake.made) == len(set(fake.made)) == 8
+
+
+def test_a_trial_without_finite_numbers_is_a_result(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.fails = {"trial-001"}
+    assert main(words()) == 0
+    with Path("out/trials.csv").open(encoding="utf-8", newline="") as file:
+        states = [row["state"] for row in csv.DictReader(file)]
+    assert states.count("failed") == 1
+    fake.fails = {f"trial-00{at}" for at in range(1, 7)}
+    Path("out").rename("before")
+    assert "No trial gave a finite number" in refused(capsys, *GRID)
+
+
+def test_a_budget_ends_the_search(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, *GRID, "--budget=45s")
+    assert told == (
+        "The budget of 45 s holds not one trial: the first took 10 s, and one in full length takes about 40 s; "
+        "give --budget 50s or more."
+    )
+    assert len(fake.made) == 1
+    assert main(words("--budget=1m15s")) == 0
+    assert [name.split("/")[1] for name in fake.made] == ["short"] * 3 + ["full"], "30 s and 40 s"
+    assert main(words("--budget=2h")) == 0
+    assert len(fake.made) == len(set(fake.made))
+
+
+def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
+    assert main(words("--trials=2")) == 0
+    assert [name for name in fake.made if "short" in name] == ["trial-001/short", "trial-002/short"]
+    assert main(words("--trials=3")) == 0
+    assert [name for name in fake.made if "short" in name][2:] == ["trial-003/short"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--grid=model.lr"], "--grid takes KEY=VALUE,VALUE"),
+        (["--grid=model.lr=1e-4", "--grid=model.lr=2e-4"], "The key model.lr is given twice"),
+        (["--grid=model.lr=1e-4,1e-4"], "model.lr needs a list of different values"),
+        (["--grid=model.regularizers.1.init_args.weight=1"], "The config has no model.regularizers.1.init_args.weight"),
+        (["--grid=model.lr=1e-4", "--model.lr=1"], "model.lr is tried and set by an option too"),
+        (["--grid=model.lr=1e-4,1e-3", "--rule=tolerance"], "no key that is tried ends in .weight"),
+        (["--rule=inferred_groups"], "give its folder as --audit"),
+        (["--rule=best"], "rule"),
+        (["--space=nope.yaml"], "The space nope.yaml doesn't exist"),
+        (["--budget=soon"], "--budget must be a time such as 2h"),
+        (["--short=0"], "--short must lie in (0, 1]; got 0.0."),
+        (["--trials=0"], "--trials must be at least 1"),
+        (["--config=mini/zeroshot"], "trains nothing"),
+        (["--from=."], "Give either --config"),
+        (["--ckpt_path=x.ckpt"], "ckpt_path is set by this command itself"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_told_before_anything_runs(
+    given: list[str], told: str, fake: FakeTrials, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in refused(capsys, *given)
+    assert fake.made == []
+    assert not Path("out").exists()
+
+
+def test_keys_and_types_are_the_parsers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean --model.lr" in refused(capsys, "--grid=model.lrr=1e-4,1e-3")
+    assert "model.lr" in refused(capsys, "--grid=model.lr=1e-4,high")
+    assert "Did you mean weight?" in refused(capsys, f"--grid={WEIGHT.replace('weight', 'wait')}=1")
+    assert not Path("out").exists()
+
+
+def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words()) == 0
+    told = refused(capsys, "--grid=model.lr=1e-4,1e-3", GRID[1])
+    assert told.startswith("out/trials was run with another config (tried.model.lr was [0.0001, 0.0003], is [0.0001, ")
+
+
+def test_a_rule_without_groups(tmp_path: Path, fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    own_images.write_table(tmp_path, name="photos.csv", attribute=False)
+    base = ["--config=csv/starft", "--data.init_args.file=photos.csv"]
+    assert "The rule groups needs a validation set with groups" in refused(capsys, *base, "--rule=groups")
+
+
+TRAINED = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "common" and path.stem != "zeroshot")
+
+
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_shipped_config_has_a_space(path: Path) -> None:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    space = default_space(content, ())
+    terms = [item for item in (content["model"].get("regularizers") or []) if "weight" in item["init_args"]]
+    rates = content["model"]["lr"] > 0  # a fitted head stays as it is
+    assert [len(values) for values in space.values()] == [4] * len(terms) + [3] * rates
+    check_keys(space, content, ())
+
+
+def test_the_default_space_by_hand(config: Path) -> None:
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    assert default_space(content, ()) == {WEIGHT: [1.25, 2.5, 5.0, 10.0], "model.lr": [1.8e-4, 6e-4, 1.8e-3]}
+    assert [*default_space(content, ["--model.lr=1e-4"])] == [WEIGHT], "what is given stays"
+    assert [*default_space(content, ["--model.regularizers=[]"])] == ["model.lr"]
+
+
+def test_a_space_of_a_file_and_its_options(config: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    file = tmp_path / "space.yaml"
+    file.write_text(f"model.lr: [1e-5]\n{WEIGHT}: [1, 2]\n", encoding="utf-8")
+    space = read_space(["model.pool=null,backgrounds"], file)
+    assert space == {"model.lr": [1e-5], WEIGHT: [1, 2], "model.pool": [None, "backgrounds"]}
+    assert sorted(map(str, points(space, None))) == sorted(
+        str(dict(zip(space, values, strict=True))) for values in itertools.product(*space.values())
+    )
+    assert points(space, 2) == points(space, None)[:2]
+    whole = json.dumps([{**content["model"]["regularizers"][0], "init_args": {"schedule": "epoch", "weight": 2}}])
+    rate, regularizers, pool = options_of({"model.lr": 1e-5, WEIGHT: 2, "model.pool": None}, content)
+    assert (rate, pool) == ("--model.lr=1e-05", "--model.pool=null")
+    assert json.loads(regularizers.removeprefix("--model.regularizers=")) == json.loads(whole)
+    assert content["model"]["regularizers"][0]["init_args"]["weight"] == 5.0, "the config is as it was"
+
+
+@pytest.mark.parametrize(("epochs", "short"), [(8, 2), (20, 5), (3, 2), (2, None)])
+def test_short_trials_have_two_epochs_at_least(epochs: int, short: int | None, tmp_path: Path) -> None:
+    (trial,) = make_trials(tmp_path / "c.yaml", {"trainer": {"max_epochs": epochs}}, (), [{}], tmp_path, 0.25)
+    assert (trial.short.options if trial.short else None) == ((f"--trainer.max_epochs={short}",) if short else None)
+
+
+def candidate(title: str, acc: float, pull: float | None = None, **columns: Any) -> Candidate:
+    return Candidate(title, {"id/acc": acc, "id/worst_group_acc": 1 - acc}, {"id": columns}, pull)
+
+
+def test_rules_by_hand() -> None:
+    low, best, near = candidate("low", 0.80, 9.0), candidate("best", 0.90, 1.0), candidate("near", 0.89, 2.0)
+    setting = Setting("id", "id", 0.01, True)
+    titles = {
+        name: [item.title for item in RULES[name](setting).ranked([low, best, near])]
+        for name in ("id", "tolerance", "groups")
+    }
+    assert titles == {
+        "id": ["best", "near", "low"],
+        "tolerance": ["near", "best", "low"],
+        "groups": ["low", "near", "best"],
+    }
+
+
+def test_agreement_counts_where_the_frozen_model_is_sure() -> None:
+    rule = RULES["zero_shot_agreement"](Setting("id"))
+    rule.frozen = {"prediction": np.zeros(40, int), "confidence": np.array([0.95] * 30 + [0.5] * 10)}
+    model = candidate("model", 0.9, prediction=np.array([0] * 24 + [1] * 16))
+    assert rule.value(model) == pytest.approx(24 / 30)
+    rule.frozen = {"prediction": np.zeros(40, int), "confidence": np.array([0.95] * 29 + [0.5] * 11)}
+    with pytest.raises(ConfigError, match=r"sure \(90%\) of 29 images of id, and .* needs 30"):
+        rule.value(model)
+
+
+def test_inferred_groups_of_ten_images_count() -> None:
+    """Label 0 with attribute 0: 8 of 10 right; with attribute 1: 0 of 9, which are too few; label 1: 20 of 20."""
+    attributes = np.array([0] * 10 + [1] * 9 + [0] * 20 + [-1] * 5)
+    columns = {
+        "label": np.array([0] * 19 + [1] * 20 + [0] * 5),
+        "right": np.array([True] * 8 + [False] * 11 + [True] * 20 + [False] * 5),
+    }
+    rule = RULES["inferred_groups"](Setting("id", attributes=attributes))
+    assert rule.value(candidate("model", 0.7, **columns)) == pytest.approx(0.8)
+    other = RULES["inferred_groups"](Setting("id", attributes=attributes[1:]))
+    with pytest.raises(ConfigError, match="The audit is of 43 images of id, and validation has 44"):
+        other.value(candidate("model", 0.7, **columns))
+
+
+@pytest.mark.slow
+def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "finish_apart", finish)  # here; tests/cli/test_compare.py runs them apart
+    grid = f"--grid={WEIGHT}=1,4"
+    assert main(["tune", "--config=starft.yaml", grid, "--out=out", "--short=1", "--trainer.max_epochs=1"]) == 0
+    assert chosen()[WEIGHT] == "4", "with one epoch the weight is 0, so all are equal"
+    found = read_validation(Path("out/trials/trial-001/full"))
+    assert found.samples["id"]["right"].mean() == pytest.approx(found.metrics["id/acc"])
+    assert main(["fit", "--config=out/chosen.yaml", "--trainer.max_steps=1"]) == 0
+    assert Path("out/chosen/checkpoints/last.ckpt").is_file()
+    monkeypatch.setattr("starft.cli.tune_run.ALPHAS", (0.0, 1.0))
+    assert main(["tune", "--from=out/chosen", "--rule=id", "--out=line"]) == 0
+    with Path("line/trials.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(row["checkpoint"], row["alpha"]) for row in csv.DictReader(file)]
+    assert rows[:2] == [("last.ckpt", "0.0"), ("last.ckpt", "1.0")]
+    made_of = torch.load("line/chosen.ckpt", weights_only=True)["made_of"]
+    state = torch.load("line/chosen.ckpt", weights_only=True)["state_dict"]
+    assert made_of["alpha"] in (0.0, 1.0)
+    assert 0.05 < made_of["temperature"] < 20
+    assert all(bool(value.isfinite().all()) for value in state.values())
+
+
+def test_temperature_by_hand() -> None:
+    """Right in three of four with logits 2 and 0: the share of the likelier class is 3/4 at 2 / T = ln 3."""
+    logits = torch.tensor([[2.0, 0.0]] * 4)
+    assert best_temperature(logits, np.array([0, 0, 0, 1])) == pytest.approx(2 / np.log(3), rel=1e-3)
+    scale = cooled({"clip.model.logit_scale": torch.tensor(np.log(100.0))}, 2.0)["clip.model.logit_scale"]
+    assert scale.exp() == pytest.approx(50)
+    head = cooled({"linear_head": torch.ones(2, 3), "clip.model.logit_scale": torch.tensor(1.0)}, 2.0)
+    assert (head["linear_head"] == 0.5).all()
+    assert head["clip.model.logit_scale"] == 1
