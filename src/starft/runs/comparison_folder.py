@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from starft import __version__
 from starft.errors import RunFolderError
 from starft.files.atomic import files_in, load_json, replace_file
@@ -35,7 +37,7 @@ def open_comparison(out: Path, state: str, what: str, may_hold: Sequence[str] = 
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {out} away.") from error
         return seconds
-    others = [path.name for path in files_in(out, may_hold)]
+    others = [path.name for path in files_in(out, [*may_hold, state])]  # another process may just have written it
     if others:
         raise RunFolderError(
             f"{out} holds something else ({others[0]}), no {what}; give another --out or move it away."
@@ -67,6 +69,11 @@ def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str],
     Raises:
         RunFolderError: The folder holds runs of another config, other options or another version.
     """
+    with FileLock(folder.parent / f".{folder.name}.claim"):  # several processes may start in one folder
+        _claim(folder, content, options, runs)
+
+
+def _claim(folder: Path, content: Mapping[str, Any], options: Sequence[str], runs: str) -> None:
     path = folder / METHOD
     # What is written is read back as plain JSON, so it is compared as such.
     now = json.loads(json.dumps({"version": __version__, "config": content, "options": sorted(options)}, default=str))
