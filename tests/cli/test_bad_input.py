@@ -89,8 +89,8 @@ def refused(capsys: pytest.CaptureFixture[str], steps: list[int]) -> Refused:
 
 
 def test_an_unknown_verb(refused: Refused) -> None:
-    verbs = "fit, validate, test, predict, export, data, prompts, audit, compare, interpolate, soup, report, init, demo"
-    verbs += ", completion"
+    verbs = "fit, validate, test, predict, export, data, prompts, audit, compare, tune, interpolate, soup, report"
+    verbs += ", init, demo, completion"
     assert refused(["fitt"]) == f"There is no verb 'fitt'; the verbs are {verbs}. Did you mean fit?"
 
 
