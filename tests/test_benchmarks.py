@@ -117,7 +117,8 @@ def test_adapters(rows: Callable[..., list[dict[str, Any]]]) -> None:
 
 
 def test_audit(rows: Callable[..., list[dict[str, Any]]]) -> None:
-    (copies,) = rows("audit", "--seeds", "--pictures", "20", "--planted", "4", *("--images", "0", "--chance-runs", "0", "--data-sets", "0"))
+    without = ("--images", "0", "--chance-runs", "0", "--data-sets", "0")
+    (copies,) = rows("audit", "--seeds", "--pictures", "20", "--planted", "4", *without)
     assert copies["planted"] == 4
 
 
