@@ -250,20 +250,12 @@ def _in_words(
     taken = " or ".join(share.name for share in taken_for)
     words = " or ".join(share.name for share in classes) or "images of many classes"
     words += (f" {places}" if places else "") + (f", taken for {taken}" if taken else "")
-    if other is None:
-        return NamedSlice(item, words, tuple(frequent), tuple(classes), tuple(taken_for), shown, None, None)
-    right, others_right = images.predicted[own] == images.labels[own], other[own] == images.labels[own]
-    difference = paired_difference(right, others_right)  # of accuracies, the first's less the second's
-    return NamedSlice(
-        item,
-        words,
-        tuple(frequent),
-        tuple(classes),
-        tuple(taken_for),
-        shown,
-        float(1 - others_right.mean()),
-        difference,
-    )
+    error, difference = None, None
+    if other is not None:
+        right, others_right = images.predicted[own] == images.labels[own], other[own] == images.labels[own]
+        error = float(1 - others_right.mean())
+        difference = paired_difference(right, others_right)  # of accuracies, the first's less the second's
+    return NamedSlice(item, words, tuple(frequent), tuple(classes), tuple(taken_for), shown, error, difference)
 
 
 def _shares(values: NDArray[np.int64], names: Sequence[str]) -> list[Share]:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from starft.reporting.console import Console
 from starft.reporting.tuning import Row, chosen_config, edge_note, ranking_table, trials_plot, trials_table
 from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
 from starft.runs.layout import AUDIT, CHECKPOINTS, CONFIG, LAST
-from starft.runs.validation import read_validation
+from starft.runs.validation import Columns, read_validation
 from starft.safe_text import say
 from starft.wording import count_of
 
@@ -159,7 +160,7 @@ def _rule(
         if folder.is_dir():
             found = read_attributes(folder, f"val/{setting.id_set}")
             values = np.where(np.array(found.names)[found.values] == UNREADABLE, -1, found.values)
-            setting = Setting(**{**vars(setting), "attributes": values})
+            setting = replace(setting, attributes=values)
     return RULES[name](setting)
 
 
@@ -185,7 +186,7 @@ def setting_of(data: BaseDataModule, tolerance: float, pulls: bool) -> Setting:
     return Setting(usual[0].name, grouped[0] if grouped else None, tolerance, pulls)
 
 
-def _frozen(path: Path, content: Mapping[str, Any], overrides: Sequence[str], folder: Path, rule: Rule) -> Any:
+def _frozen(path: Path, content: Mapping[str, Any], overrides: Sequence[str], folder: Path, rule: Rule) -> Columns:
     """Return the frozen model's predictions on the ID validation set."""
     run = Run("the frozen model", path, 0, folder, False, tuple(overrides), "validate")
     if not run.done:
@@ -205,9 +206,7 @@ def _rows(search: Search, chosen: Trial) -> list[Row]:
             row = Row(trial.title, name, trial.values, result, chosen=trial is chosen and item is trial.full)
             if result is not None and not result.failure:
                 seen = trial.candidate(result)
-                row = Row(
-                    **{**vars(row), "watched": search.rule.value(seen), "accuracy": search.rule.id_accuracy(seen)}
-                )
+                row = replace(row, watched=search.rule.value(seen), accuracy=search.rule.id_accuracy(seen))
             rows.append(row)
     return rows
 

@@ -3,16 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from starft.errors import ConfigError
+from starft.runs.validation import Columns
 from starft.wording import did_you_mean
-
-Columns = Mapping[str, NDArray[Any]]
-"""``label``, ``prediction``, ``right``, ``confidence`` of each image of a set, all (n,), by position in the set."""
 
 
 @dataclass(frozen=True)
