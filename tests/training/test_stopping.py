@@ -183,7 +183,7 @@ def left_by(error: BaseException, folder: Path, received: int | None, trained: b
     """Return what a trainer's error becomes."""
     stop = StopSafely(folder)
     stop.received, stop._began = received, trained
-    with pytest.raises((RuntimeError, Stopped, KeyboardInterrupt)) as left, stop.heard(Trainer()):  # type: ignore[arg-type]
+    with pytest.raises((RuntimeError, TypeError, Stopped, KeyboardInterrupt)) as left, stop.heard(Trainer()):  # type: ignore[arg-type]
         raise error
     return left.value
 
@@ -196,6 +196,10 @@ def test_dead_workers_are_a_stop_where_one_was_asked_for(tmp_path: Path) -> None
     after.__context__ = dead
     assert str(left_by(after, tmp_path, TERM, trained=False)).startswith("Stopped before the first step")
     assert left_by(other, tmp_path, TERM) is other
+    wrapped = TypeError("unsupported callable")  # as `inspect` makes of what torch raises inside of it
+    assert left_by(wrapped, tmp_path, TERM) is wrapped
+    wrapped.__context__ = dead
+    assert str(left_by(wrapped, tmp_path, TERM, trained=False)).startswith("Stopped before the first step")
     again = "Stopped before the first step; give the same command again."
     assert str(left_by(dead, tmp_path, TERM, trained=False)) == again
     assert (
@@ -235,6 +239,22 @@ def test_a_prediction_that_is_stopped_tells_what_lies_there(tmp_path: Path) -> N
     (tmp_path / "predictions.csv").touch()
     with pytest.raises(Stopped, match=f"end; move {tmp_path}/predictions.csv away, which holds whole rows, and give"):
         stop.on_predict_batch_start(trainer)  # type: ignore[arg-type]
+
+
+def test_a_worker_that_inherits_the_listener_ends_at_the_signal() -> None:
+    """One of somebody's own, before torch has given it another: its parent would wait for it for ever."""
+    stop, before = StopBetweenBatches(), {number: signal.getsignal(number) for number in STOPS}
+    try:
+        stop._listen()
+        child = multiprocessing.get_context("fork").Process(target=signal.raise_signal, args=(TERM,))
+        child.start()
+        child.join()
+        assert child.exitcode == -TERM
+        signal.raise_signal(TERM)
+        assert stop.received == TERM
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_workers_are_deaf_from_their_first_moment_on() -> None:

@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and the end of ``max_time``: the step is finished, all is saved, and the run can go on."""
 
 import math
+import os
 import signal
 import threading
 import time
@@ -39,6 +40,7 @@ class StopBetweenBatches(Callback):
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, Any] = {}
+        self._process = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Listen: the workers are started next."""
@@ -46,10 +48,14 @@ class StopBetweenBatches(Callback):
 
     def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():  # only there are signals heard
+            self._process = os.getpid()
             for number in STOPS:
                 self._before.setdefault(number, signal.signal(number, self._note))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker of somebody's own, forked a moment ago: it would wait for ever
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         self.received = self.received or number
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -58,7 +64,8 @@ class StopBetweenBatches(Callback):
         """Take signals as before when a trainer has ended, and tell of one, whatever became of it.
 
         Lightning makes an exit of Ctrl-C. Workers that hear signals, as those of somebody's own DataModule, end at
-        them, and torch makes an error of that. A signal may come too late to stop anything.
+        them, and torch raises an error wherever the run is, which what runs there may turn into another. A signal may
+        come too late to stop anything.
 
         Args:
             trainer: That has this callback.
@@ -69,7 +76,9 @@ class StopBetweenBatches(Callback):
         """
         try:
             yield
-        except (SystemExit, RuntimeError) as error:
+        except Stopped:
+            raise
+        except (SystemExit, Exception) as error:
             of_a_stop = isinstance(error, SystemExit) or _lost_a_worker(error)
             if of_a_stop and (cause := self._cause_of(error, trainer)) is not None:
                 raise cause from None
@@ -113,7 +122,7 @@ class StopBetweenBatches(Callback):
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, KeyboardInterrupt):
             cause = cause.__context__
-        if cause is None and self.received is not None and isinstance(error, RuntimeError):
+        if cause is None and self.received is not None and not isinstance(error, SystemExit):
             return self._cut_off(trainer)
         return cause
 
