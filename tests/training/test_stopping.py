@@ -63,7 +63,7 @@ def alone(words: list[str], folder: str, variables: dict[str, str], threads: int
     os.chdir(folder)
     multiprocessing.set_start_method(WORKERS, force=True)
     os.environ |= variables
-    if not variables[LOADER]:  # no signal comes, and the process of a comparison's run need not import anew
+    if variables[LOADER] in ("", "test"):  # else the process of a comparison's run imports anew, as it does in earnest
         single_run.get_context = lambda _: multiprocessing.get_context("fork")  # type: ignore[assignment]
     torch.set_num_threads(threads)
     os.dup2(os.open("complaints.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
@@ -153,7 +153,6 @@ def test_a_test_that_is_stopped_as_its_workers_start(
 
 @pytest.mark.slow
 def test_a_comparison_that_is_stopped_as_workers_start(config: Path, tmp_path: Path) -> None:
-    """Each of these commands imports anew, so one comparison is stopped twice."""
     words, folder = ["compare", f"--configs={config}", "--out=out", *SMALL], tmp_path / "out" / "ce" / "seed-0"
     told = "starft: Stopped while running ce, seed 0; give the same command again to go on."
     assert run(words, tmp_path, "val", "start", TERM) == (143, told)
