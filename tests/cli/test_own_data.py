@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import torch
 
 from fakes.own_images import CLASSES, PLACES, write_jpeg, write_table
+from fakes.processes import command
 from starft.__main__ import main
 from starft.runs.checkpoints import CheckpointFacts, unlike_classes
 from starft.training.module import FinetuneModule
@@ -218,25 +217,19 @@ def test_augmented_training_is_the_same_with_workers_and_after_a_stop(words: Wor
 def test_a_signal_to_all_processes_of_a_run_stops_it_safely(words: Words, tmp_path: Path) -> None:
     """As a terminal, ``timeout`` and schedulers send it: to the workers too."""
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIGS.parents[1] / "src")}
-    command = words("fit", "--checkpoint.every_n_train_steps=1", workers=2, epochs=500)
-    with subprocess.Popen(
-        [sys.executable, "-m", "starft", *command],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            deadline = time.monotonic() + 120
-            while not last.exists() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGTERM)
-            _, told = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 143, told
+    complaints = tmp_path / "complaints.txt"
+    process = command(words("fit", "--checkpoint.every_n_train_steps=1", workers=2, epochs=500), complaints)
+    assert process.pid is not None
+    try:
+        deadline = time.monotonic() + 120
+        while not last.exists() and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.join(60)
+    finally:
+        process.kill()
+    told = complaints.read_text(encoding="utf-8")
+    assert process.exitcode == 143, told
     assert "Traceback" not in told
     reached = torch.load(last, weights_only=True)["global_step"]
     assert told.splitlines()[-1].startswith(f"starft: Stopped after step {reached};")

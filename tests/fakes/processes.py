@@ -48,6 +48,7 @@ def command(words: Sequence[str], complaints: Path) -> BaseProcess:
 def _command(words: Sequence[str], complaints: Path, threads: int) -> None:
     os.setsid()
     hear_signals()
+    multiprocessing.set_start_method("fork", force=True)  # of data workers, as a command has it up to Python 3.13
     torch.set_num_threads(threads)
     os.dup2(os.open(complaints, os.O_WRONLY | os.O_CREAT), 2)
     sys.exit(main(words))

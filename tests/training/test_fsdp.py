@@ -41,28 +41,26 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def fit(folder: Path, overlay: str) -> int:
-    return main(on_two("fit", folder, DOUBLE, overlay=overlay))
+def fit(folder: Path) -> int:
+    return main(on_two("fit", folder, DOUBLE, overlay="fsdp"))
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same of two processes, by overlay."""
+def parted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of two processes."""
     made = tmp_path_factory.mktemp("apart")
-    for overlay in ("ddp", "fsdp"):
-        assert launched(2, fit, made / f"{overlay}-processes", made / overlay, overlay) == [0, 0]
-    return {overlay: made / overlay for overlay in ("ddp", "fsdp")}
+    assert launched(2, fit, made / "processes", made / "run") == [0, 0]
+    return made / "run"
 
 
-@pytest.mark.parametrize("overlay", ["ddp", "fsdp"])
-def test_every_step_and_the_checkpoint_are_those_of_one_process(overlay: str, one: Path, runs: dict[str, Path]) -> None:
-    """Losses, weights and moments; keys, shapes and types of an ordinary checkpoint."""
-    expected, got = logged(one), logged(runs[overlay])
+def test_every_step_and_the_checkpoint_are_those_of_one_process(one: Path, parted: Path) -> None:
+    """Losses, weights and moments; keys, shapes and types of an ordinary checkpoint; of DDP see test_devices.py."""
+    expected, got = logged(one), logged(parted)
     assert len(expected["train/loss"]) == 4
     assert got.keys() == expected.keys()
     for name in ("train/loss", "train/cross_entropy"):
         assert got[name] == pytest.approx(expected[name], rel=1e-6), name
-    alone, apart = (torch.load(last(folder), weights_only=True) for folder in (one, runs[overlay]))
+    alone, apart = (torch.load(last(folder), weights_only=True) for folder in (one, parted))
     assert apart.keys() == alone.keys()
     assert apart["starft"] == alone["starft"]
     close(apart["state_dict"], alone["state_dict"])
@@ -81,8 +79,8 @@ def close(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert (got[name] - value).norm() <= 1e-6 * value.norm() + 1e-9, name
 
 
-def test_one_device_tests_and_continues_it(runs: dict[str, Path], tmp_path: Path) -> None:
-    given = f"--ckpt_path={last(runs['fsdp'])}"
+def test_one_device_tests_and_continues_it(parted: Path, tmp_path: Path) -> None:
+    given = f"--ckpt_path={last(parted)}"
     assert main(words("test", tmp_path / "run", 12, DOUBLE, given)) == 0
     assert main(words("fit", tmp_path / "longer", 12, DOUBLE, given, "--trainer.max_epochs=3")) == 0
     assert torch.load(last(tmp_path / "longer"), weights_only=True)["global_step"] == 6
@@ -151,9 +149,9 @@ def as_on_gpus(folder: Path) -> tuple[list[int], str]:
         return stop_and_go_on(folder, DOUBLE, overlay="fsdp")
 
 
-def test_a_run_goes_on_to_the_last_bit(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_run_goes_on_to_the_last_bit(parted: Path, tmp_path: Path) -> None:
     """In float64 too, whose last digits Lightning would drop on reading."""
-    run, two = tmp_path / "run", runs["fsdp"]
+    run, two = tmp_path / "run", parted
     found = launched(2, as_on_gpus, tmp_path / "processes", run)
     assert [statuses for statuses, _ in found] == [[143, 3, 0], [0, 3, 0]]
     ended, expected = (torch.load(last(folder), weights_only=True) for folder in (run, two))
@@ -207,7 +205,8 @@ def steps(head: str, recompute: bool) -> dict[str, Any]:
         again._lightning_module = module
         with pytest.raises(ConfigError, match="weights are in parts since it was trained with FSDP; build it anew"):
             again.model_to_device()
-    return found | {f"after {name}": whole(p) for name, p in module.state_dict().items() if isinstance(p, Tensor)}
+    found |= {f"after {name}": whole(p) for name, p in module.state_dict().items() if isinstance(p, Tensor)}
+    return found if rank() == 0 else {"held": found["held"]}  # the rest is whole in each process
 
 
 def both() -> dict[str, dict[str, Any]]:
@@ -219,11 +218,11 @@ def test_two_steps_on_parts_are_those_of_a_process_alone(tmp_path: Path) -> None
     torch.set_num_threads(1)
     expected = both()
     torch.set_num_threads(threads)
-    for found in together(2, both, tmp_path):
-        for head, one in expected.items():
-            got = found[head]
-            assert got.keys() == one.keys()
-            assert got["held"] == one["held"] / 2
-            for name in set(got) - {"held"}:
-                apart = (got[name] - one[name]).norm()
-                assert apart <= 1e-5 * one[name].norm() + 1e-9, f"{head} {name}: {apart} of {one[name].norm()}"
+    first, second = together(2, both, tmp_path)
+    for head, one in expected.items():
+        got = first[head]
+        assert got.keys() == one.keys()
+        assert got["held"] == second[head]["held"] == one["held"] / 2
+        for name in set(got) - {"held"}:
+            apart = (got[name] - one[name]).norm()
+            assert apart <= 1e-5 * one[name].norm() + 1e-9, f"{head} {name}: {apart} of {one[name].norm()}"
