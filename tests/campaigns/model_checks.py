@@ -192,9 +192,14 @@ def check_open_clip_export(model: Classifier, folder: Path) -> str:
     assert torch.equal(tokens, model.clip.tokenize(CAPTIONS)), "open_clip: another tokenizer"
     theirs_as_ours = ClipEncoder(theirs, open_clip.get_tokenizer(name))
     again = load(folder, "cpu").clip
+    state, features = model.clip.model.state_dict(), plain_features(model.clip)
     for what, clip in (("open_clip", theirs_as_ours), ("starft", again)):
-        for one, other in zip(plain_features(clip), plain_features(model.clip), strict=True):
-            assert torch.equal(one, other), f"{what} reads other features from the export"
+        read = clip.model.state_dict()
+        assert read.keys() == state.keys()
+        assert [name for name in state if not torch.equal(read[name], state[name])] == [], f"{what} reads other weights"
+        for one, other in zip(plain_features(clip), features, strict=True):
+            # where weights lie in memory moves the last digits on some processors
+            assert_close(one, other, f"{what}: the features of the export", 1e-5, 1e-6)
     return "exports for open_clip"
 
 
