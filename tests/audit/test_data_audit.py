@@ -7,13 +7,15 @@ import jsonschema
 import numpy as np
 import pytest
 
+from fakes import shards
 from fakes.own_images import write_table
 from starft.__main__ import main
+from starft.audit.attribute_table import check_table
 from starft.audit.attributes import read_attributes
 from starft.audit.result_file import SCHEMA
 from starft.clip import ClipEncoder
-from starft.data import CSV
-from starft.errors import RunFolderError
+from starft.data import CSV, Packed
+from starft.errors import ConfigError, RunFolderError
 from starft.mini.splits import home_pictures
 from starft.mini.world import HOMES
 from starft.runs.audit_result import read_audit
@@ -182,6 +184,12 @@ def test_bad_input_ends_before_the_model_is_built(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_images_in_shards_have_no_table(tmp_path: Path) -> None:
+    root = shards.write_shards(tmp_path / "shards", train=2, val=1, test=1)
+    with pytest.raises(ConfigError, match="leave out --to: the folder of --out keeps the attribute of each image"):
+        check_table(tmp_path / "new.csv", Packed(str(root)))
 
 
 def test_few_images_are_refused_and_a_config_without_data(

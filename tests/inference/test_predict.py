@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fakes import checkpoints, own_images
+from fakes import checkpoints, own_images, shards
 from starft import load
 from starft.__main__ import main
 from starft.data.transforms import eval_transform
-from starft.errors import StarftError
+from starft.errors import DataError, StarftError
 from starft.inference import rows
 from starft.inference.inputs import Item, find
 from starft.inference.stream import batches
@@ -237,6 +237,12 @@ def test_help_tells_both_forms(capfd: pytest.CaptureFixture[str]) -> None:
     said = capfd.readouterr().out
     assert "usage: starft predict" in said
     assert "starft predict --config CONFIG --ckpt_path CKPT" in said
+
+
+def test_a_folder_of_shards_leads_to_the_form_that_reads_them(tmp_path: Path) -> None:
+    root = shards.write_shards(tmp_path / "shards", train=2, val=1, test=1)
+    with pytest.raises(DataError, match=f"--config packed/starft --data.init_args.root {root}[.]"):
+        find([str(root)])
 
 
 def test_how_many_are_known_but_on_standard_input(photos: Path) -> None:

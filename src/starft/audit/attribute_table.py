@@ -53,7 +53,8 @@ def check_table(path: Path, data: BaseDataModule) -> None:
         packed = [table for table in data.own_tables().values() if table.read or table.file_bytes or table.packed]
         if packed:
             raise ConfigError(
-                f"The images below {packed[0].root} aren't files of their own, so no table can list them."
+                f"The images below {packed[0].root} aren't files of their own, so no table can list them; leave out "
+                "--to: the folder of --out keeps the attribute of each image."
             )
     elif not isinstance(data, MiniWorld | MiniPretraining):
         raise ConfigError(f"{type(data).__name__} tells no files, so no table can list its images; leave out --to.")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from starft.data.datasets.table_file import TableFile, is_table
 from starft.data.listing import list_files
+from starft.data.packed.scan import TAR
 from starft.data.picture_files import is_picture, left_out
 from starft.data.problem_texts import name_problem, some
 from starft.errors import DataError
@@ -72,6 +73,8 @@ def _listed(word: str, column: str, notes: list[str]) -> list[Item]:
     if path.is_dir():
         images, others = list_files(path)
         notes += [left_out(others, word)] if others else []
+        if any(name.lower().endswith(TAR) for name in map(str, others)):
+            notes.append(f"images in shards are predicted with --config packed/starft --data.init_args.root {word}")
         return [Item(str(path / name), str(path / name)) for name in images]
     if is_table(path):
         table = TableFile(path)
