@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 import starft
-from starft.__main__ import VERBS
+from starft.__main__ import LOADS_TORCH, VERBS
+from starft.config.command import parser_of
 from starft.config.fit_help import OPTIONS
 from starft.training.module import FinetuneModule
 
@@ -102,6 +104,34 @@ def test_short_help_loads_nothing_heavy(words: list[str]) -> None:
 
 
 TORCH = {"torch", "lightning", "open_clip", "timm", "transformers", "torchmetrics", "torchvision"}
+
+
+HELPS = """
+import sys
+from starft.__main__ import LOADS_TORCH, main
+
+for verb in LOADS_TORCH:
+    try:
+        main([verb, "--help"])
+    except SystemExit as end:
+        assert end.code == 0
+    assert main([verb, *["a.ckpt"][: verb == "predict"], "--nonsense"]) == 2
+print("loaded:", *sys.modules)
+"""
+
+
+def test_options_of_what_loads_torch_are_looked_at_before() -> None:
+    """Helps are those of the functions that do the work, and nonsense is answered as soon."""
+    done = python("-c", HELPS)
+    assert done.returncode == 0, done.stderr
+    shown, _, names = done.stdout.partition("loaded:")
+    assert {name.split(".")[0] for name in names.split()} & {"torch", "lightning", "open_clip", "scipy"} == set()
+    assert done.stderr.count("starft: There is no option --nonsense.") == len(LOADS_TORCH)
+    for verb in LOADS_TORCH:
+        prog, module = f"starft {verb}", VERBS[verb][0] if verb != "predict" else "starft.cli.predict"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COLUMNS", "1000")
+            assert parser_of(import_module(module).command, prog).format_help() in shown
 
 
 IMPORT = """

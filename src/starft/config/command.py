@@ -1,11 +1,13 @@
 """A command is a typed function: its signature and docstring are its options and their help."""
 
+import ast
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from inspect import Parameter, signature
 from typing import Any, get_args, get_origin
 
 from docstring_parser import parse
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from starft.config.parser import prepare_parser
 from starft.config.parser_errors import one_sentence
@@ -35,19 +37,63 @@ def run_command(function: Callable[..., int], prog: str, words: Sequence[str], s
     Raises:
         ConfigError: An option can't be used.
     """
-    parser = parser_of(function, prog)
     takes = signature(function).parameters
+    options, overrides = _parsed(function, prog, words, sets)
+    given = {name: options[name] for name in takes if name != OVERRIDES}
+    return function(**given, **({OVERRIDES: tuple(overrides)} if OVERRIDES in takes else {}))
+
+
+def check_command(module: str, prog: str, words: Sequence[str]) -> None:
+    """Look at the options of a module's ``command``, and show its help, before the module is loaded with all it needs.
+
+    Args:
+        module: Its name.
+        prog: The command's words, such as ``starft soup``.
+        words: The options behind them.
+
+    Raises:
+        ConfigError: An option can't be used.
+    """
+    _parsed(_outline(module), prog, words, ())
+
+
+def _outline(module: str) -> Callable[..., int]:
+    """Return the ``command`` of a module without its work: signature and docstring, read off the source."""
+    spec = find_spec(module)
+    source = getattr(spec.loader, "get_source", lambda _: None)(module) if spec is not None else None
+    body = ast.parse(source or "").body
+    (command,) = (node for node in body if isinstance(node, ast.FunctionDef) and node.name == "command")
+    command.body = command.body[:1]
+    bound: dict[str, ast.stmt] = {}
+    for node in body:
+        if isinstance(node, ast.ImportFrom):
+            bound |= {alias.asname or alias.name: node for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            bound |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+    needed: list[ast.stmt] = [command]
+    for node in needed:  # grows on the way
+        names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+        needed += [bound[name] for name in names if name in bound and bound[name] not in needed]
+    inside: dict[str, Any] = {}
+    exec(compile(ast.Module(sorted(needed, key=body.index), []), module, "exec"), inside)  # our own source
+    outline: Callable[..., int] = inside["command"]
+    return outline
+
+
+def _parsed(
+    function: Callable[..., int], prog: str, words: Sequence[str], sets: Sequence[str]
+) -> tuple[Namespace, list[str]]:
+    """Return a command's options, and those that change its config."""
+    parser, takes = parser_of(function, prog), signature(function).parameters
     own, overrides = split_words(words, sets) if OVERRIDES in takes else ([*words], [])
     try:
-        options = parser.parse_args(own)
+        return parser.parse_args(own), overrides
     except ArgumentError as error:
         option_of = {action.dest: text for action in parser._actions for text in action.option_strings[-1:]}
         sentence = one_sentence(error, [text.removeprefix("--") for text in option_of.values()])
         key = sentence.partition(":")[0]
         sentence = option_of.get(key, key if key in takes else key[:1].upper() + key[1:]) + sentence.removeprefix(key)
         raise ConfigError(sentence if sentence.endswith("?") else f"{sentence} See `{prog} --help`.") from error
-    given = {name: options[name] for name in takes if name != OVERRIDES}
-    return function(**given, **({OVERRIDES: tuple(overrides)} if OVERRIDES in takes else {}))
 
 
 def parser_of(function: Callable[..., int], prog: str) -> ArgumentParser:
