@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import starft
-from starft.__main__ import LOADS_TORCH, VERBS
+from starft.__main__ import LOADED_LATE, VERBS
 from starft.config.command import parser_of
 from starft.config.fit_help import OPTIONS
 from starft.training.module import FinetuneModule
@@ -108,9 +108,9 @@ TORCH = {"torch", "lightning", "open_clip", "timm", "transformers", "torchmetric
 
 HELPS = """
 import sys
-from starft.__main__ import LOADS_TORCH, main
+from starft.__main__ import LOADED_LATE, main
 
-for verb in LOADS_TORCH:
+for verb in LOADED_LATE:
     try:
         main([verb, "--help"])
     except SystemExit as end:
@@ -126,8 +126,8 @@ def test_options_of_what_loads_torch_are_looked_at_before() -> None:
     assert done.returncode == 0, done.stderr
     shown, _, names = done.stdout.partition("loaded:")
     assert {name.split(".")[0] for name in names.split()} & {"torch", "lightning", "open_clip", "scipy"} == set()
-    assert done.stderr.count("starft: There is no option --nonsense.") == len(LOADS_TORCH)
-    for verb in LOADS_TORCH:
+    assert done.stderr.count("starft: There is no option --nonsense.") == len(LOADED_LATE)
+    for verb in LOADED_LATE:
         prog, module = f"starft {verb}", VERBS[verb][0] if verb != "predict" else "starft.cli.predict"
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("COLUMNS", "1000")

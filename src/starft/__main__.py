@@ -41,7 +41,7 @@ VERBS = {
 }
 """Verb -> the module that does it, imported only then, and what it does."""
 
-LOADS_TORCH = ("predict", "export", "compare", "tune", "interpolate", "soup", "demo")
+LOADED_LATE = ("predict", "export", "compare", "tune", "interpolate", "soup", "demo", "report")
 """Verbs whose options are looked at, and whose help is shown, before their modules are loaded."""
 
 SAFE_OPTION = "--safe"
@@ -123,7 +123,7 @@ def _work(words: list[str]) -> int:
         configs = check_words(words)
         if any(word.startswith("--data.init_args.") for word in words):
             load_module("starft.config.own_data").check_names(words, configs)
-    elif words[0] in LOADS_TORCH:
+    elif words[0] in LOADED_LATE:
         load_module("starft.config.command").check_command(name, f"starft {words[0]}", words[1:])
     modules = [{verb: module for verb, (module, _) in VERBS.items()}] if words[0] == "completion" else []
     return int(load_module(name).run(words, *modules))
