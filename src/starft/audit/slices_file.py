@@ -7,21 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from starft.audit.model_audit import ModelAudit, NamedSlice, in_words
+from starft.audit.shortcut_loss import ShortcutLoss
 from starft.files.atomic import replace_file
+from starft.runs.audit_result import SCHEMA_VERSION
 from starft.runs.environment import git_commit, versions
 from starft.runs.layout import AUDIT_SLICES
 
-SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).with_name("slices.schema.json")
 """The JSON Schema of the file."""
 
 
-def write_slices(folder: Path, audit: ModelAudit, about: Mapping[str, Any]) -> Path:
+def write_slices(
+    folder: Path, audit: ModelAudit, headline: str, loss: ShortcutLoss | None, about: Mapping[str, Any]
+) -> Path:
     """Write slices.json, in the place of an earlier one, and return its path.
 
     Args:
         folder: Of the audit.
         audit: What was found.
+        headline: Of it and of the data.
+        loss: What the model loses by the strongest shortcut.
         about: ``checkpoint``, ``second``, ``config``, ``seed``, ``pools`` and ``checked``.
     """
     result = {
@@ -29,6 +34,8 @@ def write_slices(folder: Path, audit: ModelAudit, about: Mapping[str, Any]) -> P
         **about,
         "git_commit": git_commit(),
         "versions": versions(),
+        "headline": headline,
+        "shortcut": None if loss is None else asdict(loss),
         "verdict": in_words(audit),
         "images": audit.images,
         "held_out": audit.held_out,
