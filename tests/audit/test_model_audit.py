@@ -48,7 +48,9 @@ def check_loss_and_page(result: dict[str, Any]) -> None:
     assert abs(loss["images"][1] - len([row for row in known if row.picture.scene not in WATER])) < 0.1 * len(known)
     assert 0 < loss["accuracies"][1] < 1
     assert "where it is missing the model loses nothing for certain: 100.0 % of these" in result["headline"]
-    shown = sum(min(len(item["images"]), 12) for item in result["slices"])
+    mistakes = result["maps"]
+    assert [item["label"] == KINDS[images_of(item["set"])[item["index"]].label] for item in mistakes] == [True]
+    shown = sum(min(len(item["images"]), 12) for item in result["slices"]) + 3 * len(mistakes)
     assert Path("run/audit/audit.html").read_text().count("<img") == shown
 
 
@@ -86,6 +88,7 @@ def test_a_model_that_fails_in_one_place_is_told_so(
         "good.ckpt",
         "--checked",
         "checked.csv",
+        "--maps=1",
     ]
     assert main(words) == 0
     result = json.loads(Path("run/audit/slices.json").read_text())
@@ -126,6 +129,7 @@ def test_a_model_that_fails_in_one_place_is_told_so(
     [
         (["other.ckpt"], "other.ckpt tells duck, gull, crow apart, and the data have boot, sandal; give the config"),
         (["none.ckpt"], "The checkpoint none.ckpt doesn't exist; its folder holds other.ckpt."),
+        (["other.ckpt", "--maps=-1"], "--maps must be at least 0; got -1."),
         (
             ["other.ckpt", "--checked", "none.csv"],
             "There is no file none.csv; check its path, or give yours with --checked",

@@ -95,10 +95,13 @@ def write_slices(
         "error_interval": [0.2, 0.4],
         "looked_at": 3,
         "slices": [found],
+        "maps": [{"index": 3, "frozen": label, **images[0]}],
         "inferred_groups": {},
     }
     (folder / "slices.json").write_text(json.dumps(told), encoding="utf-8")
     write_picture(folder, "test/ood", path)
+    for kind in ("plain", "tuned", "frozen"):
+        write_picture(folder, "test/ood", "3", kind)
     return folder
 
 

@@ -100,22 +100,18 @@ def keep_pictures(
         file = audit_picture(folder, name, path)
         file.parent.mkdir(exist_ok=True)
         try:
-            write_picture(file, levels(data, images[name], at_of[name][path], preprocessing))
+            image = data.on_after_batch_transfer(images[name][at_of[name][path]], 0)["image"].float().numpy()
+            write_picture(file, levels(image, preprocessing))
         except (OSError, StarftError):
             continue
 
 
-def levels(
-    data: BaseDataModule, images: LabelledImages, at: int, preprocessing: ImagePreprocessing
-) -> NDArray[np.float32]:
-    """Return an image's pixels (3, H, W), about 0 to 1.
+def levels(image: NDArray[np.float32], preprocessing: ImagePreprocessing) -> NDArray[np.float32]:
+    """Return an image's levels (3, H, W), about 0 to 1.
 
     Args:
-        data: Whose image it is.
-        images: The set.
-        at: Position in it.
+        image: As a model takes it.
         preprocessing: How it is normalised.
     """
-    image = data.on_after_batch_transfer(images[at], 0)["image"].float().numpy()
     mean, std = (np.array(part, dtype=np.float32)[:, None, None] for part in (preprocessing.mean, preprocessing.std))
     return np.asarray(image * std + mean, dtype=np.float32)

@@ -1,12 +1,13 @@
 """``slices.json``: what ``starft audit model`` found, for reports."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from starft.audit.model_audit import ModelAudit, NamedSlice, in_words
+from starft.audit.relevance import Mistake
 from starft.audit.shortcut_loss import ShortcutLoss
 from starft.files.atomic import replace_file
 from starft.runs.audit_result import SCHEMA_VERSION
@@ -18,7 +19,12 @@ SCHEMA = Path(__file__).with_name("slices.schema.json")
 
 
 def write_slices(
-    folder: Path, audit: ModelAudit, headline: str, loss: ShortcutLoss | None, about: Mapping[str, Any]
+    folder: Path,
+    audit: ModelAudit,
+    headline: str,
+    loss: ShortcutLoss | None,
+    maps: Sequence[Mistake],
+    about: Mapping[str, Any],
 ) -> Path:
     """Write slices.json, in the place of an earlier one, and return its path.
 
@@ -27,6 +33,7 @@ def write_slices(
         audit: What was found.
         headline: Of it and of the data.
         loss: What the model loses by the strongest shortcut.
+        maps: Mistakes with heat maps.
         about: ``checkpoint``, ``second``, ``config``, ``seed``, ``pools`` and ``checked``.
     """
     result = {
@@ -43,6 +50,7 @@ def write_slices(
         "error_interval": audit.error_interval,
         "looked_at": audit.looked_at,
         "slices": [_slice(item) for item in audit.slices],
+        "maps": [asdict(item) for item in maps],
         "inferred_groups": {name: asdict(item) for name, item in audit.groups.items()},
     }
     path = folder / AUDIT_SLICES

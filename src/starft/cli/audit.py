@@ -110,6 +110,7 @@ def model(
     pools: str | None = None,
     pool: str | None = None,
     checked: Path | None = None,
+    maps: int = 12,
     out: Path | None = None,
     overrides: tuple[str, ...] = (),
 ) -> int:
@@ -127,6 +128,7 @@ def model(
         pool: One name or file of a pool, in the place of --pools.
         checked: A table with columns path and attribute: the true attribute of validation or test images that you drew
             at random and looked at.
+        maps: How many of the surest mistakes get a heat map of where the tuned and the frozen model look; 0 for none.
         out: Folder for features, findings and the page audit.html; null takes audit in the config's run folder. A name
             that ends in .html is that of the page alone.
         overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
@@ -134,11 +136,13 @@ def model(
     Raises:
         StarftError: The models, pools, config, data or outputs can't be used.
     """
+    if maps < 0:
+        raise ConfigError(f"--maps must be at least 0; got {maps}.")
     run_config, images, loaded = _read(config, pools, pool, overrides)
     folder, page = _places(run_config, out)
     with lock_folder(folder):
         import_module("starft.cli.audit_model").look(
-            [ckpt] if versus is None else [ckpt, versus], run_config, images, loaded, checked, folder
+            [ckpt] if versus is None else [ckpt, versus], run_config, images, loaded, checked, folder, maps
         )
     _write_page(folder, page)
     return 0

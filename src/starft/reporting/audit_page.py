@@ -11,6 +11,7 @@ from starft import __version__
 from starft.errors import RunFolderError
 from starft.files.atomic import is_taken
 from starft.reporting.audit_tables import attributes_table, groups_table, slices_table
+from starft.reporting.mistakes import KINDS, map_picture
 from starft.reporting.pictures import kept_picture
 from starft.reporting.templates import page_environment
 from starft.runs.audit_result import audit_picture, has_audit, headline, read_audit, read_slices
@@ -107,6 +108,14 @@ class CopyRow:
     images: Sequence[Shot]
 
 
+@dataclass(frozen=True)
+class MapRow:
+    """A mistake with its picture and heat maps; the shot's attribute is what the frozen model says."""
+
+    shot: Shot
+    pictures: Sequence[str | None]
+
+
 @dataclass
 class AuditContent:
     """What the folder of an audit tells.
@@ -117,6 +126,7 @@ class AuditContent:
         about: Which config, model and pools.
         slices: The surest first.
         no_slice: What is said where there are none; empty without an audit of a model.
+        maps: Mistakes with heat maps.
         ranking: Attributes, the strongest first.
         label_bits: Entropy of the labels.
         copies: Near duplicates.
@@ -129,6 +139,7 @@ class AuditContent:
     about: str = ""
     slices: list[SliceRow] = field(default_factory=list)
     no_slice: str = ""
+    maps: list[MapRow] = field(default_factory=list)
     ranking: list[AttributeRow] = field(default_factory=list)
     label_bits: float = 0.0
     copies: list[CopyRow] = field(default_factory=list)
@@ -227,6 +238,10 @@ def _add_slices(content: AuditContent, folder: Path, told: Mapping[str, Any]) ->
                 images=[_shot(folder, image["set"], image) for image in item["images"][:SLICE_IMAGES]],
             )
         )
+    for item in told["maps"]:
+        shot = _shot(folder, item["set"], {**item, "attribute": item["frozen"]})
+        pictures = [map_picture(folder, item["set"], int(item["index"]), kind) for kind in ("plain", *KINDS)]
+        content.maps.append(MapRow(shot, pictures))
     content.no_slice = "" if content.slices else str(told["verdict"])
     if told["slices"]:
         content.tables.append(("error slices", slices_table(told).html()))

@@ -16,6 +16,7 @@ from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
 from starft.reporting.heat_maps import Classes, Confusions, classes_of, group_maps
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
+from starft.reporting.mistakes import gallery_of
 from starft.reporting.pictures import thumbnail
 from starft.reporting.report_file import Content, methods_table
 from starft.reporting.roles import role_of
@@ -23,7 +24,6 @@ from starft.reporting.table import Table, percent
 from starft.reporting.templates import breakable, page_environment
 from starft.runs.layout import CHECKPOINTS, CONFIG
 from starft.runs.run_reader import Run, shortened
-from starft.runs.samples import worst_mistakes
 
 GROUPS_OPEN = 12
 """The others are folded."""
@@ -86,9 +86,7 @@ def html_page(content: Content) -> str:
             },
             most=_confusions_table,
             weights={name: item.weights for run in reversed(runs) for name, item in run.sets.items() if item.weights},
-            mistakes=[mistake for run in runs if run.samples is not None for mistake in _mistakes(run)][
-                :RUNS_WITH_MISTAKES
-            ],
+            mistakes=[mistake for run in runs for mistake in gallery_of(run)][:RUNS_WITH_MISTAKES],
             disagreements=_by_pair(compared, runs),
             audits=audits_of(runs),
             pools=_pools(runs),
@@ -200,31 +198,6 @@ def _acc(bar: Mapping[str, Any]) -> float:
     return 2.0 if acc is None else float(acc)
 
 
-def _mistakes(run: Run) -> list[dict[str, Any]]:
-    """Return, for the set whose worst group fares worst, that group's surest mistakes."""
-    assert run.samples is not None
-    best: dict[str, Any] | None = None
-    for at, (name, item) in enumerate(run.sets.items()):
-        rows = worst_mistakes(run.samples, name)
-        accuracies = [group.acc for group in item.groups if group.acc is not None]
-        if rows.empty or not accuracies or (best is not None and len(item.groups) == 1):
-            continue
-        if best is None or len(item.groups) > 1:
-            samples = [
-                {
-                    "picture": thumbnail(run, at, int(row["index"]), str(row["path"])),
-                    "label": str(row["label_name"]),
-                    "prediction": str(row["prediction_name"]),
-                    "confidence": float(row["confidence"]),
-                    "path": str(row["path"]) or f"image {row['index']} of “{name}”",
-                }
-                for row in rows.to_dict("records")
-            ]
-            group = str(rows["group_name"].iloc[0]) if len(item.groups) > 1 else ""
-            best = {"run": run.name, "set": name, "group": group, "samples": samples, "acc": min(accuracies)}
-    return [best] if best is not None else []
-
-
 def _by_pair(
     compared: Sequence[Disagreement], runs: Sequence[Run]
 ) -> dict[tuple[str, str], list[tuple[Disagreement, list[dict[str, Any]]]]]:
@@ -242,12 +215,13 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
     assert two.samples is not None
     at = list(one.sets).index(pair.eval_set)
     first, second = (run.samples[run.samples["set"] == pair.eval_set].set_index("index") for run in (one, two))  # type: ignore[index]
-    messages = []
+    messages: list[dict[str, Any]] = []
     for index in pair.indices:
         path = str(first.at[index, "path"])
         messages.append(
             {
                 "picture": thumbnail(one, at, index, path) or thumbnail(two, at, index, path),
+                "maps": [],
                 "path": path or f"image {index} of “{pair.eval_set}”",
                 "label": str(first.at[index, "label_name"]),
                 "first": str(first.at[index, "prediction_name"]),
