@@ -7,8 +7,8 @@ estimates the cell's Banzhaf value. Each half goes with the other one, so that i
 
 It asks of a model nothing but logits, so it works for every tower: maps of attention or gradients need a way into one,
 which differs between the ViTs, ResNets and timm towers that open_clip builds, and a frozen twin gives no gradients.
-Hiding one cell at a time (occlusion) is cheaper, and blind to a scene, of which each other cell tells the same:
-`benchmarks/relevance.py` compares with what bird and scene truly do in the embedded world.
+Hiding one cell at a time (occlusion) is cheaper; in the embedded world it agrees a little less with what bird and scene
+truly do (`benchmarks/relevance.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -155,8 +155,10 @@ def keep_maps(
         places: Of validation or test images; those that can't be read any more are left out.
     """
     results, explained = {place: place for place in dict.fromkeys(places)}, {}
+    described = described_sets(data, model.preprocessing)
     for kind, own in (("tuned", model), ("frozen", frozen)):
-        described = described_sets(data, own.preprocessing)
+        if own.preprocessing != data.preprocessing:
+            described = described_sets(data, own.preprocessing)
         for place in [*results]:
             item, images = described[place.set]
             names = item.class_names
