@@ -30,7 +30,9 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.syspath_prepend(str(ROOT))
 
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        small = {"input": SMALL, "packed": SMALL, "decoding": [], "audit": [], "memory": []}.get(name, TINY)
+        small = {"input": SMALL, "packed": SMALL, "decoding": [], "audit": [], "memory": [], "relevance": []}.get(
+            name, TINY
+        )
         monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
@@ -122,6 +124,12 @@ def test_audit(rows: Callable[..., list[dict[str, Any]]]) -> None:
     assert copies["planted"] == 4
 
 
+def test_relevance(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    (row,) = rows("relevance", "--pictures", "24", "--mapped", "4")
+    assert (row["model"], row["pictures"], row["mapped"]) == ("frozen", 24, 4)
+    assert row["exact"][0] > row["map"][0] > row["bird_area"], "the frozen model looks at birds"
+
+
 def test_memory(rows: Callable[..., list[dict[str, Any]]]) -> None:
     full, half, lora, base = rows("memory", "--models", "ViT-B-32")
     assert (full["weights"], full["twin"], full["optimizer"]) == (0.61, 0.61, 1.21), "151.3 million numbers"
@@ -163,4 +171,4 @@ def test_what_is_run_on_a_gpu(
 
 def test_each_benchmark_of_the_page_is_one_of_these() -> None:
     named = {"step", "scale", "evaluate", "loop", "input", "decoding", "packed", "adapters", "audit", "memory"}
-    assert TOLD.keys() == named
+    assert TOLD.keys() == named | {"relevance"}

@@ -15,6 +15,7 @@ from starft.statistics import (
     independent_difference,
     macro_f1_interval,
     paired_difference,
+    stratified_difference,
     wilson_interval,
     worst_group_interval,
 )
@@ -193,6 +194,24 @@ def test_two_intervals_are_squared_and_added() -> None:
     assert found.value == pytest.approx(0.2)
     assert found.interval == pytest.approx((0.0524, 0.3339), abs=5e-5)
     assert [Difference(0.0, ends).sign for ends in ((0.1, 0.3), (-0.1, 0.3), (-0.3, -0.1))] == [1, 0, -1]
+
+
+def test_a_stratified_difference_holds_the_truth_whatever_the_sides_are_made_of() -> None:
+    """Two classes of different accuracy, 0.3 less on the second side, which has other shares of them."""
+    generator = np.random.default_rng(5)
+    total, rates = np.array([[90, 12], [10, 60], [5, 0]]), np.array([[0.95, 0.65], [0.7, 0.4], [0.5, 0.5]])
+    held, values = 0, []
+    for _ in range(REPEATS):
+        compared = stratified_difference(generator.binomial(total, rates), total)
+        assert compared is not None
+        values.append(compared[1].value)
+        held += compared[1].interval[0] <= 0.3 <= compared[1].interval[1]
+    assert np.mean(values) == pytest.approx(0.3, abs=0.01)
+    assert 0.93 <= held / REPEATS <= 0.99
+    assert stratified_difference(np.array([[3, 0]]), np.array([[4, 0]])) is None
+    few = stratified_difference(np.array([[10, 0]]), np.array([[10, 1]]))
+    assert few is not None
+    assert few[1].interval[0] < 0.3, "one image proves little"
 
 
 @pytest.mark.slow

@@ -191,6 +191,35 @@ def independent_difference(first: tuple[float, Interval], second: tuple[float, I
     return Difference(value, (value - below, value + above))
 
 
+def stratified_difference(right: NDArray[Any], total: NDArray[Any]) -> tuple[tuple[float, float], Difference] | None:
+    """Return two accuracies compared within strata, and their difference; None where no stratum has both sides.
+
+    Strata are weighted as Mantel and Haenszel do, by n m / (n + m) for n and m samples on the two sides, so that sides
+    of different make-up can be compared. The intervals of strata and sides are Wilson's, and joined by the distances
+    to their ends, as Newcombe (1998) does and Zou and Donner (Statistics in Medicine, 2008) do for weighted sums.
+
+    Args:
+        right: Right predictions (S, 2) of each stratum and side.
+        total: All predictions (S, 2).
+
+    Example:
+        >>> stratified_difference(np.array([[9, 5], [1, 0]]), np.array([[10, 10], [1, 0]]))[0]
+        (0.9, 0.5)
+    """
+    both = (total > 0).all(axis=1)
+    hits, n = right[both].astype(np.float64), total[both].astype(np.float64)
+    weights = n.prod(axis=1) / n.sum(axis=1)
+    if not len(n):
+        return None
+    shares = (weights / weights.sum())[:, None]
+    low, high = _wilson_limits(hits, n, ndtri((1 + LEVEL) / 2))
+    below, above = (np.sqrt(((shares * (end - hits / n)) ** 2).sum(axis=0)) for end in (low, high))
+    values = (shares * hits / n).sum(axis=0)
+    ends = np.stack([values - below, values + above], axis=1).tolist()
+    first, second = ((float(value), (float(one), float(two))) for value, (one, two) in zip(values, ends, strict=True))
+    return (first[0], second[0]), independent_difference(first, second)
+
+
 def half_width_over_seeds(values: Sequence[float], level: float = LEVEL) -> float:
     """Return Student's half-width of a mean over seeds, n - 1 degrees of freedom; 0 for one, whose spread is unknown.
 

@@ -72,6 +72,17 @@ def test_scenes_are_inferred_and_homes_come_first() -> None:
     assert first["class_images"] == 30
     assert result["verdict"].startswith(f"Strongest shortcut: {first['name']!r}, {first['support']} images support it")
     assert result["sets"] == {"train": 180, "val/id": 12, "test/id": 12}
+    examples = [item["examples"] for item in result["attributes"]]
+    assert [len(item["with"]) for item in examples] == [8] * 6 + [0] * (len(examples) - 6)
+    for image in first["examples"]["with"] + first["examples"]["without"]:
+        at = int(image["path"].removeprefix("train/"))
+        assert (image["label"], image["attribute"]) == (species[at], inferred.names[inferred.values[at]])
+    shown = {image["path"] for item in examples for image in item["with"] + item["without"]}
+    assert (
+        Path("run/audit/audit.html").read_text().count("<img")
+        == len(shown)
+        == len([*Path("run/audit/pictures").iterdir()])
+    )
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from starft.audit.slices_file import SCHEMA
 from starft.mini import MiniWorld
 from starft.mini.captions import KINDS, PLACES, kind_of
 from starft.mini.splits import Labelled
-from starft.mini.world import HOMES, LAND
+from starft.mini.world import HOMES, LAND, WATER
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\
@@ -35,6 +35,23 @@ def images_of(name: str) -> tuple[Labelled, ...]:
     data.setup("test")
     described = [*(f"val/{item.name}" for item in data.val_sets), *(f"test/{item.name}" for item in data.test_sets)]
     return (*data.val_data, *data.test_data)[described.index(name)].rows
+
+
+def check_loss_and_page(result: dict[str, Any]) -> None:
+    """Every waterbird by the sea is right, some of those on land are not; the page has a picture a slice's image."""
+    loss = result["shortcut"]
+    known = [
+        row for name in result["inferred_groups"] for row in images_of(name) if row.label == KINDS.index("waterbird")
+    ]
+    assert (loss["name"], loss["classes"]) == ("on the ocean", ["waterbird"])
+    assert loss["accuracies"][0] == 1.0
+    assert abs(loss["images"][1] - len([row for row in known if row.picture.scene not in WATER])) < 0.1 * len(known)
+    assert 0 < loss["accuracies"][1] < 1
+    assert "where it is missing the model loses nothing for certain: 100.0 % of these" in result["headline"]
+    mistakes = result["maps"]
+    assert [item["label"] == KINDS[images_of(item["set"])[item["index"]].label] for item in mistakes] == [True]
+    shown = sum(min(len(item["images"]), 12) for item in result["slices"]) + 3 * len(mistakes)
+    assert Path("run/audit/audit.html").read_text().count("<img") == shown
 
 
 @pytest.mark.slow
@@ -71,6 +88,7 @@ def test_a_model_that_fails_in_one_place_is_told_so(
         "good.ckpt",
         "--checked",
         "checked.csv",
+        "--maps=1",
     ]
     assert main(words) == 0
     result = json.loads(Path("run/audit/slices.json").read_text())
@@ -100,6 +118,7 @@ def test_a_model_that_fails_in_one_place_is_told_so(
     assert expected["images"] == len(away)
     assert expected["accuracy"] == np.mean([picture.scene in HOMES.values() for picture in away])
     assert expected["interval"][0] < expected["accuracy"] < expected["interval"][1]
+    check_loss_and_page(result)
     out = capsys.readouterr().out
     assert f"The first: {first['words']}; {first['wrong']} of {first['size']} images are wrong" in out
     assert "36 checked" in out
@@ -110,6 +129,7 @@ def test_a_model_that_fails_in_one_place_is_told_so(
     [
         (["other.ckpt"], "other.ckpt tells duck, gull, crow apart, and the data have boot, sandal; give the config"),
         (["none.ckpt"], "The checkpoint none.ckpt doesn't exist; its folder holds other.ckpt."),
+        (["other.ckpt", "--maps=-1"], "--maps must be at least 0; got -1."),
         (
             ["other.ckpt", "--checked", "none.csv"],
             "There is no file none.csv; check its path, or give yours with --checked",

@@ -32,7 +32,7 @@ from starft.mini.splits import (
     home_pictures,
     kind_pictures,
 )
-from starft.mini.world import HOMES, LAND, WATER, Picture, draw
+from starft.mini.world import HOMES, LAND, WATER, Picture, Style, draw, without_bird
 from starft.types import FinetuneData
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +60,18 @@ def seeds(rows: tuple[Labelled, ...]) -> set[str]:
 @pytest.mark.parametrize("fields", DRAWN, ids=" ".join)
 def test_a_picture_is_the_same_on_every_machine(fields: tuple[str, ...]) -> None:
     assert hashlib.sha256(draw(Picture(*fields)).tobytes()).hexdigest() == DRAWN[fields]
+
+
+@pytest.mark.parametrize("style", ["photo", "sketch"])
+def test_a_picture_without_its_bird_is_the_same_elsewhere(style: Style) -> None:
+    for species in SPECIES:
+        picture = Picture(species, "lake", style, "there")
+        bare, covered = without_bird(picture)
+        changed = (bare != draw(picture)).any(axis=-1)
+        assert changed.any()
+        assert not changed[covered == 0].any()
+        assert 0.005 < covered.mean() < 0.35
+        assert covered.max() == 1
 
 
 def test_all_species_in_all_scenes_in_both_styles() -> None:

@@ -6,13 +6,13 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from fakes import run_folders as fake
+from fakes.parsed_page import Page
 from starft.__main__ import main
 from starft.cli.report import gather
 from starft.reporting.differences import disagreements, table_of
@@ -24,33 +24,6 @@ EVIL = '<script>alert("1")</script> & $x$ {{ 7 * 7 }} 🦆 | _b_'
 IN_A_PATH = EVIL.replace("/", "|")
 FOUR = dict(zip(fake.GROUPS, [(90, 100), (80, 100), (60, 100), (95, 100)], strict=True))
 BETTER = dict(zip(fake.GROUPS, [(95, 100), (92, 100), (90, 100), (96, 100)], strict=True))
-
-
-class Page(HTMLParser):
-    """Collects the text, the tags and what is fetched; knows that every tag is closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.sources: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == [], "tags that are never closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
-        if tag not in ("meta", "img", "br", "wbr", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.text += data
 
 
 def sets(id_right: int, ood_right: int, groups: dict[str, tuple[int, int]]) -> dict[str, dict[str, object]]:

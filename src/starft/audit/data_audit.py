@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from starft.audit.association import BY_CHANCE, Labels, Ranked, label_bits, phrase_features, presence, rank_phrases
 from starft.audit.attributes import NO_PHRASE, AttributeModel, InferredAttributes, attributes_path, infer, unfit_rows
@@ -188,13 +187,21 @@ def in_words(audit: DataAudit) -> str:
     tells = f"It tells {share:.2g} % of the label's {audit.label_bits:.2f} bits."
     if not row.classes:
         return f"Strongest shortcut: {row.template!r}, {real.images:,} images support it. {tells}"
-    some = ", ".join(row.classes[:SHOWN_CLASSES]) + (", ..." if len(row.classes) > SHOWN_CLASSES else "")
-    others = real.images - real.support
+    some, others = listed(row.classes), real.images - real.support
     return (
         f"Strongest shortcut: {row.template!r}, {real.support:,} images support it: so many of the "
         f"{real.class_images:,} training images of {some} show it, and {others:,} of the other "
         f"{audit.train_images - real.class_images:,}. {tells}"
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names of classes.
+
+    Args:
+        names: All of them.
+    """
+    return ", ".join(names[:SHOWN_CLASSES]) + (", ..." if len(names) > SHOWN_CLASSES else "")
 
 
 def strongest(audit: DataAudit) -> Attribute | None:
@@ -218,22 +225,3 @@ def shortcuts(audit: DataAudit) -> list[Attribute]:
         for item in audit.attributes
         if item.ranked.p_any <= BY_CHANCE and item.images and item.ranked.template != NO_PHRASE
     ]
-
-
-def table_of(audit: DataAudit, most: int) -> Table:
-    """Return the attributes as a table of a terminal, the strongest first.
-
-    Args:
-        audit: What was found.
-        most: Rows at most.
-    """
-    table = Table("", "attribute", "bits", "chance", "p", "images", "goes with", box=None)
-    for place, item in enumerate(audit.attributes[:most], 1):
-        row = item.ranked
-        more = f" (+ {len(item.phrases) - 1} that mean the same)" if len(item.phrases) > 1 else ""
-        classes = ", ".join(row.classes[:SHOWN_CLASSES]) + (", ..." if len(row.classes) > SHOWN_CLASSES else "")
-        numbers = (f"{row.bits:.3f}", f"{row.chance:.3f}", f"{row.p_any:.3f}", f"{item.images:,}")
-        table.add_row(str(place), f"{row.template}{more}", *numbers, classes if row.p_any <= BY_CHANCE else "")
-    if len(audit.attributes) > most:
-        table.add_row("", f"... and {len(audit.attributes) - most} more in audit.json")
-    return table

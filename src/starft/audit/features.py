@@ -36,7 +36,7 @@ from starft.errors import ConfigError, DataError, RunFolderError
 from starft.files.atomic import load_json, remove_temporary_files, replace_file, sync
 from starft.reporting.console import Console
 from starft.runs.manifest import checked_pretrained
-from starft.types import Batch, ImagePreprocessing
+from starft.types import Batch, EvalSet, ImagePreprocessing
 
 CHUNK = 4096
 """Rows that are read at a time."""
@@ -216,21 +216,32 @@ def evaluation_sets(data: BaseDataModule, preprocessing: ImagePreprocessing) -> 
     Raises:
         StarftError: The data can't be used, or have no such set.
     """
+    sets = {
+        name: images
+        for name, (item, images) in described_sets(data, preprocessing).items()
+        if item.class_names == tuple(data.class_names) and not item.merge and not item.accepted
+    }
+    sets = {name: images for name, images in sets.items() if hasattr(images, "labels")}
+    if not sets:
+        raise ConfigError("The data have no validation or test images of the training classes; give some with labels.")
+    return sets
+
+
+def described_sets(data: BaseDataModule, preprocessing: ImagePreprocessing) -> dict[str, tuple[EvalSet, Any]]:
+    """Return all validation and test sets and their images, by name.
+
+    Args:
+        data: Of a config, after `check_images`.
+        preprocessing: How the model wants its images.
+    """
     data.preprocessing = preprocessing
-    sets: dict[str, Any] = {}
+    sets: dict[str, tuple[EvalSet, Any]] = {}
     for stage, split in (("validate", "val"), ("test", "test")):
         if isinstance(data, ImageContents) and not data.evaluated(stage):
             continue
         data.setup(stage)
-        pairs = zip(
-            *((data.val_sets, data.val_data) if split == "val" else (data.test_sets, data.test_data)), strict=True
-        )
-        for item, images in pairs:
-            own = item.class_names == tuple(data.class_names) and not item.merge and not item.accepted
-            if own and hasattr(images, "labels"):
-                sets[f"{split}/{item.name}"] = images
-    if not sets:
-        raise ConfigError("The data have no validation or test images of the training classes; give some with labels.")
+        described, images = (data.val_sets, data.val_data) if split == "val" else (data.test_sets, data.test_data)
+        sets |= {f"{split}/{item.name}": (item, own) for item, own in zip(described, images, strict=True)}
     return sets
 
 

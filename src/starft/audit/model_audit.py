@@ -13,7 +13,7 @@ from starft.audit.inferred_groups import InferredGroups, inferred_groups, usual_
 from starft.audit.predictions import Predictions
 from starft.audit.slices import ErrorSlice, error_slices, first_half, named
 from starft.errors import DataError
-from starft.reporting.table import Table, percent, points
+from starft.reporting.table import percent
 from starft.statistics import Difference, Interval, paired_difference, wilson_interval
 from starft.wording import count_of
 
@@ -283,44 +283,4 @@ def in_words(audit: ModelAudit) -> str:
     return (
         f"{count_of(len(audit.slices), 'error slice')} of {looked}. The first: {first.words}; {wrong} of {size} images "
         f"are wrong ({percent(first.measured.error)} %; of their classes {percent(first.measured.expected)} %)."
-    )
-
-
-def slices_table(audit: ModelAudit, most: int) -> Table:
-    """Return the slices as a table.
-
-    Args:
-        audit: What was found.
-        most: Rows at most.
-    """
-    compared = any(item.difference is not None for item in audit.slices)
-    more = ("second model %", "difference") if compared else ()
-    rows = []
-    for item in audit.slices[:most]:
-        low, high = item.measured.interval
-        cells = [item.words, f"{len(item.images)}", percent(item.measured.error), f"{percent(low)} to {percent(high)}"]
-        cells += [percent(item.measured.expected), f"{item.measured.q_value:.2g}"]
-        if item.difference is not None:
-            low, high = item.difference.interval
-            cells += [percent(item.other), f"{points(item.difference.value)} ({points(low)} to {points(high)})"]
-        rows.append(cells)
-    headings = ("error slice", "images", "error %", "95 %", "of its classes %", "q", *more)
-    return Table(headings, rows, title="slices of held-out images with more errors than their classes")
-
-
-def groups_table(audit: ModelAudit) -> Table:
-    """Return the worst group of each set as a table.
-
-    Args:
-        audit: What was found.
-    """
-    rows = []
-    for name, item in audit.groups.items():
-        low, high = item.worst_interval
-        by = f"{item.checked} checked" if item.checked else "bounds"
-        cells = (percent(item.worst.accuracy), percent(item.worst.corrected), f"{percent(low)} to {percent(high)}", by)
-        rows.append((name, item.worst.name, f"{item.worst.images}", *cells))
-    headings = ("set", "worst group (inferred)", "images", "accuracy %", "corrected %", "95 %", "by")
-    return Table(
-        headings, rows, title="accuracy of inferred groups: classes with and without their shortcut", align="llrrrrl"
     )

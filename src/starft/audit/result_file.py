@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from starft.audit.data_audit import Attribute, DataAudit, in_words, strongest
+from starft.audit.data_audit import Attribute, DataAudit, in_words, shortcuts, strongest
+from starft.audit.pictures import Examples
 from starft.files.atomic import replace_file
 from starft.runs.audit_result import SCHEMA_VERSION
 from starft.runs.environment import git_commit, versions
@@ -16,15 +17,16 @@ SCHEMA = Path(__file__).with_name("audit.schema.json")
 """The JSON Schema of the file."""
 
 
-def write_audit(folder: Path, audit: DataAudit, about: Mapping[str, Any]) -> Path:
+def write_audit(folder: Path, audit: DataAudit, examples: Examples, about: Mapping[str, Any]) -> Path:
     """Write audit.json, in the place of an earlier one, and return its path.
 
     Args:
         folder: Of the audit.
         audit: What was found.
+        examples: Images of its shortcuts.
         about: ``config``, ``seed``, ``model``, ``pools`` and ``table``.
     """
-    first = strongest(audit)
+    first, real = strongest(audit), shortcuts(audit)
     result = {
         "schema_version": SCHEMA_VERSION,
         **about,
@@ -35,7 +37,11 @@ def write_audit(folder: Path, audit: DataAudit, about: Mapping[str, Any]) -> Pat
         "label_bits": audit.label_bits,
         "verdict": in_words(audit),
         "strongest": None if first is None else first.ranked.template,
-        "attributes": [_attribute(item) for item in audit.attributes],
+        "attributes": [
+            _attribute(item)
+            | {"shortcut": item in real, "examples": examples.get(item.ranked.template, {"with": [], "without": []})}
+            for item in audit.attributes
+        ],
         "sets": {name: len(inferred.values) for name, inferred in audit.inferred.items()},
         "copies": [asdict(pair) for pair in audit.copies],
         "not_compared": [list(pair) for pair in audit.not_compared],

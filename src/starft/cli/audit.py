@@ -12,8 +12,12 @@ from starft.captions.pools import Pool
 from starft.config.command import run_command
 from starft.config.prompts import RunConfig, read_config
 from starft.errors import ConfigError
+from starft.files.atomic import replace_file
+from starft.reporting.audit_page import audit_page, is_audit_page
+from starft.reporting.audit_tables import attributes_table
+from starft.runs.audit_result import read_audit
 from starft.runs.folder import check_writable, lock_folder
-from starft.runs.layout import AUDIT
+from starft.runs.layout import AUDIT, AUDIT_PAGE
 from starft.safe_text import say, visible
 from starft.wording import count_of, did_you_mean
 
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from starft.audit.data_audit import DataAudit
     from starft.data.datamodules import BaseDataModule
 
+PAGE_SUFFIXES = (".html", ".htm")
+"""Of an --out that names a page."""
 POOL = "backgrounds"
 """The pool that is taken where neither the command nor the config names one."""
 LISTED = 15
@@ -76,7 +82,8 @@ def data(
         pools: Names or files of pools with commas between; null takes those of the config's model, or else backgrounds.
         pool: One name or file of a pool, in the place of --pools.
         to: A table to write: your images with the columns attribute and attribute_probability.
-        out: Folder for features and findings; null takes audit in the config's run folder.
+        out: Folder for features, findings and the page audit.html; null takes audit in the config's run folder. A name
+            that ends in .html is that of the page alone.
         overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
 
     Raises:
@@ -85,11 +92,11 @@ def data(
     run_config, images, loaded = _read(config, pools, pool, overrides)
     if to is not None:
         import_module("starft.audit.attribute_table").check_table(to, images)
-    folder = _folder(run_config, out)
-    check_writable(folder)
+    folder, page = _places(run_config, out)
     with lock_folder(folder):
         found = _look(run_config, images, loaded, folder, to)
     _tell(found, folder)
+    _write_page(folder, page)
     if to is not None:
         say(f"Wrote {to}; {_next_command(images, config, to)}")
     return 0
@@ -103,6 +110,7 @@ def model(
     pools: str | None = None,
     pool: str | None = None,
     checked: Path | None = None,
+    maps: int = 12,
     out: Path | None = None,
     overrides: tuple[str, ...] = (),
 ) -> int:
@@ -120,19 +128,23 @@ def model(
         pool: One name or file of a pool, in the place of --pools.
         checked: A table with columns path and attribute: the true attribute of validation or test images that you drew
             at random and looked at.
-        out: Folder for features and findings; null takes audit in the config's run folder.
+        maps: How many of the surest mistakes get a heat map of where the tuned and the frozen model look; 0 for none.
+        out: Folder for features, findings and the page audit.html; null takes audit in the config's run folder. A name
+            that ends in .html is that of the page alone.
         overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
 
     Raises:
         StarftError: The models, pools, config, data or outputs can't be used.
     """
+    if maps < 0:
+        raise ConfigError(f"--maps must be at least 0; got {maps}.")
     run_config, images, loaded = _read(config, pools, pool, overrides)
-    folder = _folder(run_config, out)
-    check_writable(folder)
+    folder, page = _places(run_config, out)
     with lock_folder(folder):
         import_module("starft.cli.audit_model").look(
-            [ckpt] if versus is None else [ckpt, versus], run_config, images, loaded, checked, folder
+            [ckpt] if versus is None else [ckpt, versus], run_config, images, loaded, checked, folder, maps
         )
+    _write_page(folder, page)
     return 0
 
 
@@ -156,8 +168,29 @@ def _read(
     return run_config, images, loaded
 
 
-def _folder(run_config: RunConfig, out: Path | None) -> Path:
-    return out if out is not None else (run_config.folder or Path("runs") / run_config.path.stem) / AUDIT
+def _places(run_config: RunConfig, out: Path | None) -> tuple[Path, Path]:
+    """Return the folder of the audit, made if need be, and its page.
+
+    Raises:
+        ConfigError: The page would replace a file of somebody else, or has no folder.
+    """
+    folder = (run_config.folder or Path("runs") / run_config.path.stem) / AUDIT
+    if out is not None and out.suffix.lower() in PAGE_SUFFIXES and not out.is_dir():
+        page = out
+        if not page.parent.is_dir():
+            raise ConfigError(f"The folder of --out {page} doesn't exist; make it, or give another.")
+    else:
+        folder = out if out is not None else folder
+        page = folder / AUDIT_PAGE
+    if not is_audit_page(page):
+        raise ConfigError(f"{page} exists already and isn't a page of an audit; give another --out, or move it away.")
+    check_writable(folder)
+    return folder, page
+
+
+def _write_page(folder: Path, page: Path) -> None:
+    replace_file(page, audit_page(folder).encode())
+    say(f"Look at it in {page}.")
 
 
 def _look(
@@ -167,8 +200,8 @@ def _look(
     audits, features = import_module("starft.audit.data_audit"), import_module("starft.audit.features")
     features.check_images(images)
     clip = features.frozen_clip(run_config.model_name, run_config.pretrained)
-    model = f"{run_config.model_name} ({run_config.pretrained})"
-    images_of = features.own_sets(images, features.image_preprocessing(clip.model))
+    model, asked = f"{run_config.model_name} ({run_config.pretrained})", features.image_preprocessing(clip.model)
+    images_of = features.own_sets(images, asked)
     sets = {}
     for name, item in images_of.items():
         say(f"Looking at {count_of(len(item), 'image')} of {name} ...", file=sys.stderr)
@@ -190,7 +223,10 @@ def _look(
         "pools": [pool.name for pool in pools],
         "table": None if to is None else str(to),
     }
-    import_module("starft.audit.result_file").write_audit(folder, found, about)
+    pictures = import_module("starft.audit.pictures")
+    examples = pictures.examples_of(found, sets[features.TRAIN], images.class_names, run_config.seed)
+    pictures.keep_pictures(folder, images, images_of, sets, asked, pictures.of_data(found, examples))
+    import_module("starft.audit.result_file").write_audit(folder, found, examples, about)
     return found
 
 
@@ -198,7 +234,7 @@ def _tell(found: "DataAudit", folder: Path) -> None:
     """Print the attributes, the copies and what they mean."""
     audits = import_module("starft.audit.data_audit")
     console = import_module("starft.reporting.console").Console(140)
-    console.print(audits.table_of(found, LISTED))
+    console.print(attributes_table(read_audit(folder), LISTED))
     for pair in found.copies[:LISTED]:
         say(f"copy: {pair.path} of {pair.set} is {pair.of_path} of {pair.of_set} (likeness {pair.likeness:.2f})")
     if found.copies:

@@ -65,6 +65,27 @@ def draw(picture: Picture) -> NDArray[np.uint8]:
     Returns:
         Array (64, 64, 3) of RGB bytes.
     """
+    _, image, pen = _painted(picture)
+    return _expose(np.asarray(image.reduce(2), dtype=np.float32), pen)
+
+
+def without_bird(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Draw a picture without its bird, in the same light.
+
+    Args:
+        picture: As `draw` takes it.
+
+    Returns:
+        Array (64, 64, 3) of RGB bytes, and how much of each pixel the bird would cover (64, 64), in [0, 1].
+    """
+    bare, image, pen = _painted(picture)
+    covered = (np.asarray(bare) != np.asarray(image)).any(axis=-1)
+    share = covered.reshape(IMAGE_SIZE, 2, IMAGE_SIZE, 2).mean(axis=(1, 3), dtype=np.float32)
+    return _expose(np.asarray(bare.reduce(2), dtype=np.float32), pen), share
+
+
+def _painted(picture: Picture) -> tuple[Image.Image, Image.Image, Pen]:
+    """Return the scene without its bird and with it, at twice the size, and the pen behind it."""
     rng = random.Random(picture.seed)
     image = Image.new("RGB", (SIZE, SIZE))
     pen = Pen(ImageDraw.Draw(image), rng)
@@ -72,6 +93,7 @@ def draw(picture: Picture) -> NDArray[np.uint8]:
     if picture.style == "sketch":
         image = _pale(image)
         pen = Pen(ImageDraw.Draw(image), rng)
+    bare = image.copy()
     bird = SPECIES[picture.species]
     reach = (bird.body_length + bird.neck + bird.beak_length) / 50
     frame = Frame(
@@ -82,8 +104,7 @@ def draw(picture: Picture) -> NDArray[np.uint8]:
         facing=1 if rng.random() < 0.5 else -1,
     )
     paint(bird, pen, frame, tint=30.0, outline=(40, 40, 44) if picture.style == "sketch" else None)
-    small = np.asarray(image.reduce(2), dtype=np.float32)
-    return _expose(small, pen)
+    return bare, image, pen
 
 
 def _pale(image: Image.Image) -> Image.Image:

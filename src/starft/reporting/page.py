@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from starft import __version__
 from starft.files.yaml_reader import dump_yaml
+from starft.reporting.audit_page import audits_of
 from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
 from starft.reporting.heat_maps import Classes, Confusions, classes_of, group_maps
-from starft.reporting.methods import OOD, ROBUSTNESS, Cell, between, heading, names_of
+from starft.reporting.methods import OOD, ROBUSTNESS, Cell, heading, names_of
+from starft.reporting.mistakes import gallery_of
 from starft.reporting.pictures import thumbnail
 from starft.reporting.report_file import Content, methods_table
 from starft.reporting.roles import role_of
-from starft.reporting.table import Table, percent, points
+from starft.reporting.table import Table, percent
+from starft.reporting.templates import breakable, page_environment
 from starft.runs.layout import CHECKPOINTS, CONFIG
 from starft.runs.run_reader import Run, shortened
-from starft.runs.samples import worst_mistakes
-from starft.safe_text import visible, visible_lines
 
 GROUPS_OPEN = 12
 """The others are folded."""
@@ -39,13 +39,6 @@ def html_page(content: Content) -> str:
     Args:
         content: What it tells.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        finalize=lambda part: visible_lines(part) if isinstance(part, str) and not isinstance(part, Markup) else part,
-    )  # fmt: skip
-    environment.filters |= {"percent": percent, "points": points, "between": lambda ends: between(ends, "acc")}
-    environment.filters |= {"breakable": _breakable, "shortened": lambda path: shortened(Path(path))}
-    environment.filters |= {"options": lambda line: line.replace(" --", "\n--").split("\n")}
     runs = content.runs
     content_sets = dict.fromkeys(name for some in content.methods.values() for run in some for name in run.sets)
     trained = list(dict.fromkeys(run.method for run in runs if run.curves))
@@ -70,45 +63,43 @@ def html_page(content: Content) -> str:
             "placed": placed,
             "trained": trained,
         }
-    return environment.get_template("report.html.j2").render(
-        version=__version__,
-        content=content,
-        plots=plots,
-        sign=signs.__getitem__,
-        seeds=seeds,
-        facts=_runs_table(runs),
-        short=methods_table(content, _short(content), signs.__getitem__, counted=seeds).html(),
-        sets={
-            name: methods_table(content, columns, signs.__getitem__, _metric_heading, seeds).html()
-            for name, columns in sets.items()
-        },
-        groups=_groups(content, positions),
-        classes={
-            name: (told, _classes_table(told, signs))
-            for name in content_sets
-            if (told := classes_of(content.methods, name)) is not None
-        },
-        most=_confusions_table,
-        weights={name: item.weights for run in reversed(runs) for name, item in run.sets.items() if item.weights},
-        mistakes=[mistake for run in runs if run.samples is not None for mistake in _mistakes(run)][
-            :RUNS_WITH_MISTAKES
-        ],
-        disagreements=_by_pair(compared, runs),
-        pools=_pools(runs),
-        environments=[(item, len(some), names_of(some)) for item, some in _environments(runs)],
-        repeats=_repeats(runs),
+    return (
+        page_environment()
+        .get_template("report.html.j2")
+        .render(
+            version=__version__,
+            content=content,
+            plots=plots,
+            sign=signs.__getitem__,
+            seeds=seeds,
+            facts=_runs_table(runs),
+            short=methods_table(content, _short(content), signs.__getitem__, counted=seeds).html(),
+            sets={
+                name: methods_table(content, columns, signs.__getitem__, _metric_heading, seeds).html()
+                for name, columns in sets.items()
+            },
+            groups=_groups(content, positions),
+            classes={
+                name: (told, _classes_table(told, signs))
+                for name in content_sets
+                if (told := classes_of(content.methods, name)) is not None
+            },
+            most=_confusions_table,
+            weights={name: item.weights for run in reversed(runs) for name, item in run.sets.items() if item.weights},
+            mistakes=[mistake for run in runs for mistake in gallery_of(run)][:RUNS_WITH_MISTAKES],
+            disagreements=_by_pair(compared, runs),
+            audits=audits_of(runs),
+            pools=_pools(runs),
+            environments=[(item, len(some), names_of(some)) for item, some in _environments(runs)],
+            repeats=_repeats(runs),
+        )
     )
-
-
-def _breakable(name: str) -> Markup:
-    """Return a name that may go on in a new line after its underscores and slashes."""
-    return escape(visible(name)).replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
 
 
 def _sign(method: str, at: int) -> Markup:
     """Return a method's name with its mark in its colour."""
     color, mark = look(at)
-    return Markup('<b style="color:{}">{}</b>&nbsp;{}').format(color, SIGNS[mark], _breakable(method))
+    return Markup('<b style="color:{}">{}</b>&nbsp;{}').format(color, SIGNS[mark], breakable(method))
 
 
 def _metric_heading(column: str) -> str:
@@ -139,13 +130,13 @@ def _set_names(content: Content) -> list[str]:
 
 def _classes_table(told: Classes, signs: Mapping[str, Markup]) -> Markup:
     """Return the accuracy of each class for each method."""
-    rows = [[_breakable(name), f"{n:,}", *map(percent, accuracies)] for name, n, accuracies in told.rows]
+    rows = [[breakable(name), f"{n:,}", *map(percent, accuracies)] for name, n, accuracies in told.rows]
     return Table(["class", "images", *(signs[method] for method in told.methods)], rows).html()
 
 
 def _confusions_table(told: Confusions) -> Markup:
     """Return the most frequent confusions of a method."""
-    rows = [[_breakable(label), _breakable(prediction), f"{n:,}"] for label, prediction, n in told.most]
+    rows = [[breakable(label), breakable(prediction), f"{n:,}"] for label, prediction, n in told.most]
     return Table(["class", "taken for", "images"], rows, align="llr").html()
 
 
@@ -207,31 +198,6 @@ def _acc(bar: Mapping[str, Any]) -> float:
     return 2.0 if acc is None else float(acc)
 
 
-def _mistakes(run: Run) -> list[dict[str, Any]]:
-    """Return, for the set whose worst group fares worst, that group's surest mistakes."""
-    assert run.samples is not None
-    best: dict[str, Any] | None = None
-    for at, (name, item) in enumerate(run.sets.items()):
-        rows = worst_mistakes(run.samples, name)
-        accuracies = [group.acc for group in item.groups if group.acc is not None]
-        if rows.empty or not accuracies or (best is not None and len(item.groups) == 1):
-            continue
-        if best is None or len(item.groups) > 1:
-            samples = [
-                {
-                    "picture": thumbnail(run, at, int(row["index"]), str(row["path"])),
-                    "label": str(row["label_name"]),
-                    "prediction": str(row["prediction_name"]),
-                    "confidence": float(row["confidence"]),
-                    "path": str(row["path"]) or f"image {row['index']} of “{name}”",
-                }
-                for row in rows.to_dict("records")
-            ]
-            group = str(rows["group_name"].iloc[0]) if len(item.groups) > 1 else ""
-            best = {"run": run.name, "set": name, "group": group, "samples": samples, "acc": min(accuracies)}
-    return [best] if best is not None else []
-
-
 def _by_pair(
     compared: Sequence[Disagreement], runs: Sequence[Run]
 ) -> dict[tuple[str, str], list[tuple[Disagreement, list[dict[str, Any]]]]]:
@@ -249,12 +215,13 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
     assert two.samples is not None
     at = list(one.sets).index(pair.eval_set)
     first, second = (run.samples[run.samples["set"] == pair.eval_set].set_index("index") for run in (one, two))  # type: ignore[index]
-    messages = []
+    messages: list[dict[str, Any]] = []
     for index in pair.indices:
         path = str(first.at[index, "path"])
         messages.append(
             {
                 "picture": thumbnail(one, at, index, path) or thumbnail(two, at, index, path),
+                "maps": [],
                 "path": path or f"image {index} of “{pair.eval_set}”",
                 "label": str(first.at[index, "label_name"]),
                 "first": str(first.at[index, "prediction_name"]),

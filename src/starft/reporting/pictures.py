@@ -33,11 +33,24 @@ def thumbnail(run: Run, set_at: int, index: int, path: str) -> str | None:
         index: Its position in the set.
         path: Of its file; "" for none.
     """
-    kept = _regular(picture_path(run.folder, set_at, index), run.folder.resolve() / PICTURES)
-    if kept is not None and kept.stat().st_size <= LARGEST_KEPT and _is_jpeg(kept):
-        return _address(kept.read_bytes())
+    own = kept_picture(picture_path(run.folder, set_at, index), run.folder / PICTURES)
+    if own is not None:
+        return own
     inside = (file for root in data_roots(run.config) if path and (file := _regular(Path(path), root)) is not None)
     return _small(file) if (file := next(inside, None)) is not None else None
+
+
+def kept_picture(path: Path, folder: Path) -> str | None:
+    """Return a picture that a command of ours kept, as a data address; None where there is none.
+
+    Args:
+        path: Of the picture.
+        folder: That it must truly lie in.
+    """
+    file = _regular(path, folder.parent.resolve() / folder.name)
+    if file is not None and file.stat().st_size <= LARGEST_KEPT and _is_jpeg(file):
+        return _address(file.read_bytes())
+    return None
 
 
 def data_roots(config: dict[str, Any]) -> list[Path]:

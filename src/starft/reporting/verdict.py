@@ -12,8 +12,8 @@ from starft.reporting.methods import OOD as OOD_COLUMN
 from starft.reporting.methods import Cell
 from starft.reporting.roles import Plain, Role, plain_of, role_of
 from starft.reporting.table import percent, points
-from starft.runs.audit_result import read_audit
-from starft.runs.layout import AUDIT, AUDIT_RESULT, CONFIG
+from starft.runs.audit_result import has_audit, headline
+from starft.runs.layout import AUDIT, CONFIG
 from starft.runs.results import HEADINGS
 from starft.runs.run_reader import Run, shortened
 from starft.statistics import Difference
@@ -288,9 +288,9 @@ def shortcut_sentences(runs: Sequence[Run]) -> list[Sentence]:
     """
     audits = {}
     for run in runs:
-        if (run.folder / AUDIT / AUDIT_RESULT).is_file():
-            with suppress(RunFolderError):  # damaged; the report is on the runs
-                audits[str(read_audit(run.folder / AUDIT).get("verdict"))] = shortened(run.folder / AUDIT)
+        if has_audit(run.folder / AUDIT):
+            with suppress(RunFolderError):  # damaged, as the page says in its part on shortcuts
+                audits[headline(run.folder / AUDIT)] = shortened(run.folder / AUDIT)
     if audits:
         return [Sentence(f"By attributes inferred from the images ({place}): {text}") for text, place in audits.items()]
     scores = [item for run in runs for item in run.sets.values()]

@@ -1,11 +1,12 @@
-"""Reading ``audit.json``, which `starft.audit.result_file` writes; needs no torch."""
+"""Reading what ``starft audit`` wrote, ``audit.json`` and ``slices.json``; needs no torch."""
 
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from starft.errors import RunFolderError
 from starft.files.atomic import load_json
-from starft.runs.layout import AUDIT_RESULT
+from starft.runs.layout import AUDIT_PICTURES, AUDIT_RESULT, AUDIT_SLICES
 
 SCHEMA_VERSION = 1
 
@@ -19,13 +20,62 @@ def read_audit(folder: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: There is none, or it is damaged or of another version.
     """
-    path = folder / AUDIT_RESULT
+    return _read(folder / AUDIT_RESULT, "starft audit data")
+
+
+def read_slices(folder: Path) -> dict[str, Any]:
+    """Return what slices.json says.
+
+    Args:
+        folder: Of the audit.
+
+    Raises:
+        RunFolderError: There is none, or it is damaged or of another version.
+    """
+    return _read(folder / AUDIT_SLICES, "starft audit model")
+
+
+def _read(path: Path, command: str) -> dict[str, Any]:
     try:
         value = load_json(path.read_text(encoding="utf-8"))
         if value["schema_version"] != SCHEMA_VERSION:
             raise ValueError
         return dict(value)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(
-            f"{path} is missing, damaged or of another version; run `starft audit data` first."
-        ) from error
+        raise RunFolderError(f"{path} is missing, damaged or of another version; run `{command}` first.") from error
+
+
+def has_audit(folder: Path) -> bool:
+    """Return whether a folder holds what an audit found, of data or of a model.
+
+    Args:
+        folder: Any.
+    """
+    return any((folder / name).is_file() for name in (AUDIT_RESULT, AUDIT_SLICES))
+
+
+def headline(folder: Path) -> str:
+    """Return the sentence on the strongest shortcut: what a model loses by it, where one was audited.
+
+    Args:
+        folder: Of the audit.
+
+    Raises:
+        RunFolderError: Its files are damaged or of another version.
+    """
+    if (folder / AUDIT_SLICES).is_file():
+        return str(read_slices(folder).get("headline"))
+    return str(read_audit(folder).get("verdict"))
+
+
+def audit_picture(folder: Path, eval_set: str, path: str, kind: str = "") -> Path:
+    """Return where the small picture of an image is, if an audit kept it.
+
+    Args:
+        folder: Of the audit.
+        eval_set: Of the image, such as ``test/id`` or ``train``.
+        path: As its data set has it.
+        kind: ``tuned`` or ``frozen`` for a heat map; empty for the picture itself.
+    """
+    digest = blake2b(f"{eval_set}\n{path}".encode(errors="surrogatepass"), digest_size=12).hexdigest()
+    return folder / AUDIT_PICTURES / f"{digest}{kind and f'.{kind}'}.jpg"

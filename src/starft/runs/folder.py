@@ -159,7 +159,7 @@ def _never_saved(folder: Path, config: str) -> bool:
     logs = {path for path in folder.glob(f"{LOGS}/**/*") if path.is_dir() or LOG_FILES.fullmatch(path.name)}
     parts = [path for path in folder.glob(f"{CHECKPOINTS}/*") if TEMPORARY.fullmatch(path.name)]
     own = {path for pattern in BEGUN for path in folder.glob(pattern)}
-    own |= {folder / LOGS, folder / CHECKPOINTS, *logs, *parts, folder / AUDIT, *folder.glob(f"{AUDIT}/*")}
+    own |= {folder / LOGS, folder / CHECKPOINTS, *logs, *parts, folder / AUDIT, *folder.glob(f"{AUDIT}/**/*")}
     own |= {path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)}
     saved = folder / CONFIG
     same = not saved.exists() or (saved.is_file() and saved.read_bytes() == config.encode())

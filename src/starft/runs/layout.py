@@ -38,7 +38,9 @@ DAWIN, DAWIN_IMAGES = "dawin.json", "dawin.csv"
 
 AUDIT = "audit"
 """Folder of ``starft audit``: features, inferred attributes and what was found; a training may come after it."""
-AUDIT_RESULT, AUDIT_SLICES = "audit.json", "slices.json"
+AUDIT_RESULT, AUDIT_SLICES, AUDIT_PAGE = "audit.json", "slices.json", "audit.html"
+AUDIT_PICTURES = "pictures"
+"""Folder of the small pictures that the page of an audit shows."""
 
 LOGGER_IDS = "loggers.json"
 """Which runs of Weights & Biases and MLflow a run folder belongs to, so that a test goes on with the training's."""

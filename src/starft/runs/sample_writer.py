@@ -187,9 +187,19 @@ def write_pictures(
                 image = image_of(at, index)
             except (OSError, StarftError):  # it was tested, and is gone
                 continue
-            pixels = np.clip(255 * (image * std + mean) + 0.5, 0, 255).astype(np.uint8)
-            picture = Image.fromarray(pixels.transpose(1, 2, 0))
-            picture.thumbnail((SIDE, SIDE))
-            buffer = BytesIO()
-            picture.save(buffer, "jpeg", quality=85)
-            replace_file(picture_path(folder, at, index), buffer.getvalue())
+            write_picture(picture_path(folder, at, index), image * std + mean)
+
+
+def write_picture(path: Path, levels: NDArray[np.float32]) -> None:
+    """Write a small JPEG.
+
+    Args:
+        path: The file.
+        levels: Pixels (3, H, W) in [0, 1]; what lies outside is cut off.
+    """
+    pixels = np.clip(255 * levels + 0.5, 0, 255).astype(np.uint8)
+    picture = Image.fromarray(pixels.transpose(1, 2, 0))
+    picture.thumbnail((SIDE, SIDE))
+    buffer = BytesIO()
+    picture.save(buffer, "jpeg", quality=85)
+    replace_file(path, buffer.getvalue())
