@@ -40,6 +40,11 @@ SMALL = [
     "--trainer.max_epochs=1",
     "--trainer.check_val_every_n_epoch=1",
 ]
+AUDITED = ["--data.init_args.train_size=120", "--data.init_args.val_size=240", "--data.init_args.test_size=12"]
+"""The fewest pictures with two of each group in validation."""
+TWICE = ["--trainer.callbacks.init_args.epochs=1", "--trainer.max_epochs=2"]
+CALLBACKS = {"dfr": ["--trainer.callbacks.init_args.min_group_size=2"], "jtt": TWICE}
+"""Config -> what its callback needs of small data."""
 
 
 def blocks(language: str) -> list[str]:
@@ -57,6 +62,8 @@ def commands(first: str) -> list[list[str]]:
 def small(command: list[str]) -> list[str]:
     """Return the options that make a command small."""
     from_checkpoint = command[1] == "predict" and not command[2].startswith("-")
+    if "birds.csv" in command:
+        return AUDITED if command[1] == "audit" else [*OWN, *CALLBACKS.get(Path(command[3]).stem, ())]
     if command[1] == "audit":
         return ["--data.init_args.train_size=60", *SMALL[1:3]]
     if command[1] in ("demo", "init", "prompts", "report", "soup") or "--alpha" in command or from_checkpoint:
