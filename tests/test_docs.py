@@ -43,7 +43,7 @@ SMALL = [
 AUDITED = ["--data.init_args.train_size=120", "--data.init_args.val_size=240", "--data.init_args.test_size=12"]
 """The fewest pictures with two of each group in validation."""
 TWICE = ["--trainer.callbacks.init_args.epochs=1", "--trainer.max_epochs=2"]
-CALLBACKS = {"dfr": ["--trainer.callbacks.init_args.min_group_size=2"], "jtt": TWICE}
+CALLBACKS = {"dfr": ["--trainer.callbacks.init_args.min_group_size=2"], "jtt": TWICE, "spare": TWICE}
 """Config -> what its callback needs of small data."""
 
 
