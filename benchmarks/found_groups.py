@@ -8,7 +8,9 @@ line for each says how much of the gain over ``ce`` is kept. ``--on val`` is for
 
 import argparse
 import json
+import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -72,7 +74,7 @@ def trained(method: str, seed: int, on: str, sizes: tuple[int, int], overrides: 
     """Train by a method and return its row."""
     config, _, groups = method.partition(":")
     train_size, val_size = sizes
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         words = with_shipped_configs(["fit", "--config", f"mini/{config}"])
         words += [f"--data={InferredKinds.__module__}.InferredKinds"] if groups == "inferred" else []
         words += ["--data.init_args.task=kinds", f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]

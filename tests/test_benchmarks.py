@@ -30,7 +30,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.syspath_prepend(str(ROOT))
 
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        small = {"input": SMALL, "packed": SMALL, "decoding": [], "audit": [], "memory": []}.get(name, TINY)
+        small = {"input": SMALL, "packed": SMALL, "decoding": [], "audit": [], "found_groups": [], "memory": []}.get(name, TINY)
         monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
@@ -122,6 +122,14 @@ def test_audit(rows: Callable[..., list[dict[str, Any]]]) -> None:
     assert copies["planted"] == 4
 
 
+def test_found_groups(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    sizes = ("--train-size", "144", "--val-size", "12", "--seeds", "0", "--data.init_args.test_size=12")
+    ce, inferred, kept = rows("found_groups", "--methods", "ce,group_dro:inferred", *sizes, "--trainer.max_epochs=1")
+    assert (ce["groups_right"], ce["on"]) == (None, "test")
+    assert inferred["groups_right"] > 90
+    assert kept == {"row": "kept", "percent_of_the_gain": {}}, "no true groups to compare with"
+
+
 def test_memory(rows: Callable[..., list[dict[str, Any]]]) -> None:
     full, half, lora, base = rows("memory", "--models", "ViT-B-32")
     assert (full["weights"], full["twin"], full["optimizer"]) == (0.61, 0.61, 1.21), "151.3 million numbers"
@@ -162,5 +170,5 @@ def test_what_is_run_on_a_gpu(
 
 
 def test_each_benchmark_of_the_page_is_one_of_these() -> None:
-    named = {"step", "scale", "evaluate", "loop", "input", "decoding", "packed", "adapters", "audit", "memory"}
+    named = {"step", "scale", "evaluate", "loop", "input", "decoding", "packed", "adapters", "audit", "memory", "found_groups"}
     assert TOLD.keys() == named
