@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SMALL = ["--rounds", "1"]
 TINY = ["--model", "starft-mini", "--batch-size", "4", *SMALL]
+SIZED = {"input": SMALL, "packed": SMALL, "decoding": [], "audit": [], "found_groups": [], "memory": []}
+"""What makes those benchmarks small that take no model; tests size the last ones themselves."""
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 TOLD = {words[0]: words[1:] for words in map(str.split, re.findall(r"^python -m benchmarks\.(.*)$", PAGE, re.M))}
 """The options that the page gives to each benchmark; a test runs them, and what makes them small behind them."""
@@ -30,8 +32,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.syspath_prepend(str(ROOT))
 
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        sized = dict.fromkeys(("decoding", "audit", "found_groups", "memory"), list[str]())
-        small = (sized | {"input": SMALL, "packed": SMALL}).get(name, TINY)
+        small = SIZED.get(name, TINY)
         monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
