@@ -18,6 +18,11 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SMALL = ["--rounds", "1"]
 TINY = ["--model", "starft-mini", "--batch-size", "4", *SMALL]
+SIZED: dict[str, list[str]] = {
+    **{"input": SMALL, "packed": SMALL},
+    **{name: [] for name in ("decoding", "audit", "found_groups", "memory", "relevance")},
+}
+"""What makes those benchmarks small that take no model; tests size the last ones themselves."""
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 TOLD = {words[0]: words[1:] for words in map(str.split, re.findall(r"^python -m benchmarks\.(.*)$", PAGE, re.M))}
 """The options that the page gives to each benchmark; a test runs them, and what makes them small behind them."""
@@ -30,9 +35,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.syspath_prepend(str(ROOT))
 
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        small = {"input": SMALL, "packed": SMALL, "decoding": [], "audit": [], "memory": [], "relevance": []}.get(
-            name, TINY
-        )
+        small = SIZED.get(name, TINY)
         monkeypatch.setattr(sys, "argv", [name, *TOLD[name], *small, *options])
         module = import_module(f"benchmarks.{name}")
         for apart, here in {"peak_mib": "two_steps", "apart": "measured"}.items():
@@ -130,6 +133,14 @@ def test_relevance(rows: Callable[..., list[dict[str, Any]]]) -> None:
     assert row["exact"][0] > row["map"][0] > row["bird_area"], "the frozen model looks at birds"
 
 
+def test_found_groups(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    sizes = ("--train-size", "144", "--val-size", "12", "--seeds", "0", "--data.init_args.test_size=12")
+    ce, inferred, kept = rows("found_groups", "--methods", "ce,group_dro:inferred", *sizes, "--trainer.max_epochs=1")
+    assert (ce["groups_right"], ce["on"]) == (None, "test")
+    assert inferred["groups_right"] > 90
+    assert kept == {"row": "kept", "percent_of_the_gain": {}}, "no true groups to compare with"
+
+
 def test_memory(rows: Callable[..., list[dict[str, Any]]]) -> None:
     full, half, lora, base = rows("memory", "--models", "ViT-B-32")
     assert (full["weights"], full["twin"], full["optimizer"]) == (0.61, 0.61, 1.21), "151.3 million numbers"
@@ -171,4 +182,4 @@ def test_what_is_run_on_a_gpu(
 
 def test_each_benchmark_of_the_page_is_one_of_these() -> None:
     named = {"step", "scale", "evaluate", "loop", "input", "decoding", "packed", "adapters", "audit", "memory"}
-    assert TOLD.keys() == named | {"relevance"}
+    assert TOLD.keys() == named | {"relevance", "found_groups"}

@@ -107,6 +107,7 @@ ONE_STEP = [
     "--trainer.log_every_n_steps=1",
 ]
 EPOCHS = {"mini-jtt": 3, "waterbirds-jtt": 3, "csv-jtt": 5, "imagefolder-jtt": 5}
+EPOCHS |= {"mini-spare": 2, "mini-george": 3, "csv-spare": 3, "csv-george": 9}
 """Config -> fewest epochs it can run, a step each; one elsewhere."""
 
 SMALL_GROUPS = {"dfr": 2}
@@ -130,7 +131,7 @@ def name_of(config: Path) -> str:
 
 def test_configs_were_found() -> None:
     rivals = {"l2_sp", "kd", "feature_distillation", "car_ft", "lipsum_ft", "carot", "tracer", "linear_probe", "lp_ft"}
-    rivals |= {"group_balanced", "group_dro", "dfr", "jtt"}
+    rivals |= {"group_balanced", "group_dro", "dfr", "jtt", "spare", "george"}
     assert {"ce", "flyp", "pretrain", "starft", "starft_ce", "zeroshot", *rivals} <= {path.stem for path in CONFIGS}
     assert verb_of(ROOT / "lightning_configs" / "mini" / "zeroshot.yaml") == "test"
 

@@ -40,6 +40,11 @@ SMALL = [
     "--trainer.max_epochs=1",
     "--trainer.check_val_every_n_epoch=1",
 ]
+AUDITED = ["--data.init_args.train_size=120", "--data.init_args.val_size=240", "--data.init_args.test_size=12"]
+"""The fewest pictures with two of each group in validation."""
+TWICE = ["--trainer.callbacks.init_args.epochs=1", "--trainer.max_epochs=2"]
+CALLBACKS = {"dfr": ["--trainer.callbacks.init_args.min_group_size=2"], "jtt": TWICE, "spare": TWICE}
+"""Config -> what its callback needs of small data."""
 
 
 def blocks(language: str) -> list[str]:
@@ -58,7 +63,7 @@ def small(command: list[str]) -> list[str]:
     """Return the options that make a command small."""
     from_checkpoint = command[1] == "predict" and not command[2].startswith("-")
     if command[1] == "audit":
-        return ["--data.init_args.train_size=60", *SMALL[1:3]]
+        return AUDITED if "birds.csv" in command else ["--data.init_args.train_size=60", *SMALL[1:3]]
     if command[1] in ("demo", "init", "prompts", "report", "soup") or "--alpha" in command or from_checkpoint:
         return []
     if command[1] == "tune":
@@ -68,7 +73,8 @@ def small(command: list[str]) -> list[str]:
         return [*SMALL, *fewer[command[1]]]
     if command[1] == "fit" and "--ckpt_path" in command:  # the run that it goes on with was whole: an epoch more
         return [*SMALL, "--trainer.max_epochs=2"]
-    return OWN if {"csv", "imagefolder", "packed", "photos.yaml"} & {*"/".join(command).split("/")} else SMALL
+    own = [*OWN, *CALLBACKS.get(Path(command[3]).stem, ())] if len(command) > 3 else OWN
+    return own if {"csv", "imagefolder", "packed", "photos.yaml"} & {*"/".join(command).split("/")} else SMALL
 
 
 def test_your_own_data_takes_four_commands_at_most() -> None:

@@ -173,11 +173,15 @@ class CaptionedData(Protocol):
 
 
 @runtime_checkable
-class UpsamplingData(PlainTrainingData, Protocol):
+class WeighingData(PlainTrainingData, Protocol):
     """What is asked of a DataModule where some training images are to count more in the middle of a run."""
 
     def upsample(self, chosen: Sequence[int], factor: int) -> None:
         """From the next epoch on, let the images at these positions count several times; an epoch keeps its length."""
+        ...
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """From the next epoch on, draw images by these weights, with replacement; an epoch keeps its length."""
         ...
 
 

@@ -1,6 +1,7 @@
 """``starft audit data``: scenes of the embedded world without their labels, the table, what is kept, bad input."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -10,8 +11,11 @@ import pytest
 from fakes import shards
 from fakes.own_images import write_table
 from starft.__main__ import main
+from starft.audit.association import Ranked
 from starft.audit.attribute_table import check_table
-from starft.audit.attributes import read_attributes
+from starft.audit.attributes import UNREADABLE, InferredAttributes, read_attributes
+from starft.audit.data_audit import Attribute, DataAudit
+from starft.audit.inferred_groups import group_names
 from starft.audit.result_file import SCHEMA
 from starft.clip import ClipEncoder
 from starft.data import CSV, Packed
@@ -94,9 +98,24 @@ def test_the_table_is_one_that_other_commands_take() -> None:
     assert {*HOMES} == {*data.class_names}
     attributes = read_attributes(Path("run/audit"), "train")
     lines = Path("new/photos.csv").read_text().splitlines()
-    assert lines[0] == "path,label,split,attribute,attribute_probability"
+    assert lines[0] == "path,label,split,attribute,attribute_probability,group"
     expected = attributes.names[attributes.values[7]], f"{attributes.probabilities[7]:.4f}"
-    assert lines[8] == f"photos_images/train/7.png,owl,train,{','.join(expected)}"
+    assert lines[8] == f"photos_images/train/7.png,owl,train,{','.join(expected)},owl with its shortcut"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_there")
+def test_groups_are_a_class_with_and_without_its_shortcut() -> None:
+    source = CSV(Path("new/photos.csv")).source
+    assert {*source.group_names} <= {f"{name} {where} its shortcut" for name in HOMES for where in ("with", "without")}
+    listed = source.table("train").groups
+    assert listed is not None
+    groups = [source.group_names[group] for group in listed]
+    home = [row.picture.scene == HOMES[row.picture.species] for row in home_pictures("train", 180, 3)]
+    with_it = [name.endswith(" with its shortcut") for name in groups]
+    assert np.mean(np.array(with_it) == home) > 0.95
+    assert not all(home)
+    assert any("groups are inferred" in note for note in source.notes)
 
 
 @pytest.mark.slow
@@ -140,6 +159,20 @@ def test_images_that_no_phrase_fits_make_clusters_and_nonsense_is_refused(
     assert "recognises none of the 4 phrases of the pool none: they are no better than chance on 180 images" in (
         capsys.readouterr().err
     )
+
+
+def test_groups_by_hand() -> None:
+    def attribute(name: str, p_any: float, *classes: str) -> Attribute:
+        return Attribute((), Ranked(name, 0.1, 0.0, p_any, 0.2, classes, p_any), 5, 4, 9)
+
+    names = ("in a forest", "on a lake", "in a city", UNREADABLE)
+    inferred = InferredAttributes(names, np.array([0, 1, 0, 3, 2]), np.ones(5, dtype=np.float32))
+    audit = DataAudit((attribute("in a forest", 0.01, "owl"),), {"train": inferred}, 1.0, 5, 5, (), ())
+    labels = {"train": np.array([0, 0, 1, 0, 2])}
+    own = ["owl with its shortcut", "owl without its shortcut", "duck", "owl with its shortcut", "crow"]
+    assert group_names(audit, labels, ("owl", "duck", "crow")) == {"train": own}
+    by_chance = replace(audit, attributes=(attribute("in a forest", 0.2, "owl"),))
+    assert group_names(by_chance, labels, ("owl", "duck", "crow")) is None
 
 
 @pytest.mark.slow

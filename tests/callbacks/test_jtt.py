@@ -105,7 +105,7 @@ def test_two_trainings_by_hand_and_going_on_from_any_step(tmp_path: Path) -> Non
         return jtt, tuned.state_dict(), made.optimizers[0].state_dict()
 
     jtt, whole, moments = run(tmp_path / "whole")
-    assert jtt.errors == errors
+    assert jtt.result == errors
     by_hand = second.state_dict()
     for name, value in whole.items():
         torch.testing.assert_close(value, by_hand[name], rtol=1e-4, atol=1e-5, msg=name)
@@ -114,12 +114,14 @@ def test_two_trainings_by_hand_and_going_on_from_any_step(tmp_path: Path) -> Non
     """The last step of the first training, the end of its epoch, the middle of the second training."""
     for stop in stops:
         continued, state, its_moments = run(tmp_path / stop, tmp_path / "whole" / stop)
-        assert continued.errors == errors
+        assert continued.result == errors
         assert all(torch.equal(state[name], whole[name]) for name in whole), stop
         pairs = zip(its_moments["state"].values(), moments["state"].values(), strict=True)
         assert all(torch.equal(one["exp_avg"], other["exp_avg"]) for one, other in pairs), stop
 
-    sentence = "The checkpoint's JTT has epochs 1 and factor 5, the config 1 and 9; continue it with its own config."
+    sentence = (
+        "The checkpoint's JTT has epochs 1, factor 5, the config epochs 1, factor 9; continue it with its own config."
+    )
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
         trainer(tmp_path, 2, JTT(1, 9)).fit(module(), datamodule=world(), ckpt_path=tmp_path / "whole" / "end-0.ckpt")
 
@@ -127,7 +129,7 @@ def test_two_trainings_by_hand_and_going_on_from_any_step(tmp_path: Path) -> Non
 def test_without_errors_it_goes_on_plainly_and_best_is_of_the_second_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(JTT, "_mistakes", lambda *args: [])
+    monkeypatch.setattr(JTT, "scored", lambda *args: [])
     best = BestCheckpoint(tmp_path, "best", monitor="val/id/acc", mode="max", enable_version_counter=False)
     data = world()
     tuned = module(lr=0.0)
@@ -179,7 +181,7 @@ def test_terms_without_a_memory_can_be_trained_twice(tmp_path: Path) -> None:
     given = {"objective": Contrastive(), "head": "text", "regularizers": [FeatureDistillation(weight=1.0)]}
     jtt = JTT(1, FACTOR)
     trainer(tmp_path, 2, jtt, limit_train_batches=1).fit(module(**given), datamodule=world())
-    assert jtt.errors
+    assert jtt.result
 
 
 def test_groups_of_validation_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

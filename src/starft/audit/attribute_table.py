@@ -1,12 +1,13 @@
 """The table of images with their inferred attributes, as every command takes it.
 
-Of images that a table lists it is a copy of that table with two columns more; of others it has the columns ``path``,
-``label``, ``split`` and the two. Drawn pictures are written as PNG files beside it.
+Of images that a table lists it is a copy of that table with more columns; of others it has the columns ``path``,
+``label``, ``split`` and these. Drawn pictures are written as PNG files beside it. Groups are a class with and without
+its shortcut, as pairs of label and attribute would be many and mostly tiny.
 """
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,10 +15,12 @@ import numpy as np
 from PIL import Image
 
 from starft.audit.attributes import InferredAttributes
+from starft.audit.data_audit import DataAudit
 from starft.audit.features import FeatureSet, LabelledImages
+from starft.audit.inferred_groups import group_names
 from starft.data.contents import ImageContents
 from starft.data.datamodules import BaseDataModule
-from starft.data.datasets.csv_file import CSVSource
+from starft.data.datasets.csv_file import PROBABILITY, CSVSource
 from starft.data.datasets.more_columns import check_no_column, with_columns
 from starft.data.datasets.packed import PackedSource
 from starft.data.imageset import ImageSet
@@ -26,7 +29,7 @@ from starft.files.atomic import is_taken, replace_file
 from starft.mini.datamodule import MiniPretraining, MiniWorld
 from starft.mini.splits import PictureSet
 
-ATTRIBUTE, PROBABILITY = "attribute", "attribute_probability"
+ATTRIBUTE, GROUP = "attribute", "group"
 
 
 def check_table(path: Path, data: BaseDataModule) -> None:
@@ -48,7 +51,7 @@ def check_table(path: Path, data: BaseDataModule) -> None:
         raise ConfigError(f"--to must name a {suffix} file; got {path}.")
     if source is not None:
         file, _ = source.table_file()
-        check_no_column(file, (ATTRIBUTE, PROBABILITY))
+        check_no_column(file, (ATTRIBUTE, PROBABILITY, GROUP))
     elif isinstance(data, ImageContents):
         packed = [table for table in data.own_tables().values() if table.read or table.file_bytes or table.packed]
         if packed:
@@ -75,7 +78,7 @@ def write_table(
     data: BaseDataModule,
     images: Mapping[str, LabelledImages],
     sets: Mapping[str, FeatureSet],
-    inferred: Mapping[str, InferredAttributes],
+    found: DataAudit,
 ) -> None:
     """Write the table in one step.
 
@@ -84,19 +87,21 @@ def write_table(
         data: Of the config.
         images: Of each set.
         sets: Their features.
-        inferred: Their attributes.
+        found: In them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    cells = {name: _cells(inferred[name]) for name in sets}
+    groups = group_names(found, {name: item.labels for name, item in sets.items()}, data.class_names)
+    names = (ATTRIBUTE, PROBABILITY, *([GROUP] if groups is not None else []))
+    cells = {name: _cells(found.inferred[name], groups[name] if groups is not None else None) for name in sets}
     if (source := table_of(data)) is not None:
         file, paths = source.table_file()
         known = {at: cell for name in sets for at, cell in zip(sets[name].paths, cells[name], strict=True)}
         columns = zip(*(known[at] for at in paths), strict=True)
-        replace_file(path, with_columns(file, dict(zip((ATTRIBUTE, PROBABILITY), map(list, columns), strict=True))))
+        replace_file(path, with_columns(file, dict(zip(names, map(list, columns), strict=True))))
         return
     written = io.StringIO(newline="")
     writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(["path", "label", "split", ATTRIBUTE, PROBABILITY])
+    writer.writerow(["path", "label", "split", *names])
     places = _drawn(path, images) if isinstance(images["train"], PictureSet) else _files(path, images)
     for name, features in sets.items():
         split = name.partition("/")[0]
@@ -114,9 +119,10 @@ def pictures_folder(path: Path) -> Path:
     return path.with_name(f"{path.stem}_images")
 
 
-def _cells(inferred: InferredAttributes) -> list[tuple[str, str]]:
-    names, shares = inferred.names, inferred.probabilities.tolist()
-    return [(names[value], f"{share:.4f}") for value, share in zip(inferred.values.tolist(), shares, strict=True)]
+def _cells(inferred: InferredAttributes, groups: Sequence[str] | None) -> list[tuple[str, ...]]:
+    values = [inferred.names[value] for value in inferred.values.tolist()]
+    shares = [f"{share:.4f}" for share in inferred.probabilities.tolist()]
+    return list(zip(values, shares, *([groups] if groups is not None else []), strict=True))
 
 
 def _files(path: Path, images: Mapping[str, LabelledImages]) -> dict[str, list[str]]:

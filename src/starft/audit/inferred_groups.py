@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.audit.attributes import InferredAttributes
+from starft.audit.attributes import UNREADABLE, InferredAttributes
 from starft.audit.data_audit import DataAudit, shortcuts
 from starft.audit.features import FeatureSet
 from starft.audit.group_accuracy import Corrected, bounded, corrected_by_checks
@@ -21,6 +21,7 @@ from starft.wording import did_you_mean
 FEWEST_CHECKED = 20
 """Checked images of a set from which on they correct its accuracies; with fewer there are bounds."""
 SIDES = ("with its shortcut", "without its shortcut")
+GroupNames = dict[str, list[str]] | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,29 @@ def usual_values(audit: DataAudit, class_names: Sequence[str]) -> dict[int, list
         for name in item.ranked.classes:
             own.setdefault(class_names.index(name), []).append(names.index(item.ranked.template))
     return dict(sorted(own.items()))
+
+
+def group_names(audit: DataAudit, labels: Mapping[str, NDArray[np.int64]], class_names: Sequence[str]) -> GroupNames:
+    """Return the group of each image by set: its class with or without its shortcut; None where there is no shortcut.
+
+    A class without a shortcut is one group; an image that couldn't be read counts as one with its shortcut.
+
+    Args:
+        audit: Of these images.
+        labels: Of the images of each set.
+        class_names: In label order.
+    """
+    usual = usual_values(audit, class_names)
+    if not usual:
+        return None
+    names: dict[str, list[str]] = {}
+    for name, inferred in audit.inferred.items():
+        unread = inferred.names.index(UNREADABLE)
+        rows = zip(labels[name].tolist(), inferred.values.tolist(), strict=True)
+        names[name] = [
+            f"{class_names[y]} {SIDES[v not in (*usual[y], unread)]}" if y in usual else class_names[y] for y, v in rows
+        ]
+    return names
 
 
 @dataclass(frozen=True)

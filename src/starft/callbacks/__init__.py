@@ -2,6 +2,8 @@
 
 from starft.callbacks.dfr import DFR
 from starft.callbacks.ema import WeightEMA
+from starft.callbacks.george import George
 from starft.callbacks.jtt import JTT
+from starft.callbacks.spare import SPARE
 
-__all__ = ["DFR", "JTT", "WeightEMA"]
+__all__ = ["DFR", "JTT", "SPARE", "George", "WeightEMA"]

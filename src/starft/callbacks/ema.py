@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from starft.callbacks.dfr import DFR
-from starft.callbacks.jtt import JTT
+from starft.callbacks.two_trainings import TwoTrainings
 from starft.errors import ConfigError
 from starft.runs.checkpoints import RAW
 
@@ -52,8 +52,12 @@ class WeightEMA(Callback):
                 "and average checkpoints with `starft soup`, or set model.adapter to null."
             )
         for other in trainer.callbacks if stage == "fit" else ():  # type: ignore[attr-defined]
-            if isinstance(other, JTT | DFR):
-                does = "starts the run anew in its middle" if isinstance(other, JTT) else "refits the head at its end"
+            if isinstance(other, TwoTrainings | DFR):
+                does = (
+                    "starts the run anew in its middle"
+                    if isinstance(other, TwoTrainings)
+                    else "refits the head at its end"
+                )
                 raise ConfigError(
                     f"WeightEMA averages the weights of a whole run, and {type(other).__name__} {does}; "
                     "leave one of the two out of trainer.callbacks."

@@ -81,7 +81,8 @@ def data(
         config: A training config, for its data, model and seed.
         pools: Names or files of pools with commas between; null takes those of the config's model, or else backgrounds.
         pool: One name or file of a pool, in the place of --pools.
-        to: A table to write: your images with the columns attribute and attribute_probability.
+        to: A table to write: your images with the columns attribute and attribute_probability, and group (a class with
+            or without its shortcut) where there is a shortcut.
         out: Folder for features, findings and the page audit.html; null takes audit in the config's run folder. A name
             that ends in .html is that of the page alone.
         overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
@@ -211,7 +212,7 @@ def _look(
     found: DataAudit = audits.audit_data(clip, sets, pools, *about_data, pairs)
     audits.save_attributes(found, folder)
     if to is not None:
-        import_module("starft.audit.attribute_table").write_table(to, images, images_of, sets, found.inferred)
+        import_module("starft.audit.attribute_table").write_table(to, images, images_of, sets, found)
     about = {
         "config": str(run_config.path),
         "seed": run_config.seed,

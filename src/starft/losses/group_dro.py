@@ -43,6 +43,8 @@ class GroupDRO(CrossEntropy):
         self.eta, self.adjustment = eta, adjustment
         self.register_buffer("q", torch.zeros(0))
         self.register_buffer("counts", torch.zeros(0, dtype=torch.long), persistent=False)
+        self.found_counts: dict[str, int] | None = None
+        """Training images of each group where groups are found in training, as `starft.callbacks.George` does."""
 
     def start(self, group_counts: Mapping[str, int]) -> None:
         """Hear the training images of each group; q is uniform over those that have any.
@@ -50,6 +52,7 @@ class GroupDRO(CrossEntropy):
         Raises:
             DataError: There are no groups.
         """
+        group_counts = group_counts if self.found_counts is None else self.found_counts
         if not group_counts:
             raise DataError(
                 "GroupDRO needs groups, and the training images have none; give data with an attribute or a group, or "

@@ -188,14 +188,29 @@ class BaseDataModule(LoaderOptions, L.LightningDataModule, ABC):
         Raises:
             ConfigError: The run samples in another way than by a plain shuffle.
         """
+        self._draw_from(upsampled(len(self._labelled.labels), chosen, factor))
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """From the next epoch on, draw training images with replacement; an epoch keeps its length.
+
+        Args:
+            weights: Chance of each image, up to a factor.
+
+        Raises:
+            ConfigError: The run samples in another way than by a plain shuffle.
+        """
+        size = len(self._labelled.labels)
+        self._draw_from(Draw(torch.arange(size), size, torch.tensor(weights, dtype=torch.float64)))
+
+    def _draw_from(self, draw: Draw) -> None:
         if self.sampling != "shuffle":
             raise ConfigError(
                 f"Training images can't be upsampled on top of sampling {self.sampling}; "
                 "set data.init_args.sampling to shuffle."
             )
-        self._draw = upsampled(len(self._labelled.labels), chosen, factor)
+        self._draw = draw
         if self._train_loader is not None:
-            self._train_loader.draw_from(self._draw)
+            self._train_loader.draw_from(draw)
 
     def state_dict(self) -> dict[str, int]:
         """Return where in the epoch the training loader is, for a checkpoint."""

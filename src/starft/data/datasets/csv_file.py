@@ -29,6 +29,8 @@ from starft.wording import SPLITS, did_you_mean, shortened
 Ints = NDArray[np.int64]
 LABEL = "label"
 """Name of the column of labels where nobody names another; then it may be missing, beside captions."""
+PROBABILITY = "attribute_probability"
+"""Column of the table of `starft audit data` that says that attributes and groups are inferred."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,11 @@ class CSVSource(DrawnSource):
             for kind in ("attribute", "group")
             for value, rows in (_doubtful(column[kind], file) if kind in column else {}).items()
         )
+        if groups is not None and PROBABILITY in file.header:
+            notes += (
+                "groups are inferred, and some images may stand in the wrong one; `starft audit model` tells their "
+                "accuracies with intervals that know it",
+            )
         if not labelled:
             ignored = [named[kind] for kind in ("attribute", "group") if named.get(kind, "") in file.header]
             notes += (
