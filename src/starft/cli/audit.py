@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starft.captions.pool_files import load_pool
 from starft.captions.pools import Pool
-from starft.config.command import run_command
+from starft.config.command import chosen_verb, run_command
 from starft.config.prompts import RunConfig, read_config
 from starft.errors import ConfigError
 from starft.files.atomic import replace_file
@@ -19,7 +19,7 @@ from starft.runs.audit_result import read_audit
 from starft.runs.folder import check_writable, lock_folder
 from starft.runs.layout import AUDIT, AUDIT_PAGE
 from starft.safe_text import say, visible
-from starft.wording import count_of, did_you_mean
+from starft.wording import count_of
 
 if TYPE_CHECKING:
     from starft.audit.data_audit import DataAudit
@@ -32,16 +32,6 @@ POOL = "backgrounds"
 LISTED = 15
 """Attributes, and copies, that are listed."""
 
-USAGE = """usage: starft audit VERB [options]
-
-What goes wrong without group labels.
-
-verbs:
-{verbs}
-
-`starft audit VERB --help` tells a verb's options.
-"""
-
 
 def run(words: Sequence[str]) -> int:
     """Run one of the verbs.
@@ -52,15 +42,11 @@ def run(words: Sequence[str]) -> int:
     Raises:
         ConfigError: The verb or its options can't be used.
     """
-    verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
-    if verb in ("--help", "-h"):
-        verbs = "\n".join(f"  {name:<6} {does}" for name, (_, does) in VERBS.items())
-        say(USAGE.format(verbs=verbs).rstrip(), lines=True)
+    about = {name: does for name, (_, does) in VERBS.items()}
+    verb = chosen_verb("starft audit", "What goes wrong without group labels.", about, words[1:])
+    if verb is None:
         return 0
-    if verb not in VERBS:
-        known = ", ".join(VERBS)
-        raise ConfigError(f"`starft audit` has no verb {verb!r}; its verbs are {known}.{did_you_mean(verb, VERBS)}")
-    return run_command(VERBS[verb][0], f"starft audit {verb}", rest)
+    return run_command(VERBS[verb][0], f"starft audit {verb}", words[2:])
 
 
 def data(

@@ -4,10 +4,7 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 
-from starft.config.command import run_command
-from starft.errors import ConfigError
-from starft.safe_text import say
-from starft.wording import did_you_mean
+from starft.config.command import chosen_verb, run_command
 
 VERBS = {
     "generate": ("starft.prompting.generate", "generate", "ask a language model for spurious labels, write a pool"),
@@ -22,16 +19,6 @@ VERBS = {
 }
 """Verb -> a module, imported only then, its function, and what that does."""
 
-USAGE = """usage: starft prompts VERB [options]
-
-Spurious labels by a language model.
-
-verbs:
-{verbs}
-
-`starft prompts VERB --help` tells a verb's options.
-"""
-
 
 def run(words: Sequence[str]) -> int:
     """Run one of the verbs.
@@ -42,14 +29,10 @@ def run(words: Sequence[str]) -> int:
     Raises:
         ConfigError: The verb or its options can't be used.
     """
-    verb, rest = (words[1] if len(words) > 1 else "--help"), list(words[2:])
-    if verb in ("--help", "-h"):
-        message = "\n".join(f"  {name:<9} {does}" for name, (_, _, does) in VERBS.items())
-        say(USAGE.format(verbs=message).rstrip(), lines=True)
+    about = {name: does for name, (_, _, does) in VERBS.items()}
+    verb, rest = chosen_verb("starft prompts", "Spurious labels by a language model.", about, words[1:]), words[2:]
+    if verb is None:
         return 0
-    if verb not in VERBS:
-        known = ", ".join(VERBS)
-        raise ConfigError(f"`starft prompts` has no verb {verb!r}; its verbs are {known}.{did_you_mean(verb, VERBS)}")
     if "--offline" in rest:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when open_clip is imported: no look for a newer tokenizer
     module, name, _ = VERBS[verb]

@@ -1,7 +1,7 @@
 """A command is a typed function: its signature and docstring are its options and their help."""
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from inspect import Parameter, signature
 from typing import Any, get_args, get_origin
@@ -12,6 +12,8 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 from starft.config.parser import prepare_parser
 from starft.config.parser_errors import one_sentence
 from starft.errors import ConfigError
+from starft.safe_text import say
+from starft.wording import did_you_mean
 
 OVERRIDES = "overrides"
 """The parameter of a command that takes options with a dot in their name, which change its config."""
@@ -23,6 +25,41 @@ class Paragraphs(DefaultHelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = super()._fill_text
         return "\n\n".join(fill(paragraph, width, indent) for paragraph in text.split("\n\n"))
+
+
+USAGE = """usage: {prog} VERB [options]
+
+{about}
+
+verbs:
+{verbs}
+
+`{prog} VERB --help` tells a verb's options.
+"""
+
+
+def chosen_verb(prog: str, about: str, verbs: Mapping[str, str], words: Sequence[str]) -> str | None:
+    """Return the verb of a command that has several; None where its help was asked for, which is shown then.
+
+    Args:
+        prog: The command's words, such as ``starft prompts``.
+        about: What it is for.
+        verbs: What each of them does.
+        words: Those behind ``prog``.
+
+    Raises:
+        ConfigError: There is no such verb.
+    """
+    verb = words[0] if words else "--help"
+    if verb in ("--help", "-h"):
+        width = max(map(len, verbs))
+        listed = "\n".join(f"  {name:<{width}}  {does}" for name, does in verbs.items())
+        say(USAGE.format(prog=prog, about=about, verbs=listed).rstrip(), lines=True)
+        return None
+    if verb not in verbs:
+        near = did_you_mean(verb, verbs)
+        raise ConfigError(f"`{prog}` has no verb {verb!r}; its verbs are {', '.join(verbs)}.{near}")
+    return verb
 
 
 def run_command(function: Callable[..., int], prog: str, words: Sequence[str], sets: Sequence[str] = ()) -> int:
