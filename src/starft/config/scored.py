@@ -1,4 +1,4 @@
-"""A tuned run's folder holds results of its own checkpoints: neither of the model as it was before, nor of another run."""
+"""A tuned run's folder holds results of its own checkpoints: not of the model as it was before, nor of another run."""
 
 import shlex
 from collections.abc import Sequence
