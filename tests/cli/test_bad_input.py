@@ -130,6 +130,9 @@ def test_an_option_that_is_cut_short(refused: Refused, tmp_path: Path) -> None:
     """It may be what it begins, or a mistake for something else; a run of hours isn't the place to guess."""
     sentence = refused(fit(tmp_path / "run", "--trainer.max_epoch=1"))
     assert sentence.startswith("There is no option --trainer.max_epoch. Did you mean --trainer.max_epochs")
+    export = ["export", "a.ckpt", "--to", str(tmp_path / "out")]
+    assert refused([*export, "--checkpoint=1"]) == "There is no option --checkpoint. See `starft export --help`."
+    assert refused([*export, "--output=1"]) == "There is no option --output. See `starft export --help`."
     assert refused(["demo", "--sed=1"]) == "There is no option --sed. Did you mean --seeds?"
     assert refused(["report", "--form=md", str(tmp_path)]) == "There is no option --form. Did you mean --format?"
 

@@ -66,14 +66,28 @@ def test_columns_are_known_by_their_names_and_by_what_they_hold() -> None:
 
 
 def test_labels_stay_what_they_are_and_names_have_spaces() -> None:
-    rows = [[f"{n}.png", label] for n in range(3) for label in ("on", "007", "black_cat", "1e3", "null", "yes")]
+    rows = [[f"{n}.png", label] for n in range(3) for label in ("on", "007", "black_cat", "1e3", "Null", "yes")]
     table("many.csv", ["path", "label"], rows)
     assert main(["init", "many.csv"]) == 0
     config = written("many.yaml")
-    labels = ["007", "1e3", "black_cat", "null", "on", "yes"]
+    labels = ["007", "1e3", "black_cat", "Null", "on", "yes"]
     assert config["data"]["init_args"]["class_names"] == {one: one.replace("_", " ") for one in labels}
     (term,) = config["model"]["regularizers"]
     assert term["class_path"] == "starft.losses.SpuriosityAlignment", "enough classes for StarFT"
+
+
+@pytest.mark.parametrize("labels", [("cat", "dog", "NA"), ("NA", "null")])
+def test_a_label_that_may_mean_nothing_stays_refused(
+    labels: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Named in the config it would be a class, and no check would ask."""
+    own_images.write_table(Path(), 12)
+    table("birds.csv", ["path", "label"], [[f"images/{n:03}.jpg", labels[n % len(labels)]] for n in range(12)])
+    assert main(["init", "birds.csv"]) == 0
+    classes = written("birds.yaml")["data"]["init_args"]["class_names"]
+    assert classes == ({"cat": "cat", "dog": "dog"} if "cat" in labels else None)
+    assert main(["data", "check", "--config", "birds.yaml"]) == 2
+    assert "the label 'NA' (lines " in capsys.readouterr().out
 
 
 def test_other_tables(capsys: pytest.CaptureFixture[str]) -> None:

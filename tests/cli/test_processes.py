@@ -70,6 +70,17 @@ def test_a_later_process_of_a_run_that_has_one_does_not_wait(name: str, monkeypa
         is_first_process({"accelerator": "cpu", "devices": 1, "strategy": "ddp"})
 
 
+def test_one_machine_of_several_that_nobody_started_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"accelerator": "cpu", "devices": 1, "num_nodes": 2, "strategy": "auto"}
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(
+        ConfigError, match=r"^trainer.num_nodes is 2, and no launcher .*\(MASTER_ADDR isn't set\).* `torchrun"
+    ):
+        is_first_process(options)
+    set_all(monkeypatch, {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "1"})
+    assert not is_first_process(options), "as docs of Lightning start machines by hand"
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_an_allocation_of_slurm_without_srun(devices: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``salloc -J train`` leaves it: tasks are counted, and nobody has a number."""

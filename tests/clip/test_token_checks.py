@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fakes.own_images import write_jpeg
+from fakes.own_images import write_captions, write_jpeg
 from starft import load
 from starft.__main__ import main
 from starft.captions.pools import Pool
 from starft.clip import CaptionRuler
-from starft.clip.token_checks import class_problems, own_caption_problems, pool_problems
+from starft.clip.token_checks import alike_captions, class_problems, own_caption_problems, pool_problems
 from starft.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "lightning_configs"
@@ -152,6 +152,26 @@ def test_a_pool_is_checked_with_the_models_tokens(tmp_path: Path, capsys: pytest
     )
     assert main(["prompts", "check", str(path), "--model", "starft-mini"]) == 2
     assert "is the same tokens to starft-mini as templates[0]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", PAIRS.values(), ids=PAIRS)
+def test_captions_of_images_that_no_token_tells_apart(ruler: CaptionRuler, names: tuple[str, str]) -> None:
+    captions = [*(f"a photo of {name}" for name in names), "a photo of a horse", "a photo of a horse"]
+    (problem,) = alike_captions(ruler, captions)
+    assert not problem.stops
+    assert problem.text.startswith("2 captions of images that differ as text are 1 to starft-mini: ")
+    assert alike_captions(ruler, captions[1:]) == []
+
+
+def test_pairs_whose_captions_are_one_to_the_model_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_captions(tmp_path, 24, labels=False)
+    lines = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join([*lines[:-1], lines[-1].replace("a boot", "A  Boot").replace("a sandal", "A  Sandal")]))
+    config = f"--config={CONFIGS / 'csv' / 'pairs.yaml'}"
+    tiny = ["--model.model_name=starft-mini", "--model.pretrained=mini"]
+    assert main(["data", "check", config, f"--data.init_args.file={file}", *tiny]) == 0
+    assert "note: CSV, " in (said := capsys.readouterr().out)
+    assert "2 captions of images that differ as text are 1 to starft-mini" in said
 
 
 def test_captions_of_images_that_are_cut_are_counted(ruler: CaptionRuler) -> None:

@@ -62,6 +62,8 @@ def test_every_kind_of_option_arrives() -> None:
         (["f", "a", "--oven-at=hot"], "--oven-at: expected int. Got value: hot. See `starft bake --help`."),
         (["f", "a", "--oven-at=1", "--kind=x"], "--kind: expected 'thin' or 'thick'. Got value: x. See `starft bake"),
         (["f", "a", "--oven-at=1", "--dryrun"], "There is no option --dryrun. Did you mean --dry-run?"),
+        (["f", "a", "--oven-at=1", "--epochs=1"], "There is no option --epochs. Did you mean --trainer.max_epochs?"),
+        (["f", "a", "--oven-at=1", "--seed=1"], "There is no option --seed. See `starft bake --help`."),
         (["f", "a", "--oven-at=1", "--flour=x"], "There is no option --flour. See `starft bake --help`."),
         (["", "a", "--oven-at=1"], "flour: the path is empty; give one, or leave it out. See `starft bake --help`."),
         (["f", "a", "--oven-at=1", "--oven.door=1"], "oven.door is set by this command itself; leave it out."),

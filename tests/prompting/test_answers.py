@@ -123,6 +123,15 @@ def test_thoughts_come_back() -> None:
         (f"<|thinking|>{DRAFT}<|/thinking|>", "stands behind <|thinking|>"),
         (f"<|inner_prefix|>\n{DRAFT_LIST}", "stands behind <|inner_prefix|>"),
         (f"{DRAFT}\nWait, that's wrong. Better: in the snow, at dawn", "is taken back behind it: \"Wait, that's wrong"),
+        ("Bad examples:\n- on a draft", "stands behind 'Bad examples:'"),
+        ("Do not use these:\n- on a draft", "stands behind 'Do not use these:'"),
+        ("These are the ones to avoid:\n- on a draft", "stands behind 'These are the ones to avoid:'"),
+        ("Unused ideas:\n1. on a draft", "stands behind 'Unused ideas:'"),
+        (f"{DRAFT_LIST}\n\nI should not have used these.", "is taken back behind it: 'I should not"),
+        (f"{DRAFT_LIST}\n\nA better version would be {{}} at dawn.", "is taken back behind it: 'better version"),
+        (f"{DRAFT}\nThese are not good, replace them with {{}} at dawn.", "is taken back behind it: 'These are not"),
+        (f'{DRAFT[:-1]}, "final_templates": ["at dawn"]}}', "has templates and 'final_templates' in one object"),
+        (f'{DRAFT[:-1]}, "revision": {{"templates": ["at dawn"]}}}}', "has templates and 'revision' in one object"),
         (f"{DRAFT_LIST}\n\nHmm, these are wrong.", "is taken back behind it: 'Hmm"),
         ("* on a draft\n* by a draft\n\n- in the snow\n- at dawn", "holds two lists"),
         ('{"templates": ["on a draft"], "Templates": ["in the snow"]}', "has the key 'templates' twice"),
@@ -132,6 +141,12 @@ def test_what_a_model_calls_a_draft_is_no_answer(text: str, why: str) -> None:
     with pytest.raises(UnusableAnswer) as caught:
         read_answer(text)
     assert str(caught.value).startswith(why)
+
+
+def test_a_remark_on_the_slot_takes_nothing_back() -> None:
+    for remark in ("You can replace {} with any class.", "Each holds {} once, for a better caption."):
+        assert read_answer(f"1. in the snow\n2. at dawn\n\n{remark}").texts == ["in the snow", "at dawn"]
+        assert read_answer(f'{{"templates": ["in the snow"], "note": "{remark}"}}').texts == ["in the snow"]
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,7 @@ def _look_at_tokens(checked: Sequence[Checked], templates: Sequence[str], model_
             if problem.differs_as_text
         ]
         own = checks.own_caption_problems(ruler, entry.captions)
+        own += checks.alike_captions(ruler, entry.captions) if not entry.class_names else []
         entry.problems += [Problem(problem.text, stops=False) for problem in own]
 
 

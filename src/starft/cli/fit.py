@@ -26,7 +26,7 @@ from starft.config.option_checks import check_options
 from starft.config.own_data import check_there
 from starft.config.parser import integers_first, prepare_parser
 from starft.config.parser_errors import is_mistake, one_sentence, refusal
-from starft.config.untuned import check_checkpoint_given
+from starft.config.scored import check_what_is_scored
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, StarftError
 from starft.files.yaml_reader import load_yaml
@@ -145,8 +145,8 @@ class StarftCLI(LightningCLI):
             notes += changes
         elif checkpoint is not None:
             self._facts = check_checkpoint(checkpoint)
-        elif not fits and not self._is_trial:
-            check_checkpoint_given(self._words, self.folder)
+        if not fits and not self._is_trial:
+            check_what_is_scored(self._words, checkpoint, self.folder)
         if self._facts is not None:
             match_model(self._facts, *(self._get(self.config, f"model.{key}") for key in ("model_name", "head")))
         if self.subcommand != "predict":  # new images need no training data

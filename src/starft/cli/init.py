@@ -8,6 +8,7 @@ from pathlib import Path
 
 from starft.config.command import run_command
 from starft.config.own_images import TABLES, Own, look_at_folder, look_at_table
+from starft.data.datasets.table_file import DOUBTFUL
 from starft.errors import ConfigError
 from starft.files.atomic import is_taken, replace_file
 from starft.files.shipped import shipped
@@ -128,10 +129,14 @@ def _with(text: str, key: str, value: str) -> str:
 
 
 def _class_names(own: Own) -> str:
-    """Return the names that captions get: the labels, with spaces for ``_``."""
-    if len(own.classes) > MANY_CLASSES:
+    """Return the names that captions get: the labels, with spaces for ``_``; what may be no label is a comment."""
+    if len(own.classes) > MANY_CLASSES or {*own.classes} <= {*DOUBTFUL}:
         return "null"
-    lines = [f"      {_scalar(label)}: {_scalar(label.replace('_', ' ').strip() or label)}" for label in own.classes]
+    lines = [
+        f"      {'# ' * (label in DOUBTFUL)}{_scalar(label)}: {_scalar(label.replace('_', ' ').strip() or label)}"
+        + " # often means that nothing is known; take the first # away if it is a class" * (label in DOUBTFUL)
+        for label in own.classes
+    ]
     return " # what captions call each of them: write what a photograph's caption would say\n" + "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
 from starft.cli.noise import without_info
@@ -54,6 +55,14 @@ def is_first_process(options: Mapping[str, Any]) -> bool:
                 "that, or set trainer.devices and trainer.num_nodes to what was started."
             )
         told.rank = 0  # Lightning took it from the environment, and would neither log nor tell
+    by_hand = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
+    if trainer.num_nodes > 1 and by_hand and "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"trainer.num_nodes is {trainer.num_nodes}, and no launcher has started this process on one of several "
+            "machines (MASTER_ADDR isn't set), so that it would wait for the others; start it on each with "
+            f"`torchrun --nnodes {trainer.num_nodes} --rdzv-endpoint HOST:PORT ... -m starft` or with srun, or leave "
+            "trainer.num_nodes out for one machine."
+        )
     return bool(trainer.is_global_zero)
 
 

@@ -4,6 +4,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from html import unescape
 from unicodedata import normalize
 
 from starft.captions.pools import Pool, inject
@@ -148,6 +149,34 @@ def own_caption_problems(ruler: CaptionRuler, captions: Iterable[str], pool: Poo
     return problems
 
 
+def alike_captions(ruler: CaptionRuler, captions: Iterable[str]) -> list[TokenProblem]:
+    """Return which captions of images without classes differ as text and are the same tokens.
+
+    Only those are tokenized that are long, or alike but for their signs and case.
+
+    Args:
+        ruler: Of the model.
+        captions: Of all images.
+    """
+    distinct = list(dict.fromkeys(captions))
+    letters: dict[str, list[str]] = defaultdict(list)
+    for text in distinct:
+        letters["".join(filter(str.isalnum, normalize("NFKD", unescape(text)).casefold()))].append(text)
+    near = [text for group in letters.values() if len(group) > 1 for text in group]
+    near += [text for text in distinct if len(text.encode()) + SPARE > ruler.context]
+    near = list(dict.fromkeys(near))
+    groups = [group for group in _grouped(near, ruler.rows(near)) if len(group) > 1]
+    if not groups:
+        return []
+    return [
+        TokenProblem(
+            f"{sum(map(len, groups)):,} captions of images that differ as text are {len(groups):,} to "
+            f"{ruler.model_name}: {_listed(groups[0])} are the same tokens; retrieval takes each for a wrong answer to "
+            "the other's image, so write alike what means the same, and shorten what is cut"
+        )
+    ]
+
+
 def check_captions(
     ruler: CaptionRuler,
     sets: Iterable[tuple[Sequence[str], Sequence[str]]],
@@ -173,6 +202,7 @@ def check_captions(
         problems += pool_problems(ruler, pool, *distinct[0])
     for at, captions in enumerate(own):
         problems += own_caption_problems(ruler, captions, pool if at == 0 else None)
+        problems += alike_captions(ruler, captions) if not distinct[0][0] else []
     problems = list(dict.fromkeys(problems))
     if stops := [problem.text for problem in problems if problem.stops]:
         sentence = "; ".join(stops)

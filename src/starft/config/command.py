@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 from docstring_parser import parse
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
+from starft.config.early_checks import ELSEWHERE
 from starft.config.parser import prepare_parser
 from starft.config.parser_errors import one_sentence
 from starft.errors import ConfigError
@@ -127,7 +128,9 @@ def _parsed(
         return parser.parse_args(own), overrides
     except ArgumentError as error:
         option_of = {action.dest: text for action in parser._actions for text in action.option_strings[-1:]}
-        sentence = one_sentence(error, [text.removeprefix("--") for text in option_of.values()])
+        keys = [text.removeprefix("--") for text in option_of.values()]
+        keys += [key for key in ELSEWHERE if OVERRIDES in takes and "." in key and key not in sets]
+        sentence = one_sentence(error, keys)
         key = sentence.partition(":")[0]
         sentence = option_of.get(key, key if key in takes else key[:1].upper() + key[1:]) + sentence.removeprefix(key)
         raise ConfigError(sentence if sentence.endswith("?") else f"{sentence} See `{prog} --help`.") from error

@@ -133,8 +133,11 @@ def near_key(name: str, keys: Iterable[str], dashes: str = "") -> str:
     """
     keys = [*keys]
     ends = [key for key in keys if key.rpartition(".")[2] == name]
-    if (meant := ours(name)) is not None or len(ends) == 1:
-        return f" Did you mean {dashes}{meant or ends[0]}?"
+    meant = ours(name)
+    if keys and meant not in keys:  # another verb's
+        meant = ends[0] if len(ends) == 1 else None
+    if meant is not None:
+        return f" Did you mean {dashes}{meant}?"
     if "." not in name:
         last = get_close_matches(name, [key.rpartition(".")[2] for key in keys], n=1)
         keys = [f"{dashes}{key}" for key in keys if key.rpartition(".")[2] in last]

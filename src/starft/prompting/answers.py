@@ -100,8 +100,10 @@ _OTHER_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|?>")
 _NOT_MEANT = re.compile(
     r"\W*(?:here(?:'s| is| are)\s+)?(?:(?:my|the|a|an|some|first|initial|rough|final)\s+)*"
     r"(?:drafts?|thinking|thoughts?|scratchpad|brainstorm(?:ing)?|rejected|discarded|excluded|avoid(?:ed)?|try|attempt"
-    r"|(?:phrases|templates|items|ones|those)\s+(?:to avoid|not to use|i rejected|i (?:would )?avoid))"
-    r"(?:\s+(?:list|phrases|templates|items|candidates|ideas|process|version|ones))?\W*"
+    r"|bad|incorrect|wrong|invalid|negative|unused|counter-?examples?|(?:do not|don't|never) use"
+    r"|(?:these are\s+)?(?:the\s+)?(?:phrases|templates|items|ones|those)\s+"
+    r"(?:to avoid|not to use|i rejected|i (?:would )?avoid))"
+    r"(?:\s+(?:list|phrases|templates|examples|items|candidates|ideas|process|version|ones|(?:any of )?th[eo]se))?\W*"
     r"|.*\b(?:i(?:'m| am) (?:sorry|unable)|(?:can't|cannot|unable to|won't) (?:help|assist|comply|provide))\b.*",
     re.IGNORECASE,
 )
@@ -109,10 +111,15 @@ _NOT_MEANT = re.compile(
 _TAKEN_BACK = re.compile(
     r"^\W*(?:wait|hmm+|actually|no,|oops|scratch that|on second thought)\b"
     r"|\blet me (?:fix|revise|redo|correct|rewrite|reconsider|try)\b"
-    r"|\b(?:that|this|these)(?:'s| is| are) (?:wrong|not right)\b",
+    r"|\b(?:that|this|these|those)(?:'s| is| are) (?:wrong|bad|not (?:right|good|what))\b|\bi should(?:n't| not) have\b"
+    r"|\b(?:better|improved|corrected|revised|instead|replace\w* (?:\w+ )?with)\b.*\{\s*\}",
     re.IGNORECASE | re.MULTILINE,
 )
 """Words behind a list with which a model takes it back."""
+
+
+_LATER = re.compile(r"final|revis|correct|improv|better|fixed|updated|templates", re.IGNORECASE)
+"""Keys of JSON beside ``templates`` that may hold what is meant instead of them."""
 
 
 class NoAnswer(PromptError):  # noqa: N818  # what came of a question
@@ -272,6 +279,9 @@ def _from_json(text: str, values: list[tuple[int, int, Any]], cut: bool) -> list
 
 def _texts_of(data: Any, text: str) -> list[str]:
     texts = data.get("templates") if isinstance(data, dict) else data
+    others = [key for key, value in data.items() if key != "templates" and value] if isinstance(data, dict) else []
+    if isinstance(texts, list) and (rival := next((key for key in others if _LATER.search(key)), None)):
+        raise UnusableAnswer(f"has templates and {shorten(rival)} in one object, and which are meant can't be known")
     if not isinstance(texts, list) or not all(isinstance(item, str) for item in texts):
         raise UnusableAnswer(f'isn\'t of the form {{"templates": ["...", ...]}} but {shorten(text)}')
     if not texts:

@@ -61,3 +61,46 @@ def test_another_folder_takes_the_untuned_model(run: Path, tmp_path: Path) -> No
     (run / "checkpoints" / "last.ckpt").write_bytes(b"")
     other = f"--trainer.default_root_dir={tmp_path / 'zero-shot'}"
     assert main(["validate", f"--config={run / 'config.yaml'}", *TINY, other]) == 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of another run, trained for a step."""
+    folder = tmp_path_factory.mktemp("runs") / "other"
+    words = ["--trainer.max_steps=1", f"--trainer.default_root_dir={folder}", "--trainer.limit_val_batches=0"]
+    assert main(["fit", f"--config={CONFIG}", *TINY, *words]) == 0
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize("verb", ["test", "validate", "predict"])
+def test_no_verb_scores_the_model_of_another_run_in_its_folder(
+    verb: str, run: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its results.json would block the right test, and stand on the card of this run's checkpoint of the same name."""
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"")
+    before = everything(run)
+    words = [f"--config={run / 'config.yaml'}", *TINY, f"--ckpt_path={trained}"]
+    assert main([verb, *words]) == 2
+    said = capsys.readouterr().err
+    assert f"starft: {run} holds a tuned model, and what is found of {trained} would pass for that one's" in said
+    assert f"{verb} this one with --trainer.default_root_dir {trained.parent.parent}." in said
+    assert everything(run) == before
+
+
+def test_a_mixed_model_outside_of_runs_gets_a_folder_of_its_own(
+    run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"")
+    soup = tmp_path / "soups" / "soup.ckpt"
+    soup.parent.mkdir()
+    soup.write_bytes(trained.read_bytes())
+    assert main(["test", f"--config={run / 'config.yaml'}", *TINY, f"--ckpt_path={soup}"]) == 2
+    assert "with --trainer.default_root_dir and a folder of its own." in capsys.readouterr().err
+
+
+def test_a_link_to_a_runs_own_checkpoint_is_its_own(run: Path, trained: Path, tmp_path: Path) -> None:
+    own = run / "checkpoints" / "last.ckpt"
+    own.write_bytes(trained.read_bytes())
+    (tmp_path / "the-best.ckpt").symlink_to(own)
+    words = [f"--config={run / 'config.yaml'}", *TINY, "--trainer.limit_val_batches=1"]
+    assert main(["validate", *words, f"--ckpt_path={tmp_path / 'the-best.ckpt'}"]) == 0
