@@ -39,7 +39,7 @@ MINI_COLUMNS = {
 }
 """What is compared on the embedded world, and its headings."""
 
-OURS = ("seed_everything", "trainer.default_root_dir", "ckpt_path", "config")
+SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path", "config")
 """Options of a run that the comparison sets."""
 
 
@@ -60,7 +60,7 @@ class Method:
 
 def run(words: Sequence[str]) -> int:
     """Run ``starft compare``: `command` tells its options."""
-    return run_command(command, "starft compare", words[1:], OURS)
+    return run_command(command, "starft compare", words[1:], SETS)
 
 
 def command(

@@ -31,12 +31,12 @@ from starft.training.averaging import (
 )
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
-OURS = ("trainer.logger", "trainer.default_root_dir")
+SETS = ("trainer.logger", "trainer.default_root_dir")
 
 
 def run(words: Sequence[str]) -> int:
     """Run ``starft interpolate``: `command` tells its options."""
-    return run_command(command, "starft interpolate", words[1:], OURS)
+    return run_command(command, "starft interpolate", words[1:], SETS)
 
 
 def command(

@@ -28,12 +28,12 @@ from starft.training.averaging import (
 from starft.training.model_stock import model_stock
 from starft.wording import did_you_mean
 
-OURS = ("trainer.logger", "trainer.default_root_dir")
+SETS = ("trainer.logger", "trainer.default_root_dir")
 
 
 def run(words: Sequence[str]) -> int:
     """Run ``starft soup``: `command` tells its options."""
-    return run_command(command, "starft soup", words[1:], OURS)
+    return run_command(command, "starft soup", words[1:], SETS)
 
 
 def command(

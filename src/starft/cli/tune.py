@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from starft.audit.attributes import UNREADABLE, read_attributes
-from starft.cli.compare import OURS
 from starft.cli.fit import check_command
 from starft.cli.single_run import Run, finish_apart, stops_told, trains
 from starft.cli.trials import Search, Trial, make_trials
@@ -35,6 +34,8 @@ from starft.wording import count_of
 
 STATE = "tune.json"
 TABLE, PLOT, CHOSEN = "trials.csv", "trials.png", "chosen.yaml"
+SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path")
+"""Options of a run that trials set."""
 PART = 0.25
 """Short trials have this part of the length, and this part of the trials runs in full: half of a grid's cost."""
 
@@ -43,7 +44,7 @@ RuleName = Literal["tolerance", "id", "zero_shot_agreement", "groups", "inferred
 
 def run(words: Sequence[str]) -> int:
     """Run ``starft tune``: `command` tells its options."""
-    return run_command(command, "starft tune", words[1:], OURS[:3])
+    return run_command(command, "starft tune", words[1:], SETS)
 
 
 def command(

@@ -92,11 +92,12 @@ def check_command(module: str, prog: str, words: Sequence[str]) -> None:
     Raises:
         ConfigError: An option can't be used.
     """
-    _parsed(_outline(module), prog, words, ())
+    command, sets = _outline(module)
+    _parsed(command, prog, words, sets)
 
 
-def _outline(module: str) -> Callable[..., int]:
-    """Return the ``command`` of a module without its work: signature and docstring, read off the source."""
+def _outline(module: str) -> tuple[Callable[..., int], Sequence[str]]:
+    """Return the ``command`` of a module without its work, read off the source, and the options that it ``SETS``."""
     spec = find_spec(module)
     source = getattr(spec.loader, "get_source", lambda _: None)(module) if spec is not None else None
     body = ast.parse(source or "").body
@@ -108,14 +109,13 @@ def _outline(module: str) -> Callable[..., int]:
             bound |= {alias.asname or alias.name: node for alias in node.names}
         elif isinstance(node, ast.Assign):
             bound |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
-    needed: list[ast.stmt] = [command]
+    needed: list[ast.stmt] = [command, *([bound["SETS"]] if "SETS" in bound else [])]
     for node in needed:  # grows on the way
         names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
         needed += [bound[name] for name in names if name in bound and bound[name] not in needed]
     inside: dict[str, Any] = {}
     exec(compile(ast.Module(sorted(needed, key=body.index), []), module, "exec"), inside)  # our own source
-    outline: Callable[..., int] = inside["command"]
-    return outline
+    return inside["command"], inside.get("SETS", ())
 
 
 def _parsed(
