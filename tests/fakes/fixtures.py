@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import multiprocessing
 import os
 import platform
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from fakes import checkpoints, preloaded  # noqa: F401  # makes what every command makes once
+from fakes.processes import forking
 from fakes.sources import parsed
 
 
@@ -18,6 +20,14 @@ from fakes.sources import parsed
 def _few_threads() -> None:
     """Two threads, or one in each process where tests run in several, or OMP_NUM_THREADS if that is fewer."""
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forks_have_all_behind_them(request: pytest.FixtureRequest) -> None:
+    """Start what forks processes before a command does, whose own would have less; there is one for all."""
+    slow = any(item.get_closest_marker("slow") for item in request.session.items)
+    if slow and "forkserver" in multiprocessing.get_all_start_methods():
+        forking()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,4 +1,4 @@
-"""Imported once by the process that the killed ones are forked from, so that a kill hits the asking, not an import."""
+"""Imported by each process before it is killed, so that a kill hits the asking, not an import."""
 
 import sys
 from types import ModuleType

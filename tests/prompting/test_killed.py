@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import multiprocessing
 import os
 import random
 import sys
@@ -17,6 +16,7 @@ import pytest
 from chat_server import ChatServer, asked_class, by_class
 
 import starft
+from fakes.processes import forking
 from starft.__main__ import main
 
 KILLS = int(os.environ.get("KILLS", "3"))
@@ -32,7 +32,7 @@ def run(url: str, folder: str, out: str, ready: str) -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     os.chdir(folder)
     os.environ["OPENAI_API_KEY"] = "anything"
-    importlib.import_module("forked_preload")  # done already, unless another test has started the server of forks
+    importlib.import_module("forked_preload")
     Path(ready).touch()
     words = [
         "--data",
@@ -59,8 +59,7 @@ def start(server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     names = [f"thing {index}" for index in range(QUESTIONS)]
     (tmp_path / "classes.yaml").write_text(json.dumps({"class_names": names}))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["forked_preload"])
+    context = forking()
 
     def begin(out: Path) -> BaseProcess:
         ready = tmp_path / "ready"
