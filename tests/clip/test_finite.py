@@ -49,6 +49,13 @@ def test_the_first_tensor_that_is_not_finite(bad: float) -> None:
     assert first_not_finite(tensors_in({"a": held["a"], "empty": torch.ones(0)})) is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_large_numbers_are_finite_and_infinities_do_not_cancel(dtype: torch.dtype) -> None:
+    large = torch.full((100,), torch.finfo(dtype).max, dtype=dtype)
+    assert first_not_finite([("large", large)]) is None
+    assert first_not_finite([("large", large), ("both", torch.tensor([INF, 1, -INF], dtype=dtype))]) == "both"
+
+
 def test_losses_are_looked_at_when_asked_and_in_their_order() -> None:
     watch = LossWatch()
     assert watch.first() is None
