@@ -63,7 +63,8 @@ def small(command: list[str]) -> list[str]:
     """Return the options that make a command small."""
     from_checkpoint = command[1] == "predict" and not command[2].startswith("-")
     if command[1] == "audit":
-        return AUDITED if "birds.csv" in command else ["--data.init_args.train_size=60", *SMALL[1:3]]
+        maps = ["--maps=1"] if command[2] == "model" else []
+        return AUDITED if "birds.csv" in command else ["--data.init_args.train_size=60", *SMALL[1:3], *maps]
     if command[1] in ("demo", "init", "prompts", "report", "soup") or "--alpha" in command or from_checkpoint:
         return []
     if command[1] == "tune":

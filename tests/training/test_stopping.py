@@ -63,8 +63,7 @@ def alone(words: list[str], folder: str, variables: dict[str, str], threads: int
     os.chdir(folder)
     multiprocessing.set_start_method(WORKERS, force=True)
     os.environ |= variables
-    if variables[LOADER] in ("", "test"):  # else the process of a comparison's run imports anew, as it does in earnest
-        single_run.get_context = lambda _: multiprocessing.get_context("fork")  # type: ignore[assignment]
+    single_run.get_context = lambda _: multiprocessing.get_context("fork")  # type: ignore[assignment]
     torch.set_num_threads(threads)
     os.dup2(os.open("complaints.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.exit(main(words))
@@ -154,6 +153,7 @@ def test_a_test_that_is_stopped_as_its_workers_start(
 
 @pytest.mark.slow
 def test_a_comparison_that_is_stopped_as_workers_start(config: Path, tmp_path: Path) -> None:
+    """Its runs are forked here; tests/cli/test_compare.py has one of a process that imports anew."""
     words, folder = ["compare", f"--configs={config}", "--out=out", *SMALL], tmp_path / "out" / "ce" / "seed-0"
     told = "starft: Stopped while running ce, seed 0; give the same command again to go on."
     assert run(words, tmp_path, "val", "start", TERM) == (143, told)
