@@ -25,7 +25,7 @@ def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     if not wide:
         return None
     device = wide[0][1].device
-    sums = torch.stack([values.sum().to(device, torch.float64) for _, values in wide]).isfinite().tolist()
+    sums = torch.stack([values.sum().isfinite().to(device) for _, values in wide]).tolist()
     suspects = (item for item, finite in zip(wide, sums, strict=True) if not finite)
     return next((name for name, values in suspects if not values.isfinite().all()), None)
 
