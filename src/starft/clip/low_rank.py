@@ -119,7 +119,7 @@ class LowRankAttention(nn.MultiheadAttention):
             attn_mask: Added to the logits: (L, L) or (B * heads, L, L); None for none.
         """
         x = query if self.batch_first else query.transpose(0, 1)
-        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias) + self.lora["in_proj_weight"](x)
+        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias).add_(self.lora["in_proj_weight"](x))
         heads = packed.view(*packed.shape[:2], 3, self.num_heads, self.head_dim)
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)
         if attn_mask is not None and attn_mask.ndim == 3:
@@ -165,7 +165,7 @@ def put_beside(part: nn.Module, name: str, update: LowRank) -> None:
 def add_to_output(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     """Hook of a linear layer that is called: its output and the update's."""
     update: Tensor = updates_of(part)["weight"](inputs[0])
-    return output + update
+    return output.add_(update)
 
 
 def sum_weights(owner: nn.Module, inputs: Any) -> None:
