@@ -257,18 +257,20 @@ def _note_key(keys: dict[str, int], key: str, line: int) -> None:
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value of a config with its dotted key; items of lists are numbered from 0.
+    """Yield each value of a config with its dotted key; lists of plain values are values, items of others are numbered.
 
     Args:
         value: Of the config.
         key: Where it stands.
 
     Example:
-        >>> dict(leaves({"a": [1, {"b": 2}], "c": {}}))
-        {'a.0': 1, 'a.1.b': 2, 'c': {}}
+        >>> dict(leaves({"a": [1, 2], "b": [{"c": 2}], "d": {}}))
+        {'a': [1, 2], 'b.0.c': 2, 'd': {}}
     """
-    if not value or not isinstance(value, Mapping | list):
+    if isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping) or not value:
         yield key, value
         return
-    for name, below in value.items() if isinstance(value, Mapping) else enumerate(value):
+    for name, below in value.items():
         yield from leaves(below, f"{key}.{name}" if key else str(name))
