@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from starft.clip import ClipEncoder
-from starft.clip.lora import LoRA, add_updates, freeze_base
+from starft.clip.lora import MARK, LoRA, add_updates, freeze_base, named_updates
 
 
 def adapted(clip: ClipEncoder, lora: LoRA) -> ClipEncoder:
@@ -49,3 +49,11 @@ def expected_gradients(plain: ClipEncoder, student: ClipEncoder, lora: LoRA) -> 
         assert gradient is not None, f"{name} is read by nothing"
         result[name] = (scale * gradient @ down.T, scale * up.T @ gradient)
     return result
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's weights with their updates in them, by the names that they have without."""
+    state = {name: value for name, value in model.state_dict().items() if MARK not in name}
+    for name, update in named_updates(model):
+        state[name] = state[name] + update.whole().detach()
+    return state

@@ -41,7 +41,7 @@ VERBS = {
 }
 """Verb -> the module that does it, imported only then, and what it does."""
 
-LOADED_LATE = ("predict", "export", "compare", "tune", "interpolate", "soup", "demo", "report")
+LOADED_LATE = ("predict", "export", "compare", "tune", "interpolate", "soup", "demo", "report", "init")
 """Verbs whose options are looked at, and whose help is shown, before their modules are loaded."""
 
 SAFE_OPTION = "--safe"

@@ -80,18 +80,6 @@ def gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     return gathered
 
 
-def all_reduce_sum(values: Tensor) -> Tensor:
-    """Return the sum of all processes' values, the same for each; gradients flow back to all.
-
-    Args:
-        values: Of one shape in every process.
-    """
-    if world_size() == 1:
-        return values
-    total: Tensor = _Sum.apply(values)
-    return total
-
-
 def broadcast_from_first(values: Tensor) -> Tensor:
     """Return the first process's values, without a graph.
 
@@ -171,17 +159,6 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         start = sum(ctx.sizes[: dist.get_rank()])
         return _summed(grad)[start : start + ctx.sizes[dist.get_rank()]], None
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return _summed(values)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _summed(grad)
 
 
 # --- weights in parts -----------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ what another training seed would give is in `half_width_over_seeds` alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from math import hypot, sqrt
-from statistics import stdev
+from statistics import NormalDist, stdev
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -25,6 +25,8 @@ SEED = 0
 
 Interval = tuple[float, float]
 
+_normal_quantile = NormalDist().inv_cdf
+
 
 def wilson_interval(correct: int, total: int, level: float = LEVEL) -> Interval | None:
     """Return Wilson's interval of a proportion, or None where nothing was seen.
@@ -36,7 +38,7 @@ def wilson_interval(correct: int, total: int, level: float = LEVEL) -> Interval 
     """
     if total == 0:
         return None
-    rate, z = correct / total, float(ndtri(0.5 + 0.5 * level))
+    rate, z = correct / total, _normal_quantile(0.5 + 0.5 * level)
     twice = 2 * (total + z**2)
     centre = (2 * total * rate + z**2) / twice
     half = z / twice * sqrt(4 * total * rate * (1 - rate) + z**2)
@@ -66,9 +68,9 @@ def worst_group_interval(correct: Sequence[int], total: Sequence[int]) -> Interv
     errors = np.sqrt(rates * (1 - rates) / n)
     worst = int(rates.argmin())
     tail = (1 - LEVEL) / 2
-    near = rates - rates[worst] <= ndtri(1 - tail) * np.hypot(errors, errors[worst])
-    low, _ = _wilson_limits(right, n, ndtri(1 - tail))
-    _, high = _wilson_limits(right, n, ndtri((1 - tail) ** (1 / int(near.sum()))))
+    near = rates - rates[worst] <= _normal_quantile(1 - tail) * np.hypot(errors, errors[worst])
+    low, _ = _wilson_limits(right, n, _normal_quantile(1 - tail))
+    _, high = _wilson_limits(right, n, _normal_quantile((1 - tail) ** (1 / int(near.sum()))))
     return float(low.min()), float(high.min())
 
 
@@ -212,7 +214,7 @@ def stratified_difference(right: NDArray[Any], total: NDArray[Any]) -> tuple[tup
     if not len(n):
         return None
     shares = (weights / weights.sum())[:, None]
-    low, high = _wilson_limits(hits, n, ndtri((1 + LEVEL) / 2))
+    low, high = _wilson_limits(hits, n, _normal_quantile((1 + LEVEL) / 2))
     below, above = (np.sqrt(((shares * (end - hits / n)) ** 2).sum(axis=0)) for end in (low, high))
     values = (shares * hits / n).sum(axis=0)
     ends = np.stack([values - below, values + above], axis=1).tolist()
@@ -230,7 +232,10 @@ def half_width_over_seeds(values: Sequence[float], level: float = LEVEL) -> floa
         level: Of the interval.
     """
     n = len(values)
-    return float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / sqrt(n) if n > 1 else 0.0
+    if n < 2:
+        return 0.0
+    quantile = import_module("scipy.special").stdtrit(n - 1, (1 + level) / 2)  # takes a tenth of a second to load
+    return float(quantile) * stdev(values) / sqrt(n)
 
 
 def _percentiles(draws: NDArray[np.float64]) -> Interval:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fakes.quiet_trainer import trainer
 from starft.callbacks import SPARE, George
 from starft.callbacks.clusters import ClassClusters, ClusterTrainings, cluster_classes
 from starft.callbacks.spare import weights_of
@@ -63,20 +64,6 @@ def world(**given: Any) -> MiniWorld:
 def module(callback: ClusterTrainings | None) -> FinetuneModule:
     objective = GroupDRO(eta=0.5) if isinstance(callback, George) else CrossEntropy()
     return FinetuneModule(objective, "starft-mini", "mini", head="linear", lr=2e-3, warmup_steps=2)
-
-
-def trainer(folder: Path, epochs: int, *callbacks: L.Callback) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=any(isinstance(item, ModelCheckpoint) for item in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        callbacks=list(callbacks),
-        default_root_dir=folder,
-    )
 
 
 class Seen(L.Callback):

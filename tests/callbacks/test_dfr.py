@@ -1,10 +1,10 @@
 """DFR against scikit-learn on the same features, its refusals, and its head in a run."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fakes import quiet_trainer
 from starft.callbacks import DFR
 from starft.callbacks.dfr import STRENGTHS, balanced, check_group_sizes, fit_dfr, halves
 from starft.errors import ConfigError, DataError
@@ -135,18 +136,7 @@ def test_settings_that_cant_be_used_are_told(given: dict[str, Any], sentence: st
 # In a run
 
 
-def trainer(folder: Path, epochs: int, *callbacks: L.Callback) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=list(callbacks),
-        default_root_dir=folder,
-    )
+trainer = partial(quiet_trainer.trainer, limit_val_batches=1.0)
 
 
 def module() -> FinetuneModule:

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 
+from fakes.quiet_trainer import trainer
 from starft.callbacks import JTT
 from starft.data.sampling import everything, upsampled
 from starft.errors import ConfigError, DataError
@@ -27,21 +27,6 @@ pytestmark = pytest.mark.slow
 
 SIZE, BATCH, FACTOR = 24, 12, 5
 STEPS = SIZE // BATCH
-
-
-def trainer(folder: Path, epochs: int, *callbacks: L.Callback, **given: Any) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=any(isinstance(one, ModelCheckpoint) for one in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=list(callbacks),
-        default_root_dir=folder,
-        **{"limit_val_batches": 0} | given,
-    )
 
 
 def module(**given: Any) -> FinetuneModule:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ WIDTH = 32
 """Features of both towers: heads of 8 divide it, and where there is no projection it is the tower's width."""
 TEXT_WIDTH = 16
 VOCABULARY = 64
+NUMBERS = count()
 WORDS = (*("a", "photo", "of", "duck", "gull", "crow", "on", "in", "the", "lake", "forest", "city", "at", "night"), ".")
 SPECIAL = {
     "bert": {"<pad>": 0, "<unk>": 1, "<start>": 2, "<end>": 3},
@@ -66,7 +68,7 @@ def small_config(name: str, folder: Path) -> Path:
         if own:
             config["multimodal_cfg"]["vocab_size"] = VOCABULARY
     assert was > WIDTH, "it was small before"
-    path = folder / f"{name}-small.json"
+    path = folder / f"{name}-small-{next(NUMBERS)}.json"  # open_clip knows a config by its file's name for good
     path.write_text(json.dumps(config), encoding="utf-8")
     return path
 

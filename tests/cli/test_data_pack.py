@@ -7,7 +7,6 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from PIL import Image
 from fakes.group_sets import iwildcam, waterbirds
 from fakes.own_images import write_folders, write_jpeg, write_table
 from fakes.processes import forking, launched
+from fakes.quiet_trainer import trainer
 from fakes.shards import write_shards
 from fakes.transfer_sets import pcam
 from starft.__main__ import main
@@ -196,7 +196,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(words(table, tmp_path / "packed")[:-1]) == 2
     assert "needs --to DIR, a folder for the shards." in capsys.readouterr().err
-    assert "--shard-size must be a size such as 256MB or 1GB; got '3 bags'." in told("--shard-size=3 bags")
+    assert "--shard-size must be a size such as 256MB or 50GB; got '3 bags'." in told("--shard-size=3 bags")
     assert "--resize must be at least 1; got 0." in told("--resize=0")
     assert "shoes.csv is a file; give a folder." in told(to="shoes.csv")
     assert "images holds other files, such as 000.jpg; give an empty folder with --to." in told(to="images")
@@ -225,16 +225,12 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def trained(root: Path, packed: Path, processes: int) -> list[dict[str, torch.Tensor]]:
     """Return the weights after two steps on a folder, and on shards."""
     options: dict[str, Any] = {"batch_size": 8 // processes, "num_workers": 0, "val_fraction": 0}
-    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     states = []
     for data in (ImageFolder(root, attribute_level=True, **options), Packed(str(packed), **options)):
         module = FinetuneModule(Contrastive(), "starft-mini", "mini", lr=1e-3, warmup_steps=0)
-        many: dict[str, Any] = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto"}
-        trainer = L.Trainer(
-            accelerator="cpu", max_steps=2, limit_val_batches=0, enable_checkpointing=False, **many, **quiet
-        )
-        trainer.fit(module, datamodule=data)
-        assert (trainer.global_step, trainer.world_size) == (2, processes)
+        made = trainer(max_steps=2, devices=processes, strategy="ddp" if processes > 1 else "auto")
+        made.fit(module, datamodule=data)
+        assert (made.global_step, made.world_size) == (2, processes)
         states.append(module.clip.state_dict())
     return states
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from fakes.quiet_trainer import trainer
 from starft.clip import CaptionRuler, ClipEncoder, build_clip, zero_shot_head
 from starft.losses import SpuriosityAlignment
 from starft.losses.objectives import Contrastive, CrossEntropy
@@ -58,18 +59,10 @@ class NoiseData(L.LightningDataModule):
 
 def step(module: FinetuneModule, precision: Any = "32-true") -> L.Trainer:
     """Train one step."""
-    trainer = L.Trainer(
-        accelerator="cpu",
-        precision=precision,
-        max_steps=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, datamodule=NoiseData())
-    assert trainer.global_step == 1
-    return trainer
+    made = trainer(precision=precision, max_steps=1)
+    made.fit(module, datamodule=NoiseData())
+    assert made.global_step == 1
+    return made
 
 
 def starft(config: Path, weights: Path, **given: Any) -> FinetuneModule:
@@ -185,7 +178,7 @@ def test_features_are_those_at_full_length(kind: str, clip: ClipEncoder) -> None
 def test_trained_saved_and_loaded(kind: str, config: Path, weights: Path, tmp_path: Path) -> None:
     module = starft(config, weights)
     before = {name: value.clone() for name, value in module.clip.model.state_dict().items()}
-    trainer = step(module)
+    made = step(module)
     moved = {name for name, value in module.clip.model.state_dict().items() if not same(value, before[name])}
     unread = {name for name in before if name == "logit_bias" or name.startswith("text_decoder.")}
     trained = {name for name, _ in module.clip.model.named_parameters()} - unread
@@ -196,7 +189,7 @@ def test_trained_saved_and_loaded(kind: str, config: Path, weights: Path, tmp_pa
     assert {name for name in trained - moved if "bias" not in name and "embed" not in name} == set()
 
     path = tmp_path / "last.ckpt"
-    trainer.save_checkpoint(path)
+    made.save_checkpoint(path)
     held = torch.load(path, weights_only=True)
     assert not any(name.startswith("twin.") for name in held["state_dict"])
     assert len(held["optimizer_states"][0]["state"]) == len(trained)
@@ -213,10 +206,10 @@ def test_a_step_in_bfloat16(kind: str, config: Path, weights: Path) -> None:
         return
     module = starft(config, weights, gradient_checkpointing=True)
     whole = starft(config, weights)
-    trainer = step(module, precision="bf16-mixed")
+    made = step(module, precision="bf16-mixed")
     exact = step(whole)
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
-    loss, expected = (float(each.callback_metrics["train/loss"]) for each in (trainer, exact))
+    loss, expected = (float(each.callback_metrics["train/loss"]) for each in (made, exact))
     assert loss != expected, "nothing was rounded"
     assert loss == pytest.approx(expected, rel=0.05)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import architectures
-import lightning as L
 import pytest
 import torch
 from open_clip.transformer import PatchDropout
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from fakes.quiet_trainer import trainer
 from starft.captions.sampler import CaptionSampler
 from starft.clip.lora import LoRA
 from starft.clip.sharing import frozen_beginning, share_beginnings
@@ -170,9 +170,5 @@ def test_a_run_shares_unless_its_option_says_no() -> None:
         module = FinetuneModule(
             Contrastive(), "starft-mini", "mini", freeze_image_blocks=2, share_frozen=share_frozen, pool="mini_scenes"
         )
-        trainer = L.Trainer(
-            accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, max_steps=1,
-            enable_model_summary=False, limit_val_batches=0,
-        )  # fmt: skip
-        trainer.fit(module, datamodule=MiniWorld(train_size=12, val_size=12, batch_size=12))
+        trainer(max_steps=1).fit(module, datamodule=MiniWorld(train_size=12, val_size=12, batch_size=12))
         assert bool(module.clip.beginnings) == share_frozen

@@ -1,11 +1,16 @@
 """Records of samples, and the scores made of them, against torchmetrics and scikit-learn on the logits."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import f1_score, top_k_accuracy_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from starft.evaluation.sample_metrics import SampleRecord, Samples, sample_scores, samples_of
+from starft.runs.sample_writer import write_samples
+from starft.runs.samples import COLUMNS, read_samples
 from starft.types import EvalSet
 
 NAMES = tuple("abcdefgh")
@@ -92,3 +97,23 @@ def test_it_leaves_nothing_in_a_checkpoint() -> None:
     assert kept.state_dict() == {}
     kept.reset()
     assert not kept.rows
+
+
+def test_both_files_of_samples_hold_the_same(tmp_path: Path) -> None:
+    sets = (PLAIN, EvalSet("birds", ("duck", "gull"), ("{}",), group_names=("duck, lake", "duck, land")))
+    rows = {"id": record(*drawn(20), PLAIN), "birds": record(*drawn(5, 2), sets[1])}
+    tables = []
+    for kind in ("npz", "parquet"):
+        (tmp_path / kind).mkdir()
+        write_samples(tmp_path / kind, kind, sets, rows, lambda at, index: f"{at}/é{index}.jpg" if at else "")
+        table = read_samples(tmp_path / kind)
+        assert table is not None
+        assert len(table) == 25
+        tables.append(table)
+    for name in COLUMNS:
+        assert np.array_equal(tables[0][name], tables[1][name]), name
+        assert tables[0][name].dtype == tables[1][name].dtype
+    birds = tables[1].of_set("birds")
+    assert birds["path"].tolist() == [f"1/é{index}.jpg" for index in range(5)]
+    assert set(birds["group_name"].tolist()) == {"duck, lake"}
+    assert tables[1].rows(np.array([24, 0]))["set"].tolist() == ["birds", "id"]

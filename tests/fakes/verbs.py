@@ -10,5 +10,6 @@ before int, and ``--trainer.limit_train_batches=1`` means all batches.
 from starft.__main__ import VERBS
 from starft.cli.launch import load_module
 
-for _name in (*(name for name, _ in VERBS.values()), "starft.cli.predict"):
+LATER = ("starft.cli.predict", "starft.cli.data_check", "starft.cli.data_pack", "starft.reporting.page")
+for _name in (*(name for name, _ in VERBS.values()), *LATER):
     load_module(_name)

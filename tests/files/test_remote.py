@@ -13,8 +13,8 @@ from fakes.file_server import FileServer, file_server
 from starft.errors import ConfigError, DataError
 from starft.files import remote, stores
 from starft.files.addresses import address_of, shown
-from starft.files.cache import bytes_of
 from starft.files.remote import local_copy, missing_of, remote_bytes
+from starft.files.sizes import bytes_of, in_words
 from starft.files.stores import ConnectionLost, NotThere
 
 LARGE = bytes(range(256)) * 10
@@ -196,7 +196,7 @@ def test_a_file_that_is_larger_than_the_cache_is_refused(server: FileServer, mon
     ):
         local_copy(f"{server.address}/large.bin")
     monkeypatch.setenv("STARFT_CACHE_SIZE", "much")
-    with pytest.raises(ConfigError, match=r"^STARFT_CACHE_SIZE must be a size such as 500MB or 50GB; got 'much'\.$"):
+    with pytest.raises(ConfigError, match=r"^STARFT_CACHE_SIZE must be a size such as 256MB or 50GB; got 'much'\.$"):
         local_copy(f"{server.address}/large.bin")
 
 
@@ -242,4 +242,14 @@ def test_addresses(given: Any, address: str | None) -> None:
 
 
 def test_sizes() -> None:
-    assert [bytes_of(text, "x") for text in ("1.5 GB", "200m", "7", "2TB")] == [1500000000, 200000000, 7, 2 * 10**12]
+    texts = ("1.5 GB", "200m", "7", "2TB", "3KiB")
+    assert [bytes_of(text, "x") for text in texts] == [1500000000, 200000000, 7, 2 * 10**12, 3072]
+    assert [in_words(size) for size in (7, 2_560, 1_500_000, 5 * 10**10)] == [
+        "7 bytes",
+        "2,560 bytes",
+        "1.5 MB",
+        "50.0 GB",
+    ]
+    for text in ("0", "0.5", "3 bags", "1iB", ""):
+        with pytest.raises(ConfigError, match="x must be a size such as 256MB or 50GB"):
+            bytes_of(text, "x")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from fakes.quiet_trainer import trainer
 from starft.__main__ import main
 from starft.errors import ConfigError
 from starft.losses import L2SP, Carot, SpuriosityAlignment, Tracer
@@ -40,9 +41,7 @@ class OneRow(L.LightningDataModule):
 
 def fit(data: OneRow, objective: Term) -> None:
     module = FinetuneModule(objective, "starft-mini", "mini", warmup_steps=1)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = L.Trainer(max_steps=1, accelerator="cpu", enable_model_summary=False, **quiet)  # type: ignore[arg-type]
-    trainer.fit(module, datamodule=data)
+    trainer(max_steps=1).fit(module, datamodule=data)
 
 
 @pytest.mark.parametrize(

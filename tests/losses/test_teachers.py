@@ -11,6 +11,7 @@ import torch
 from scipy.stats import beta as beta_distribution
 from torch import Tensor
 
+from fakes.quiet_trainer import trainer
 from starft.captions.sampler import CaptionSampler
 from starft.clip import ClipEncoder, zero_shot_head
 from starft.errors import ConfigError, WeightsError
@@ -186,19 +187,9 @@ class Weights(L.Callback):
 
 def fit(module: FinetuneModule, steps: int, accumulate: int = 1) -> tuple[L.Trainer, Weights]:
     weights = Weights()
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        accumulate_grad_batches=accumulate,
-        callbacks=[weights],
-    )
-    trainer.fit(module, datamodule=MiniWorld(train_size=12 * steps * accumulate, val_size=12, batch_size=12))
-    return trainer, weights
+    made = trainer(None, None, weights, max_steps=steps, accumulate_grad_batches=accumulate)
+    made.fit(module, datamodule=MiniWorld(train_size=12 * steps * accumulate, val_size=12, batch_size=12))
+    return made, weights
 
 
 @pytest.mark.slow
@@ -211,7 +202,7 @@ def test_teachers_follow_each_optimizer_step(accumulate: int) -> None:
     )
     module = build(*terms, head="linear", objective=CrossEntropy())
     start = {key: value.clone() for key, value in module.state_dict().items()}
-    trainer, weights = fit(module, steps=3, accumulate=accumulate)
+    made, weights = fit(module, steps=3, accumulate=accumulate)
     assert list(module.teachers) == ["weighted_average", "exponential_average"]
     students = [start | {"linear_head": module.twin.class_head(NAMES, module.templates)}]
     students += [weights.seen[step] for step in (1, 2, 3)]
@@ -228,7 +219,7 @@ def test_teachers_follow_each_optimizer_step(accumulate: int) -> None:
             ema = 0.3 * ema + 0.7 * students[3][key] if step == 3 else ema
             torch.testing.assert_close(held[f"teachers.exponential_average.{own}"], ema, rtol=1e-5, atol=1e-6)
         assert not torch.equal(students[1][key], students[3][key]), "the student stood still"
-    held_by_optimizer = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
+    held_by_optimizer = {id(p) for group in made.optimizers[0].param_groups for p in group["params"]}
     for teacher in (module.twin, *module.teachers.values()):
         assert not {id(p) for p in teacher.parameters()} & held_by_optimizer
         assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())

@@ -270,22 +270,22 @@ def test_samples_of_a_run_and_the_scores_made_of_them(
     table = read_samples(run)
     assert table is not None
     for at, (name, rows) in enumerate(expected.items()):
-        mine = table[table["set"] == name]
+        mine = table.of_set(name)
         assert mine["index"].tolist() == list(range(len(rows)))
         assert list(zip(mine["prediction"], mine["label"], mine["group"], strict=True)) == rows
         assert mine["right"].tolist() == [prediction == label for prediction, label, _ in rows]
         metrics = found["eval_sets"][name]["metrics"]
-        f1 = f1_score(mine["label"], mine["prediction"], labels=mine["label"].unique(), average="macro")
+        f1 = f1_score(mine["label"], mine["prediction"], labels=np.unique(mine["label"]), average="macro")
         assert metrics["macro_f1"] == pytest.approx(f1, abs=1e-6)
         assert ("top5_acc" in metrics) is (name != "groups"), "two kinds of bird have no five likeliest"
         assert {"acc", "macro_f1"} <= found["eval_sets"][name]["ci95"].keys()
         low, high = found["eval_sets"][name]["ci95"]["acc"]
         told = proportion_confint(mine["right"].sum(), len(rows), method="wilson")
         assert (low, high) == pytest.approx(told, abs=1e-9)
-        wrong = mine[~mine["right"]]
+        wrong = mine.rows(~mine["right"])
         kept = {path.name for path in (run / "samples").glob(f"{at}-*.jpg")}
         assert kept <= {f"{at}-{index}.jpg" for index in wrong["index"]}
-        assert kept or wrong.empty
+        assert kept or not len(wrong)
     picture = next((run / "samples").glob("2-*.jpg"))  # sketches are on pale paper
     assert np.asarray(Image.open(picture)).mean() > 150
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import plain_lora
 from fakes import checkpoints
+from fakes.quiet_trainer import trainer
 from starft import load
 from starft.__main__ import main
 from starft.callbacks import WeightEMA
-from starft.clip.lora import LoRA, merged_state, named_updates
+from starft.clip.lora import LoRA, named_updates
 from starft.errors import ConfigError, WeightsError
 from starft.losses import KD, L2SP, SpuriosityAlignment
 from starft.losses.objectives import Contrastive, CrossEntropy
@@ -34,13 +36,8 @@ def build(**options: Any) -> FinetuneModule:
     return FinetuneModule(**own | options)
 
 
-def trainer(**options: Any) -> L.Trainer:
-    own = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return L.Trainer(**own | {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": 2} | options)
-
-
-def fitted(module: FinetuneModule, **options: Any) -> L.Trainer:
-    made = trainer(**options)
+def fitted(module: FinetuneModule, *callbacks: L.Callback, **options: Any) -> L.Trainer:
+    made = trainer(None, 2, *callbacks, **options)
     made.fit(module, datamodule=MiniWorld(train_size=24, val_size=12, batch_size=12))
     return made
 
@@ -118,7 +115,7 @@ def test_averages_are_of_merged_weights(written: tuple[Path, FinetuneModule]) ->
     path, module = written
     member = read_member(path)
     middle = interpolate(pretrained_weights(member), read_weights(member), 0.5)
-    start, end = module.twin.model.state_dict(), merged_state(module.clip.model)
+    start, end = module.twin.model.state_dict(), plain_lora.merged_state(module.clip.model)
     assert {f"clip.model.{name}" for name in end} == middle.keys()
     for name, value in end.items():
         torch.testing.assert_close(middle[f"clip.model.{name}"], (start[name] + value) / 2, rtol=0, atol=1e-6)
@@ -130,7 +127,7 @@ def test_a_teacher_follows_the_merged_weights() -> None:
     with torch.no_grad():
         for _, update in named_updates(module.clip.model):
             update.up.normal_()
-    start, student = module.twin.model.state_dict(), merged_state(module.clip.model)
+    start, student = module.twin.model.state_dict(), plain_lora.merged_state(module.clip.model)
     teacher.follow(module.clip, None, 1, 4)
     share = teacher.rule.share(1, 4)  # type: ignore[union-attr]
     for name, value in teacher.model.state_dict().items():
@@ -143,7 +140,7 @@ def test_l2_sp_is_the_distance_of_the_merged_weights() -> None:
         for _, update in named_updates(module.clip.model):
             update.up.normal_(std=0.1)
         module.clip.model.logit_scale += 1
-    start, end = module.twin.model.state_dict(), merged_state(module.clip.model)
+    start, end = module.twin.model.state_dict(), plain_lora.merged_state(module.clip.model)
     expected = sum((end[name] - start[name]).double().square().sum() for name in end)
     ctx: Any = SimpleNamespace(clip=module.clip, twin=module.twin)
     assert L2SP()(ctx).item() == pytest.approx(float(expected), rel=1e-5)
@@ -197,7 +194,7 @@ def test_what_leaves_nothing_to_train_is_refused(options: dict[str, Any], senten
 
 def test_weight_ema_is_refused() -> None:
     with pytest.raises(ConfigError, match="the average of updates of low rank is none of low rank; leave it out"):
-        fitted(build(), callbacks=[WeightEMA()])
+        fitted(build(), WeightEMA())
 
 
 @pytest.mark.parametrize(

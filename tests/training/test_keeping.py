@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fakes.quiet_trainer import trainer
 from starft.clip import ClipEncoder
 from starft.clip.kept_activations import KeptActivations
 from starft.config.option_checks import check_options
@@ -36,10 +37,9 @@ def fit(module: FinetuneModule, folder: Path, data: L.LightningDataModule | None
         def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
             losses.append(float(outputs["loss"]))
 
-    own = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    own |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": 3, "default_root_dir": folder}
-    trainer = L.Trainer(**own | options | {"callbacks": [Note(), *options.get("callbacks", [])]})
-    trainer.fit(module, datamodule=data or MiniWorld(train_size=24, val_size=12, batch_size=10))
+    callbacks, epochs = options.pop("callbacks", []), options.pop("max_epochs", 3)
+    made = trainer(folder, epochs, Note(), *callbacks, **options)
+    made.fit(module, datamodule=data or MiniWorld(train_size=24, val_size=12, batch_size=10))
     return losses
 
 

@@ -13,6 +13,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
+from fakes.quiet_trainer import Recorder, trainer
 from starft.cli.fit import main
 from starft.clip import zero_shot_head
 from starft.errors import ConfigError, WeightsError
@@ -37,32 +38,12 @@ def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in state.items()}
 
 
-class Recorder(L.Callback):
-    def __init__(self) -> None:
-        self.steps: list[dict[str, float]] = []
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self.steps.append({name: float(value) for name, value in trainer.logged_metrics.items()})
-
-
 def fit(module: FinetuneModule, epochs: int = 1, size: int = 24) -> tuple[L.Trainer, list[dict[str, float]]]:
     """Train on ``size / 12`` batches an epoch, without validation."""
     recorder = Recorder()
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-        limit_val_batches=0,
-        callbacks=[recorder],
-    )
-    trainer.fit(module, datamodule=MiniWorld(train_size=size, val_size=12, batch_size=12))
-    return trainer, recorder.steps
+    made = trainer(None, epochs, recorder, log_every_n_steps=1)
+    made.fit(module, datamodule=MiniWorld(train_size=size, val_size=12, batch_size=12))
+    return made, recorder.steps
 
 
 # The twin
@@ -80,8 +61,8 @@ def test_the_twin_stays_frozen_and_in_eval_mode() -> None:
 def test_the_optimizer_has_all_that_is_trained_and_nothing_of_the_twin(head: str) -> None:
     module = build(head=head, objective=CrossEntropy())
     twin = copied(module.twin.state_dict())
-    trainer, _ = fit(module)
-    held = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
+    made, _ = fit(module)
+    held = {id(p) for group in made.optimizers[0].param_groups for p in group["params"]}
     trained = {name: id(p) for name, p in module.named_parameters() if p.requires_grad}
     assert held == set(trained.values())
     assert ("linear_head" in trained) == (head == "linear")
@@ -193,22 +174,12 @@ def test_a_step_never_waits_for_the_gpu() -> None:
         def on_before_zero_grad(self, *args: Any) -> None:
             torch.cuda.set_sync_debug_mode("default")
 
-    trainer = L.Trainer(
-        accelerator="gpu",
-        devices=1,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        callbacks=[Strict()],
-    )
+    made = trainer(None, 1, Strict(), accelerator="gpu", devices=1)
     try:
-        trainer.fit(module, datamodule=MiniWorld(train_size=48, val_size=12, batch_size=12))
+        made.fit(module, datamodule=MiniWorld(train_size=48, val_size=12, batch_size=12))
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert trainer.global_step == 4
+    assert made.global_step == 4
 
 
 @pytest.mark.slow
@@ -230,8 +201,8 @@ def test_a_step_reads_no_number_of_the_device(monkeypatch: pytest.MonkeyPatch) -
             return step(self, batch, batch_idx)
 
     monkeypatch.setattr(FinetuneModule, "training_step", watched)
-    trainer, _ = fit(module)
-    assert trainer.global_step == 2
+    made, _ = fit(module)
+    assert made.global_step == 2
 
 
 def _refuse(name: str, read: Callable[..., Any], of_device: set[int]) -> Callable[..., Any]:
@@ -266,11 +237,8 @@ def test_bad_arguments_are_refused(given: dict[str, Any], told: str) -> None:
 
 
 def test_a_data_module_that_tells_too_little_is_refused() -> None:
-    trainer = L.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
-    )
     with pytest.raises(ConfigError, match=r"LightningDataModule doesn't tell class_names, .* and predict_sets"):
-        trainer.fit(build(), datamodule=L.LightningDataModule())
+        trainer(None, 1).fit(build(), datamodule=L.LightningDataModule())
 
 
 def test_articles_of_class_names_and_of_own_templates_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader
 
+from fakes.quiet_trainer import trainer
 from starft.errors import ConfigError, DataError
 from starft.losses import KD
 from starft.losses.objectives import Contrastive, CrossEntropy
@@ -88,19 +88,6 @@ def test_a_probe_needs_the_linear_head() -> None:
 # In a run
 
 
-def trainer(folder: Path, epochs: int = 1) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        default_root_dir=folder,
-    )
-
-
 @pytest.mark.slow
 def test_a_run_starts_from_the_probe_and_a_continued_one_doesnt_fit_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,7 +102,7 @@ def test_a_run_starts_from_the_probe_and_a_continued_one_doesnt_fit_again(
         )
 
     data = MiniWorld(train_size=36, val_size=12, batch_size=12)
-    run, first = trainer(tmp_path), module()
+    run, first = trainer(tmp_path, 1), module()
     run.fit(first, datamodule=data)
     run.save_checkpoint(tmp_path / "one.ckpt")
     assert data.train_set is not None

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from fakes.quiet_trainer import Recorder, trainer
 from starft.losses import SpuriosityAlignment
 from starft.losses.objectives import Contrastive
 from starft.training.module import FinetuneModule
@@ -100,16 +101,6 @@ class GoldenCaptions:
         return []
 
 
-class Recorder(L.Callback):
-    def __init__(self) -> None:
-        self.steps: list[dict[str, float]] = []
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self.steps.append({name: float(value) for name, value in trainer.logged_metrics.items()})
-
-
 def run(golden: dict[str, Any], folder: Path, trim: bool, precision: Any = 32) -> Run:
     def tokenize(names: list[str]) -> Tensor:
         keys_rows = (name.split() for name in names)
@@ -131,21 +122,9 @@ def run(golden: dict[str, Any], folder: Path, trim: bool, precision: Any = 32) -
     )
     module.clip.tokenize = module.twin.tokenize = tokenize
     epoch, recorder = Epoch(), Recorder()
-    trainer = L.Trainer(
-        max_epochs=EPOCHS,
-        accelerator="cpu",
-        precision=precision,
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-        limit_val_batches=0,
-        callbacks=[epoch, recorder],
-    )
+    made = trainer(None, EPOCHS, epoch, recorder, precision=precision, devices=1, log_every_n_steps=1)
     inject_captions(module)
-    trainer.fit(module, datamodule=GoldenData(GoldenRows(golden, epoch)))
+    made.fit(module, datamodule=GoldenData(GoldenRows(golden, epoch)))
     return module, recorder.steps
 
 

@@ -13,8 +13,6 @@ from starft.config.command import chosen_verb, run_command
 from starft.config.prompts import RunConfig, read_config
 from starft.errors import ConfigError
 from starft.files.atomic import replace_file
-from starft.reporting.audit_page import audit_page, is_audit_page
-from starft.reporting.audit_tables import attributes_table
 from starft.runs.audit_result import read_audit
 from starft.runs.folder import check_writable, lock_folder
 from starft.runs.layout import AUDIT, AUDIT_PAGE
@@ -169,14 +167,14 @@ def _places(run_config: RunConfig, out: Path | None) -> tuple[Path, Path]:
     else:
         folder = out if out is not None else folder
         page = folder / AUDIT_PAGE
-    if not is_audit_page(page):
+    if not import_module("starft.reporting.audit_page").is_audit_page(page):
         raise ConfigError(f"{page} exists already and isn't a page of an audit; give another --out, or move it away.")
     check_writable(folder)
     return folder, page
 
 
 def _write_page(folder: Path, page: Path) -> None:
-    replace_file(page, audit_page(folder).encode())
+    replace_file(page, import_module("starft.reporting.audit_page").audit_page(folder).encode())
     say(f"Look at it in {page}.")
 
 
@@ -221,7 +219,8 @@ def _tell(found: "DataAudit", folder: Path) -> None:
     """Print the attributes, the copies and what they mean."""
     audits = import_module("starft.audit.data_audit")
     console = import_module("starft.reporting.console").Console(140)
-    console.print(attributes_table(read_audit(folder), LISTED))
+    tables = import_module("starft.reporting.audit_tables")
+    console.print(tables.attributes_table(read_audit(folder), LISTED))
     for pair in found.copies[:LISTED]:
         say(f"copy: {pair.path} of {pair.set} is {pair.of_path} of {pair.of_set} (likeness {pair.likeness:.2f})")
     if found.copies:

@@ -1,6 +1,5 @@
 """``starft data pack``: a config's data as shards."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +11,13 @@ from starft.data.contents import ImageContents
 from starft.data.packed.shard_writer import pack
 from starft.data.source import ImageTable, Source
 from starft.errors import ConfigError
+from starft.files.sizes import bytes_of
 from starft.reporting.console import Console
 from starft.safe_text import say
 from starft.wording import count_of
 
 SPLITS = ("train", "val", "test")
 """What shards are named for."""
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 class Packing:
@@ -34,7 +33,11 @@ class Packing:
     def __init__(self, options: Any) -> None:
         if options.to is None:
             raise ConfigError("`starft data pack` needs --to DIR, a folder for the shards.")
-        self.folder, self.shard_size, self.resize = Path(options.to), size_of(options.shard_size), options.resize
+        self.folder, self.shard_size, self.resize = (
+            Path(options.to),
+            bytes_of(options.shard_size, "--shard-size"),
+            options.resize,
+        )
         if self.resize is not None and self.resize < 1:
             raise ConfigError(f"--resize must be at least 1; got {self.resize}.")
         if self.folder.exists() and not self.folder.is_dir():
@@ -96,23 +99,3 @@ def _sets_of(data: ImageContents) -> dict[str, _Part]:
             split = item.split if item.split in SPLITS else "test"
             sets[name] = _Part(item.source, {split: data.table(item.source, item.split)}, {split: item.split})
     return sets
-
-
-def size_of(text: str) -> int:
-    """Return a number of bytes as people write it.
-
-    Args:
-        text: Such as ``256MB``.
-
-    Raises:
-        ConfigError: It isn't one, or is too small for a shard.
-
-    Example:
-        >>> size_of("256MB"), size_of("1GiB"), size_of("100000")
-        (256000000, 1073741824, 100000)
-    """
-    match = re.fullmatch(r"(\d+)\s*([KMG]I?B|)", text.strip().upper())
-    size = int(match[1]) * UNITS[match[2]] if match else 0
-    if size < 1:
-        raise ConfigError(f"--shard-size must be a size such as 256MB or 1GB; got {text!r}.")
-    return size

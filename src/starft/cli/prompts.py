@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 
-from starft.config.command import chosen_verb, run_command
+from starft.config.command import check_command, chosen_verb, run_command
 
 VERBS = {
     "generate": ("starft.prompting.generate", "generate", "ask a language model for spurious labels, write a pool"),
@@ -36,4 +36,5 @@ def run(words: Sequence[str]) -> int:
     if "--offline" in rest:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when open_clip is imported: no look for a newer tokenizer
     module, name, _ = VERBS[verb]
+    check_command(module, f"starft prompts {verb}", rest, name)
     return run_command(getattr(import_module(module), name), f"starft prompts {verb}", rest)

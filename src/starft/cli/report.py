@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from starft.cli.launch import load_module
 from starft.config.command import run_command
 from starft.errors import ConfigError
 from starft.files.atomic import replace_file
 from starft.reporting.differences import table_of
-from starft.reporting.figures import as_png, overview, style
 from starft.reporting.methods import OOD, ROBUSTNESS, by_method, columns_of, names_of
-from starft.reporting.page import html_page
 from starft.reporting.report_file import Content, Told, check_replaceable, comma_separated, latex, markdown
 from starft.reporting.robustness import point_of, robustness_of
 from starft.reporting.verdict import numbers_of, terms, verdict_of
@@ -125,11 +124,13 @@ def gather(runs: Sequence[Run], baselines: Sequence[Run] = ()) -> Content:
 
 
 def _made(content: Content, kind: str) -> bytes:
+    """Return the report; Matplotlib is loaded for pages and pictures alone."""
     if kind == "html":
-        return html_page(content).encode()
+        return bytes(load_module("starft.reporting.page").html_page(content).encode())
     if kind == "png":
-        with style(), warnings.catch_warnings():
+        figures = load_module("starft.reporting.figures")
+        with figures.style(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # the picture shows a box for such a sign
             positions = {name: at for at, name in enumerate(content.methods)}
-            return as_png(overview(content.table, content.columns, positions), 150)
+            return bytes(figures.as_png(figures.overview(content.table, content.columns, positions), 150))
     return {"md": markdown, "csv": comma_separated, "latex": latex}[kind](content).encode()

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from starft.clip.encoder import ClipEncoder
 from starft.errors import ConfigError
+from starft.files.sizes import in_words
 from starft.safe_text import say
 
 Keep = Literal["ram", "disk"]
@@ -51,8 +52,8 @@ class KeptActivations:
         room = _free_memory() if where == "ram" else _free_disk(folder)
         if room is not None and self.size > room:
             raise ConfigError(
-                f"model.keep_activations {where} takes {_gb(self.size)} for {count:,} images, and "
-                f"{_gb(room)} of {'memory' if where == 'ram' else f'the disk of {folder}'} are free; set it to "
+                f"model.keep_activations {where} takes {in_words(self.size)} for {count:,} images, and "
+                f"{in_words(room)} of {'memory' if where == 'ram' else f'the disk of {folder}'} are free; set it to "
                 f"{'disk' if where == 'ram' else 'ram'} or null, or freeze another number of blocks."
             )
         if where == "ram":
@@ -73,7 +74,7 @@ class KeptActivations:
     @property
     def size_in_words(self) -> str:
         """The same with its unit."""
-        return _gb(self.size)
+        return in_words(self.size)
 
     def __len__(self) -> int:
         """Return of how many images they are kept."""
@@ -120,10 +121,6 @@ class KeptActivations:
             )
         else:
             self._is_kept[place] = True
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _free_disk(folder: Path) -> int:

@@ -148,18 +148,6 @@ def named_updates(model: nn.Module) -> Iterator[tuple[str, LowRank]]:
             yield f"{path}.{name}" if path else name, update
 
 
-def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's weights with their updates in them, by the names that they have without; others aren't copied.
-
-    Args:
-        model: Any open_clip model.
-    """
-    state = {name: value for name, value in model.state_dict().items() if MARK not in name}
-    for name, update in named_updates(model):
-        state[name] = state[name] + update.whole().detach()
-    return state
-
-
 @torch.no_grad()
 def merge(model: nn.Module, lora: LoRA, state: Mapping[str, Tensor]) -> None:
     """Put updates that were saved into the weights of the model that they were trained on.

@@ -81,27 +81,28 @@ def run_command(function: Callable[..., int], prog: str, words: Sequence[str], s
     return function(**given, **({OVERRIDES: tuple(overrides)} if OVERRIDES in takes else {}))
 
 
-def check_command(module: str, prog: str, words: Sequence[str]) -> None:
-    """Look at the options of a module's ``command``, and show its help, before the module is loaded with all it needs.
+def check_command(module: str, prog: str, words: Sequence[str], name: str = "command") -> None:
+    """Look at the options of a command, and show its help, before its module is loaded with all it needs.
 
     Args:
         module: Its name.
         prog: The command's words, such as ``starft soup``.
         words: The options behind them.
+        name: Of the function.
 
     Raises:
         ConfigError: An option can't be used.
     """
-    command, sets = _outline(module)
+    command, sets = _outline(module, name)
     _parsed(command, prog, words, sets)
 
 
-def _outline(module: str) -> tuple[Callable[..., int], Sequence[str]]:
-    """Return the ``command`` of a module without its work, read off the source, and the options that it ``SETS``."""
+def _outline(module: str, name: str) -> tuple[Callable[..., int], Sequence[str]]:
+    """Return a function of a module without its work, read off the source, and the options that the module ``SETS``."""
     spec = find_spec(module)
     source = getattr(spec.loader, "get_source", lambda _: None)(module) if spec is not None else None
     body = ast.parse(source or "").body
-    (command,) = (node for node in body if isinstance(node, ast.FunctionDef) and node.name == "command")
+    (command,) = (node for node in body if isinstance(node, ast.FunctionDef) and node.name == name)
     command.body = command.body[:1]
     bound: dict[str, ast.stmt] = {}
     for node in body:
@@ -111,11 +112,11 @@ def _outline(module: str) -> tuple[Callable[..., int], Sequence[str]]:
             bound |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
     needed: list[ast.stmt] = [command, *([bound["SETS"]] if "SETS" in bound else [])]
     for node in needed:  # grows on the way
-        names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
-        needed += [bound[name] for name in names if name in bound and bound[name] not in needed]
+        names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        needed += [bound[part] for part in names if part in bound and bound[part] not in needed]
     inside: dict[str, Any] = {}
     exec(compile(ast.Module(sorted(needed, key=body.index), []), module, "exec"), inside)  # our own source
-    return inside["command"], inside.get("SETS", ())
+    return inside[name], inside.get("SETS", ())
 
 
 def _parsed(

@@ -3,7 +3,7 @@
 import copy
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from yaml import YAMLError
 
 from starft.errors import ConfigError
-from starft.files.yaml_reader import NotTaken, load_yaml, read_yaml
+from starft.files.yaml_reader import NotTaken, leaves, load_yaml, read_yaml
 from starft.wording import did_you_mean, quoted
 
 Space = dict[str, list[Any]]
@@ -168,21 +168,6 @@ def length(content: Mapping[str, Any], options: Sequence[str]) -> tuple[str, int
         if isinstance(number, int) and number > 0:
             return f"trainer.{key}", number
     return None
-
-
-def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value of a config with its dotted key; items of lists are numbered from 0.
-
-    Args:
-        value: Of the config.
-        key: Where it stands.
-    """
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
-    if items is None:
-        yield key, value
-        return
-    for name, below in items:
-        yield from leaves(below, f"{key}.{name}" if key else str(name))
 
 
 def _at(value: Any, parts: Sequence[str]) -> Any:

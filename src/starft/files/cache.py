@@ -5,7 +5,6 @@ under a lock. What was removed by hand, or left by a kill, is counted when room 
 """
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from starft.errors import ConfigError
+from starft.files.sizes import bytes_of
 
 CACHE = "STARFT_CACHE"
 """Environment variable that names another cache folder."""
@@ -22,7 +21,6 @@ SIZE = "STARFT_CACHE_SIZE"
 DEFAULT_SIZE = "50GB"
 LEFT = 0.9
 """Share of the limit that is left where room is made: seldom, as all files are looked at."""
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 LOCKS = 1024
 """Locks of all files together; two that share one wait for each other."""
 
@@ -31,26 +29,6 @@ def cache_folder() -> Path:
     """Return the cache folder: ``$STARFT_CACHE``, or ``starft`` in the user's cache folder."""
     given = os.environ.get(CACHE)
     return Path(given) if given else user_cache_path("starft")
-
-
-def bytes_of(text: str, name: str) -> int:
-    """Return a size that a person wrote.
-
-    Args:
-        text: A number with an optional unit.
-        name: What messages call it.
-
-    Raises:
-        ConfigError: It is no size.
-
-    Example:
-        >>> bytes_of("1.5 GB", "size"), bytes_of("200M", "size"), bytes_of("7", "size")
-        (1500000000, 200000000, 7)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if match is None or not float(match[1]):
-        raise ConfigError(f"{name} must be a size such as 500MB or 50GB; got {text!r}.")
-    return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 class BoundedCache:

@@ -18,6 +18,7 @@ from starft.errors import DataError
 from starft.files.addresses import address_of, shown
 from starft.files.atomic import replace_file
 from starft.files.cache import CACHE, SIZE, BoundedCache
+from starft.files.sizes import in_words
 from starft.files.stores import FULL, ConnectionLost, NotGiven, NotThere, answer
 from starft.safe_text import say
 from starft.wording import count_of
@@ -83,7 +84,7 @@ def remote_shards(addresses: Sequence[str]) -> list[RemoteFile]:
     if size > limit:
         more = f" and {count_of(len(files) - 1, 'other shard')} hold" if len(files) > 1 else " holds"
         raise DataError(
-            f"{shown(addresses[0])}{more} {_megabytes(size)}, more than the cache may, {_megabytes(limit)}, so that "
+            f"{shown(addresses[0])}{more} {in_words(size)}, more than the cache may, {in_words(limit)}, so that "
             f"they would be fetched over and over; set {SIZE} to more."
         )
     return files
@@ -122,7 +123,7 @@ def fetch(file: RemoteFile) -> Path:
         return path
     if size is not None and size > cache.limit:
         raise DataError(
-            f"{shown(address)} holds {_megabytes(size)}, more than the cache may, {_megabytes(cache.limit)}; "
+            f"{shown(address)} holds {in_words(size)}, more than the cache may, {in_words(cache.limit)}; "
             f"set {SIZE} to more."
         )
     try:
@@ -264,7 +265,7 @@ def _fetch_parts(address: str, path: Path, size: int) -> None:
                     break
                 if time.monotonic() - told > TELL:
                     told = time.monotonic()
-                    say(f"Fetching {shown(address)}: {file.tell() / size:.0%} of {_megabytes(size)}", file=sys.stderr)
+                    say(f"Fetching {shown(address)}: {file.tell() / size:.0%} of {in_words(size)}", file=sys.stderr)
             file.flush()
             os.fsync(file.fileno())
         if (length := part.stat().st_size) != size:
@@ -287,7 +288,3 @@ def _range(store: Any, address: str, start: int) -> bytes:
     if not content:
         raise OSError("the server sent nothing")
     return content
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"

@@ -1,7 +1,7 @@
 """The one reader of YAML: bounded in depth and size, each key once, and texts that stay what a person wrote."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -254,3 +254,23 @@ def _note_key(keys: dict[str, int], key: str, line: int) -> None:
         lines = f"in line {line}" if keys[key] == line else f"in lines {keys[key]} and {line}"
         raise NotTaken(f"has the key {key[:80]!r} twice, {lines}; keep one")
     keys[key] = line
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value of a config with its dotted key; lists of plain values are values, items of others are numbered.
+
+    Args:
+        value: Of the config.
+        key: Where it stands.
+
+    Example:
+        >>> dict(leaves({"a": [1, 2], "b": [{"c": 2}], "d": {}}))
+        {'a': [1, 2], 'b.0.c': 2, 'd': {}}
+    """
+    if isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping) or not value:
+        yield key, value
+        return
+    for name, below in value.items():
+        yield from leaves(below, f"{key}.{name}" if key else str(name))

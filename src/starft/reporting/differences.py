@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 
 from starft.reporting.methods import OOD, ROBUSTNESS, Cell, cell_of, pooled, value_of
 from starft.reporting.roles import RANK, role_of
 from starft.runs.run_reader import Run
+from starft.runs.samples import SampleTable
 from starft.statistics import (
     LEVEL,
     Difference,
@@ -183,12 +183,13 @@ def _paired(first: Sequence[Run], second: Sequence[Run], column: str) -> Differe
     names = [name] if column != OOD else [name for name, item in first[0].sets.items() if item.ood and item.n]
     right_a, right_b, parts = [], [], []
     for at, eval_set in enumerate(names):
-        pairs = [[_matched(item, two, eval_set) for two in second] for item in first]
-        if any(pair is None for row in pairs for pair in row):
+        ones_of = [pair for item in first if (pair := _matched(item, second[0], eval_set)) is not None]
+        twos_of = [pair for two in second if (pair := _matched(first[0], two, eval_set)) is not None]
+        if len(ones_of) < len(first) or len(twos_of) < len(second):
             return None
-        right_a.append(np.mean([row[0]["right_a"].to_numpy(dtype=bool) for row in pairs], axis=0))  # type: ignore[index]
-        right_b.append(np.mean([pair["right_b"].to_numpy(dtype=bool) for pair in pairs[0]], axis=0))  # type: ignore[index]
-        group = pairs[0][0]["group"].to_numpy() if metric == "group_mean_acc" else 0  # type: ignore[index]
+        right_a.append(np.mean([ones["right"] for ones, _ in ones_of], axis=0))
+        right_b.append(np.mean([twos["right"] for _, twos in twos_of], axis=0))
+        group = ones_of[0][0]["group"] if metric == "group_mean_acc" else 0
         # of several sets each counts equally, as in their mean; so does each group
         parts.append(np.full(len(right_a[-1]), at) + group)
     if not names:
@@ -207,21 +208,13 @@ def _seeds_apart(first: Sequence[Run], second: Sequence[Run], column: str) -> fl
     return math.hypot(half_width_over_seeds(ones), half_width_over_seeds(twos))
 
 
-def _matched(first: Run, second: Run, eval_set: str) -> pd.DataFrame | None:
+def _matched(first: Run, second: Run, eval_set: str) -> tuple[SampleTable, SampleTable] | None:
     """Return the samples of two runs side by side; None where they didn't see the same ones."""
     if first.samples is None or second.samples is None:
         return None
-    one, two = (run.samples[run.samples["set"] == eval_set] for run in (first, second))  # type: ignore[index]
-    if not len(one) or len(one) != len(two):
-        return None
-    same = all(np.array_equal(one[key].to_numpy(), two[key].to_numpy()) for key in ("index", "label", "group", "path"))
-    if not same:
-        return None
-    pair = one[["index", "group", "path", "label_name"]].reset_index(drop=True)
-    for letter, table in (("a", one), ("b", two)):
-        for key in ("right", "confidence", "prediction_name"):
-            pair[f"{key}_{letter}"] = table[key].to_numpy()
-    return pair
+    one, two = first.samples.of_set(eval_set), second.samples.of_set(eval_set)
+    same = all(np.array_equal(one[key], two[key]) for key in ("index", "label", "group", "path"))
+    return (one, two) if same and len(one) else None
 
 
 def disagreements(runs: Sequence[Run], most: int = 6, shown: int = 12) -> list[Disagreement]:
@@ -240,12 +233,13 @@ def disagreements(runs: Sequence[Run], most: int = 6, shown: int = 12) -> list[D
             pair = _matched(first, second, name)
             if pair is None:
                 continue
-            a, b = pair["right_a"].to_numpy(dtype=bool), pair["right_b"].to_numpy(dtype=bool)
+            one, two = pair
+            a, b = one["right"], two["right"]
             difference = paired_difference(a, b)
-            sure = np.where(a, pair["confidence_b"], pair["confidence_a"])  # of the one that is wrong
+            sure = np.where(a, two["confidence"], one["confidence"])  # of the one that is wrong
             odd = np.flatnonzero(a != b)
             odd = odd[np.argsort(-sure[odd], kind="stable")][:shown]
             counts = (int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum()), int((~a & ~b).sum()))
-            indices = tuple(int(index) for index in pair["index"].to_numpy()[odd])
+            indices = tuple(int(index) for index in one["index"][odd])
             results.append(Disagreement(first.name, second.name, name, *counts, difference, indices))
     return results

@@ -1,13 +1,14 @@
 """Tables of a page whose cells are shaded: groups by class and attribute, confusion matrices, accuracy by class."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-import pandas as pd
 
 from starft.runs.run_reader import Run
+from starft.runs.samples import SampleTable, accuracy_by
 
 SEPARATORS = (", ", " ")
 LARGEST_MAP = (80, 30)
@@ -147,33 +148,36 @@ def classes_of(methods: Mapping[str, Sequence[Run]], eval_set: str) -> Classes |
     """
     tables = {}
     for method, runs in methods.items():
-        kept = [run.samples for run in runs if run.samples is not None and (run.samples["set"] == eval_set).any()]
+        kept = [table for run in runs if run.samples is not None and len(table := run.samples.of_set(eval_set))]
         if kept:
-            tables[method] = kept[0][kept[0]["set"] == eval_set]
+            tables[method] = kept[0]
     tables = dict(list(tables.items())[:METHODS])
     if not tables:
         return None
-    accs = {method: table.groupby("label_name")["right"].mean().to_dict() for method, table in tables.items()}
-    counts = next(iter(tables.values()))["label_name"].value_counts(sort=False).to_dict()
-    rows = [(str(name), int(n), tuple(accs[method].get(name) for method in tables)) for name, n in counts.items()]
+    accs = {}
+    for method, table in tables.items():
+        names, accuracies = accuracy_by(table["label_name"], table["right"])
+        accs[method] = dict(zip(names.tolist(), accuracies.tolist(), strict=True))
+    counts = Counter(next(iter(tables.values()))["label_name"].tolist())
+    rows = [(name, n, tuple(accs[method].get(name) for method in tables)) for name, n in counts.items()]
     rows.sort(key=lambda row: min((acc for acc in row[2] if acc is not None), default=2.0))
     confusions = tuple(_confusions(method, table) for method, table in tables.items())
     return Classes(tuple(tables), tuple(rows), confusions)
 
 
-def _confusions(method: str, table: pd.DataFrame) -> Confusions:
+def _confusions(method: str, table: SampleTable) -> Confusions:
     names: dict[int, str] = {}
     for kind in ("label", "prediction"):
         names |= dict(zip(table[kind].tolist(), table[f"{kind}_name"].tolist(), strict=True))
-    order = sorted(names)
-    place = {label: at for at, label in enumerate(order)}
+    order = np.array(sorted(names))
     matrix: tuple[tuple[int, ...], ...] = ()
     if len(order) <= LARGEST_MATRIX:
         counts = np.zeros((len(order), len(order)), dtype=np.int64)
-        np.add.at(counts, (table["label"].map(place).to_numpy(), table["prediction"].map(place).to_numpy()), 1)
+        np.add.at(counts, (np.searchsorted(order, table["label"]), np.searchsorted(order, table["prediction"])), 1)
         matrix = tuple(map(tuple, counts.tolist()))
-    wrong = table[~table["right"]].groupby(["label_name", "prediction_name"]).size()
-    most = wrong.sort_values(ascending=False, kind="stable").head(CONFUSIONS)
-    labels, predictions = (most.index.get_level_values(level) for level in (0, 1))
-    pairs = tuple((str(item), str(two), int(n)) for item, two, n in zip(labels, predictions, most, strict=True))
-    return Confusions(method, tuple(names[label] for label in order), matrix, pairs)
+    wrong = table.rows(~table["right"])
+    pairs = Counter(zip(wrong["label_name"].tolist(), wrong["prediction_name"].tolist(), strict=True))
+    most = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:CONFUSIONS]
+    return Confusions(
+        method, tuple(names[label] for label in order.tolist()), matrix, tuple((*two, n) for two, n in most)
+    )

@@ -3,31 +3,29 @@
 from contextlib import suppress
 from typing import Any
 
-import pandas as pd
-
 from starft.errors import RunFolderError
 from starft.reporting.pictures import kept_picture, thumbnail
 from starft.runs.audit_result import audit_picture, read_slices
 from starft.runs.layout import AUDIT, AUDIT_PICTURES, AUDIT_SLICES
 from starft.runs.run_reader import Run
-from starft.runs.samples import worst_mistakes
+from starft.runs.samples import SampleTable, worst_mistakes
 
 KINDS = ("tuned", "frozen")
 """Models that there are heat maps of, as their files are called."""
 
 
-def shown_mistakes(run: Run) -> tuple[str, pd.DataFrame, float] | None:
+def shown_mistakes(run: Run) -> tuple[str, SampleTable, float] | None:
     """Return the set whose worst group fares worst, that group's surest mistakes, and its accuracy.
 
     Args:
         run: With its samples; None is returned of others.
     """
-    best: tuple[str, pd.DataFrame, float] | None = None
+    best: tuple[str, SampleTable, float] | None = None
     for name, item in run.sets.items() if run.samples is not None else ():
         assert run.samples is not None
         rows = worst_mistakes(run.samples, name)
         accuracies = [group.acc for group in item.groups if group.acc is not None]
-        if rows.empty or not accuracies or (best is not None and len(item.groups) == 1):
+        if not len(rows) or not accuracies or (best is not None and len(item.groups) == 1):
             continue
         if best is None or len(item.groups) > 1:
             best = name, rows, min(accuracies)
@@ -46,19 +44,19 @@ def gallery_of(run: Run) -> list[dict[str, Any]]:
     name, rows, accuracy = shown
     at, maps = [*run.sets].index(name), _maps_of(run, name)
     samples = []
-    for row in rows.to_dict("records"):
-        index, label, prediction = int(row["index"]), str(row["label_name"]), str(row["prediction_name"])
+    keys = ("index", "label_name", "prediction_name", "path", "confidence")
+    for index, label, prediction, path, confidence in zip(*(rows[key].tolist() for key in keys), strict=True):
         samples.append(
             {
-                "picture": thumbnail(run, at, index, str(row["path"])),
+                "picture": thumbnail(run, at, index, path),
                 "maps": maps.get((index, label, prediction), []),
                 "label": label,
                 "prediction": prediction,
-                "confidence": float(row["confidence"]),
-                "path": str(row["path"]) or f"image {index} of “{name}”",
+                "confidence": confidence,
+                "path": path or f"image {index} of “{name}”",
             }
         )
-    group = str(rows["group_name"].iloc[0]) if len(run.sets[name].groups) > 1 else ""
+    group = str(rows["group_name"][0]) if len(run.sets[name].groups) > 1 else ""
     return [{"run": run.name, "set": name, "group": group, "samples": samples, "acc": accuracy}]
 
 

@@ -214,18 +214,20 @@ def _disagreed(pair: Disagreement, runs: Sequence[Run]) -> list[dict[str, Any]]:
     assert one.samples is not None
     assert two.samples is not None
     at = list(one.sets).index(pair.eval_set)
-    first, second = (run.samples[run.samples["set"] == pair.eval_set].set_index("index") for run in (one, two))  # type: ignore[index]
+    first, second = one.samples.of_set(pair.eval_set), two.samples.of_set(pair.eval_set)
+    row_of = {index: row for row, index in enumerate(first["index"].tolist())}
     messages: list[dict[str, Any]] = []
     for index in pair.indices:
-        path = str(first.at[index, "path"])
+        row = row_of[index]
+        path = str(first["path"][row])
         messages.append(
             {
                 "picture": thumbnail(one, at, index, path) or thumbnail(two, at, index, path),
                 "maps": [],
                 "path": path or f"image {index} of “{pair.eval_set}”",
-                "label": str(first.at[index, "label_name"]),
-                "first": str(first.at[index, "prediction_name"]),
-                "second": str(second.at[index, "prediction_name"]),
+                "label": str(first["label_name"][row]),
+                "first": str(first["prediction_name"][row]),
+                "second": str(second["prediction_name"][row]),
             }
         )
     return messages

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from starft.errors import ConfigError
 from starft.reporting.methods import OOD, Cell, pooled, value_of
@@ -45,7 +44,7 @@ class Line:
         Args:
             id_acc: ID accuracy in [0, 1].
         """
-        return np.asarray(expit(self.offset + self.slope * _logit(id_acc)), dtype=np.float64)
+        return np.asarray(_expit(self.offset + self.slope * _logit(id_acc)), dtype=np.float64)
 
     def effective_robustness(self, id_acc: float, ood_acc: float) -> float:
         """Return OOD accuracy less what the line gives, in [-1, 1].
@@ -108,7 +107,7 @@ def robustness_of(
         own = drawn.get(run.folder.resolve())
         # every other run draws from the same start, so that its interval is the same whatever stands beside it
         id_draws, ood_draws = own or _draw(run, id_column, np.random.default_rng([SEED, 1]))
-        gains = ood_draws - expit(offsets + slopes * _logit(id_draws))
+        gains = ood_draws - _expit(offsets + slopes * _logit(id_draws))
         gains = _tidy(gains[np.isfinite(gains)])
         ends = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(gains) else None
         value = float(_tidy(np.array(line.effective_robustness(*point))))
@@ -159,4 +158,9 @@ def _tidy(gains: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _logit(share: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    return np.asarray(logit(np.clip(share, EDGE, 1 - EDGE)), dtype=np.float64)
+    inside = np.clip(share, EDGE, 1 - EDGE)
+    return np.asarray(np.log(inside) - np.log1p(-inside), dtype=np.float64)
+
+
+def _expit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.5 + 0.5 * np.tanh(x / 2)

@@ -6,12 +6,16 @@ A cell is text, a number as it is, or a `Number` as a reader sees it, with its i
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from io import StringIO
+from typing import TYPE_CHECKING
 
-import rich.table
 from markupsafe import Markup, escape
 
 from starft.safe_text import csv_cell, latex_text, markdown_text, visible, visible_lines
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class Table:
     def _sides(self) -> str:
         return self.align or "l" + "r" * (len(self.headings) - 1)
 
-    def __rich__(self) -> rich.table.Table:
+    def __rich__(self) -> "RichTable":
         """Return the table for a terminal; what doesn't fit goes on in a new line."""
-        table = rich.table.Table(title=visible(self.title) or None)
+        table: RichTable = import_module("rich.table").Table(title=visible(self.title) or None)
         for heading, side in zip(self.headings, self._sides, strict=True):
             table.add_column(visible(heading), justify="left" if side == "l" else "right", overflow="fold")
         for at, row in enumerate(self.rows):

@@ -1,7 +1,7 @@
 """The folder of a comparison: what was run in it, and how, so that nothing is run twice and nothing is mixed up."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from filelock import FileLock
 from starft import __version__
 from starft.errors import RunFolderError
 from starft.files.atomic import files_in, load_json, replace_file
+from starft.files.yaml_reader import leaves
 from starft.runs.folder import check_writable
 
 METHOD = "method.json"
@@ -99,7 +100,7 @@ def _claim(folder: Path, content: Mapping[str, Any], options: Sequence[str], run
 def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return in what two ways to run a config differ first."""
     if before["config"] != now["config"]:
-        then, today = dict(_leaves(before["config"])), dict(_leaves(now["config"]))
+        then, today = dict(leaves(before["config"])), dict(leaves(now["config"]))
         key = next(key for key in {**today, **then} if then.get(key) != today.get(key))
         messages = [json.dumps(values[key]) if key in values else "left out" for values in (then, today)]
         return f"another config ({key} was {messages[0]}, is {messages[1]})"
@@ -107,11 +108,3 @@ def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         messages = [" ".join(options) or "none" for options in (before["options"], now["options"])]
         return f"other options ({messages[0]}; now {messages[1]})"
     return f"another version ({before['version']}; this is {now['version']})"
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, below in value.items():
-            yield from _leaves(below, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value

@@ -1,12 +1,12 @@
 """What run folders hold, read without torch; what is missing or damaged in one is told, and never stops a report."""
 
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from starft.errors import ConfigError
 from starft.files.atomic import load_json, not_text
@@ -14,7 +14,7 @@ from starft.files.yaml_reader import read_yaml
 from starft.runs.layout import CONFIG, LOGS, METRICS, POOL, RESULTS, SAMPLES_NPZ, SAMPLES_PARQUET, SWEEP, UNFINISHED
 from starft.runs.manifest import folder_problems
 from starft.runs.results import Scores, read_results
-from starft.runs.samples import read_samples
+from starft.runs.samples import SampleTable, read_samples
 
 POINTS = 200
 """Points of a curve; longer ones are thinned."""
@@ -53,7 +53,7 @@ class Run:
     pool: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
     sweep: "Sweep | None" = None
-    samples: pd.DataFrame | None = None
+    samples: SampleTable | None = None
     problems: list[str] = field(default_factory=list)
     note: str | None = None
     unfinished: str = ""
@@ -210,20 +210,23 @@ def _read_pool(run: Run) -> None:
 
 def _read_curves(run: Run) -> None:
     paths = [path for path in (run.folder / LOGS).glob(f"*/{METRICS}") if path.is_file()]
-    tables = [pd.read_csv(path) for path in sorted(paths, key=_version)]
-    if not tables:
-        return
-    table = pd.concat(tables, ignore_index=True)
-    for name in table.columns.drop(["step", "epoch"], errors="ignore"):
-        if not str(name).startswith(("train/", "val/")) or str(name).endswith("_weight"):
-            continue
-        content = table[["step", name]].dropna()
-        content = content[pd.to_numeric(content[name]).notna()].iloc[:: max(1, -(-len(content) // POINTS))]
-        if len(content):
-            run.curves[str(name)] = (
-                [float(step) for step in content["step"]],
-                [float(value) for value in content[name]],
-            )
+    curves: dict[str, Curve] = {}
+    for path in sorted(paths, key=_version):
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file, strict=True)
+            named = [name for name in rows.fieldnames or () if name.startswith(("train/", "val/"))]
+            drawn = [name for name in named if not name.endswith("_weight")]
+            for row in rows:
+                for name in drawn:
+                    steps, values = curves.setdefault(name, ([], []))
+                    step, value = (float(row[key] or "nan") for key in ("step", name))
+                    if not isnan(step) and not isnan(value):
+                        steps.append(step)
+                        values.append(value)
+    for name, (steps, values) in curves.items():
+        every = max(1, -(-len(steps) // POINTS))
+        if steps:
+            run.curves[name] = (steps[::every], values[::every])
 
 
 def _version(path: Path) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from starft.errors import ConfigError, StarftError
 from starft.files.atomic import replace_file
 from starft.runs.layout import PICTURES, SAMPLES_NPZ, SAMPLES_PARQUET
 from starft.runs.manifest import replace_listed_file
-from starft.runs.samples import COLUMNS, SIDE, TEXTS, picture_path, worst_mistakes
+from starft.runs.samples import COLUMNS, SIDE, TEXTS, SampleTable, picture_path, worst_mistakes
 from starft.safe_text import say
 from starft.types import EvalSet, ImagePreprocessing
 
@@ -118,7 +118,7 @@ def write_samples(
     eval_sets: Sequence[EvalSet],
     samples: Mapping[str, Rows],
     path_of: Callable[[int, int], str],
-) -> pd.DataFrame:
+) -> SampleTable:
     """Write the file and return its table.
 
     Args:
@@ -130,15 +130,15 @@ def write_samples(
     """
     kept = [(at, item) for at, item in enumerate(eval_sets) if item.name in samples]
     table = pd.concat([_rows(at, item, samples[item.name], path_of) for at, item in kept])
+    columns = {name: table[name].to_numpy(dtype=np.str_ if name in TEXTS else None) for name in COLUMNS}
     buffer = BytesIO()
     if kind == "parquet":
         table.to_parquet(buffer, index=False)
     else:
-        columns = {name: table[name].to_numpy(dtype=np.str_ if name in TEXTS else None) for name in COLUMNS}
         np.savez_compressed(buffer, allow_pickle=False, **columns)
     path = folder / (SAMPLES_PARQUET if kind == "parquet" else SAMPLES_NPZ)
     replace_listed_file(path, buffer.getbuffer(), folder)
-    return table
+    return SampleTable(columns)
 
 
 def _rows(at: int, eval_set: EvalSet, samples: Rows, path_of: Callable[[int, int], str]) -> pd.DataFrame:
@@ -166,7 +166,7 @@ def _rows(at: int, eval_set: EvalSet, samples: Rows, path_of: Callable[[int, int
 def write_pictures(
     folder: Path,
     eval_sets: Sequence[EvalSet],
-    table: pd.DataFrame,
+    samples: SampleTable,
     image_of: Callable[[int, int], NDArray[np.float32]],
     preprocessing: ImagePreprocessing,
 ) -> None:
@@ -175,14 +175,14 @@ def write_pictures(
     Args:
         folder: The run folder.
         eval_sets: What was tested.
-        table: As `write_samples` gave it.
+        samples: As `write_samples` gave them.
         image_of: Gives the normalised image (3, H, W), from the positions of its set and of it in the set.
         preprocessing: How it was normalised.
     """
     (folder / PICTURES).mkdir(exist_ok=True)
     mean, std = (np.array(part, dtype=np.float32)[:, None, None] for part in (preprocessing.mean, preprocessing.std))
     for at, eval_set in enumerate(eval_sets):
-        for index in worst_mistakes(table, eval_set.name)["index"].tolist():
+        for index in worst_mistakes(samples, eval_set.name)["index"].tolist():
             try:
                 image = image_of(at, index)
             except (OSError, StarftError):  # it was tested, and is gone

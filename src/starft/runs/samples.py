@@ -6,10 +6,13 @@ Columns, one row a sample, set by set in the order of the data: ``set``, ``index
 """
 
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from starft.runs.layout import PICTURES, SAMPLES_NPZ, SAMPLES_PARQUET
 
@@ -38,7 +41,42 @@ COLUMNS = (
 )
 
 
-def read_samples(folder: Path) -> pd.DataFrame | None:
+@dataclass(frozen=True)
+class SampleTable:
+    """A row a sample; pandas, which would do as well, takes longer to load than a report to be made.
+
+    Args:
+        columns: Arrays (n,) by the names in `COLUMNS`.
+    """
+
+    columns: Mapping[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.columns["index"])
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.columns[name]
+
+    def rows(self, which: NDArray[Any] | slice) -> "SampleTable":
+        """Return some rows.
+
+        Args:
+            which: Their positions in the order that is wanted, a slice of them, or a bool for each row.
+        """
+        return SampleTable({name: column[which] for name, column in self.columns.items()})
+
+    def of_set(self, eval_set: str) -> "SampleTable":
+        """Return the rows of an eval set.
+
+        Args:
+            eval_set: Its name.
+        """
+        at = np.flatnonzero(self["set"] == eval_set)
+        together = len(at) > 0 and at[-1] - at[0] + 1 == len(at)
+        return self.rows(slice(at[0], at[-1] + 1) if together else at)  # a slice copies nothing
+
+
+def read_samples(folder: Path) -> SampleTable | None:
     """Return the table of a run folder, or None where none was written.
 
     Args:
@@ -50,59 +88,75 @@ def read_samples(folder: Path) -> pd.DataFrame | None:
     npz, parquet = folder / SAMPLES_NPZ, folder / SAMPLES_PARQUET
     try:
         if npz.is_file():
-            table = _read_npz(npz)
-        elif parquet.is_file():
-            table = pd.read_parquet(parquet)[list(COLUMNS)]
-        else:
-            return None
-        return _checked(table)
+            return _checked(_read_npz(npz))
+        return _checked(_read_parquet(parquet)) if parquet.is_file() else None
     except Exception as error:  # of a damaged file the libraries raise whatever they stumble over
         raise ValueError(f"its per-sample predictions can't be read ({type(error).__name__})") from error
 
 
-def _read_npz(path: Path) -> pd.DataFrame:
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(path) as packed:
         size = sum(item.file_size for item in packed.infolist())
     if size > LARGEST:
         raise ValueError(f"{size} bytes unpacked")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as value:
-        return pd.DataFrame({name: value[name] for name in COLUMNS})
+        return {name: value[name] for name in COLUMNS}
 
 
-def _checked(table: pd.DataFrame) -> pd.DataFrame:
+def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
+    import pyarrow.parquet as pq  # noqa: PLC0415  # an extra
+
+    table = pq.read_table(path, columns=list(COLUMNS))
+    return {name: table[name].to_numpy() for name in COLUMNS}
+
+
+def _checked(columns: dict[str, NDArray[Any]]) -> SampleTable:
     """Return the table with the kinds of values that it was written with.
 
     Raises:
-        ValueError: A column holds something else.
+        ValueError: A column holds something else, or is longer than another.
     """
     for name in COLUMNS:
-        column = table[name]
+        column = columns[name]
+        if column.shape != columns["index"].shape or column.ndim != 1:
+            raise ValueError(f"{name} is no column as long as the others")
         if name in TEXTS:
-            table[name] = column.astype(str)
+            columns[name] = column.astype(str, copy=False)
         elif name in FLAGS:
             if column.dtype != bool:
                 raise ValueError(f"{name} is no column of booleans")
         elif name == "confidence":
-            if not column.between(0, 1.001).all():
+            if not ((column >= 0) & (column <= 1.001)).all():
                 raise ValueError(f"{name} isn't in [0, 1]")
-        elif not pd.api.types.is_integer_dtype(column):
+        elif not np.issubdtype(column.dtype, np.integer):
             raise ValueError(f"{name} is no column of whole numbers")
-    return table
+    return SampleTable(columns)
 
 
-def worst_mistakes(table: pd.DataFrame, eval_set: str) -> pd.DataFrame:
+def accuracy_by(keys: NDArray[Any], right: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return which groups or names there are, in their order, and the share of right predictions of each.
+
+    Args:
+        keys: Group or name (n,) of each sample.
+        right: Whether it was predicted rightly, (n,).
+    """
+    there, places = np.unique(keys, return_inverse=True)
+    return there, np.bincount(places, right) / np.bincount(places)
+
+
+def worst_mistakes(samples: SampleTable, eval_set: str) -> SampleTable:
     """Return the `SHOWN` most confident mistakes in the worst group of a set, the surest first.
 
     Args:
-        table: Of one run.
+        samples: Of one run.
         eval_set: Its name.
     """
-    mine = table[table["set"] == eval_set]
-    if mine.empty:
+    mine = samples.of_set(eval_set)
+    if not len(mine):
         return mine
-    worst = mine.groupby("group")["right"].mean().idxmin()
-    wrong = mine[(mine["group"] == worst) & ~mine["right"]]
-    return wrong.sort_values("confidence", ascending=False, kind="stable").head(SHOWN)
+    groups, accuracies = accuracy_by(mine["group"], mine["right"])
+    wrong = mine.rows((mine["group"] == groups[accuracies.argmin()]) & ~mine["right"])
+    return wrong.rows(np.argsort(-wrong["confidence"], kind="stable")[:SHOWN])
 
 
 def picture_path(folder: Path, set_at: int, index: int) -> Path:
