@@ -12,7 +12,6 @@ from torch import Tensor
 from fakes import checkpoints
 from starft import load
 from starft.__main__ import main
-from starft.callbacks import WeightEMA
 from starft.clip.lora import LoRA, merged_state, named_updates
 from starft.errors import ConfigError, WeightsError
 from starft.losses import KD, L2SP, SpuriosityAlignment
@@ -193,11 +192,6 @@ def test_a_twin_in_bfloat16_is_near(options: dict[str, Any]) -> None:
 def test_what_leaves_nothing_to_train_is_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         build(**options)
-
-
-def test_weight_ema_is_refused() -> None:
-    with pytest.raises(ConfigError, match="the average of updates of low rank is none of low rank; leave it out"):
-        fitted(build(), callbacks=[WeightEMA()])
 
 
 @pytest.mark.parametrize(
