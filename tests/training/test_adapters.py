@@ -217,8 +217,9 @@ def test_a_command_refuses_bad_options_in_one_sentence(
 def test_a_run_goes_on_to_the_last_bit_and_its_averages_are_tested(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Over a stop behind the first of two epochs; then WiSE-FT's middle is tested by the run's own config."""
+    """Over a stop in the first of two epochs, with dropout; then WiSE-FT's middle is tested by the run's own config."""
     words = ["fit", f"--config={MINI / 'starft_lora.yaml'}", *WORDS, "--trainer.max_epochs=2"]
+    words.append("--model.adapter.dropout=0.1")
     states = []
     for name, options in (("whole", [[]]), ("parts", [["--trainer.max_steps=1"], []])):
         run = tmp_path / name

@@ -93,7 +93,7 @@ class KeptActivations:
         self._rows = np.frombuffer(view, dtype=np.uint16).reshape(self._count, -1)
         if left and not (left == whole and self._take_up()):
             self._is_kept[:] = False
-            say(f"Note: {folder / name} is damaged or of another run; it is made anew.", file=sys.stderr)
+            say(f"Note: {folder}/{name} is damaged or of another run; it is made anew.", file=sys.stderr)
             os.truncate(self._file, 0)
             os.truncate(self._file, whole)
         os.pwrite(self._file, self._owner, self.size)
@@ -103,11 +103,11 @@ class KeptActivations:
         assert self._file is not None
         content = os.pread(self._file, self._place_of_record(self._count) - self.size, self.size)
         records = np.frombuffer(content[len(self._owner) :], dtype=RECORD)
-        places, checksums = ((records[records["place"] > 0])[name].tolist() for name in RECORD.names)
+        places, checksums = (records[records["place"] > 0][name].tolist() for name in ("place", "checksum"))
         if not content.startswith(self._owner) or max(places, default=0) > self._count:
             return False
         self._is_kept[[place - 1 for place in places]] = True
-        return all(crc32(self._rows[place - 1]) == sum for place, sum in zip(places, checksums, strict=True))
+        return all(crc32(self._rows[place - 1].tobytes()) == sum for place, sum in zip(places, checksums, strict=True))
 
     def _place_of_record(self, number: int) -> int:
         return self.size + len(self._owner) + number * RECORD.itemsize
@@ -160,8 +160,8 @@ class KeptActivations:
                     self._write(bits.tobytes(), place * self._size)
                 written.append(place)
             if self._file is not None:
-                records = np.array([(place + 1, crc32(bits)) for place, bits in batch.items()], dtype=RECORD)
-                self._write(records.tobytes(), self._place_of_record(before))
+                records = [(place + 1, crc32(bits.tobytes())) for place, bits in batch.items()]
+                self._write(np.array(records, dtype=RECORD).tobytes(), self._place_of_record(before))
         except OSError as error:
             self._full = True
             say(
