@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fakes.processes import together
 from starft.captions.sampler import CaptionSampler
+from starft.clip.lora import LoRA
 from starft.distributed import (
     broadcast_from_first,
     gather,
@@ -41,7 +42,7 @@ LABELS = {
 
 
 def _terms(head: str) -> list[Term]:
-    if head == "text":
+    if head != "linear":
         ema = ExponentialAverage(update_every=1)
         return [
             Contrastive(),
@@ -85,14 +86,18 @@ class Step(nn.Module):
 def made(head: Any) -> FinetuneModule:
     """A module whose student has moved away from its teachers, in float64."""
     objective, *regularizers = _terms(head)
-    module = FinetuneModule(objective, "starft-mini", "mini", head, regularizers=regularizers, pool="mini_scenes")
+    adapter, head = (LoRA(rank=4), "text") if head == "lora" else (None, head)
+    module = FinetuneModule(
+        objective, "starft-mini", "mini", head, regularizers=regularizers, pool="mini_scenes", adapter=adapter
+    )
     module.double()  # what a teacher remembers, too
     module.describe(MiniWorld().class_names, ("a photo of a {}.", "a sketch of a {}."))
     module.captions = CaptionSampler(module.class_names, module.templates, module.pool, 0)
     noise = torch.Generator().manual_seed(5)
     for parameter in (*module.clip.parameters(), *([module.linear_head] if module.linear_head is not None else [])):
-        if parameter.ndim:
-            parameter.data += 0.02 * torch.randn(parameter.shape, generator=noise) * parameter.data.std()
+        if parameter.ndim and (adapter is None or parameter.requires_grad):
+            size = parameter.data.std() or 0.1  # updates begin at 0
+            parameter.data += 0.02 * torch.randn(parameter.shape, generator=noise) * size
     return module.double()
 
 
@@ -130,7 +135,7 @@ def steps(cases: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]
     return {(head, case): step(modules[head], models[head], case) for head, case in cases}
 
 
-CASES = [(head, case) for head in ("text", "linear") for case in LABELS]
+CASES = [*((head, case) for head in ("text", "linear") for case in LABELS), ("lora", "apart")]
 COMPARED = {2: CASES, 4: [("text", "apart"), ("linear", "uneven")]}
 
 
@@ -161,7 +166,7 @@ def test_n_processes_do_what_one_does(
     head: str, case: str, world: int, alone: dict[tuple[str, str], Any], joined: Callable[[int], list[Any]]
 ) -> None:
     one = alone[head, case]
-    assert set(one["values"]) >= {"contrastive", "tracer", "carot"} if head == "text" else {"l2_sp", "lipsum_ft"}
+    assert set(one["values"]) >= {"contrastive", "tracer", "carot"} if head != "linear" else {"l2_sp", "lipsum_ft"}
     moved = sum(bool(gradient.abs().sum() > 0) for gradient in one["gradients"].values())
     assert moved > (250 if case == "uneven" else 45), "there is something to compare"
     found = [processes[head, case] for processes in joined(world)]

@@ -58,6 +58,10 @@ PLAIN: dict[str, Callable[[State], Any]] = {
 ADAPTER = {"base_model.model.visual.a.lora_A.weight": torch.zeros(2, 2)}
 OTHERS: dict[str, tuple[Callable[[State], Any], str]] = {
     "PEFT": (lambda state: prefixed(state, "base_model.model.") | ADAPTER, "are a PEFT adapter's, such as base_model"),
+    "LoRA": (
+        lambda state: {"state_dict": {"clip.model.a.lora.weight.up": torch.zeros(2)}},
+        "are the updates of model.ad",
+    ),
     "two sets": (lambda state: {"model": state, "ema": state}, "hold several sets, model and ema"),
     "two models": (lambda state: prefixed(state, "one.") | prefixed(state, "two."), "several models, one., two."),
     "SigLIP": (lambda state: {"vision_model.head.probe": torch.zeros(1, 1, 8)}, "of SigLIP as transformers has it"),

@@ -130,6 +130,18 @@ def test_callbacks_of_one_class_and_one_without_a_list(alone: bool, tmp_path: Pa
     ]
 
 
+def test_of_an_option_with_parts_those_that_differ_are_told(tmp_path: Path) -> None:
+    adapter = {"kind": "lora", "rank": 16, "alpha": 32.0, "towers": ["image", "text"], "blocks": "all"}
+    message = r"had: model\.adapter\.blocks all \(given is last 4\)\. Leave them"
+    check_message(
+        a_run(tmp_path, config("model", "adapter", adapter)),
+        config("model", "adapter", adapter | {"blocks": "last 4"}),
+        message,
+    )
+    message = r"had: model\.adapter {'alpha': .* \(given is None\)\. Leave them"
+    check_message(a_run(tmp_path, config("model", "adapter", adapter)), config("model", "adapter", None), message)
+
+
 def counted(batch_size: int, devices: Any, accumulate: int = 1, nodes: int = 1) -> dict[str, Any]:
     given = config("data", "batch_size", batch_size)
     return given | {"trainer": {"devices": devices, "num_nodes": nodes, "accumulate_grad_batches": accumulate}}

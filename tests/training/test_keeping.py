@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,12 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fakes.processes import forking
 from fakes.quiet_trainer import trainer
+from starft.__main__ import main
 from starft.clip import ClipEncoder
 from starft.clip.kept_activations import KeptActivations
 from starft.config.option_checks import check_options
 from starft.data import CSV
 from starft.errors import ConfigError
+from starft.files.shipped import shipped
 from starft.losses import SpuriosityAlignment
 from starft.losses.objectives import Contrastive
 from starft.mini import MiniWorld
@@ -117,6 +121,99 @@ def test_each_image_is_computed_once_and_read_back_rounded(kept: KeptActivations
         assert torch.equal(begun, (images(*index) / 2).bfloat16().float())
     assert clip.count == 3 + 2, "5 was there twice in a batch"
     assert len(kept) == 4
+
+
+def reopened(folder: Path, owner: str = "this run") -> KeptActivations:
+    return KeptActivations("disk", 6, (2, 3), folder, torch.bfloat16, "kept", owner)
+
+
+def test_a_file_that_a_killed_process_left_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, again = Halves(), Halves(), Halves()
+    kept = reopened(tmp_path)
+    kept.begin_images(first, images(4, 0, 4), [4, 0, 4])  # type: ignore[arg-type]
+    kept.begin_images(first, images(2, 0), [2, 0])  # type: ignore[arg-type]
+    kept = reopened(tmp_path)
+    assert len(kept) == 3
+    begun = kept.begin_images(second, images(0, 2, 4), [0, 2, 4])  # type: ignore[arg-type]
+    assert begun is not None
+    assert begun.dtype == torch.bfloat16
+    assert torch.equal(begun, (images(0, 2, 4) / 2).bfloat16())
+    kept.begin_images(second, images(1, 2), [1, 2])  # type: ignore[arg-type]
+    assert second.count == 1
+    reopened(tmp_path).begin_images(again, images(0, 1, 2, 4), [0, 1, 2, 4])  # type: ignore[arg-type]
+    assert again.count == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage", ["a value", "a record", "the end", "more", "another run"])
+def test_a_file_that_isnt_as_it_was_written_is_made_anew(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reopened(tmp_path).begin_images(Halves(), images(4, 0, 2), [4, 0, 2])  # type: ignore[arg-type]
+    path = tmp_path / "kept"
+    content = bytearray(path.read_bytes())
+    if damage in ("a value", "a record"):
+        content[2 * 12 if damage == "a value" else -6 * 8] ^= 64
+    path.write_bytes(content[:-1] if damage == "the end" else content + b"0" * (damage == "more"))
+    kept, clip = reopened(tmp_path, "another" if damage == "another run" else "this run"), Halves()
+    assert capsys.readouterr().err == f"Note: {path} is damaged or of another run; it is made anew.\n"
+    assert len(kept) == 0
+    begun = kept.begin_images(clip, images(4, 0), [4, 0])  # type: ignore[arg-type]
+    assert begun is not None
+    assert torch.equal(begun, (images(4, 0) / 2).bfloat16())
+    assert clip.count == 2
+
+
+WORDS = [
+    "fit", f"--config={shipped('lightning_configs') / 'mini' / 'starft.yaml'}", "--model.freeze_image_blocks=2",
+    "--model.keep_activations=disk", "--data.init_args.train_size=24", "--data.init_args.val_size=12",
+    "--data.init_args.batch_size=6", "--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=1",
+    "--checkpoint.every_n_train_steps=2", "--trainer.enable_progress_bar=false",
+]  # fmt: skip
+
+
+def fit_until_killed(words: list[str], step: int) -> None:
+    """Run the command in this process, which gets a signal that nothing can hear, between two steps."""
+    end = FinetuneModule.on_train_batch_end
+
+    def die(self: FinetuneModule, *given: Any) -> None:
+        end(self, *given)
+        if self.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    FinetuneModule.on_train_batch_end = die  # type: ignore[assignment]
+    main(words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "count"), [(3, 18), (7, 24)], ids=["first epoch", "second epoch"])
+def test_a_run_that_was_killed_goes_on_to_the_last_bit(
+    step: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four steps an epoch, from the checkpoint one step before: what is in the file isn't computed again."""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    last = run / "checkpoints" / "last.ckpt"
+    process = forking().Process(target=fit_until_killed, args=([*WORDS, f"--trainer.default_root_dir={run}"], step))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    assert (run / "kept_activations-0").is_file()
+    assert torch.load(last, weights_only=True)["global_step"] == step - 1
+    computed: list[int] = []
+    begin = ClipEncoder.begin_images
+
+    def counted(self: ClipEncoder, images: Tensor) -> Tensor | None:
+        computed.append(len(images))
+        return begin(self, images)
+
+    monkeypatch.setattr(ClipEncoder, "begin_images", counted)
+    assert main([*WORDS, f"--trainer.default_root_dir={run}", f"--ckpt_path={last}"]) == 0
+    assert sum(computed) == 2 + 24 - count, "two tell shape and likeness"
+    assert main([*WORDS, f"--trainer.default_root_dir={whole}"]) == 0
+    states = [torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (run, whole)]
+    for name, value in states[0]["state_dict"].items():
+        assert torch.equal(value, states[1]["state_dict"][name]), name
+    assert not [*run.glob("kept*"), *whole.glob("kept*")], "it goes with the mark that the training hasn't ended"
 
 
 def test_a_disk_that_fills_up_is_told_of_once_and_the_run_goes_on(

@@ -159,7 +159,7 @@ def mismatch_message(error: Exception) -> str:
         return "it isn't a weight file that can be read safely; give safetensors or a state dict"
     shapes = r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)"
     if match := re.search(shapes, message):
-        return f"{match[1]} is {match[2]} in the file and {match[3]} in the model; is it another model's?"
+        return f"{match[1]} is {match[2]} in the file and {match[3]} in the model, so perhaps it is another model's"
     if match := re.search(r"(Missing|Unexpected) key\(s\) in state_dict: \"([^\"]+)\"", message):
-        return f"{match[1].lower()} key {match[2]}; is it another model's?"
+        return f"{match[1].lower()} key {match[2]}, so perhaps it is another model's"
     return why(error)

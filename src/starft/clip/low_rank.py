@@ -14,6 +14,7 @@ times the tokens are kept then, and 16 times without.
 """
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -62,6 +63,14 @@ class LowRank(nn.Module):
         source = getattr(x, SOURCE, None)
         low: Tensor = F.linear(x, self.down) if source is None else _Product.apply(x, self.down, *source)
         return F.linear(low * self.scale, self.up)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+        """Take the rank of what is loaded: an average of updates is of any."""
+        rank = len(state_dict.get(f"{prefix}down", self.down))
+        if rank != len(self.down):
+            self.up.data = self.up.data.new_empty(len(self.up), rank)
+            self.down.data = self.down.data.new_empty(rank, self.down.shape[1])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def whole(self) -> Tensor:
         """Return the update of the weight (O, I)."""

@@ -87,7 +87,7 @@ def rebuild_clip(config: Mapping[str, Any], state: Mapping[str, Tensor], tokens:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"The weights don't fit their own description: {mismatch_message(error)}") from error
+        raise WeightsError(f"The weights don't fit their own description: {mismatch_message(error)}.") from error
     model.eval()
     tell(config.get(NOTES, ()))
     return ClipEncoder(model, tokenize, config=config)

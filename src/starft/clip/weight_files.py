@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from starft.clip.lora import MARK
 from starft.clip.transformers_weights import from_transformers, is_transformers
 from starft.errors import WeightsError
 
@@ -128,6 +129,11 @@ def _unwrapped(path: Path, held: Mapping[str, Any]) -> tuple[dict[str, Tensor], 
         raise WeightsError(
             f"The weights {path} are a PEFT adapter's, such as {adapters[0]}, and no whole model's; load it on its "
             "base model with peft, call merge_and_unload(), and save that model's state dict."
+        )
+    if any(MARK in name for name in names):
+        raise WeightsError(
+            f"The weights {path} are the updates of model.adapter, and no whole model's; write them into one, "
+            f"`starft interpolate --ckpt_path {path} --alpha 1 --out WHOLE.ckpt`, and give that."
         )
     plain = {WRAPPERS.sub("", str(name)): value for name, value in held.items() if isinstance(value, Tensor)}
     ends = [name for name in plain if name == SCALE or name.endswith(f".{SCALE}")]

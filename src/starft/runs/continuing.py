@@ -121,7 +121,7 @@ def check_going_on(checkpoint: Path, config: Mapping[str, Any], trial: bool) -> 
 def _check_own_options(checkpoint: Path, facts: CheckpointFacts, model: Mapping[str, Any]) -> None:
     """Refuse other options than a checkpoint itself holds, wherever it lies and whatever became of its run's config."""
     other = [
-        f"model.{key} {_shown(facts.options[key])} (given is {_shown(model[key])})"
+        _both(f"model.{key}", facts.options[key], model[key])
         for key, may in OPTIONS["model"].items()
         if _refused(may) and key in facts.options.keys() & model.keys() and key not in MAY_LIE_ELSEWHERE
         if _plain(facts.options[key]) != _plain(model[key])
@@ -154,7 +154,7 @@ def check_same(checkpoint: Path, config: Mapping[str, Any]) -> list[str]:
     path = folder / CONFIG
     had = _read(path) if folder != checkpoint.absolute().parent or (folder / MANIFEST).is_file() else {}
     result = [*_differences(had, config)] if had else []
-    other = [f"{key} {_shown(theirs)} (given is {_shown(ours)})" for may, key, theirs, ours in result if _refused(may)]
+    other = [_both(key, theirs, ours) for may, key, theirs, ours in result if _refused(may)]
     if other:
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
         raise ConfigError(
@@ -297,6 +297,14 @@ def _product(config: Mapping[str, Any]) -> int | None:
 
 def _presence(arguments: Any) -> str:
     return "absent" if arguments == "absent" else "present"
+
+
+def _both(name: str, theirs: Any, ours: Any) -> str:
+    """Return an option with both of its values; of one with parts, the parts that differ."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        other = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+        return ", ".join(_both(f"{name}.{key}", theirs.get(key), ours.get(key)) for key in other)
+    return f"{name} {_shown(theirs)} (given is {_shown(ours)})"
 
 
 def _shown(value: Any) -> str:

@@ -22,7 +22,7 @@ from starft.errors import ConfigError
 from starft.files.atomic import replace_file
 from starft.files.yaml_reader import read_yaml
 from starft.runs.kept_checkpoints import BestCheckpoint
-from starft.runs.layout import BEST, CHECKPOINTS, CONFIG, EARLY, LAST, OUTDATED, UNFINISHED, run_folder
+from starft.runs.layout import BEST, CHECKPOINTS, CONFIG, EARLY, KEPT, LAST, OUTDATED, UNFINISHED, run_folder
 from starft.runs.limits import limits
 from starft.safe_text import say
 
@@ -39,7 +39,7 @@ class MarkUnfinished(Callback):
 
     It holds ``steps``, those of the whole run (None without an end), and ``step``, after which it was stopped (None
     while it runs, and where it was killed). Early stopping is an end that was planned; ``early_stopping.json`` tells of
-    it. Whatever else stops a run before its last step leaves the mark.
+    it. Whatever else stops a run before its last step leaves the mark, and the activations that the run goes on with.
 
     Args:
         folder: The run folder.
@@ -87,7 +87,8 @@ class MarkUnfinished(Callback):
                 f"trainer.max_steps ended the training after step {step}, in epoch {trainer.current_epoch} of "
                 f"{trainer.max_epochs}."
             )
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, *self.path.parent.glob(f"{KEPT}-*")):
+            path.unlink(missing_ok=True)
 
     def _write(self, trainer: L.Trainer, step: int | None) -> None:
         if trainer.is_global_zero:

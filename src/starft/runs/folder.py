@@ -20,6 +20,7 @@ from starft.runs.layout import (
     BEST,
     CHECKPOINTS,
     CONFIG,
+    KEPT,
     LAST,
     LOCK,
     LOGS,
@@ -33,7 +34,7 @@ from starft.runs.manifest import read_manifest
 from starft.safe_text import say
 
 LOG_FILES = re.compile(r"hparams\.yaml|metrics(-\d+)?\.csv")
-BEGUN = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", MANIFEST, ROWS, UNFINISHED, LOCK)
+BEGUN = (f"{Path(CONFIG).stem}*.yaml", f"{Path(POOL).stem}*.json", MANIFEST, ROWS, UNFINISHED, LOCK, f"{KEPT}-*")
 """What a run writes before its first checkpoint, beside its logs."""
 
 

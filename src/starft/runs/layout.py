@@ -20,6 +20,9 @@ UNFINISHED = "unfinished.json"
 EARLY = "early_stopping.json"
 """Where early stopping ended the training: ``step``, ``steps`` and a ``message``."""
 
+KEPT = "kept_activations"
+"""With the number of a process behind it: what ``model.keep_activations`` has on the disk until the training's end."""
+
 RESULTS = "results.json"
 PREDICTIONS = "predictions.csv"
 PICTURES = "samples"

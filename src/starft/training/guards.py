@@ -4,11 +4,13 @@ import math
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from starft.clip.finite import LossWatch, check_loss, check_weights, tensors_in
-from starft.distributed import clip_norm, is_sharded, world_size
+from starft.distributed import clip_norm, is_sharded, rank, world_size
 from starft.errors import ConfigError
 from starft.evaluation.scoring import ScoringModule
 from starft.losses.context import Progress
@@ -27,10 +29,11 @@ class GuardedModule(ScoringModule):
 
     A run that goes on from one of its checkpoints skips neither the rest of an epoch nor a validation.
 
-    A subclass notes its losses in each step, and has a learning rate ``lr``.
+    A subclass notes its losses in each step, and has a learning rate ``lr`` and a ``seed``.
     """
 
     lr: float
+    seed: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +75,11 @@ class GuardedModule(ScoringModule):
             epoch=self.current_epoch,
             total_epochs=epochs if epochs is not None and epochs > 0 else None,
         )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Let dropout depend on seed, step and process: a run that goes on draws as one that was never stopped."""
+        drawn = np.random.SeedSequence([self.seed, self.global_step, batch_idx, rank()])
+        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the losses: on a CPU at each step, elsewhere at each logging, for the device is waited for."""

@@ -1,5 +1,6 @@
 """Activations that a run keeps from epoch to epoch: when they can be kept, and of what size they will be."""
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,11 @@ from starft.clip import ClipEncoder, image_preprocessing
 from starft.clip.kept_activations import KeptActivations
 from starft.clip.lora import LoRA
 from starft.errors import ConfigError
+from starft.files.digests import content_digest
+from starft.runs.ending import MarkUnfinished
+from starft.runs.layout import KEPT
 from starft.runs.limits import VARIED
+from starft.runs.manifest import read_manifest
 from starft.safe_text import say
 
 
@@ -59,7 +64,8 @@ def keep_activations(options: Mapping[str, Any], student: ClipEncoder, trainer: 
     if getattr(trainer.datamodule, "varies_images", True):  # type: ignore[attr-defined]
         raise ConfigError(VARIED)
     image = torch.zeros(1, 3, *image_preprocessing(student.model).size, device=student.device)
-    begun = student.begin_images(image.to(student.model.logit_scale.dtype))
+    with trainer.precision_plugin.train_step_context():
+        begun = student.begin_images(image.to(student.model.logit_scale.dtype))
     if begun is None:
         raise ConfigError(
             "The frozen beginning of this image tower can't be computed by itself: it drops patches, or isn't the "
@@ -68,8 +74,24 @@ def keep_activations(options: Mapping[str, Any], student: ClipEncoder, trainer: 
     if trainer.fast_dev_run:  # type: ignore[attr-defined]  # writes nothing
         where = "ram"
     count = len(cast(Any, trainer.train_dataloader).dataset)
-    kept = KeptActivations(where, count, begun.shape[1:], Path(trainer.default_root_dir))
+    owner, name = _owner(trainer), f"{KEPT}-{trainer.global_rank}"
+    folder = Path(trainer.default_root_dir)
+    kept = KeptActivations(where, count, begun.shape[1:], folder, begun.dtype, name if owner else None, owner)
     if trainer.is_global_zero:
         each = "" if trainer.world_size == 1 else " for each of its processes"
         say(f"Note: activations of {count:,} images are kept ({where}): {kept.size_in_words}{each}.", file=sys.stderr)
     return kept
+
+
+def _owner(trainer: L.Trainer) -> str:
+    """Return what tells a run's activations from those of others, the same on all processes; empty for no run folder.
+
+    There the file stays until the training has come to its end, as the mark does that it hasn't.
+    """
+    if not any(isinstance(item, MarkUnfinished) for item in trainer.callbacks):  # type: ignore[attr-defined]
+        return ""
+    manifest = read_manifest(Path(trainer.default_root_dir)) if trainer.is_global_zero else {}
+    facts = [manifest.get(name) for name in ("created", "weights", "drawn_by")] + [
+        manifest.get("sets", {}).get("train")
+    ]
+    return str(trainer.strategy.broadcast(content_digest(json.dumps([*facts, trainer.world_size]).encode())))
