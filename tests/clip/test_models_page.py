@@ -14,7 +14,7 @@ from torch import nn
 
 from starft.clip import build_clip
 from starft.clip.build import _local_weights
-from starft.clip.names import SCHEMAS, register_model
+from starft.clip.model_names import SCHEMAS, register_model
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 LINES: list[dict[str, Any]] = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0])
