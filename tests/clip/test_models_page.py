@@ -36,6 +36,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line['model_name']}-{line.get('pretrained')}")
 def test_every_line_names_a_model_and_its_weights(line: dict[str, Any], models: Path) -> None:
     name, pretrained = register_model(line["model_name"]), line.get("pretrained")
@@ -48,6 +49,7 @@ def test_every_line_names_a_model_and_its_weights(line: dict[str, Any], models: 
         build_clip(line["model_name"], pretrained)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
 def test_the_recipe_for_openais_archives(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build_clip("models/my-model.json", "models/my-model.pt").model.half()
