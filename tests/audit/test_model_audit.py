@@ -124,6 +124,7 @@ def test_a_model_that_fails_in_one_place_is_told_so(
     assert "36 checked" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

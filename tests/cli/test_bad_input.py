@@ -230,6 +230,7 @@ def test_a_folder_for_a_config(refused: Refused, tmp_path: Path) -> None:
 # Values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "told"),
     [
@@ -404,6 +405,7 @@ def test_no_permission_to_write(verb: str, refused: Refused, monkeypatch: pytest
     assert sentence == f"The run folder {run} can't be written to: Permission denied; give another."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["fit", "test"])
 def test_a_refused_run_leaves_no_folder(
     verb: str, refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -469,6 +471,7 @@ def test_a_checkpoint_that_doesnt_exist(refused: Refused, tmp_path: Path) -> Non
     assert sentence == f"The checkpoint {missing} doesn't exist; its folder holds best.ckpt, last.ckpt."
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_has_all_its_epochs(checkpoint: Path, refused: Refused, tmp_path: Path) -> None:
     """Lightning would train nothing, and we would tell of a checkpoint that nobody wrote."""
     held = torch.load(checkpoint, weights_only=True)

@@ -133,6 +133,7 @@ def test_what_the_tables_say_in_words(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_every_method_is_trained_and_tested_once(
     cli: FakeCli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +153,7 @@ def test_every_method_is_trained_and_tested_once(
     assert results(out)["seconds"] >= before["seconds"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [1, 2, 3, 9])  # the first test, a training, its test, the last of all
 def test_a_killed_demo_is_taken_up(
     kill_at: int, cli: FakeCli, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -33,6 +33,7 @@ def write(run: Run) -> None:
     run_folders.write_run(run.folder, sets, seed=run.seed, ckpt_path=checkpoint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", ["101", "3,5"])
 def test_compare_ends_with_a_report_of_all_its_runs(
     seeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -130,6 +130,7 @@ def test_short_trials_come_first_and_the_largest_weight_within_a_point_is_chosen
     assert "Note: The chosen model.lr" in told.err
 
 
+@pytest.mark.slow
 def test_all_in_full_and_by_other_rules(fake: FakeTrials) -> None:
     assert main(words("--short=1", "--rule=id")) == 0
     assert [name.split("/")[1] for name in fake.made] == ["full"] * 6
@@ -152,6 +153,7 @@ def test_a_stop_goes_on_and_nothing_runs_twice(fake: FakeTrials, capsys: pytest.
     assert chosen()[WEIGHT] == "2"
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes what the other isn't at: two threads, held together at their first trials."""
     both = threading.Barrier(2, timeout=30)
@@ -199,6 +201,7 @@ def test_a_budget_ends_the_search(fake: FakeTrials, capsys: pytest.CaptureFixtur
     assert len(fake.made) == len(set(fake.made))
 
 
+@pytest.mark.slow
 def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
     assert main(words("--trials=2")) == 0
     assert [name for name in fake.made if "short" in name] == ["trial-001/short", "trial-002/short"]

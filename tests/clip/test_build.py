@@ -272,6 +272,7 @@ def empty(path: Path, weights: dict[str, torch.Tensor]) -> None:
     path.write_bytes(b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "write"),
     [
@@ -356,6 +357,7 @@ def test_a_tokenizer_out_of_reach(config: Path, monkeypatch: pytest.MonkeyPatch)
     assert "Temporary failure in name resolution" in sentence(WeightsError, config, None)
 
 
+@pytest.mark.slow
 def test_weights_that_dont_fit_are_told_by_key(config: Path, tmp_path: Path) -> None:
     weights = state(build_clip(str(config), None))
     path = tmp_path / "mine.pt"
@@ -376,6 +378,7 @@ def test_sizes_of_a_model_config_are_checked(tmp_path: Path) -> None:
     assert "has vision_cfg.image_size -3; it must be at least 1." in sentence(ConfigError, path, None)
 
 
+@pytest.mark.slow
 def test_random_weights_of_coca_are_all_drawn(tmp_path: Path) -> None:
     """open_clip leaves the decoder's projection as the memory was: any number, not a number, too."""
     config = write(tmp_path, "coca")

@@ -131,6 +131,7 @@ def test_trimming_can_be_switched_off(clip: ClipEncoder) -> None:
     torch.testing.assert_close(whole, clip.encode_text(["a duck.", LONG]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "custom_text", "text"),
     [
@@ -152,6 +153,7 @@ def test_other_towers_keep_full_length(tmp_path: Path, name: str, custom_text: b
     torch.testing.assert_close(features, plain(clip, ["a duck.", "a crow.", "a duck."]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "custom_text", "text"),
     [

@@ -73,6 +73,7 @@ def test_nothing_is_fitted_to_features_that_are_not_finite() -> None:
         rows_of(batches, lambda batch: torch.tensor([[1.0], [NAN]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["JTT", "DFR"])
 def test_what_acts_between_steps_looks_at_the_weights_first(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -103,6 +104,7 @@ class Breaks(Callback):
             pl_module.layer.weight.data[0, 0] = self.value  # type: ignore[union-attr,index,operator]
 
 
+@pytest.mark.slow
 def test_a_training_stops_at_the_first_loss_that_is_not_finite(tmp_path: Path) -> None:
     module = SmallModule()
     with pytest.raises(
@@ -203,6 +205,7 @@ DOORS: dict[str, Callable[[Path], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_a_checkpoint_with_a_nan_is_refused(
     door: str, broken: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -119,6 +119,7 @@ def same(one: Tensor, other: Tensor) -> bool:
 # Built as it should be
 
 
+@pytest.mark.slow
 def test_it_is_open_clips_own(kind: str, clip: ClipEncoder) -> None:
     model = clip.model
     classes = {"vit": open_clip.CLIP, "resnet": open_clip.CLIP, "coca": open_clip.CoCa}
@@ -131,6 +132,7 @@ def test_it_is_open_clips_own(kind: str, clip: ClipEncoder) -> None:
     assert len(quick) == (5 if kind == "vit" else 0), "two towers of 3 and 2 blocks"
 
 
+@pytest.mark.slow
 def test_tokenizer_and_context_are_the_models(kind: str, config: Path, clip: ClipEncoder) -> None:
     tokens = clip.tokenize(CAPTIONS)
     assert tokens.shape == (4, 16)
@@ -152,6 +154,7 @@ def plain(clip: ClipEncoder, captions: list[str]) -> Tensor:
     return F.normalize(clip.model.encode_text(clip.tokenize(captions)), dim=-1)
 
 
+@pytest.mark.slow
 def test_features_are_those_at_full_length(kind: str, clip: ClipEncoder) -> None:
     clip.double()
     lengths: list[int] = []
@@ -217,6 +220,7 @@ def test_a_step_in_bfloat16(kind: str, config: Path, weights: Path) -> None:
 # SigLIP's bias
 
 
+@pytest.mark.slow
 def test_a_bias_shared_by_all_logits_drops_out_of_every_softmax(kind: str, clip: ClipEncoder) -> None:
     """So no loss here gives it a gradient, and predictions are the same with and without it."""
     if kind != "siglip":

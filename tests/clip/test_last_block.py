@@ -58,6 +58,7 @@ def gradients(clip: ClipEncoder, features: Tensor) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in clip.model.visual.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALONE)
 def test_features_and_every_gradient_are_those_of_the_whole_block(name: str, tmp_path: Path) -> None:
     clip = tiny(tmp_path, name)
@@ -84,6 +85,7 @@ def test_the_twin_does_so_too(tmp_path: Path) -> None:
     assert tokens == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_where_more_is_read_all_of_it_is_computed(name: str, tmp_path: Path) -> None:
     clip = tiny(tmp_path, name)

@@ -56,6 +56,7 @@ def weights(tmp_path: Path) -> dict[str, Tensor]:
 IMAGE, TEXT = ["48 x 48 px (6 x 6 positions)"], ["captions of 77 tokens"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "where", "image", "context", "told"),
     [
@@ -100,6 +101,7 @@ def test_positions_that_are_interpolated_are_told_with_both_sizes(
     assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in clip.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_loaded_checkpoint_tells_it_too(
     weights: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +147,7 @@ class Reversed:
         return self.plain([" ".join(reversed(text.split())) for text in texts], context_length or self.context_length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "vocabulary"), [("my-siglip", "c4-en"), ("SigLIP2-small", "gemma"), ("siglip-i18n", "mc4")]
 )
@@ -165,6 +168,7 @@ def test_a_tokenizer_by_name_is_the_checkpoints_too(
     torch.testing.assert_close(load(tmp_path / "export", "cpu").clip.encode_text(captions), expected)
 
 
+@pytest.mark.slow
 def test_a_config_that_is_renamed_out_of_its_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_clip.factory, "SigLipTokenizer", Reversed)
     torch.manual_seed(0)
@@ -204,6 +208,7 @@ NORMALISED = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 CLIPS = {"image_mean": [0.4814, 0.4578, 0.4082], "image_std": [0.2686, 0.2613, 0.2758]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "described", "noted"),
     [

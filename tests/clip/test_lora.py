@@ -55,6 +55,7 @@ def loss_of(clip: ClipEncoder) -> torch.Tensor:
     return (features * torch.randn(features.shape, generator=stream).double()).sum()
 
 
+@pytest.mark.slow
 def test_features_and_gradients_are_those_of_merged_weights(clip: ClipEncoder) -> None:
     check_against_merged(clip, trim=True)
 
@@ -206,6 +207,7 @@ def test_a_layer_that_reads_its_parts_weights_gets_the_sum() -> None:
     assert torch.allclose(ours, attention(x), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options", "sentence"),
     [

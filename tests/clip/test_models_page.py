@@ -14,7 +14,7 @@ from torch import nn
 
 from starft.clip import build_clip
 from starft.clip.build import _local_weights
-from starft.clip.names import SCHEMAS, register_model
+from starft.clip.model_names import SCHEMAS, register_model
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 LINES: list[dict[str, Any]] = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0])
@@ -36,6 +36,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line['model_name']}-{line.get('pretrained')}")
 def test_every_line_names_a_model_and_its_weights(line: dict[str, Any], models: Path) -> None:
     name, pretrained = register_model(line["model_name"]), line.get("pretrained")
@@ -48,6 +49,7 @@ def test_every_line_names_a_model_and_its_weights(line: dict[str, Any], models: 
         build_clip(line["model_name"], pretrained)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
 def test_the_recipe_for_openais_archives(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build_clip("models/my-model.json", "models/my-model.pt").model.half()

@@ -87,6 +87,7 @@ def test_statistics_of_batch_norms_are_updated_once(change: Callable[[Any], None
     assert assert_recomputing_changes_nothing(clip, 160, change) >= 3 * 10
 
 
+@pytest.mark.slow
 def test_statistics_of_other_norms_are_updated_once(tmp_path: Path) -> None:
     """Of batch norms that average over all batches, and of norms that aren't batch norms by their class."""
     clip = build(tmp_path, "timm")
@@ -97,6 +98,7 @@ def test_statistics_of_other_norms_are_updated_once(tmp_path: Path) -> None:
     assert buffers >= 3 * 10
 
 
+@pytest.mark.slow
 def test_draws_of_dropout_and_dropped_paths_are_the_same_again(tmp_path: Path) -> None:
     clip = build(tmp_path, "hf")
     assert any(isinstance(part, nn.Dropout) and part.p for part in clip.modules())
@@ -109,6 +111,7 @@ def test_what_stands_behind_frozen_blocks_keeps_its_gradients(tmp_path: Path) ->
     assert_recomputing_changes_nothing(clip, 32, leave)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "blocks",
     [

@@ -88,6 +88,7 @@ def gradients(module: FinetuneModule, loss: Tensor) -> dict[str, Tensor | None]:
     return {name: weights.grad for name, weights in module.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=["32", "64"])
 @pytest.mark.parametrize("method", METHODS)
 def test_loss_and_every_gradient_are_those_of_the_plain_way(
@@ -160,6 +161,7 @@ def shapes(module: FinetuneModule, captions: set[str], cut: str) -> list[tuple[i
     return [(1, len({tuple(row[: end + 1]) for row in rows for end in range(len(row))}))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "calls"), [("ce", 0), ("flyp", 1), ("starft", 1), ("starft_ce", 1)])
 def test_no_method_encodes_what_it_doesnt_read(kind: tuple[str, Path], method: str, calls: int) -> None:
     module = make(kind[1], method, torch.float32)

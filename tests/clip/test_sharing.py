@@ -122,6 +122,7 @@ def test_what_is_frozen_is_computed_once_and_held_once(configs: Callable[[str], 
     assert len(places) == len(list(module.parameters())) - 2 * len(frozen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "spoil"),
     [

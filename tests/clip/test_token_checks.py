@@ -114,6 +114,7 @@ def table(folder: Path, names: tuple[str, str]) -> Path:
     return folder / "birds.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["data check", "fit", "validate", "test", "predict"])
 def test_every_verb_refuses_them(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = table(tmp_path, PAIRS["apostrophe"])
@@ -136,6 +137,7 @@ def test_descriptions_that_are_cut_are_told_by_the_check(tmp_path: Path, capsys:
     assert "longer than the 77 tokens of ViT-B-16" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [PAIRS["apostrophe"], PAIRS["case"]], ids=["apostrophe", "case"])
 def test_other_classes_of_a_loaded_model(checkpoint: Path, tmp_path: Path, names: tuple[str, str]) -> None:
     with pytest.raises(ConfigError, match="are the same tokens to the model"):

@@ -41,6 +41,7 @@ def named(model: nn.Module, *beginnings: str) -> set[str]:
 # Which parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tower_is_frozen_whole(files: dict[str, tuple[Path, Path]], kind: str) -> None:
     model = build(files, kind).model
@@ -52,6 +53,7 @@ def test_a_tower_is_frozen_whole(files: dict[str, tuple[Path, Path]], kind: str)
     assert frozen(model) == {name for name, _ in model.named_parameters()} - outside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "count", "beginnings"),
     [
@@ -95,6 +97,7 @@ def test_the_first_blocks_of_the_text_tower(
     assert frozen(model) == named(model, *beginnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vit", "resnet", "timm", "hf"])
 @pytest.mark.parametrize("count", [-1, 99])
 def test_more_blocks_than_there_are(files: dict[str, tuple[Path, Path]], kind: str, count: int) -> None:
@@ -106,6 +109,7 @@ def test_more_blocks_than_there_are(files: dict[str, tuple[Path, Path]], kind: s
     assert frozen(model) == set()
 
 
+@pytest.mark.slow
 def test_what_no_loss_reads(files: dict[str, tuple[Path, Path]]) -> None:
     for kind in KINDS:
         model = build(files, kind).model

@@ -86,6 +86,7 @@ def equal(one: State, other: State) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", PLAIN.values(), ids=PLAIN)
 def test_wrapped_weights_are_the_same_weights(
     wrap: Callable[[State], Any], config: str, state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -104,6 +105,7 @@ def test_others_are_named(make: Callable[[State], Any], told: str, config: str, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_ours_gives_the_tuned_model(tmp_path: Path) -> None:
     module = checkpoints.write(tmp_path / "last.ckpt", head="linear")
     tuned = build_clip("starft-mini", str(tmp_path / "last.ckpt"))
@@ -128,6 +130,7 @@ def test_transformers_clip_is_loaded(what: str, exported: Path, checkpoint: Path
     assert equal(build_clip("starft-mini", str(exported / what)).model.state_dict(), expected)
 
 
+@pytest.mark.slow
 def test_another_activation_is_refused_and_one_that_nobody_tells_is_noted(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

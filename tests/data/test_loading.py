@@ -194,6 +194,7 @@ class Frozen(Dataset[int]):
         return gc.get_freeze_count()
 
 
+@pytest.mark.slow
 def test_what_a_worker_inherits_stays_shared() -> None:
     """The collector would write to each object, and so copy all of them: 120 MB for each worker."""
     before = gc.get_freeze_count()

@@ -111,6 +111,7 @@ def test_a_run_stops_or_skips_as_at_bombs(tmp_path: Path) -> None:
         prepared(f"{tmp_path}/images/003.jpg", images.plain)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("low")
 def test_predict_and_the_classifier_tell_it(
     checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -48,6 +48,7 @@ def ready(data: ImageDataModule, stage: str) -> ImageDataModule:
     return data
 
 
+@pytest.mark.slow
 def test_imagenet_is_tested_on_all_its_sets(tmp_path: Path) -> None:
     data = ready(whole_imagenet(tmp_path, allow_partial=True), "test")
     sets = {one.name: one for one in data.test_sets}

@@ -90,6 +90,7 @@ def test_images_of_a_bucket_are_those_of_the_folder(file: str, root: Path | None
     assert remote.as_eval().table("test").location(1) == "s3://shoes/images/001.jpg"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 def test_the_check_lists_a_bucket_and_fetches_no_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([*CHECK, "s3://shoes/shoes.csv"])

@@ -45,6 +45,7 @@ TANH: dict[str, Any] = {"act_kwargs": {"approximate": "tanh"}}
 SMALL_EPS: dict[str, Any] = {"norm_kwargs": {"eps": 1e-6}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -59,6 +59,7 @@ def test_terms_that_learn_from_one_row() -> None:
     check_rows([CrossEntropy(), GroupDRO(), L2SP(), Carot(distillation=0), Contrastive(weight=0)], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["flyp", "starft_ce"])
 def test_a_batch_size_of_one_is_refused(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit", f"--config={CONFIGS / config}.yaml", "--data.init_args.batch_size=1"]
@@ -68,6 +69,7 @@ def test_a_batch_size_of_one_is_refused(config: str, tmp_path: Path, capsys: pyt
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_loader_of_ones_own_that_gives_one_row() -> None:
     with pytest.raises(ConfigError, match="Batches of 1 image teach nothing with Contrastive"):
         fit(OneRow(), Contrastive())

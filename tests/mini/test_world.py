@@ -230,6 +230,7 @@ def test_same_seed_same_data_and_another_seed_other_data() -> None:
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_no_picture_is_in_two_splits() -> None:
     data = MiniWorld(train_size=48, val_size=24, test_size=24, seed=0)
     for stage in ("fit", "test"):

@@ -76,6 +76,7 @@ FAULTS: dict[str, tuple[Reply, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "told"), FAULTS.values(), ids=FAULTS.keys())
 def test_one_bad_answer_among_good_ones(
     generate: Generate,
@@ -143,6 +144,7 @@ def test_a_passing_fault_is_survived(generate: Generate, server: ChatServer, fau
 # What doesn't pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "told"),
     [

@@ -48,6 +48,7 @@ def takes_only(*forms: str, status: int) -> Any:
 # Forms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "taken"), [(400, "json_object"), (422, "text"), (500, "json_object"), (500, "text"), (503, "text")]
 )

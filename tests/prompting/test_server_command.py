@@ -33,6 +33,7 @@ def row(out: str, form: str) -> list[str]:
 REFUSED = Reply(status=500, body={"error": {"message": "no grammar"}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "verdicts", "advice"),
     [

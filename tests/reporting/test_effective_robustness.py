@@ -122,6 +122,7 @@ def test_one_baseline_named_twice_is_no_line(tmp_path: Path, baselines: list[Pat
         robustness_of({"a": runs}, runs * 2, "id/acc")
 
 
+@pytest.mark.slow
 def test_every_format_tells_it_with_its_interval(tmp_path: Path, baselines: list[Path]) -> None:
     up, down = write(tmp_path / "runs" / "up", 0.9, 0.3), write(tmp_path / "runs" / "down", 0.5, 0.3)
     words = ["report", str(up), str(down), str(baselines[0]), "--baseline", *map(str, baselines), "--out"]

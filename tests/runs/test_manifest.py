@@ -342,6 +342,7 @@ def read_weights(path: Path) -> tuple[CheckpointFacts, dict[str, Any]]:
         return facts, {name: values.clone() for name, values in state.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize("read", [read_whole, read_weights])
 def test_flipped_bytes_in_a_checkpoint_are_refused(

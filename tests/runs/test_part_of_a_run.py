@@ -73,6 +73,7 @@ def end_time(trainer: L.Trainer) -> None:
 # A run stopped in an epoch trains the rest of it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [6, 8], ids=["in-its-middle", "at-its-end"])
 @pytest.mark.parametrize("how", ["max_steps", "should_stop", "max_time"])
 def test_a_run_stopped_in_an_epoch_trains_the_rest_of_it(
@@ -141,6 +142,7 @@ class KilledInValidation(Callback):
             raise Killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "options"),
     [

@@ -52,6 +52,7 @@ def pixels() -> Tensor:
     return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_updates_and_the_scale_are_trained_and_the_base_is_held_once() -> None:
     module = build(objective=Contrastive(), regularizers=[SpuriosityAlignment(1.0)], pool="mini_scenes")
     before = fingerprint(module.twin.state_dict())
@@ -75,6 +76,7 @@ def test_a_checkpoint_holds_what_is_trained_and_names_its_base(written: tuple[Pa
     assert path.stat().st_size < 250_000
 
 
+@pytest.mark.slow
 def test_the_loaded_model_is_the_trained_one(written: tuple[Path, FinetuneModule], tmp_path: Path) -> None:
     path, module = written
     model = load(path, "cpu")
@@ -91,6 +93,7 @@ def test_the_loaded_model_is_the_trained_one(written: tuple[Path, FinetuneModule
     assert all(torch.equal(value, module.state_dict()[name]) for name, value in again.state_dict().items())
 
 
+@pytest.mark.slow
 def test_of_another_base_or_adapter_a_checkpoint_is_refused(
     written: tuple[Path, FinetuneModule], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +113,7 @@ def test_of_another_base_or_adapter_a_checkpoint_is_refused(
         load(path, "cpu")
 
 
+@pytest.mark.slow
 def test_averages_are_of_merged_weights(written: tuple[Path, FinetuneModule]) -> None:
     path, module = written
     member = read_member(path)

@@ -128,6 +128,7 @@ def test_gradients_of_all_others_do() -> None:
     check_accumulation([term() for term in APART], 4)
 
 
+@pytest.mark.slow
 def test_the_command_refuses_it_and_names_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--data.init_args.train_size=24", "--data.init_args.val_size=12", "--data.init_args.batch_size=12"]
     folder = f"--trainer.default_root_dir={tmp_path / 'run'}"

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from starft.captions.pool_files import pool_text
 from starft.cli.launch import keep_memory
-from starft.cli.noise import PlainHelp, without_noise
+from starft.cli.library_messages import PlainHelp, without_noise
 from starft.cli.processes import is_first_process
 from starft.config.class_paths import import_prefix, make_importable
 from starft.config.data import keys_of
@@ -26,7 +26,7 @@ from starft.config.option_checks import check_options
 from starft.config.own_data import check_there
 from starft.config.parser import integers_first, prepare_parser
 from starft.config.parser_errors import is_mistake, one_sentence, refusal
-from starft.config.scored import check_what_is_scored
+from starft.config.scored_model import check_what_is_scored
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, StarftError
 from starft.files.yaml_reader import load_yaml

@@ -12,7 +12,7 @@ import lightning as L
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
-from starft.cli.noise import without_info
+from starft.cli.library_messages import without_info
 from starft.errors import ConfigError
 
 RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID")

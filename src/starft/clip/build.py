@@ -11,10 +11,11 @@ import open_clip
 from torch import nn
 
 from starft.clip.encoder import ClipEncoder
+from starft.clip.feature_check import check_features
 from starft.clip.finite import first_not_finite
 from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_names, needs_hub, why
 from starft.clip.loading import load_weights, loading_as_here, tell
-from starft.clip.names import (
+from starft.clip.model_names import (
     MINI_FOLDER,
     MINI_MODEL,
     NOTES,
@@ -27,7 +28,6 @@ from starft.clip.names import (
 from starft.clip.preprocessing import shared_preprocessing, unlike_preprocessing
 from starft.clip.rebuild import folder_config
 from starft.clip.towers import check_blocks
-from starft.clip.trial import check_features
 from starft.errors import ConfigError, StarftError, WeightsError
 from starft.files.digests import check_weights_file
 from starft.wording import did_you_mean

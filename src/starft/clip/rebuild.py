@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from starft.clip.encoder import ClipEncoder, Tokenize
 from starft.clip.hub import LOCAL, OFFLINE, asked_once, check_extra, needs_hub, why
 from starft.clip.loading import mismatch_message, tell
-from starft.clip.names import FOLDER_CONFIG, NOTES, VOCABULARY, siglip_vocabulary
+from starft.clip.model_names import FOLDER_CONFIG, NOTES, VOCABULARY, siglip_vocabulary
 from starft.errors import StarftError, WeightsError
 
 

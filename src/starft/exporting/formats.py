@@ -9,7 +9,7 @@ from open_clip.tokenizer import HFTokenizer, SigLipTokenizer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from starft.clip.names import FOLDER_CONFIG
+from starft.clip.model_names import FOLDER_CONFIG
 from starft.clip.rebuild import export_config
 from starft.exporting.folder import write_json
 from starft.exporting.hugging_face import check_hugging_face, write_hugging_face

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from starft.clip import CaptionRuler, ClipEncoder, image_preprocessing, rebuild_clip, zero_shot_head
 from starft.clip.finite import first_not_finite
-from starft.clip.names import FOLDER_CONFIG
+from starft.clip.model_names import FOLDER_CONFIG
 from starft.clip.token_checks import check_captions
 from starft.data.images import prepared, rgb
 from starft.data.transforms import eval_transform

@@ -67,9 +67,9 @@ def inline(figure: Figure) -> str:
     Args:
         figure: Drawn under `STYLE`.
     """
-    text = StringIO()
+    text, canvas = StringIO(), FigureCanvasSVG(figure)
     # savefig would draw the figure twice, the first time for its layout alone
-    FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
+    canvas.print_svg(text, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     svg = visible_lines(text.getvalue())
     if len(svg) <= LARGEST_SVG:
         return svg[svg.index("<svg") :].replace(INK, "currentColor")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from starft.clip import Twin
 from starft.clip.finite import first_not_finite, tensors_in
-from starft.clip.names import VOCABULARY, is_path
+from starft.clip.model_names import VOCABULARY, is_path
 from starft.errors import AllTrained, WeightsError
 from starft.files.digests import check_weights_file, checked_meanwhile, checked_on_error, content_digest
 from starft.runs.manifest import check_listed, listed_states

@@ -66,6 +66,7 @@ def contents(table: ImageTable) -> list[bytes]:
     return [table.file_bytes(table.location(at)) for at in range(len(table))]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("shards", ["t*-000000.tar", "data/*.parquet"])
 def test_shards_of_a_bucket_are_those_of_the_folder(shards: str, local: Path, cache: Path) -> None:

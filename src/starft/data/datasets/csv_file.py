@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from starft.data.datasets.cells import canonical
+from starft.data.datasets.class_names import class_list
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.label_map import map_labels
-from starft.data.datasets.names import class_list
 from starft.data.datasets.table_file import DOUBTFUL, Rows, TableFile, rows_where
 from starft.data.pairs import caption_labels, draw_pictures
 from starft.data.problem_texts import some

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from starft.data.datasets.class_names import texts
 from starft.data.datasets.label_map import Given
-from starft.data.datasets.names import texts
 from starft.data.source import Source
 from starft.data.splits import Ints, draw_splits
 from starft.errors import ConfigError

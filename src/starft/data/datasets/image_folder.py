@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from starft.data.datasets.class_names import class_list, texts
 from starft.data.datasets.drawn import DrawnSource
 from starft.data.datasets.label_map import map_labels
-from starft.data.datasets.names import class_list, texts
 from starft.data.listing import list_files
 from starft.data.picture_files import left_out, lost_classes
 from starft.data.problem_texts import name_problem, some

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from starft.data.datasets.cells import canonical
-from starft.data.datasets.names import class_list
+from starft.data.datasets.class_names import class_list
 from starft.data.datasets.table_file import SEPARATORS, TEXT_SUFFIXES
 from starft.errors import ConfigError
 from starft.wording import shortened

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from starft.data.datasets.cells import canonical
+from starft.data.datasets.class_names import texts
 from starft.data.datasets.csv_file import LABEL, CSVSource, Ints
-from starft.data.datasets.names import texts
 from starft.data.datasets.table_file import Rows
 from starft.data.packed.description import Description, read_description
 from starft.data.packed.index import PackedBytes, PackedIndex

@@ -33,6 +33,7 @@ def built(folder: Path, config: dict[str, Any]) -> None:
     build_clip(str(path), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "told"), WRONG.values(), ids=WRONG)
 def test_what_can_t_be_encoded(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
     config = copy.deepcopy(TINY)
@@ -51,6 +52,7 @@ def test_a_tokenizer_of_transformers_with_a_larger_vocabulary(tmp_path: Path) ->
         built(tmp_path, TINY | {"text_cfg": text})
 
 
+@pytest.mark.slow
 def test_a_text_tower_of_transformers_with_too_few_positions(tmp_path: Path) -> None:
     text = {"hf_model_name": str(bert(tmp_path / "bert")), "hf_tokenizer_name": str(tmp_path / "bert")}
     text |= {"hf_proj_type": "linear", "hf_pooler_type": "mean_pooler", "context_length": 40}

@@ -24,6 +24,7 @@ def everything(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["test", "validate", "predict"])
 @pytest.mark.parametrize(
     ("names", "suggested"),
@@ -57,6 +58,7 @@ def test_nor_from_a_copy_of_the_folder(run: Path, tmp_path: Path, capsys: pytest
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_another_folder_takes_the_untuned_model(run: Path, tmp_path: Path) -> None:
     (run / "checkpoints" / "last.ckpt").write_bytes(b"")
     other = f"--trainer.default_root_dir={tmp_path / 'zero-shot'}"
@@ -72,6 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "checkpoints" / "last.ckpt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["test", "validate", "predict"])
 def test_no_verb_scores_the_model_of_another_run_in_its_folder(
     verb: str, run: Path, trained: Path, capsys: pytest.CaptureFixture[str]
@@ -98,6 +101,7 @@ def test_a_mixed_model_outside_of_runs_gets_a_folder_of_its_own(
     assert "with --trainer.default_root_dir and a folder of its own." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_link_to_a_runs_own_checkpoint_is_its_own(run: Path, trained: Path, tmp_path: Path) -> None:
     own = run / "checkpoints" / "last.ckpt"
     own.write_bytes(trained.read_bytes())

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from starft.cli.noise import LOGS, without_noise
+from starft.cli.library_messages import LOGS, without_noise
 
 NOISE = [
     "The number of training batches (5) is smaller than the logging interval Trainer(log_every_n_steps=10).",
