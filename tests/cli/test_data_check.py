@@ -5,6 +5,7 @@ from pathlib import Path
 
 import open_clip
 import pytest
+from PIL import Image
 
 from fakes.own_images import write_folders, write_jpeg, write_table
 from starft.__main__ import main
@@ -185,6 +186,26 @@ def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         told,
         re.MULTILINE,
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ("starft-mini", r"64 x 64 pixels"),
+        ("ViT-L-14-336", r"336 x 336 pixels"),
+        ("local-dir:gone", r"224 x 224 pixels, as that of local-dir:gone isn't known before it is loaded"),
+    ],
+)
+def test_the_speed_is_told_at_the_size_of_the_model(
+    model: str, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And so are pictures that resizing to it would make huge: this one is for 336 pixels, and isn't for 64."""
+    table = write_table(tmp_path)
+    Image.new("RGB", (1, 300)).save(tmp_path / "images" / "000.jpg")
+    status = main(check(table, "--deep", "--workers=0", f"--model.model_name={model}"))
+    told = capsys.readouterr().out
+    assert re.search(rf"training images a second \(decode fast, at {size}\); one step", told)
+    assert (status, "1 x 300 pixels would be" in told) == ((2, True) if model == "ViT-L-14-336" else (0, False))
 
 
 def test_nothing_is_told_of_the_speed_where_nothing_can_be_read(

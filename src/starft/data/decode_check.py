@@ -44,8 +44,9 @@ class Decoded(NamedTuple):
 
 
 class _Files(Dataset[Decoded]):
-    def __init__(self, paths: Sequence[str], readers: Mapping[str, Reader]) -> None:
-        self.paths, self.readers, self.compare = paths, readers, len(paths) <= MOST_COMPARED
+    def __init__(self, paths: Sequence[str], readers: Mapping[str, Reader], size: tuple[int, int]) -> None:
+        self.paths, self.readers, self.size = paths, readers, size
+        self.compare = len(paths) <= MOST_COMPARED
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,7 +54,7 @@ class _Files(Dataset[Decoded]):
     def __getitem__(self, index: int) -> Decoded:
         try:
             image = self.readers.get(self.paths[index], read_image)(self.paths[index])
-            check_length(image, ImagePreprocessing().size)
+            check_length(image, self.size)
         except BadImageError as error:
             return Decoded(error.why, b"")
         except DataError as error:  # such as a lost connection
@@ -89,6 +90,7 @@ def decode(
     workers: int | None,
     advance: Callable[[int], None],
     readers: Mapping[str, Reader] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> dict[str, Decoded]:
     """Decode images in parallel.
 
@@ -97,11 +99,12 @@ def decode(
         workers: Processes; None takes one for each CPU, 0 none but this one.
         advance: Told how many more are done.
         readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``); None for none.
+        size: Height and width that the model takes; None stands for those that most take.
     """
     workers = usable_cores() if workers is None else workers
     done: dict[str, Decoded] = {}
     loader = SignalProofLoader(
-        _Files(paths, readers or {}),
+        _Files(paths, readers or {}, size or ImagePreprocessing().size),
         batch_size=CHUNK,
         num_workers=workers,
         collate_fn=list,

@@ -83,7 +83,7 @@ def remote_shards(addresses: Sequence[str]) -> list[RemoteFile]:
     if size > limit:
         more = f" and {count_of(len(files) - 1, 'other shard')} hold" if len(files) > 1 else " holds"
         raise DataError(
-            f"{shown(addresses[0])}{more} {_megabytes(size)}, more than the cache may, {_megabytes(limit)}, so that "
+            f"{shown(addresses[0])}{more} {megabytes(size)}, more than the cache may, {megabytes(limit)}, so that "
             f"they would be fetched over and over; set {SIZE} to more."
         )
     return files
@@ -122,7 +122,7 @@ def fetch(file: RemoteFile) -> Path:
         return path
     if size is not None and size > cache.limit:
         raise DataError(
-            f"{shown(address)} holds {_megabytes(size)}, more than the cache may, {_megabytes(cache.limit)}; "
+            f"{shown(address)} holds {megabytes(size)}, more than the cache may, {megabytes(cache.limit)}; "
             f"set {SIZE} to more."
         )
     try:
@@ -264,7 +264,7 @@ def _fetch_parts(address: str, path: Path, size: int) -> None:
                     break
                 if time.monotonic() - told > TELL:
                     told = time.monotonic()
-                    say(f"Fetching {shown(address)}: {file.tell() / size:.0%} of {_megabytes(size)}", file=sys.stderr)
+                    say(f"Fetching {shown(address)}: {file.tell() / size:.0%} of {megabytes(size)}", file=sys.stderr)
             file.flush()
             os.fsync(file.fileno())
         if (length := part.stat().st_size) != size:
@@ -289,5 +289,14 @@ def _range(store: Any, address: str, start: int) -> bytes:
     return content
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
+    """Return a size as messages write it.
+
+    Args:
+        size: Bytes.
+
+    Example:
+        >>> megabytes(12_345_678), megabytes(999)
+        ('12.3 MB', '999 bytes')
+    """
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"

@@ -169,6 +169,11 @@ class PackedSource(CSVSource):
         needed |= {"caption"} if self.columns["label"] == "" else set() if "caption" in there else {"label"}
         for kind, names in columns.items():
             if kind in needed and kind not in there:
+                if kind == "label" and (first := index.flaws.first.get("unlabelled")):
+                    raise DataError(
+                        f"Each label of {shown(self.address)} is -1, first {first}: nobody says what these images "
+                        "show; take shards with labels, as by data.init_args.splits or shards."
+                    )
                 raise DataError(
                     f"No image of {shown(self.address)} has a {' or '.join(names)}; name what holds the {kind}s with "
                     f"{self.option.format(f'{kind}_column')}."
@@ -183,7 +188,7 @@ class PackedSource(CSVSource):
         return self.columns["label"] != "" and bool((self._index.columns["label"].codes >= 0).any())
 
     def _flaws(self) -> list[str]:
-        return self._index.flaws.sentences("" if self._is_labelled() else "label")
+        return self._index.flaws.sentences(() if self._is_labelled() else ("label", "unlabelled"))
 
     def _rows(self) -> Rows:
         flaws = self._flaws()

@@ -10,7 +10,7 @@ from starft.errors import DataError
 from starft.files.addresses import address_of, shown
 from starft.files.atomic import load_json, replace_file
 from starft.files.remote import local_copy
-from starft.files.stores import NotThere
+from starft.files.stores import NotThere, Refused
 
 NAME = "packed.json"
 VERSION = 1
@@ -57,7 +57,7 @@ def read_description(folder: Path, unfinished: bool = False) -> Description | No
     name, address = shown(path), address_of(path)
     try:
         path = path if address is None else local_copy(address)
-    except NotThere:
+    except (NotThere, Refused):  # where shards are refused too, that is told of them
         return None
     if not path.is_file():
         return None
