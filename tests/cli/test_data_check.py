@@ -169,6 +169,10 @@ def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{tmp_path}/images/005.jpg (it is empty (0 bytes))" in told
     assert "pictures are in train too: " in told
     assert told.splitlines()[-1] == "3 problems (39 of 40 images decoded)."
+    main(check(table, "--deep", "--workers=0", "--data.init_args.on_bad_image=skip"))
+    skipped = capsys.readouterr().out
+    assert f"{tmp_path}/images/005.jpg (it is empty (0 bytes)); left out, as on_bad_image is skip." in skipped
+    assert skipped.splitlines()[-1] == "2 problems (39 of 40 images decoded)."
     assert main(check(table, "--deep", "--workers=0", "--data.init_args.predict=gone")) == 2
     assert capsys.readouterr().out.splitlines()[-1].endswith("(39 of 40 images decoded; 1 split is not listed).")
     (tmp_path / "images" / "005.jpg").unlink()
@@ -205,7 +209,7 @@ def test_the_speed_is_told_at_the_size_of_the_model(
     status = main(check(table, "--deep", "--workers=0", f"--model.model_name={model}"))
     told = capsys.readouterr().out
     assert re.search(rf"training images a second \(decode fast, at {size}\); one step", told)
-    assert (status, "1 x 300 pixels would be" in told) == ((2, True) if model == "ViT-L-14-336" else (0, False))
+    assert (status, "1 image can't be read" in told) == ((2, True) if model == "ViT-L-14-336" else (0, False))
 
 
 def test_nothing_is_told_of_the_speed_where_nothing_can_be_read(

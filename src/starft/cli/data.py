@@ -269,7 +269,7 @@ def _look_deep(
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("decoding", total=len(paths))
         decoded = decoding.decode(paths, workers, lambda count: progress.advance(task, count), readers, size)
-    decoding.look_deep(checked, train, decoded)
+    decoding.look_deep(checked, train, decoded, data.on_bad_image == "skip")
     whole = sum(item.why is None for item in decoded.values())
     unlisted = len(checked) - len(tables)
     if whole == len(paths) and not unlisted:

@@ -121,13 +121,16 @@ def files(table: ImageTable) -> list[str]:
     return [table.location(at) for at in range(len(table))]
 
 
-def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dict[str, Decoded]) -> None:
+def look_deep(
+    checked: Sequence[Checked], train: ImageTable | None, decoded: dict[str, Decoded], skip: bool = False
+) -> None:
     """Add the problems that only decoded images show.
 
     Args:
         checked: What was found of each split; their problems grow.
         train: What is trained on; None where nothing is.
         decoded: Every image of theirs.
+        skip: Whether a run leaves out images that can't be read.
     """
     trained: dict[bytes, str] = {}
     if train is not None:
@@ -139,12 +142,10 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
         fine = (None, KNOWN[FileNotFoundError])  # what is missing is told already
         bad = [f"{path} ({decoded[path].why})" for path in paths if decoded[path].why not in fine]
         if bad:
-            item.problems.append(
-                Problem(
-                    f"{told_of(len(bad), 'image', 'images')} can't be read: {some(bad, 20)}; mend or remove "
-                    f"{'it' if len(bad) == 1 else 'them'}, or set data.init_args.on_bad_image to skip"
-                )
-            )
+            mend = f"mend or remove {'it' if len(bad) == 1 else 'them'}, or set data.init_args.on_bad_image to skip"
+            then = "left out, as on_bad_image is skip" if skip else mend
+            text = f"{told_of(len(bad), 'image', 'images')} can't be read: {some(bad, 20)}; {then}"
+            item.problems.append(Problem(text, stops=not skip))
         stops = not item.as_published  # what the makers published is as it is
         if item.split != "train" and item.scored:
             good = {path: decoded[path].digest for path in paths if decoded[path].why is None}

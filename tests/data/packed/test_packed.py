@@ -186,7 +186,7 @@ def cut(content: bytes) -> bytes:
         ),
         (lambda parts: [*parts, *parts[:2]], r"1 key is there twice, first train.tar#shoes/000; members of one key", 8),
         (lambda parts: [parts[0], *parts], r"1 key is there twice, first train.tar#shoes/000.jpg; members of one", 8),
-        (lambda parts: cut, r"1 shard is cut short or damaged, first train.tar at byte [\d,]+ of [\d,]+; get them", 3),
+        (lambda parts: cut, r"1 shard is cut short or damaged, first train.tar at byte [\d,]+ of [\d,]+; what lies", 3),
     ],
 )
 def test_what_is_wrong_with_samples_is_one_sentence_or_counted(
@@ -226,10 +226,17 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=sentence):
             PackedSource(root).check_there()
+    shard = write_tar(tmp_path / "one" / "train.tar", samples(2))
+    for root in (str(shard), "s3://bucket/one/train.tar"):
+        with pytest.raises(
+            DataError, match=r"train.tar is one shard, .*; give .*/one as root, and .*shards train.tar"
+        ):
+            PackedSource(root).check_there()
     with pytest.raises(
         ConfigError, match=r"The address ftp://x can't be read; data.init_args.root takes a folder, hf://OWNER/NAME,"
     ):
         PackedSource("ftp://x").check_there()
+    shard.unlink()
     write_shards(tmp_path, train=2, more=2)
     with pytest.raises(DataError, match=r"Of the 2 shards .* such as train-000000.tar, and 1 don't: more-000000.tar;"):
         PackedSource(str(tmp_path)).check_there()

@@ -47,7 +47,7 @@ ADVICE = {
     "unlabelled": "nobody says what these show: leave their split out, as by data.init_args.splits {train: train, "
     "val: validation}",
     "twice": "members of one key must stand together (tar --sort=name) and be there once",
-    "cut": "get them again",
+    "cut": "what lies behind is lost, so get a whole copy",
 }
 
 

@@ -48,6 +48,12 @@ def find_shards(root: str, patterns: Sequence[str], given: Given | None = None) 
     Raises:
         DataError: There is none, or only some tell their split.
     """
+    if root.lower().endswith(SUFFIXES) and not Path(root).is_dir():
+        folder, _, name = shown(root).rpartition("/")
+        raise DataError(
+            f"{shown(root)} is one shard, and data.init_args.root takes the folder of shards; give {folder or '.'} as "
+            f"root, and data.init_args.shards {name}."
+        )
     if is_hub_name(root):
         by_split = _of_hub(root)
         top = Path(os.path.commonpath([os.path.dirname(file) for files in by_split.values() for file in files]))  # noqa: PTH120
