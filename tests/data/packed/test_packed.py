@@ -228,9 +228,7 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
             PackedSource(root).check_there()
     shard = write_tar(tmp_path / "one" / "train.tar", samples(2))
     for root in (str(shard), "s3://bucket/one/train.tar"):
-        with pytest.raises(
-            DataError, match=r"train.tar is one shard, .*; give .*/one as root, and .*shards train.tar"
-        ):
+        with pytest.raises(DataError, match=r"train.tar is one shard, .*; give .*/one as root, and .*shards train.tar"):
             PackedSource(root).check_there()
     with pytest.raises(
         ConfigError, match=r"The address ftp://x can't be read; data.init_args.root takes a folder, hf://OWNER/NAME,"

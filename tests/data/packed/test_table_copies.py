@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fakes.shards import image_table, samples, write_table_file, write_tar
+from fakes.shards import Part, image_table, picture, samples, write_table_file, write_tar
 from starft.__main__ import main
 from starft.data import PackedSource
 from starft.data.packed import scan
@@ -49,6 +49,36 @@ def test_images_that_nobody_labelled(tmp_path: Path) -> None:
     assert (without.splits, without.notes) == (("train",), ())
     write_tar(tmp_path / "tar" / "train.tar", [*samples(1, label=-1), *samples(1, 1, label=1)])
     assert PackedSource(str(tmp_path / "tar"), val_fraction=0).class_names == ("-1", "1")
+
+
+def test_tables_of_other_classes(tmp_path: Path) -> None:
+    write_table_file(tmp_path / "test.parquet", image_table([0, 1]))
+    write_table_file(tmp_path / "train.parquet", image_table([0, 1], ("cat", "dog")))
+    with pytest.raises(
+        DataError, match=r"train.parquet names the classes cat, dog, and the tables before it boot, sandal; give tables"
+    ):
+        PackedSource(str(tmp_path)).table("train")
+
+
+def test_pairs_without_a_caption_are_refused_or_counted(tmp_path: Path) -> None:
+    """Where there are no labels; an empty text is none, and one that isn't text has one advice."""
+    parts: list[Part] = []
+    for number, text in enumerate((b"a duck", b"", b"a crow", None, b"an owl")):
+        parts += [(f"{number}.jpg", picture(number))]
+        parts += [(f"{number}.txt", text)] if text is not None else []
+    write_tar(tmp_path / "train.tar", parts)
+    with pytest.raises(DataError, match=r": 2 samples have no caption, first train.tar#1; mend the shards, or set"):
+        PackedSource(str(tmp_path)).table("train")
+    kept = PackedSource(str(tmp_path), on_bad_image="skip", val_fraction=0)
+    table = kept.table("train")
+    assert ([*table.paths], list(table.captions or ())) == (
+        ["train.tar#0", "train.tar#2", "train.tar#4"],
+        ["a duck", "a crow", "an owl"],
+    )
+    assert "2 samples have no caption, first train.tar#1; left out, as on_bad_image is skip" in kept.notes
+    write_tar(tmp_path / "train.tar", [*parts[:2], ("x.jpg", picture(9)), ("x.txt", b"a\0b")])
+    with pytest.raises(DataError, match=r"train.tar#x: its caption holds 'a\\x00b', which isn't text; mend it\.$"):
+        PackedSource(str(tmp_path)).table("train")
 
 
 def check(folder: Path, *options: str) -> list[str]:

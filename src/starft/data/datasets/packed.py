@@ -15,7 +15,7 @@ from starft.data.datasets.names import texts
 from starft.data.datasets.table_file import Rows
 from starft.data.packed.description import Description, read_description
 from starft.data.packed.index import PackedBytes, PackedIndex
-from starft.data.packed.samples import NOWHERE
+from starft.data.packed.samples import NOWHERE, Flaws
 from starft.data.packed.scan import open_index
 from starft.data.packed.shard_files import Shards, find_shards, is_hub_name, lines_beside
 from starft.data.problem_texts import some
@@ -188,7 +188,15 @@ class PackedSource(CSVSource):
         return self.columns["label"] != "" and bool((self._index.columns["label"].codes >= 0).any())
 
     def _flaws(self) -> list[str]:
-        return self._index.flaws.sentences(() if self._is_labelled() else ("label", "unlabelled"))
+        """Return what is wrong with samples; where there are no labels, those without a caption say nothing."""
+        index = self._index
+        if self._is_labelled():
+            return index.flaws.sentences()
+        flaws = Flaws(dict(index.flaws.counts), dict(index.flaws.first))
+        silent = np.flatnonzero((index.offsets != NOWHERE) & (index.columns["caption"].codes < 0))
+        if len(silent):
+            flaws.add("caption", index.paths(silent)[0], len(silent))
+        return flaws.sentences(("label", "unlabelled"))
 
     def _rows(self) -> Rows:
         flaws = self._flaws()
@@ -239,13 +247,14 @@ class _PackedRows:
     Args:
         index: Of the shards.
         splits: What names the split of each shard; None where nothing does.
-        labelled: Whether images without a label are left out.
+        labelled: Whether images without a label are left out, or else those without a caption.
     """
 
     def __init__(self, index: PackedIndex, splits: Sequence[str] | None, labelled: bool) -> None:
         self.index, self.splits = index, splits
         usable = index.offsets != NOWHERE
-        self.chosen = np.flatnonzero(usable & (index.columns["label"].codes >= 0) if labelled else usable)
+        said = index.columns["label" if labelled else "caption"].codes >= 0
+        self.chosen = np.flatnonzero(usable & said)
         named = [kind for kind, column in index.columns.items() if (column.codes >= 0).any()]
         self.header = [kind for kind in named if kind != "label" or labelled]
 

@@ -37,6 +37,7 @@ class Sample(NamedTuple):
 KINDS = {
     "image": ("sample has no image", "samples have no image"),
     "label": ("sample has no label", "samples have no label"),
+    "caption": ("sample has no caption", "samples have no caption"),
     "unlabelled": ("sample has the label -1", "samples have the label -1"),
     "twice": ("key is there twice", "keys are there twice"),
     "json": ("sample has a .json that isn't an object", "samples have a .json that isn't an object"),

@@ -25,6 +25,7 @@ from starft.data.packed.index import Column, PackedIndex, path_hash, stamp_of
 from starft.data.packed.paths import Texts
 from starft.data.packed.samples import NOWHERE, UNLABELLED, Columns, Flaws, Sample
 from starft.data.packed.tar_shards import tar_samples
+from starft.data.problem_texts import some
 from starft.errors import DataError
 from starft.files.addresses import address_of, shown
 from starft.files.atomic import load_json
@@ -161,7 +162,8 @@ class _Scan:
             rows = ImageRows(path, self.columns, self.image)
             if self.class_names not in (None, rows.class_names):
                 raise DataError(
-                    f"{path} names other classes than the tables before it; give one set of them as shards."
+                    f"{path} names the classes {some(rows.class_names or ['none'])}, and the tables before it "
+                    f"{some(self.class_names or ['none'])}; give tables of one kind with data.init_args.shards."
                 )
             self.class_names = rows.class_names
             if rows.is_plain:
@@ -215,8 +217,8 @@ class _Scan:
                 return code
             (text,) = cell_texts([cell])
         except (CellError, TypeError) as error:  # a list can't be looked up
-            why = error.args[0] if isinstance(error, CellError) else "holds a list or an object"
-            raise DataError(f"{shown(self.root / path)}: its {kind} {why}; put one value there.") from error
+            why = error.args[0] if isinstance(error, CellError) else "holds a list or an object; put one value there"
+            raise DataError(f"{shown(self.root / path)}: its {kind} {why}.") from error
         if text is None:
             return -1
         if kind == "caption":
