@@ -47,6 +47,7 @@ def imagenet_folders(root: Path) -> list[str]:
         "vid_robust": imagenet.vid_robust(root),
         "waterbirds": group_sets.waterbirds(root),
         "celeba": group_sets.celeba(root),
+        "counteranimal": imagenet.counteranimal(root),
     }
     return [*(f"{name}={path}" for name, path in folders.items()), 'templates=["a {}."]', "val_fraction=0.25", *FAKE]
 
@@ -93,9 +94,12 @@ def smallest(config: Path, root: Path) -> list[str]:
     write = WRITE.get(folder) or WRITE[f"{folder}/{config.stem}"]
     batch = ["batch_size=2"] if folder in ("transfer", "hub") else []
     if name_of(config) == "hub-zeroshot":
-        sets = read_yaml(config.read_text(encoding="utf-8"))["data"]["init_args"]["evals"][:2]
+        sets = read_yaml(config.read_text(encoding="utf-8"))["data"]["init_args"]["evals"][-3:]
+        assert [item["name"] for item in sets] == ["objectnet", "fmow", "iwildcam"]
+        wild = str(shards.wilds_copy(root / "wild"))
         for item in sets:
-            item["source"]["init_args"]["root"] = str(root)
+            item["source"]["init_args"]["root"] = str(root / "own") if item["name"] == "objectnet" else wild
+        root = root / "own"
         batch += [f"evals={json.dumps(sets)}"]
     return [f"root={write(root)}", *(FAKE if folder != "hub" else OWN), *batch]
 

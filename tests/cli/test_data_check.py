@@ -5,6 +5,7 @@ from pathlib import Path
 
 import open_clip
 import pytest
+from PIL import Image
 
 from fakes.own_images import write_folders, write_jpeg, write_table
 from starft.__main__ import main
@@ -168,6 +169,10 @@ def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{tmp_path}/images/005.jpg (it is empty (0 bytes))" in told
     assert "pictures are in train too: " in told
     assert told.splitlines()[-1] == "3 problems (39 of 40 images decoded)."
+    main(check(table, "--deep", "--workers=0", "--data.init_args.on_bad_image=skip"))
+    skipped = capsys.readouterr().out
+    assert f"{tmp_path}/images/005.jpg (it is empty (0 bytes)); left out, as on_bad_image is skip." in skipped
+    assert skipped.splitlines()[-1] == "2 problems (39 of 40 images decoded)."
     assert main(check(table, "--deep", "--workers=0", "--data.init_args.predict=gone")) == 2
     assert capsys.readouterr().out.splitlines()[-1].endswith("(39 of 40 images decoded; 1 split is not listed).")
     (tmp_path / "images" / "005.jpg").unlink()
@@ -185,6 +190,26 @@ def test_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         told,
         re.MULTILINE,
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ("starft-mini", r"64 x 64 pixels"),
+        ("ViT-L-14-336", r"336 x 336 pixels"),
+        ("local-dir:gone", r"224 x 224 pixels, as that of local-dir:gone isn't known before it is loaded"),
+    ],
+)
+def test_the_speed_is_told_at_the_size_of_the_model(
+    model: str, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And so are pictures that resizing to it would make huge: this one is for 336 pixels, and isn't for 64."""
+    table = write_table(tmp_path)
+    Image.new("RGB", (1, 300)).save(tmp_path / "images" / "000.jpg")
+    status = main(check(table, "--deep", "--workers=0", f"--model.model_name={model}"))
+    told = capsys.readouterr().out
+    assert re.search(rf"training images a second \(decode fast, at {size}\); one step", told)
+    assert (status, "1 image can't be read" in told) == ((2, True) if model == "ViT-L-14-336" else (0, False))
 
 
 def test_nothing_is_told_of_the_speed_where_nothing_can_be_read(

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fakes.group_sets import iwildcam, waterbirds
-from fakes.own_images import write_folders, write_jpeg, write_table
+from fakes.own_images import write_captions, write_folders, write_jpeg, write_table
 from fakes.processes import forking, launched
 from fakes.quiet_trainer import trainer
 from fakes.shards import write_shards
@@ -194,6 +194,10 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(words(table, tmp_path / to, *given)) == 2
         return capsys.readouterr().err.splitlines()[-1]
 
+    def remote() -> str:
+        assert main([*words(table, tmp_path)[:-1], "--to=s3://bucket/shards"]) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
     assert main(words(table, tmp_path / "packed")[:-1]) == 2
     assert "needs --to DIR, a folder for the shards." in capsys.readouterr().err
     assert "--shard-size must be a size such as 256MB or 50GB; got '3 bags'." in told("--shard-size=3 bags")
@@ -218,8 +222,44 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{shard.name} isn't as packed.json lists it; remove" in told()
     (tmp_path / "packed" / "packed.json").write_text("{")
     assert "packed.json can't be read: " in told()
+    assert "--to s3://bucket/shards is remote, and shards are written to this machine; give a folder" in remote()
     assert main(["data", "pack", "--help"]) == 0
     assert "--shard-size SIZE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"schema_version": 9}, "its schema_version is 9, and this starft knows 1; pack"),
+        ({"more": 1}, "it must have attribute_names, class_names, complete, group_names, of, schema_version, scoring,"),
+        ({"class_names": "ab"}, "its names and templates must be lists of texts; pack the data again, into another"),
+        ({"scoring": {"test": {"more": 1}}}, "its scoring must say of splits what an EvalSet has; pack"),
+        ({"scoring": [1]}, "its scoring must say of splits what an EvalSet has; pack"),
+        ({"shards": [{"file": "a.tar"}]}, "its shards must have bytes, file, images, split each; pack"),
+        ([1], "it holds no object; pack"),
+    ],
+)
+def test_a_description_that_somebody_changed(change: Any, sentence: str, tmp_path: Path) -> None:
+    source = CSVSource(write_table(tmp_path), val_fraction=0)
+    pack(source, {"train": source.table("train")}, tmp_path / "packed", 10**6)
+    file = tmp_path / "packed" / "packed.json"
+    file.write_text(json.dumps(change if isinstance(change, list) else {**json.loads(file.read_text()), **change}))
+    with pytest.raises(DataError) as caught:
+        PackedSource(str(tmp_path / "packed")).table("train")
+    assert f"packed.json can't be read: {sentence}" in str(caught.value)
+
+
+def test_pairs_stay_pairs(tmp_path: Path) -> None:
+    """Images with captions and without labels: a packed copy has no labels either, and the same texts and splits."""
+    table = write_captions(tmp_path, labels=False)
+    assert main(words(table, tmp_path / "packed", config="csv/pairs")) == 0
+    source, packed = CSVSource(table, label_column=""), PackedSource(str(tmp_path / "packed"))
+    assert packed.class_names == source.class_names == ()
+    assert packed.splits == source.splits
+    for split in source.splits:
+        one, other = packed.table(split), source.table(split)
+        assert list(one.captions or ()) == list(other.captions or ())
+        assert np.array_equal(*(table.labels == table.labels[:, None] for table in (one, other))), "equal captions"
 
 
 def trained(root: Path, packed: Path, processes: int) -> list[dict[str, torch.Tensor]]:

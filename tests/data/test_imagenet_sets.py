@@ -7,8 +7,20 @@ import numpy as np
 import pytest
 from open_clip import IMAGENET_CLASSNAMES
 
-from fakes.imagenet import ALARM_CLOCK, BACKPACK, adversarial, imagenet, objectnet, renditions, sketch, v2, vid_robust
+from fakes.imagenet import (
+    ALARM_CLOCK,
+    BACKPACK,
+    adversarial,
+    counteranimal,
+    imagenet,
+    objectnet,
+    renditions,
+    sketch,
+    v2,
+    vid_robust,
+)
 from starft.data import (
+    CounterAnimalSource,
     ImageNetASource,
     ImageNetRSource,
     ImageNetSketchSource,
@@ -126,6 +138,37 @@ def test_vid_robust_lists_each_frame_once_and_tells_the_sets(tmp_path: Path) -> 
     assert described.frame_sets == ((0, 1, 2), (3, 2), (4, 5))
 
 
+def test_counteranimal_is_scored_by_background(tmp_path: Path) -> None:
+    """Labels are ImageNet's, of all 1000 classes; the folder of the background tells the group."""
+    source = CounterAnimalSource(counteranimal(tmp_path))
+    table = source.table("test")
+    assert [path.rpartition("/")[0] for path in table.paths] == [
+        *["9 ostrich/common-ground", "9 ostrich/counter-water", "9 ostrich/counter-water"],
+        *["296 ice bear/common-snow"] * 3,
+        "296 ice bear/counter-grass",
+    ]
+    assert table.labels.tolist() == [9, 9, 9, 296, 296, 296, 296]
+    assert table.groups is not None
+    assert table.groups.tolist() == [0, 1, 1, 0, 0, 0, 1]
+    assert table.left_out == ("imagenet_names.txt",)
+    assert (source.class_names[9], source.class_names[296]) == ("ostrich", "polar bear")
+    described = source.eval_set("x", "test")
+    assert (described.num_labels, described.group_names, described.num_attributes) == (1000, ("common", "counter"), 0)
+    published = source.published("test")
+    assert (published.images, published.groups) == (13_100, {"common": 7_174, "counter": 5_926})
+
+
+def test_a_counteranimal_of_another_layout(tmp_path: Path) -> None:
+    top = counteranimal(tmp_path)
+    (top / "9 ostrich" / "common-ground").rename(top / "9 ostrich" / "easy")
+    with pytest.raises(DataError, match=r"LAION-final/9 ostrich/easy/0.jpg lies below no folder common-... or counter"):
+        CounterAnimalSource(top).table("test")
+    for folder in [path for path in top.iterdir() if path.is_dir()]:
+        folder.rename(top / folder.name.partition(" ")[2])
+    with pytest.raises(DataError, match=r"CounterAnimal: no folder of .*LAION-final begins with the number of a class"):
+        CounterAnimalSource(tmp_path).table("test")
+
+
 @pytest.mark.parametrize(
     ("source", "missing"),
     [
@@ -136,6 +179,7 @@ def test_vid_robust_lists_each_frame_once_and_tells_the_sets(tmp_path: Path) -> 
         (ImageNetSketchSource, ""),
         (ObjectNetSource, "images"),
         (ImageNetVidRobustSource, "val"),
+        (CounterAnimalSource, ""),
     ],
 )
 def test_a_missing_folder_is_named_and_the_tree_drawn(
@@ -159,6 +203,7 @@ def test_a_missing_folder_is_named_and_the_tree_drawn(
         (sketch, ImageNetSketchSource),
         (objectnet, ObjectNetSource),
         (vid_robust, ImageNetVidRobustSource),
+        (counteranimal, CounterAnimalSource),
     ],
 )
 def test_the_folder_around_it_serves_as_root_too(tmp_path: Path, write: object, source: type[PublishedSource]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fakes.group_sets import celeba, fmow, iwildcam, waterbirds
-from fakes.imagenet import adversarial, imagenet, objectnet, renditions, sketch, v2, vid_robust
+from fakes.imagenet import adversarial, counteranimal, imagenet, objectnet, renditions, sketch, v2, vid_robust
 from fakes.transfer_sets import caltech101, flowers102, pcam, rendered_sst2, stanford_cars, sun397
 from starft.__main__ import main
 from starft.data import CelebA, EvalOn, FMoW, ImageNet, IWildCam, Transfer, Waterbirds, WaterbirdsSource
@@ -38,6 +38,7 @@ def whole_imagenet(root: Path, **options: Any) -> ImageNet:
         vid_robust=vid_robust(root),
         waterbirds=waterbirds(root),
         celeba=celeba(root),
+        counteranimal=counteranimal(root),
         **{**SMALL, **options},
     )
 
@@ -52,15 +53,17 @@ def ready(data: ImageDataModule, stage: str) -> ImageDataModule:
 def test_imagenet_is_tested_on_all_its_sets(tmp_path: Path) -> None:
     data = ready(whole_imagenet(tmp_path, allow_partial=True), "test")
     sets = {one.name: one for one in data.test_sets}
-    assert list(sets) == ["imagenet", "v2", "r", "a", "sketch", "objectnet", "vid_robust", "waterbirds", "celeba"]
-    assert {name for name, one in sets.items() if one.ood} == {"v2", "r", "a", "sketch", "objectnet"}
+    shifted = ["v2", "r", "a", "sketch", "objectnet"]
+    assert list(sets) == ["imagenet", *shifted, "vid_robust", "counteranimal", "waterbirds", "celeba"]
+    assert {name for name, one in sets.items() if one.ood} == {*shifted}
     assert sets["waterbirds"].class_names == ("landbird", "waterbird")
     assert sets["waterbirds"].templates == ("This is a picture of a {}.",)
     assert sets["waterbirds"].group_weights == pytest.approx((4 / 12, 1 / 12, 2 / 12, 5 / 12))
     batches = [next(iter(loader)) for loader in data.test_dataloader()]
     assert [batch["label"].tolist() for batch in batches[:3]] == [[0, 0, 1, 1], [0, 0, 9, 9], [0, 0, 2, 2]]
     assert batches[0]["image"].shape == (4, 3, 16, 16)
-    assert batches[7]["group"].shape == (4,)
+    assert batches[7]["group"].tolist() == [0, 1, 1, 0]
+    assert batches[8]["group"].shape == (4,)
     assert "group" not in batches[0]
 
 

@@ -98,6 +98,25 @@ def clip_benchmark(folder: Path, names: Sequence[str] = CLASSES) -> Path:
     return folder
 
 
+def wilds_copy(folder: Path, names: Sequence[str] = CLASSES) -> Path:
+    """Write a test set of WILDS as its copies on the Hub: beside each image the row of its metadata, region first."""
+    parts: list[Part] = []
+    for number, row in enumerate(((3, 14, 1, 0), (1, 14, 0, 0), (3, 15, 0, 0), (5, 14, 1, 0))):
+        array = BytesIO()
+        np.save(array, np.array(row, dtype=np.int64))
+        key = f"s{number:07}"
+        parts += [
+            (f"{key}.cls", b"%d" % row[2]),
+            (f"{key}.npy", array.getvalue()),
+            (f"{key}.png", picture(number, "png")),
+        ]
+    write_tar(folder / "test" / "0.tar", parts)
+    (folder / "test" / "nshards.txt").write_text("1")
+    (folder / "classnames.txt").write_text("\n".join(names), encoding="utf-8")
+    (folder / "zeroshot_classification_templates.txt").write_text("a photo of {c}.\n{c} in the wild.\n")
+    return folder
+
+
 def hub_waterbirds(folder: Path) -> Path:
     """Write Waterbirds as a copy on the Hub, four images a split: columns of classes, and one of species."""
     for split in ("train", "validation", "test"):

@@ -15,7 +15,7 @@ from starft.files import remote, stores
 from starft.files.addresses import address_of, shown
 from starft.files.remote import local_copy, missing_of, remote_bytes
 from starft.files.sizes import bytes_of, in_words
-from starft.files.stores import ConnectionLost, NotThere
+from starft.files.stores import ConnectionLost, NotThere, Refused
 
 LARGE = bytes(range(256)) * 10
 LOOKS = ["HEAD /large.bin"] * 2
@@ -142,7 +142,17 @@ def test_a_large_file_says_how_far_it_is(
     ("faults", "kind", "sentence"),
     [
         ([404, 404], NotThere, "There is no {}; check the address."),
-        ([403, 403], DataError, "{} may not be read with these credentials, or without any; set ~/.netrc."),
+        (
+            [403, 403],
+            Refused,
+            "{} may not be read with these credentials, or without any, or there is none: a store that may not be "
+            "listed says no more; check the address, or set ~/.netrc.",
+        ),
+        (
+            [401, 401],
+            Refused,
+            "{} may not be read with these credentials, or without any; check the address, or set ~/.netrc.",
+        ),
         ([400, 400], DataError, "{} can't be fetched (the server answered 400 Bad Request); check the address."),
         (
             [503] * 6,

@@ -57,7 +57,8 @@ def check_table(path: Path, data: BaseDataModule) -> None:
         if packed:
             raise ConfigError(
                 f"The images below {packed[0].root} aren't files of their own, so no table can list them; leave out "
-                "--to: the folder of --out keeps the attribute of each image."
+                "--to: the folder of --out keeps the attribute of each image. To train with it, unpack them into files "
+                "and list these in a table for starft.data.CSV."
             )
     elif not isinstance(data, MiniWorld | MiniPretraining):
         raise ConfigError(f"{type(data).__name__} tells no files, so no table can list its images; leave out --to.")

@@ -2,13 +2,9 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 from starft.captions.templates import caption
-from starft.files.atomic import load_json
-from starft.files.shipped import PACKAGE
+from starft.files.shipped import listed_model
 
 PLAIN = re.compile(r"[A-Za-z0-9 .,'()-]*")
 """Text that the tokenizer's cleaning leaves as it is, but for case and spaces."""
@@ -53,11 +49,8 @@ def surely_fit(model_name: str, captions: Iterable[str]) -> bool:
 
 def _context(model_name: str) -> int:
     """Return how many tokens of CLIP's own tokenizer a listed model takes; 0 where it has another one."""
-    result = find_spec("open_clip")  # looks for the package without importing it
-    folders = [PACKAGE / "mini", *([Path(result.origin).parent / "model_configs"] if result and result.origin else [])]
-    file = next((path for folder in folders if (path := folder / f"{model_name}.json").is_file()), None)
-    if file is None or Path(model_name).name != model_name or "siglip" in model_name.lower():
+    model = listed_model(model_name)
+    if model is None or "siglip" in model_name.lower():
         return 0
-    value: Any = load_json(file.read_text(encoding="utf-8"))
-    text = value.get("text_cfg", {})
+    text = model.get("text_cfg", {})
     return 0 if OTHERS & text.keys() else int(text.get("context_length", CONTEXT))

@@ -15,9 +15,11 @@ from starft.data.check import Checked, told_once
 from starft.data.contents import ImageContents
 from starft.data.problem_texts import Problem
 from starft.errors import StarftError
+from starft.files.shipped import listed_model
 from starft.reporting.console import Console
 from starft.reporting.data_report import data_tables, shortcut, small_group, unmeasured, usual_groups
 from starft.safe_text import indented, visible
+from starft.types import ImagePreprocessing
 from starft.wording import ended
 
 
@@ -62,12 +64,12 @@ def check(
     checked = data.check(*stages)
     looked = "no image decoded; --deep decodes them all"
     if deep:
-        looked = _look_deep(data, checked, workers)
+        looked = _look_deep(data, checked, workers, _image_size(model_name))
     console = Console(140)
     for table in data_tables(checked, templates):
         console.print(table)
     if deep and any(item.split == "train" and item.images for item in checked):
-        _tell_speed(data, console)
+        _tell_speed(data, console, model_name)
     _look_at_groups(checked, console)
     if any(item.split == "train" and item.images for item in checked) and data.lacks_groups:
         console.print(f"shortcut: {visible(unmeasured(audit))}", soft_wrap=True, highlight=False)
@@ -83,17 +85,28 @@ def check(
     return 2 if stops else 0
 
 
-def _tell_speed(data: ImageContents, console: Console) -> None:
+def _tell_speed(data: ImageContents, console: Console, model_name: str | None) -> None:
     """Print how fast a core reads the training images; their transforms need torch, so only where that is loaded."""
-    rate = import_module("starft.data.speed").images_a_second(data)
+    known = _image_size(model_name)
+    height, width = known or ImagePreprocessing().size
+    rate = import_module("starft.data.speed").images_a_second(data, (height, width))
     if rate is not None:
         cores = data.batch_size / rate
+        size = f"{height} x {width} pixels"
+        size += f", as that of {model_name} isn't known before it is loaded" if model_name and not known else ""
         console.print(
-            f"input: a core of this machine reads {rate:,.0f} training images a second (decode {data.decode}, at 224 x "
-            f"224 pixels); one step a second of batch_size {data.batch_size} takes {cores:,.1f} cores.",
+            f"input: a core of this machine reads {rate:,.0f} training images a second (decode {data.decode}, at "
+            f"{size}); one step a second of batch_size {data.batch_size} takes {cores:,.1f} cores.",
             soft_wrap=True,
             highlight=False,
         )
+
+
+def _image_size(model_name: str | None) -> tuple[int, int] | None:
+    """Return the height and width of a model's images; None where that takes loading it."""
+    model = listed_model(model_name or "")
+    size = model["vision_cfg"].get("image_size") if model is not None else None
+    return (size, size) if isinstance(size, int) else tuple(size) if size is not None else None
 
 
 def _look_at_groups(checked: Sequence[Checked], console: Console) -> None:
@@ -150,7 +163,9 @@ def _captioned(one: Checked, templates: Sequence[str]) -> Sequence[str]:
     return templates if one.split == "train" and templates else one.templates
 
 
-def _look_deep(data: ImageContents, checked: Sequence[Checked], workers: int | None) -> str:
+def _look_deep(
+    data: ImageContents, checked: Sequence[Checked], workers: int | None, size: tuple[int, int] | None
+) -> str:
     """Decode all images that are listed; return what was decoded."""
     train = data.training_table() if any(item.split == "train" and item.table is not None for item in checked) else None
     tables = [item.table for item in checked if item.table is not None]
@@ -160,8 +175,8 @@ def _look_deep(data: ImageContents, checked: Sequence[Checked], workers: int | N
     readers = {path: table.reader for table in own for path in decoding.files(table)}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("decoding", total=len(paths))
-        decoded = decoding.decode(paths, workers, lambda count: progress.advance(task, count), readers)
-    decoding.look_deep(checked, train, decoded)
+        decoded = decoding.decode(paths, workers, lambda count: progress.advance(task, count), readers, size)
+    decoding.look_deep(checked, train, decoded, data.on_bad_image == "skip")
     whole = sum(item.why is None for item in decoded.values())
     unlisted = len(checked) - len(tables)
     if whole == len(paths) and not unlisted:

@@ -11,6 +11,7 @@ from starft.data.contents import ImageContents
 from starft.data.packed.shard_writer import pack
 from starft.data.source import ImageTable, Source
 from starft.errors import ConfigError
+from starft.files.addresses import address_of, shown
 from starft.files.sizes import bytes_of
 from starft.reporting.console import Console
 from starft.safe_text import say
@@ -33,6 +34,11 @@ class Packing:
     def __init__(self, options: Any) -> None:
         if options.to is None:
             raise ConfigError("`starft data pack` needs --to DIR, a folder for the shards.")
+        if address_of(options.to) is not None:
+            raise ConfigError(
+                f"--to {shown(options.to)} is remote, and shards are written to this machine; give a folder, and copy "
+                "it when it is whole."
+            )
         self.folder, self.shard_size, self.resize = (
             Path(options.to),
             bytes_of(options.shard_size, "--shard-size"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from starft.data.datasets.caltech101 import Caltech101Source
     from starft.data.datasets.celeba import CelebASource
+    from starft.data.datasets.counteranimal import CounterAnimalSource
     from starft.data.datasets.csv_file import CSVSource
     from starft.data.datasets.flowers102 import Flowers102Source
     from starft.data.datasets.fmow import FMoWSource
@@ -51,6 +52,7 @@ __all__ = [
     "Caltech101Source",
     "CelebA",
     "CelebASource",
+    "CounterAnimalSource",
     "EvalOn",
     "FMoW",
     "FMoWSource",
@@ -90,6 +92,7 @@ _HOMES = {
     ),
     "datasets.caltech101": "Caltech101Source",
     "datasets.celeba": "CelebASource",
+    "datasets.counteranimal": "CounterAnimalSource",
     "datasets.csv_file": "CSVSource",
     "datasets.flowers102": "Flowers102Source",
     "datasets.fmow": "FMoWSource",

@@ -44,8 +44,9 @@ class Decoded(NamedTuple):
 
 
 class _Files(Dataset[Decoded]):
-    def __init__(self, paths: Sequence[str], readers: Mapping[str, Reader]) -> None:
-        self.paths, self.readers, self.compare = paths, readers, len(paths) <= MOST_COMPARED
+    def __init__(self, paths: Sequence[str], readers: Mapping[str, Reader], size: tuple[int, int]) -> None:
+        self.paths, self.readers, self.size = paths, readers, size
+        self.compare = len(paths) <= MOST_COMPARED
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,7 +54,7 @@ class _Files(Dataset[Decoded]):
     def __getitem__(self, index: int) -> Decoded:
         try:
             image = self.readers.get(self.paths[index], read_image)(self.paths[index])
-            check_length(image, ImagePreprocessing().size)
+            check_length(image, self.size)
         except BadImageError as error:
             return Decoded(error.why, b"")
         except DataError as error:  # such as a lost connection
@@ -89,6 +90,7 @@ def decode(
     workers: int | None,
     advance: Callable[[int], None],
     readers: Mapping[str, Reader] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> dict[str, Decoded]:
     """Decode images in parallel.
 
@@ -97,11 +99,12 @@ def decode(
         workers: Processes; None takes one for each CPU, 0 none but this one.
         advance: Told how many more are done.
         readers: Path -> what reads it, where that isn't the reader of image files (``ImageTable.read``); None for none.
+        size: Height and width that the model takes; None stands for those that most take.
     """
     workers = usable_cores() if workers is None else workers
     done: dict[str, Decoded] = {}
     loader = SignalProofLoader(
-        _Files(paths, readers or {}),
+        _Files(paths, readers or {}, size or ImagePreprocessing().size),
         batch_size=CHUNK,
         num_workers=workers,
         collate_fn=list,
@@ -118,13 +121,16 @@ def files(table: ImageTable) -> list[str]:
     return [table.location(at) for at in range(len(table))]
 
 
-def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dict[str, Decoded]) -> None:
+def look_deep(
+    checked: Sequence[Checked], train: ImageTable | None, decoded: dict[str, Decoded], skip: bool = False
+) -> None:
     """Add the problems that only decoded images show.
 
     Args:
         checked: What was found of each split; their problems grow.
         train: What is trained on; None where nothing is.
         decoded: Every image of theirs.
+        skip: Whether a run leaves out images that can't be read.
     """
     trained: dict[bytes, str] = {}
     if train is not None:
@@ -136,12 +142,10 @@ def look_deep(checked: Sequence[Checked], train: ImageTable | None, decoded: dic
         fine = (None, KNOWN[FileNotFoundError])  # what is missing is told already
         bad = [f"{path} ({decoded[path].why})" for path in paths if decoded[path].why not in fine]
         if bad:
-            item.problems.append(
-                Problem(
-                    f"{told_of(len(bad), 'image', 'images')} can't be read: {some(bad, 20)}; mend or remove "
-                    f"{'it' if len(bad) == 1 else 'them'}, or set data.init_args.on_bad_image to skip"
-                )
-            )
+            mend = f"mend or remove {'it' if len(bad) == 1 else 'them'}, or set data.init_args.on_bad_image to skip"
+            then = "left out, as on_bad_image is skip" if skip else mend
+            text = f"{told_of(len(bad), 'image', 'images')} can't be read: {some(bad, 20)}; {then}"
+            item.problems.append(Problem(text, stops=not skip))
         stops = not item.as_published  # what the makers published is as it is
         if item.split != "train" and item.scored:
             good = {path: decoded[path].digest for path in paths if decoded[path].why is None}

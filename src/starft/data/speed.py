@@ -16,15 +16,19 @@ SECONDS, MOST = 0.5, 256
 """Processor time and images after which the count ends."""
 
 
-def images_a_second(data: ImageContents) -> float | None:
+def images_a_second(data: ImageContents, size: tuple[int, int]) -> float | None:
     """Return how many training images a second of a core are decoded, cropped and resized as the config has it.
 
     Processor time is counted: what a slow disk adds isn't in it, nor what else the machine does.
 
     Args:
-        data: Its images are made as large as most models want them; None where none of the images can be read.
+        data: Of a config.
+        size: Height and width that its model takes.
+
+    Returns:
+        None where none of the images can be read.
     """
-    wanted, table = ImagePreprocessing(), data.training_table()
+    wanted, table = ImagePreprocessing(size), data.training_table()
     varied = transform_for(data.decode, wanted, data.augmentation)
     images = ImageSet(table, transform_for(data.eval_decode, wanted), varied, data.seed)
     chosen = np.random.default_rng(data.seed).permutation(len(images))[: MOST + 1].tolist()

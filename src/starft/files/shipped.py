@@ -5,8 +5,11 @@ Configs and prompts live at the top of a checkout, and in ``starft/_shipped`` of
 
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from starft.files.atomic import load_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG_OPTIONS = ("-c", "--config", "--data")
@@ -45,6 +48,21 @@ def with_shipped_configs(words: Sequence[str]) -> list[str]:
         elif option in CONFIG_OPTIONS and at + 1 < len(words):
             results[at + 1] = _config(words[at + 1])
     return results
+
+
+def listed_model(model_name: str) -> dict[str, Any] | None:
+    """Return how open_clip, or the embedded world, describes a model, without loading either; None of others.
+
+    Args:
+        model_name: As `starft.clip.build_clip` takes it.
+    """
+    if Path(model_name).name != model_name:
+        return None
+    result = find_spec("open_clip")  # looks for the package without importing it
+    folders = [PACKAGE / "mini", *([Path(result.origin).parent / "model_configs"] if result and result.origin else [])]
+    file = next((path for folder in folders if (path := folder / f"{model_name}.json").is_file()), None)
+    value: dict[str, Any] | None = load_json(file.read_text(encoding="utf-8")) if file is not None else None
+    return value
 
 
 def _config(name: str) -> str:

@@ -45,6 +45,10 @@ class NotThere(DataError):  # noqa: N818  # an answer
     """A remote file that its server doesn't have."""
 
 
+class Refused(DataError):  # noqa: N818  # an answer
+    """A remote file that may not be read; some stores answer so where there is none, if they may not be listed."""
+
+
 class ConnectionLost(DataError):  # noqa: N818
     """A connection that was lost too often."""
 
@@ -75,6 +79,7 @@ def answer(address: str, ask: Callable[[Any], Result]) -> Result:
 
     Raises:
         NotThere: The server has no such file.
+        Refused: It may not be read, or isn't there.
         ConnectionLost: It was lost too often.
         DataError: It can't be had.
     """
@@ -120,7 +125,11 @@ def _refusal(error: BaseException, address: str) -> DataError | None:
     elif name in NO_CREDENTIALS:
         sentence = f"{where} needs credentials, and there are none; set {ACCESS[scheme]}."
     elif isinstance(error, PermissionError) or status in (401, 403):
-        sentence = f"{where} may not be read with these credentials, or without any; set {ACCESS[scheme]}."
+        missing = "" if status == 401 else ", or there is none: a store that may not be listed says no more"
+        return Refused(
+            f"{where} may not be read with these credentials, or without any{missing}; check the address, or set "
+            f"{ACCESS[scheme]}."
+        )
     elif isinstance(error, FileNotFoundError) or status in (404, 410):
         there = f"bucket {where.split('/')[2]}, as in {where}" if "bucket does" in str(error) else where
         return NotThere(f"There is no {there}; check the address.")

@@ -22,6 +22,7 @@ from fakes.shards import (
     image_table,
     picture,
     samples,
+    wilds_copy,
     write_shards,
     write_table_file,
     write_tar,
@@ -124,12 +125,12 @@ def test_tables_of_images(name: str, tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "options", "sentence"),
     [
+        ([-1, -1], {}, r"Each label of .* is -1, first train.parquet#0: nobody says what these images show; take shar"),
         (
-            [0, 1, -1],
+            [0, 1, 5],
             {},
-            r"the label -1 \(train.parquet#2\) is none of the 2 classes that the shards name, boot, sandal",
+            r"the label 5 \(train.parquet#2\) is none of the 2 classes that the shards name, boot, sandal",
         ),
-        ([0, 1, 5], {}, r"the label 5 \(train.parquet#2\) is none of the 2 classes"),
         (
             [0, 1, None],
             {},
@@ -185,7 +186,7 @@ def cut(content: bytes) -> bytes:
         ),
         (lambda parts: [*parts, *parts[:2]], r"1 key is there twice, first train.tar#shoes/000; members of one key", 8),
         (lambda parts: [parts[0], *parts], r"1 key is there twice, first train.tar#shoes/000.jpg; members of one", 8),
-        (lambda parts: cut, r"1 shard is cut short or damaged, first train.tar at byte [\d,]+ of [\d,]+; get them", 3),
+        (lambda parts: cut, r"1 shard is cut short or damaged, first train.tar at byte [\d,]+ of [\d,]+; what lies", 3),
     ],
 )
 def test_what_is_wrong_with_samples_is_one_sentence_or_counted(
@@ -225,10 +226,15 @@ def test_what_a_folder_lacks(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=sentence):
             PackedSource(root).check_there()
+    shard = write_tar(tmp_path / "one" / "train.tar", samples(2))
+    for root in (str(shard), "s3://bucket/one/train.tar"):
+        with pytest.raises(DataError, match=r"train.tar is one shard, .*; give .*/one as root, and .*shards train.tar"):
+            PackedSource(root).check_there()
     with pytest.raises(
         ConfigError, match=r"The address ftp://x can't be read; data.init_args.root takes a folder, hf://OWNER/NAME,"
     ):
         PackedSource("ftp://x").check_there()
+    shard.unlink()
     write_shards(tmp_path, train=2, more=2)
     with pytest.raises(DataError, match=r"Of the 2 shards .* such as train-000000.tar, and 1 don't: more-000000.tar;"):
         PackedSource(str(tmp_path)).check_there()
@@ -406,6 +412,15 @@ def test_layouts_of_the_hub(tmp_path: Path) -> None:
     assert copy.templates == ("a photo of a {}.", "art of the {}.")
     assert contents(table)[1] == picture(1, "webp")
     assert PackedSource(str(tmp_path / "wds"), class_names=["a", "b"], templates=["{}"]).templates == ("{}",)
+    wild = PackedSource(str(wilds_copy(tmp_path / "wilds", names)), group_column="npy.0").as_eval()
+    table = wild.table("test")
+    assert (table.labels.tolist(), wild.group_names) == ([1, 0, 0, 1], ("1", "3", "5"))
+    assert table.groups is not None
+    assert table.groups.tolist() == [1, 0, 1, 2]
+    assert (wild.templates, contents(table)[3]) == (("a photo of {}.", "{} in the wild."), picture(3, "png"))
+    for column in ("npy.4", "npy.x"):
+        with pytest.raises(DataError, match=rf"No image of .*wilds has a {column}; name what holds the groups with"):
+            PackedSource(str(tmp_path / "wilds"), group_column=column).as_eval().table("test")
     birds = PackedSource(str(hub_waterbirds(tmp_path / "birds")), attribute_column="place")
     assert birds.group_names == ("landbird, land", "landbird, water", "waterbird, land", "waterbird, water")
     groups = birds.table("val").groups

@@ -6,6 +6,7 @@ from typing import Any
 from starft.data.contents import EvalOn
 from starft.data.datamodules.images import ImageDataModule
 from starft.data.datasets.celeba import CelebASource
+from starft.data.datasets.counteranimal import CounterAnimalSource
 from starft.data.datasets.imagenet import ImageNetClasses, ImageNetSource
 from starft.data.datasets.imagenet_variants import (
     ImageNetASource,
@@ -35,6 +36,7 @@ class ImageNet(ImageDataModule):
         vid_robust: Folder of ImageNet-Vid-Robust; look at ``pm0`` and ``pm10``.
         waterbirds: Folder of Waterbirds, scored by the words "landbird" and "waterbird".
         celeba: Folder of CelebA, scored by the words "dark hair" and "blond hair".
+        counteranimal: Folder of CounterAnimal; look at its groups, common and counter backgrounds.
         templates: Caption templates of the ImageNet sets in the place of OpenAI's 80, each with ``{}`` once; null keeps
             the 80.
         evals: More sets to evaluate on.
@@ -53,6 +55,7 @@ class ImageNet(ImageDataModule):
         vid_robust: Path | None = None,
         waterbirds: Path | None = None,
         celeba: Path | None = None,
+        counteranimal: Path | None = None,
         templates: list[str] | None = None,
         evals: list[EvalOn] | None = None,
         val_fraction: float = 0.01,
@@ -65,9 +68,10 @@ class ImageNet(ImageDataModule):
             "sketch": (ImageNetSketchSource, sketch),
             "objectnet": (ObjectNetSource, objectnet),
             "vid_robust": (ImageNetVidRobustSource, vid_robust),
+            "counteranimal": (CounterAnimalSource, counteranimal),
         }
         sets = [
-            EvalOn(source(folder, templates=templates), name, ood=name != "vid_robust")
+            EvalOn(source(folder, templates=templates), name, ood=name not in ("vid_robust", "counteranimal"))
             for name, (source, folder) in shifted.items()
             if folder is not None
         ]

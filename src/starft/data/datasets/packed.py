@@ -15,7 +15,7 @@ from starft.data.datasets.csv_file import LABEL, CSVSource, Ints
 from starft.data.datasets.table_file import Rows
 from starft.data.packed.description import Description, read_description
 from starft.data.packed.index import PackedBytes, PackedIndex
-from starft.data.packed.samples import NOWHERE
+from starft.data.packed.samples import NOWHERE, Flaws
 from starft.data.packed.scan import open_index
 from starft.data.packed.shard_files import Shards, find_shards, is_hub_name, lines_beside
 from starft.data.problem_texts import some
@@ -169,6 +169,11 @@ class PackedSource(CSVSource):
         needed |= {"caption"} if self.columns["label"] == "" else set() if "caption" in there else {"label"}
         for kind, names in columns.items():
             if kind in needed and kind not in there:
+                if kind == "label" and (first := index.flaws.first.get("unlabelled")):
+                    raise DataError(
+                        f"Each label of {shown(self.address)} is -1, first {first}: nobody says what these images "
+                        "show; take shards with labels, as by data.init_args.splits or shards."
+                    )
                 raise DataError(
                     f"No image of {shown(self.address)} has a {' or '.join(names)}; name what holds the {kind}s with "
                     f"{self.option.format(f'{kind}_column')}."
@@ -183,7 +188,15 @@ class PackedSource(CSVSource):
         return self.columns["label"] != "" and bool((self._index.columns["label"].codes >= 0).any())
 
     def _flaws(self) -> list[str]:
-        return self._index.flaws.sentences("" if self._is_labelled() else "label")
+        """Return what is wrong with samples; where there are no labels, those without a caption say nothing."""
+        index = self._index
+        if self._is_labelled():
+            return index.flaws.sentences()
+        flaws = Flaws(dict(index.flaws.counts), dict(index.flaws.first))
+        silent = np.flatnonzero((index.offsets != NOWHERE) & (index.columns["caption"].codes < 0))
+        if len(silent):
+            flaws.add("caption", index.paths(silent)[0], len(silent))
+        return flaws.sentences(("label", "unlabelled"))
 
     def _rows(self) -> Rows:
         flaws = self._flaws()
@@ -234,13 +247,14 @@ class _PackedRows:
     Args:
         index: Of the shards.
         splits: What names the split of each shard; None where nothing does.
-        labelled: Whether images without a label are left out.
+        labelled: Whether images without a label are left out, or else those without a caption.
     """
 
     def __init__(self, index: PackedIndex, splits: Sequence[str] | None, labelled: bool) -> None:
         self.index, self.splits = index, splits
         usable = index.offsets != NOWHERE
-        self.chosen = np.flatnonzero(usable & (index.columns["label"].codes >= 0) if labelled else usable)
+        said = index.columns["label" if labelled else "caption"].codes >= 0
+        self.chosen = np.flatnonzero(usable & said)
         named = [kind for kind, column in index.columns.items() if (column.codes >= 0).any()]
         self.header = [kind for kind in named if kind != "label" or labelled]
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ from starft.errors import DataError
 from starft.files.addresses import address_of, shown
 from starft.files.atomic import load_json, replace_file
 from starft.files.remote import local_copy
-from starft.files.stores import NotThere
+from starft.files.stores import NotThere, Refused
+from starft.types import EvalSet
 
 NAME = "packed.json"
 VERSION = 1
+SHARD = {"file", "split", "images", "bytes"}
+"""What is said of a shard."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,43 @@ def read_description(folder: Path, unfinished: bool = False) -> Description | No
     name, address = shown(path), address_of(path)
     try:
         path = path if address is None else local_copy(address)
-    except NotThere:
+    except (NotThere, Refused):  # where shards are refused too, that is told of them
         return None
     if not path.is_file():
         return None
     try:
-        about = Description(**{key: _tuples(value) for key, value in load_json(path.read_bytes()).items()})
-        if about.schema_version != VERSION:
-            raise ValueError(f"its schema_version is {about.schema_version}, and this starft knows {VERSION}")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        about = _description(load_json(path.read_bytes()))
+    except (OSError, ValueError) as error:
         raise DataError(f"{name} can't be read: {error}; pack the data again, into another folder.") from error
     if not (about.complete or unfinished):
         raise DataError(f"{shown(folder)} is packed in part only; run the same `starft data pack` again to finish it.")
+    return about
+
+
+def _description(content: Any) -> Description:
+    """Return what a file holds.
+
+    Raises:
+        ValueError: It describes no packed data.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("it holds no object")
+    version, known = content.get("schema_version"), {item.name for item in fields(Description)}
+    if version != VERSION:
+        raise ValueError(f"its schema_version is {version}, and this starft knows {VERSION}")
+    if content.keys() != known:
+        raise ValueError(f"it must have {', '.join(sorted(known))}, and has {', '.join(map(str, content))}")
+    about = Description(**{key: _tuples(value) for key, value in content.items()})
+    lists = about.class_names, about.templates, about.group_names, about.attribute_names
+    if not all(isinstance(texts, tuple) and all(isinstance(text, str) for text in texts) for texts in lists):
+        raise ValueError("its names and templates must be lists of texts")
+    scored = {item.name for item in fields(EvalSet)}
+    said = [*about.scoring.values()] if isinstance(about.scoring, dict) else [None]
+    if not all(isinstance(item, dict) and item.keys() <= scored for item in said):
+        raise ValueError("its scoring must say of splits what an EvalSet has")
+    shards = about.shards if isinstance(about.shards, tuple) else [None]
+    if not all(isinstance(shard, dict) and shard.keys() == SHARD for shard in shards):
+        raise ValueError(f"its shards must have {', '.join(sorted(SHARD))} each")
     return about
 
 

@@ -1,6 +1,6 @@
 """What one image in a shard or table is known by, and what is wrong with those that can't be used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +12,10 @@ NOWHERE = -1
 
 Columns = Mapping[str, Sequence[str]]
 """``label``, ``attribute``, ``group``, ``split`` or ``caption`` -> names that it may have, the first that is there."""
+
+
+UNLABELLED = -1
+"""Label that ``datasets`` writes in a column of classes for images that nobody labelled, such as those of a test."""
 
 
 class Sample(NamedTuple):
@@ -33,14 +37,18 @@ class Sample(NamedTuple):
 KINDS = {
     "image": ("sample has no image", "samples have no image"),
     "label": ("sample has no label", "samples have no label"),
+    "caption": ("sample has no caption", "samples have no caption"),
+    "unlabelled": ("sample has the label -1", "samples have the label -1"),
     "twice": ("key is there twice", "keys are there twice"),
     "json": ("sample has a .json that isn't an object", "samples have a .json that isn't an object"),
     "cut": ("shard is cut short or damaged", "shards are cut short or damaged"),
 }
 """What may be wrong, of one and of several."""
 ADVICE = {
+    "unlabelled": "nobody says what these show: leave their split out, as by data.init_args.splits {train: train, "
+    "val: validation}",
     "twice": "members of one key must stand together (tar --sort=name) and be there once",
-    "cut": "get them again",
+    "cut": "what lies behind is lost, so get a whole copy",
 }
 
 
@@ -67,15 +75,15 @@ class Flaws:
         self.counts[kind] = self.counts.get(kind, 0) + count
         self.first.setdefault(kind, where)
 
-    def sentences(self, but: str = "") -> list[str]:
+    def sentences(self, but: Collection[str] = ()) -> list[str]:
         """Return a sentence on each flaw, without its period.
 
         Args:
-            but: A kind that is none here.
+            but: Kinds that are none here.
         """
         sentences = []
         for kind, count in self.counts.items():
-            if kind == but:
+            if kind in but:
                 continue
             what = KINDS[kind][count > 1]
             advice = f"; {ADVICE[kind]}" if kind in ADVICE else ""

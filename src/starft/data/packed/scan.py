@@ -6,11 +6,13 @@ images aren't kept.
 
 import json
 import os
+import sys
 import uuid
 from array import array
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 from zipfile import BadZipFile
 
@@ -21,16 +23,22 @@ from starft.data.listing import LARGE
 from starft.data.packed.arrow_tables import ARROW, PARQUET, ImageRows
 from starft.data.packed.index import Column, PackedIndex, path_hash, stamp_of
 from starft.data.packed.paths import Texts
-from starft.data.packed.samples import NOWHERE, Columns, Flaws, Sample
+from starft.data.packed.samples import NOWHERE, UNLABELLED, Columns, Flaws, Sample
 from starft.data.packed.tar_shards import tar_samples
+from starft.data.problem_texts import some
 from starft.errors import DataError
 from starft.files.addresses import address_of, shown
 from starft.files.atomic import load_json
-from starft.files.cache import cache_folder
+from starft.files.cache import CACHE, cache_folder
 from starft.files.remote import RemoteFile, fetch, remote_shards
+from starft.files.sizes import in_words
+from starft.safe_text import say
+from starft.wording import count_of
 
 TAR = (".tar",)
 SUFFIXES = (*TAR, *PARQUET, *ARROW)
+TELL = 10**9
+"""Bytes that are copied in silence."""
 
 
 def open_index(root: Path, shards: Sequence[str], columns: Columns, image: str | None) -> PackedIndex:
@@ -85,6 +93,7 @@ class _Scan:
 
     def index(self) -> PackedIndex:
         """Read all of them."""
+        self._check_room()
         starts, places = [0], []
         for number, shard in enumerate(self.shards):
             places.append(self._shard(shard, self.remote[number] if self.remote is not None else None))
@@ -112,6 +121,28 @@ class _Scan:
         self._leave_out_twins(index)
         return index
 
+    def _check_room(self) -> None:
+        """Tell how much the copied images of Parquet files will take, and refuse it where the disk has less.
+
+        They take about what the files do, as images hardly shrink further.
+        """
+        tables = [at for at, shard in enumerate(self.shards) if Path(shard).suffix.lower() in PARQUET]
+        if self.remote is not None:
+            size = sum(self.remote[at].size or 0 for at in tables)
+        else:
+            paths = [self.root / self.shards[at] for at in tables]
+            size = sum(path.stat().st_size for path in paths if path.is_file())
+        folder = _folder()
+        free = disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.is_dir())).free
+        images = f"the images of {count_of(len(tables), 'Parquet file')} to the cache {folder}"
+        if size > free:
+            raise DataError(
+                f"Copying {images} takes {in_words(size)}, and its disk has {in_words(free)} left; free some, or set "
+                f"{CACHE} to a folder on another disk."
+            )
+        if size > TELL:
+            say(f"Note: copying {images}, {in_words(size)}, once.", file=sys.stderr)
+
     def _shard(self, name: str, remote: RemoteFile | None) -> str:
         """Read one shard; return the file that its images lie in."""
         if remote is None:
@@ -132,7 +163,8 @@ class _Scan:
             rows = ImageRows(path, self.columns, self.image)
             if self.class_names not in (None, rows.class_names):
                 raise DataError(
-                    f"{path} names other classes than the tables before it; give one set of them as shards."
+                    f"{path} names the classes {some(rows.class_names or ['none'])}, and the tables before it "
+                    f"{some(self.class_names or ['none'])}; give tables of one kind with data.init_args.shards."
                 )
             self.class_names = rows.class_names
             if rows.is_plain:
@@ -168,13 +200,14 @@ class _Scan:
             self.offsets.append(offset)
             self.lengths.append(length)
             self.hashes.append(path_hash(path))
+            unlabelled = bool(self.class_names) and cells.get("label") == UNLABELLED
             for kind, codes in self.codes.items():
-                cell = cells.get(kind)
+                cell = None if unlabelled and kind == "label" else cells.get(kind)
                 codes.append(-1 if cell is None else self._code(kind, cell, path))
             if offset == NOWHERE:
                 self.flaws.add("image", path)
             elif labels[-1] < 0:
-                self.flaws.add("label", path)
+                self.flaws.add("unlabelled" if unlabelled else "label", path)
 
     def _code(self, kind: str, cell: Any, path: str) -> int:
         """Return the code of what is said of an image; captions are all kept, as hardly one comes twice."""
@@ -185,8 +218,8 @@ class _Scan:
                 return code
             (text,) = cell_texts([cell])
         except (CellError, TypeError) as error:  # a list can't be looked up
-            why = error.args[0] if isinstance(error, CellError) else "holds a list or an object"
-            raise DataError(f"{shown(self.root / path)}: its {kind} {why}; put one value there.") from error
+            why = error.args[0] if isinstance(error, CellError) else "holds a list or an object; put one value there"
+            raise DataError(f"{shown(self.root / path)}: its {kind} {why}.") from error
         if text is None:
             return -1
         if kind == "caption":

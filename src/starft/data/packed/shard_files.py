@@ -14,7 +14,7 @@ from starft.data.split_names import Given, splits_of
 from starft.errors import ConfigError, DataError
 from starft.files.addresses import address_of, shown
 from starft.files.remote import listed_below, local_copy
-from starft.files.stores import NotThere
+from starft.files.stores import NotThere, Refused
 
 HUB = "hf://"
 
@@ -48,6 +48,12 @@ def find_shards(root: str, patterns: Sequence[str], given: Given | None = None) 
     Raises:
         DataError: There is none, or only some tell their split.
     """
+    if root.lower().endswith(SUFFIXES) and not Path(root).is_dir():
+        folder, _, name = shown(root).rpartition("/")
+        raise DataError(
+            f"{shown(root)} is one shard, and data.init_args.root takes the folder of shards; give {folder or '.'} as "
+            f"root, and data.init_args.shards {name}."
+        )
     if is_hub_name(root):
         by_split = _of_hub(root)
         top = Path(os.path.commonpath([os.path.dirname(file) for files in by_split.values() for file in files]))  # noqa: PTH120
@@ -99,7 +105,7 @@ def lines_beside(root: str, name: str) -> tuple[str, ...]:
     try:
         path = Path(root) / name if address is None else local_copy(f"{address.rstrip('/')}/{name}")
         text = path.read_text(encoding="utf-8-sig")
-    except (NotThere, FileNotFoundError):
+    except (NotThere, Refused, FileNotFoundError):
         return ()
     except (OSError, ValueError) as error:
         raise DataError(f"{shown(root)}/{name} can't be read: {error}; mend or remove it.") from error
@@ -124,17 +130,19 @@ def _of_folder(root: str, patterns: Sequence[str]) -> list[str]:
 
 
 def _of_server(root: str, patterns: Sequence[str]) -> list[str]:
-    """Return the shards below a remote folder; of a web server, which lists none, those that are named."""
+    """Return the shards below a remote folder: those that are named, else those that the server lists."""
     address = str(address_of(root)).rstrip("/")
+    named = bool(patterns) and not any(character in name for name in patterns for character in "*?[")
+    if named:  # where a store may not be listed, too
+        return [*patterns]
     if address.startswith("http"):
         about = None if patterns else read_description(Path(address))
-        names = [str(shard["file"]) for shard in about.shards] if about is not None else [*patterns]
-        if not names or any(character in name for name in names for character in "*?["):
+        if about is None:
             raise DataError(
                 f"{shown(address)} is on a web server, which lists no files; name its shards with "
                 "data.init_args.shards, such as train-{000000..000009}.tar."
             )
-        return names
+        return [str(shard["file"]) for shard in about.shards]
     there = {path for pattern in patterns or (None,) for path in listed_below(address, pattern)}
     return sorted(path for path in there if _is_shard(path, patterns))
 

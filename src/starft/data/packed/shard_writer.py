@@ -178,7 +178,9 @@ def _keys(table: ImageTable) -> list[str]:
 def _annotation(source: Source, table: ImageTable, at: int, split: str, attributes: tuple[str, ...]) -> bytes:
     """Return the ``.json`` of an image."""
     label = int(table.labels[at])
-    about: dict[str, Any] = {"label": label, "split": split, "path": table.paths[at]}
+    about: dict[str, Any] = {"split": split, "path": table.paths[at]}
+    if source.class_names:  # else images are paired with their captions
+        about = {"label": label, **about}
     if label < len(source.class_names):
         about["class"] = source.class_names[label]
     if table.groups is not None:

@@ -5,10 +5,13 @@ a label each, and this 6. ``webdataset``'s own wids keeps dictionaries of member
 over an epoch, and looks neither at the size nor at the end of a shard.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from zlib import adler32
+
+import numpy as np
 
 from starft.data.packed.samples import NOWHERE, Columns, Flaws, Sample
 from starft.data.picture_files import picture_endings
@@ -20,6 +23,8 @@ FILES = b"0\0" + b"7"
 """Types of members that are files."""
 ADLER = 65521
 """What Adler's checksum sums bytes by, plus 1."""
+ARRAY = "npy"
+"""Ending of NumPy's arrays; ``npy.0`` is the first number of one."""
 COMPRESSED = {b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d", b"\xfd7zXZ": "xz -d", b"\x28\xb5\x2f\xfd": "zstd -d"}
 """How compressed files begin, and what unpacks them."""
 
@@ -44,7 +49,8 @@ def tar_samples(path: Path, name: str, columns: Columns, image: str | None, flaw
     Args:
         path: The shard.
         name: What messages call it.
-        columns: Endings of text members, and fields of the ``.json``, that say something of an image.
+        columns: Endings of text members, fields of the ``.json``, and numbers of the ``.npy`` (``npy.0`` is the first),
+            that say something of an image.
         image: Ending of the image; None takes the only one that is a picture's.
         flaws: Told what is wrong.
 
@@ -53,6 +59,8 @@ def tar_samples(path: Path, name: str, columns: Columns, image: str | None, flaw
     """
     kinds = [(name, kind) for kind, names in columns.items() for name in names[::-1]]  # the first name counts
     endings, pictures = {name for name, _ in kinds}, {ending[1:] for ending in picture_endings()}
+    numbers = [name for name in endings if name.startswith(f"{ARRAY}.")]
+    endings |= {ARRAY} if numbers else set()
     key: str | None = None
     offset, length, chosen = NOWHERE, 0, ""
     fields: dict[str, Any] = {}
@@ -81,7 +89,8 @@ def tar_samples(path: Path, name: str, columns: Columns, image: str | None, flaw
                 except (ValueError, TypeError):  # not JSON, or no object
                     flaws.add("json", f"{name}#{member.name}")
             elif ending in endings:
-                fields[ending] = _content(file, member).decode("utf-8", "replace").strip()
+                content = _content(file, member)
+                fields |= _numbers(content, numbers) if ending == ARRAY else {ending: _text(content)}
     if key is not None:
         yield Sample(key, offset, length, {kind: fields[name] for name, kind in kinds if name in fields})
 
@@ -89,6 +98,20 @@ def tar_samples(path: Path, name: str, columns: Columns, image: str | None, flaw
 def _content(file: BinaryIO, member: Member) -> bytes:
     file.seek(member.offset)
     return file.read(member.length)
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace").strip()
+
+
+def _numbers(content: bytes, names: Collection[str]) -> dict[str, Any]:
+    """Return numbers of an array, as far as it has them, by ``npy.`` and their place."""
+    try:
+        values = np.load(BytesIO(content), allow_pickle=False).ravel().tolist()
+    except (ValueError, EOFError):
+        return {}
+    places = {name: name.removeprefix(f"{ARRAY}.") for name in names}
+    return {name: values[int(at)] for name, at in places.items() if at.isdecimal() and int(at) < len(values)}
 
 
 def _parted(name: str) -> tuple[str | None, str]:
