@@ -219,16 +219,20 @@ def test_a_run_that_was_killed_goes_on_to_the_last_bit(
 def test_a_disk_that_fills_up_is_told_of_once_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept, clip = KeptActivations("disk", 6, (2, 3), tmp_path), Halves()
-    written = iter([os.pwrite, _full, _full])
+    kept, clip = reopened(tmp_path), Halves()
+    kept.begin_images(clip, images(3), [3])  # type: ignore[arg-type]
+    written = iter([os.pwrite, _full])
     monkeypatch.setattr("starft.clip.kept_activations.os.pwrite", lambda *given: next(written)(*given))  # noqa: PLW0108
     for _ in range(2):
-        begun = kept.begin_images(clip, images(0, 1, 2), [0, 1, 2])  # type: ignore[arg-type]
+        begun = kept.begin_images(clip, images(3, 0, 1), [3, 0, 1])  # type: ignore[arg-type]
         assert begun is not None
-        assert torch.equal(begun, (images(0, 1, 2) / 2).bfloat16().float())
-    assert clip.count == 3 + 2
-    note = "Note: activations are kept of 1 of 6 images, no more (No space left on device); those of the others are "
-    assert capsys.readouterr().err == f"{note}computed in each epoch.\n"
+        assert torch.equal(begun, (images(3, 0, 1) / 2).bfloat16())
+    assert clip.count == 1 + 2 + 3
+    note = (
+        "Note: no activations are kept any more (No space left on device), and those of 1 of 6 images give their room "
+    )
+    assert capsys.readouterr().err == f"{note}back; they are computed in each epoch.\n"
+    assert (tmp_path / "kept").stat().st_size == 0
 
 
 def _full(*given: Any) -> int:

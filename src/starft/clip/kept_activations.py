@@ -149,28 +149,30 @@ class KeptActivations:
         return values.to(images.device, self._dtype)
 
     def _keep(self, batch: Mapping[int, "np.ndarray[tuple[int], np.dtype[np.uint16]]"]) -> None:
-        """Keep the activations of some images; a disk that is full is told of once, and the run goes on."""
+        """Keep the activations of some images; where the disk is full, the run goes on without any, in their room."""
         if self._full:
             return
-        before, written = len(self), list[int]()
         try:
             for place, bits in batch.items():
                 if self._file is None:
                     self._rows[place] = bits
                 else:
                     self._write(bits.tobytes(), place * self._size)
-                written.append(place)
             if self._file is not None:
                 records = [(place + 1, crc32(bits.tobytes())) for place, bits in batch.items()]
-                self._write(np.array(records, dtype=RECORD).tobytes(), self._place_of_record(before))
+                self._write(np.array(records, dtype=RECORD).tobytes(), self._place_of_record(len(self)))
         except OSError as error:
             self._full = True
             say(
-                f"Note: activations are kept of {before + len(written):,} of {self._count:,} images, no more "
-                f"({error.strerror or error}); those of the others are computed in each epoch.",
+                f"Note: no activations are kept any more ({error.strerror or error}), and those of {len(self):,} of "
+                f"{self._count:,} images give their room back; they are computed in each epoch.",
                 file=sys.stderr,
             )
-        self._is_kept[written] = True
+            self._is_kept[:] = False
+            assert self._file is not None
+            os.truncate(self._file, 0)  # logs and checkpoints need it
+        else:
+            self._is_kept[[*batch]] = True
 
     def _write(self, content: bytes, place: int) -> None:
         assert self._file is not None
