@@ -143,7 +143,7 @@ def test_kept_copies_that_cant_be_are_looked_for_anew() -> None:
     kept = Path("run/audit/copies.json")
     before = json.loads(kept.read_text())
     assert len(before) == 3
-    kept.write_text(json.dumps(dict.fromkeys(before, [[0, 99_999, 1.0]])))
+    kept.write_text(json.dumps({key: [[0, 99_999, 1.0]] for key in before}))
     assert main(["audit", "data", "--config", "config.yaml"]) == 0
     assert json.loads(kept.read_text()) == before
 

@@ -154,7 +154,7 @@ def _rough(pictures: Tensor) -> Rough:
     columns = pictures[..., ::2] + pictures[..., 1::2]
     halved = (columns[..., ::2, :] + columns[..., 1::2, :]) / 4 - 0.5
     cells = halved.flatten(2) @ _cells().to(pictures)
-    rows = cells.unflatten(2, (2, len(_places()), -1)).permute(2, 3, 0, 1, 4).flatten(3)
+    rows = cells.view(len(pictures), 3, 2, len(_places()), -1).permute(2, 3, 0, 1, 4).flatten(3)
     return Rough(rows[0], rows[1], rows.square().sum(dim=(0, 3)) / 2)
 
 
@@ -171,8 +171,8 @@ def _cells() -> Tensor:
         # A cell is the mean of 4 x 4 points between pixels, so that columns and rows of pixels have weights each.
         points = (side * (_corners(share, places)[:, None] + share * steps) - 0.5).clamp(0, side - 1)
         near = (1 - (points[..., None] - torch.arange(side)).abs()).clamp(min=0)
-        weights = near.unflatten(1, (ROUGH, 4)).mean(dim=2).flatten(0, 1)
-        cells = (weights @ pixels @ weights.T).unflatten(2, (places, ROUGH)).unflatten(1, (places, ROUGH))
+        weights = near.view(places * ROUGH, 4, side).mean(dim=1)
+        cells = (weights @ pixels @ weights.T).view(-1, places, ROUGH, places, ROUGH)
         windows.append(cells.transpose(2, 3).flatten(1, 2))
     every = torch.cat(windows, dim=1)
     left, right = every[..., : ROUGH // 2], every.flip(-1)[..., : ROUGH // 2]
@@ -209,8 +209,8 @@ def _cut(pictures: Tensor, windows: Tensor, cells: int) -> Tensor:
     side, x, y = windows[..., None].unbind(2)
     across, down = (2 * (corner + side * steps) - 1 for corner in (x, y))
     grid = torch.stack([across[:, :, None].expand(-1, -1, cells, -1), down[..., None].expand(-1, -1, -1, cells)], dim=4)
-    cut = F.grid_sample(pictures, grid.flatten(1, 2), padding_mode="border", align_corners=False)
-    return cut.unflatten(2, (-1, cells))
+    cut: Tensor = F.grid_sample(pictures, grid.flatten(1, 2), padding_mode="border", align_corners=False)
+    return cut.view(*cut.shape[:2], -1, cells, cells)
 
 
 def _unit(grids: Tensor) -> Tensor:
