@@ -112,6 +112,7 @@ ONE_STEP = [
 ]
 EPOCHS = {"mini-jtt": 3, "waterbirds-jtt": 3, "csv-jtt": 5, "imagefolder-jtt": 5}
 EPOCHS |= {"mini-spare": 2, "mini-george": 3, "csv-spare": 3, "csv-george": 9}
+EPOCHS |= {"waterbirds-spare": 3, "waterbirds-george": 5}
 """Config -> fewest epochs it can run, a step each; one elsewhere."""
 
 SMALL_GROUPS = {"dfr": 2}

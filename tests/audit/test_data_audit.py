@@ -120,10 +120,14 @@ def test_groups_are_a_class_with_and_without_its_shortcut() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_there")
-def test_features_of_another_model_or_of_other_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_features_of_another_model_or_of_other_images_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path.name: path.read_bytes() for path in Path("run/audit").glob("*.npy")}
     words = ["audit", "data", "--config", "config.yaml", "--model.pretrained", "null"]
-    assert main(words) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("starft.audit.features.build_clip", None)
+        assert main(words) == 2
     assert (
         "run/audit/train.json tells of features of the model starft-mini (mini), and this is starft-mini (None); give "
         "another --out, or remove run/audit to make them anew.\n"
@@ -131,6 +135,17 @@ def test_features_of_another_model_or_of_other_images_are_refused(capsys: pytest
     assert main(["audit", "data", "--config", "config.yaml", "--data.init_args.train_size=120"]) == 2
     assert "tells of features of other images than there are now; give another --out" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in Path("run/audit").glob("*.npy")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_there")
+def test_kept_copies_that_cant_be_are_looked_for_anew() -> None:
+    kept = Path("run/audit/copies.json")
+    before = json.loads(kept.read_text())
+    assert len(before) == 3
+    kept.write_text(json.dumps({key: [[0, 99_999, 1.0]] for key in before}))
+    assert main(["audit", "data", "--config", "config.yaml"]) == 0
+    assert json.loads(kept.read_text()) == before
 
 
 @pytest.mark.slow
@@ -212,6 +227,7 @@ def test_a_check_of_data_looks_for_shortcuts_too(
         (["--pool", "nope"], "No pool is called 'nope'"),
         (["--to", "shoes.csv"], "shoes.csv exists already; give another --to, or move it away."),
         (["--to", "new.txt"], "--to must name a .csv file; got new.txt."),
+        (["--to", "shoes.csv/new.csv"], "The folder of --to shoes.csv/new.csv can't be written to; give another."),
         (["--data.init_args.label_column=what"], "has no column 'what'"),
         (["--data.init_args.file=one.csv"], "holds one class only, boot; there must be at least two"),
     ],

@@ -140,6 +140,10 @@ def test_a_model_that_fails_in_one_place_is_told_so(
             "empty.csv has an empty cell (line 2); give each image its attribute.",
         ),
         (["other.ckpt", "--checked", "shoes.csv"], "has no column 'attribute'"),
+        (
+            ["other.ckpt", "--checked", "twice.csv"],
+            "'images/000.jpg' is 'in a city' (twice.csv, line 4) and 'on a lake' (twice.csv, line 2); leave one",
+        ),
     ],
 )
 def test_bad_input_ends_before_an_image_is_encoded(
@@ -153,6 +157,8 @@ def test_bad_input_ends_before_an_image_is_encoded(
     monkeypatch.chdir(tmp_path)
     table = write_table(tmp_path, 80, attribute=False)
     Path("empty.csv").write_text("path,attribute\nimages/000.jpg,\n")
+    same = "images/000.jpg,on a lake\n"
+    Path("twice.csv").write_text(f"path,attribute\n{same}{same}images/000.jpg,in a city\n")
     Path("other.ckpt").symlink_to(checkpoint)
     monkeypatch.setattr("starft.audit.features.build_clip", None)
     config = ["--config", CSV_CONFIG, f"--data.init_args.file={table}", "--data.init_args.num_workers=0"]
@@ -160,3 +166,23 @@ def test_bad_input_ends_before_an_image_is_encoded(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_too_few_images_and_unknown_ones_are_refused_before_an_image_is_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("starft.cli.audit_model.features_of", None)
+    table = write_table(tmp_path, 80, attribute=False)
+    checkpoints.write(Path("shoes.ckpt"), class_names=("boot", "sandal"))
+    own = [f"--data.init_args.file={table}", "--model.model_name=starft-mini", "--model.pretrained=mini"]
+    assert main(["audit", "model", "shoes.ckpt", "--config", CSV_CONFIG, *own, "--data.init_args.num_workers=0"]) == 2
+    sentence = "There are 24 validation and test images, and an audit of a model needs 50 at least; take more."
+    assert sentence in capsys.readouterr().err
+    Path("config.yaml").write_text(CONFIG)
+    checkpoints.write(Path("birds.ckpt"), class_names=KINDS)
+    Path("checked.csv").write_text("path,attribute\ntest/ood/3,on a lake\ntest/oood/3,on a lake\n")
+    assert main(["audit", "model", "birds.ckpt", "--config", "config.yaml", "--checked", "checked.csv"]) == 2
+    sentence = "'test/oood/3' (checked.csv, line 3) is no validation or test image; leave it out."
+    assert sentence in capsys.readouterr().err

@@ -30,8 +30,10 @@ def test_nonsense_is_the_same_for_a_seed_and_phrases_lose_their_braces() -> None
     assert shown(["{} wet", "wet {}"]) == ["{} wet", "wet {}"], "they would be the same"
 
 
-def test_clusters_are_those_that_the_label_does_not_explain() -> None:
+@pytest.mark.parametrize("fitted", [200, 100], ids=["all", "some"])
+def test_clusters_are_those_that_the_label_does_not_explain(fitted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two classes along axis 0, two places along axis 1, which go with the classes in 9 of 10 images."""
+    monkeypatch.setattr("starft.audit.clusters.FITTED", fitted)
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 200)
     place = np.where(rng.random(200) < 0.9, label, 1 - label)
@@ -47,6 +49,7 @@ def test_clusters_are_those_that_the_label_does_not_explain() -> None:
     found = find_clusters(rows.astype(np.float32), class_text, text, ["near", "far"], 0)
     assert found is not None
     assert len(found.names) == 2
+    assert np.allclose(found.mean, without(rows.astype(np.float32), basis).mean(axis=0)) == (fitted == 200)
     assert {name.partition("near ")[2] for name in found.names} == {"near and far)", "far and near)"}
     cluster = found.responsibilities(rows.astype(np.float32)).argmax(axis=1)
     agree = np.mean(cluster == place)

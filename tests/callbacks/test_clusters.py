@@ -1,5 +1,6 @@
-"""SPARE and George by hand: clusters, weights, groups, runs that go on from any checkpoint, what is refused."""
+"""SPARE and George by hand: clusters, weights, groups, runs that go on from any checkpoint, two processes, refusals."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fakes.processes import launched
 from fakes.quiet_trainer import trainer
+from starft.__main__ import main
 from starft.callbacks import SPARE, George
 from starft.callbacks.clusters import ClassClusters, ClusterTrainings, cluster_classes
 from starft.callbacks.spare import weights_of
@@ -138,6 +141,40 @@ def test_georges_first_training_is_plain_fine_tuning(tmp_path: Path) -> None:
     held = torch.load(tmp_path / f"{STEPS}.ckpt", weights_only=True)["state_dict"]
     for name, value in plain.clip.state_dict().items():
         torch.testing.assert_close(held[f"clip.{name}"], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+METHODS = {"spare": 2, "george": 3}
+"""Config -> epochs of both trainings."""
+
+
+def trained(folder: Path, batch_size: int, *options: str) -> dict[str, tuple[dict[str, Any], list[float]]]:
+    """Return, by method, the clusters that the last checkpoint has, and the losses of all steps."""
+    results = {}
+    for name, epochs in METHODS.items():
+        words = ["fit", f"--config=mini/{name}", "--data.init_args.train_size=48", "--data.init_args.val_size=12"]
+        words += [f"--data.init_args.batch_size={batch_size}", f"--trainer.max_epochs={epochs}", *options]
+        words += ["--checkpoint.monitor=null", "--trainer.limit_val_batches=0", "--trainer.log_every_n_steps=1"]
+        words += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+        assert main([*words, f"--trainer.default_root_dir={folder / name}"]) == 0
+        callbacks = torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+        (found,) = [state["found"] for state in callbacks.values() if "found" in state]
+        with (folder / name / "logs" / "version_0" / "metrics.csv").open(encoding="utf-8") as file:
+            losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+        results[name] = found, losses
+    return results
+
+
+@pytest.mark.slow
+def test_two_processes_cluster_and_train_as_one_does(tmp_path: Path) -> None:
+    devices = ("--config=common/ddp", "--trainer.devices=2", "--trainer.accelerator=cpu")
+    alone = trained(tmp_path / "one", 16)
+    first, second = launched(2, trained, tmp_path / "processes", tmp_path / "two", 8, *devices)
+    assert first == second, "there is one run folder"
+    for name, (found, losses) in alone.items():
+        assert len(losses) == STEPS * METHODS[name]
+        assert len(found["classes"]) > 2, "some class has clusters"
+        assert [first[name][0][key] for key in ("of_image", "classes")] == [found["of_image"], found["classes"]], name
+        assert first[name][1] == pytest.approx(losses, rel=1e-3), name
 
 
 @pytest.mark.slow

@@ -24,10 +24,11 @@ from starft.data.datasets.csv_file import PROBABILITY, CSVSource
 from starft.data.datasets.more_columns import check_no_column, with_columns
 from starft.data.datasets.packed import PackedSource
 from starft.data.imageset import ImageSet
-from starft.errors import ConfigError
+from starft.errors import ConfigError, RunFolderError
 from starft.files.atomic import is_taken, replace_file
 from starft.mini.datamodule import MiniPretraining, MiniWorld
 from starft.mini.splits import PictureSet
+from starft.runs.folder import check_writable
 
 ATTRIBUTE, GROUP = "attribute", "group"
 
@@ -62,6 +63,10 @@ def check_table(path: Path, data: BaseDataModule) -> None:
             )
     elif not isinstance(data, MiniWorld | MiniPretraining):
         raise ConfigError(f"{type(data).__name__} tells no files, so no table can list its images; leave out --to.")
+    try:
+        check_writable(path.parent)
+    except RunFolderError as error:
+        raise ConfigError(f"The folder of --to {path} can't be written to; give another.") from error
 
 
 def table_of(data: BaseDataModule) -> CSVSource | None:

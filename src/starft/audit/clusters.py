@@ -85,12 +85,13 @@ def find_clusters(
         class_text: Unit text features of the classes (C, D).
         text: The `phrase_features` (1 + K, D).
         phrases: K, as a reader sees them; the two nearest to a cluster describe it.
-        seed: Of the fits.
+        seed: Of the fits, and of the images that they are made on.
     """
     if len(features) < FEWEST:
         return None
     basis = label_directions(class_text)
-    left = without(features, basis)
+    fitted = np.sort(np.random.default_rng(seed).permutation(len(features))[:FITTED])
+    left = without(features[fitted], basis)
     pca = PCA(min(DIMENSIONS, *left.shape), svd_solver="full").fit(left)
     rows = pca.transform(left)
     most = min(MOST, len(rows) // SMALLEST)

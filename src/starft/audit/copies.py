@@ -69,11 +69,14 @@ def copies_across(sets: Mapping[str, FeatureSet], device: torch.device | str, fo
             large.append((name, of_set))
             continue
         key = f"{own.digest} {others.digest}"
-        now[key] = known[key] if key in known else copies(own.small, others.small, device)
+        kept = known.get(key)
+        if kept is None or not all(0 <= at < len(own) and 0 <= of < len(others) for at, of, _ in kept):
+            kept = copies(own.small, others.small, device)
+        now[key] = kept
         results += [
             CopyPair(name, own.paths[at], of_set, others.paths[of], round(likeness, 4)) for at, of, likeness in now[key]
         ]
-    if now.keys() - known.keys():
+    if any(known.get(key) != rows for key, rows in now.items()):
         replace_file(folder / KEPT, json.dumps(known | now).encode())
     return CopySearch(tuple(results), tuple(large))
 

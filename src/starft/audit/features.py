@@ -23,11 +23,11 @@ from rich.progress import track
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
+from starft.audit.digests import images_digest, weights_digest
 from starft.clip import ClipEncoder, Twin, build_clip, image_preprocessing
 from starft.data.check import complain
 from starft.data.contents import ImageContents
 from starft.data.datamodules import BaseDataModule
-from starft.data.facts import facts_of
 from starft.data.fast_decoding import transform_for
 from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import SignalProofLoader, ignore_stop_signals
@@ -310,21 +310,51 @@ def features_of(
         _encode_into(rows, small, encoded(clip, data, images), len(images))
         replace_file(note, f"{json.dumps(expected, indent=1)}\n".encode())
     elif any(known.get(key) != value for key, value in expected.items()):
-        other = known.get("weights") != expected["weights"] or known.get("model") != model
-        whose = f"the model {known.get('model')}, and this is {model}" if other else "other images than there are now"
-        changed = ", with other weights" if other and known.get("model") == model else ""
-        raise RunFolderError(
-            f"{note} tells of features of {whose}{changed}; give another --out, or remove {folder} to make them anew."
-        )
+        check_kept(model, folder)
+        other = known.get("weights") != expected["weights"]
+        whose = f"other weights of the model {model}" if other else "other images"
+        raise _stale(note, f"{whose} than there are now")
     try:
         opened = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (rows, small)]
         if any(len(array) != len(images) for array in opened):
             raise ValueError
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{rows} or {small} is damaged; remove {folder} to make the features anew.") from error
-    paths = images.table.paths if isinstance(images, ImageSet) else [f"{name}/{at}" for at in range(len(images))]
     digest = blake2b(json.dumps(expected).encode(), digest_size=16).hexdigest()
-    return FeatureSet(name, opened[0], opened[1], np.asarray(images.labels, dtype=np.int64), paths, digest)
+    labels = np.asarray(images.labels, dtype=np.int64)
+    return FeatureSet(name, opened[0], opened[1], labels, paths_of(name, images), digest)
+
+
+def paths_of(name: str, images: LabelledImages) -> Sequence[str]:
+    """Return where the images of a set are, as messages and tables have it.
+
+    Args:
+        name: Of the set, as `own_sets` has it.
+        images: Of the set.
+    """
+    return images.table.paths if isinstance(images, ImageSet) else [f"{name}/{at}" for at in range(len(images))]
+
+
+def check_kept(model: str, folder: Path) -> None:
+    """Refuse a folder that tells of features of another model, before this one is built.
+
+    Args:
+        model: What messages call it.
+        folder: Where features are kept.
+
+    Raises:
+        RunFolderError: It does.
+    """
+    note = folder / f"{TRAIN}.json"
+    known = _kept(note).get("model", model)
+    if known != model:
+        raise _stale(note, f"the model {known}, and this is {model}")
+
+
+def _stale(note: Path, whose: str) -> RunFolderError:
+    return RunFolderError(
+        f"{note} tells of features of {whose}; give another --out, or remove {note.parent} to make them anew."
+    )
 
 
 def _kept(note: Path) -> dict[str, Any]:
@@ -358,29 +388,3 @@ def _encode_into(rows: Path, small: Path, batches: Iterator[Encoded], size: int)
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
-
-
-def weights_digest(clip: Twin) -> str:
-    """Return a digest of the image tower's weights.
-
-    Args:
-        clip: The frozen model.
-    """
-    digest = blake2b(digest_size=16)
-    for name, tensor in clip.model.visual.state_dict().items():
-        digest.update(f"{name} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def images_digest(data: BaseDataModule, name: str, images: LabelledImages) -> str:
-    """Return a digest of which images a set holds, by their files, or by what draws them; none is decoded.
-
-    Args:
-        data: Of the config.
-        name: Of the set.
-        images: Of the set.
-    """
-    if isinstance(images, ImageSet):
-        return facts_of(images.table).digest()
-    return blake2b(repr((name, data.drawn_by, list(images.labels))).encode(), digest_size=16).hexdigest()

@@ -1,6 +1,6 @@
 """Accuracies with and without a class's shortcut, where the shortcut of each image is inferred."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,14 +120,38 @@ def read_checked(path: Path) -> list[Checked]:
         path: Of the table.
 
     Raises:
-        DataError: It can't be read, or a cell is empty.
+        DataError: It can't be read, a cell is empty, or an image has two attributes.
     """
     table = TableFile(path, option="--checked")
     rows = table.read({"path": "path", "attribute": "attribute"})
     if empty := rows_where(rows.isna().any(axis=1)):
         raise DataError(f"{path} has an empty cell ({table.where(empty[:1])}); give each image its attribute.")
     cells = zip(rows["path"], rows["attribute"], strict=True)
-    return [Checked(image, value, f"{path}, {table.where([row])}") for row, (image, value) in enumerate(cells)]
+    checked = [Checked(image, value, f"{path}, {table.where([row])}") for row, (image, value) in enumerate(cells)]
+    first = {row.path: row for row in reversed(checked)}
+    for row in checked:
+        if row.attribute != first[row.path].attribute:
+            raise DataError(
+                f"{row.path!r} is {row.attribute!r} ({row.where}) and {first[row.path].attribute!r} "
+                f"({first[row.path].where}); leave one of them out."
+            )
+    return checked
+
+
+def check_places(checked: Sequence[Checked], paths: Iterable[str]) -> None:
+    """Refuse rows on images that an audit doesn't look at, before it looks at any.
+
+    Args:
+        checked: Rows of a table.
+        paths: Of the validation and test images.
+
+    Raises:
+        DataError: There is no such image.
+    """
+    known = {*paths}
+    for row in checked:
+        if row.path not in known:
+            raise DataError(f"{row.path!r} ({row.where}) is no validation or test image; leave it out.")
 
 
 def true_values(
@@ -136,12 +160,12 @@ def true_values(
     """Return for each set the true value of the images that were checked, by position.
 
     Args:
-        checked: Rows of a table.
+        checked: Rows of a table, after `check_places`.
         audit: Whose values are meant; any phrase of a value means it.
         sets: Validation and test images.
 
     Raises:
-        DataError: There is no such image or attribute.
+        DataError: There is no such attribute.
     """
     names = next(iter(audit.inferred.values())).names
     values = {name: at for at, name in enumerate(names)}
@@ -150,10 +174,8 @@ def true_values(
     places = {image: (name, at) for name, item in sets.items() for at, image in enumerate(item.paths)}
     result: dict[str, dict[int, int]] = {name: {} for name in sets}
     for row in checked:
-        if row.path not in places:
-            raise DataError(f"{row.path!r} ({row.where}) is no validation or test image; leave it out.")
         if row.attribute not in values:
-            near = did_you_mean(row.attribute, values)
+            near = did_you_mean(row.attribute, [name for name in values if "{}" not in name])
             raise DataError(f"{row.attribute!r} ({row.where}) is no attribute of this audit; see audit.json.{near}")
         name, at = places[row.path]
         result[name][at] = values[row.attribute]

@@ -109,6 +109,22 @@ class ModelAudit:
     groups: Mapping[str, InferredGroups]
 
 
+def check_number(images: int) -> None:
+    """Refuse too few validation and test images.
+
+    Args:
+        images: How many there are.
+
+    Raises:
+        DataError: Slices of so few would be chance.
+    """
+    if images < FEWEST:
+        raise DataError(
+            f"There are {images} validation and test images, and an audit of a model needs {FEWEST} at least; take "
+            "more."
+        )
+
+
 @dataclass(frozen=True)
 class _Images:
     """The readable images of all sets in a row."""
@@ -147,11 +163,7 @@ def audit_model(
         DataError: There are too few images.
     """
     images = _joined(sets, audit.inferred, predictions, len(class_names))
-    if len(images.labels) < FEWEST:
-        raise DataError(
-            f"There are {len(images.labels)} validation and test images, and an audit of a model needs {FEWEST} at "
-            "least; take more."
-        )
+    check_number(len(images.labels))
     features = np.concatenate(
         [np.asarray(item.rows[images.at[images.of_set == n]], dtype=np.float32) for n, item in enumerate(images.sets)]
     )

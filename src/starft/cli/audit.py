@@ -184,8 +184,10 @@ def _look(
     """Look at all images, infer attributes, and write what was found."""
     audits, features = import_module("starft.audit.data_audit"), import_module("starft.audit.features")
     features.check_images(images)
+    model = f"{run_config.model_name} ({run_config.pretrained})"
+    features.check_kept(model, folder)
     clip = features.frozen_clip(run_config.model_name, run_config.pretrained)
-    model, asked = f"{run_config.model_name} ({run_config.pretrained})", features.image_preprocessing(clip.model)
+    asked = features.image_preprocessing(clip.model)
     images_of = features.own_sets(images, asked)
     sets = {}
     for name, item in images_of.items():
@@ -203,7 +205,7 @@ def _look(
         "model": {
             "name": run_config.model_name,
             "pretrained": run_config.pretrained,
-            "weights": features.weights_digest(clip),
+            "weights": import_module("starft.audit.digests").weights_digest(clip),
         },
         "pools": [pool.name for pool in pools],
         "table": None if to is None else str(to),

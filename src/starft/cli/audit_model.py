@@ -6,9 +6,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from starft.audit.data_audit import audit_data
-from starft.audit.features import TRAIN, check_images, evaluation_sets, features_of, frozen_clip, own_sets
-from starft.audit.inferred_groups import read_checked, true_values
-from starft.audit.model_audit import audit_model, in_words
+from starft.audit.features import (
+    TRAIN,
+    check_images,
+    check_kept,
+    evaluation_sets,
+    features_of,
+    frozen_clip,
+    own_sets,
+    paths_of,
+)
+from starft.audit.inferred_groups import check_places, read_checked, true_values
+from starft.audit.model_audit import audit_model, check_number, in_words
 from starft.audit.pictures import keep_pictures, of_model
 from starft.audit.predictions import load_for, predict
 from starft.audit.relevance import Mistake, keep_maps, places_of, surest
@@ -58,10 +67,15 @@ def look(
     """
     rows = None if checked is None else read_checked(checked)
     check_images(data)
+    model = f"{run_config.model_name} ({run_config.pretrained})"
+    check_kept(model, folder)
     models = [load_for(path, data) for path in checkpoints]
     clip = frozen_clip(run_config.model_name, run_config.pretrained)
-    model, asked = f"{run_config.model_name} ({run_config.pretrained})", image_preprocessing(clip.model)
-    images = {TRAIN: own_sets(data, asked)[TRAIN], **evaluation_sets(data, asked)}
+    asked = image_preprocessing(clip.model)
+    scored = evaluation_sets(data, asked)
+    check_number(sum(map(len, scored.values())))
+    check_places(rows or [], (path for name, item in scored.items() for path in paths_of(name, item)))
+    images = {TRAIN: own_sets(data, asked)[TRAIN], **scored}
     sets = {}
     for name, item in images.items():
         say(f"Looking at {count_of(len(item), 'image')} of {name} ...", file=sys.stderr)
