@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from fakes import own_images
+from fakes.tuned import GRID, WEIGHT, FakeTrials
 from starft.__main__ import main
 from starft.audit.attributes import InferredAttributes, attributes_path
 from starft.cli import tune
@@ -21,18 +22,13 @@ from starft.cli.single_run import Run, finish
 from starft.cli.trials import make_trials
 from starft.cli.tune_run import best_temperature, cooled
 from starft.config.space import check_keys, default_space, options_of, points, read_space
-from starft.errors import ConfigError, Stopped
+from starft.errors import ConfigError
 from starft.evaluation.rules import RULES, Candidate, Setting
-from starft.evaluation.sample_metrics import Samples
 from starft.files.shipped import shipped
-from starft.runs.validation import read_validation, write_failure, write_validation
+from starft.runs.validation import read_validation
 
 CONFIGS = shipped("lightning_configs")
-WEIGHT = "model.regularizers.0.init_args.weight"
 SMALL = {"train_size": 24, "val_size": 36, "test_size": 12, "batch_size": 12}
-GRID = ["--grid=model.lr=1e-4,3e-4", f"--grid={WEIGHT}=1,2,4"]
-ID_ACC = {(1e-4, 1): 0.90, (1e-4, 2): 0.90, (1e-4, 4): 0.85, (3e-4, 1): 0.92, (3e-4, 2): 0.915, (3e-4, 4): 0.89}
-"""By learning rate and weight: within a point of the best, 0.92, the largest weight is 2."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,45 +39,6 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     keys["data"]["init_args"] = dict(SMALL)
     (tmp_path / "starft.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
     return tmp_path / "starft.yaml"
-
-
-def samples(right: int = 36) -> Samples:
-    label = torch.arange(36) % 12
-    prediction = torch.where(torch.arange(36) < right, label, (label + 1) % 12)
-    group = torch.zeros(36, dtype=torch.long)
-    return Samples(torch.arange(36), label, prediction, prediction == label, group > 0, group, torch.ones(36))
-
-
-class FakeTrials:
-    """Stands in for `finish_apart`: notes what is run and writes numbers of `ID_ACC`."""
-
-    def __init__(self) -> None:
-        self.made: list[str] = []
-        self.stop_at: int | None = None
-        self.fails: set[str] = set()
-        self.lock = threading.Lock()
-
-    def __call__(self, run: Run) -> None:
-        with self.lock:
-            if self.stop_at == len(self.made):
-                raise Stopped("Stopped after step 3.", 130)
-            self.made.append(f"{run.folder.parent.name}/{run.folder.name}")
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if not run.trains:
-            write_validation(run.folder, {"val/id/acc": 0.8}, {"id": samples(34)}, 1.0)
-            return
-        values = dict(option.removeprefix("--").split("=", 1) for option in run.options)
-        rate = float(values["model.lr"])
-        weight = json.loads(values["model.regularizers"])[0]["init_args"]["weight"]
-        if self.made[-1].split("/")[0] in self.fails:
-            write_failure(run.folder, "The loss is NaN.")
-            return
-        full = run.folder.name == "full"
-        accuracy = ID_ACC[rate, weight] - (0 if full else 0.1)
-        metrics = {"val/id/acc": accuracy, "val/groups/worst_group_acc": weight / 10, "val/ood_acc": 0.5}
-        write_validation(run.folder, metrics, {"id": samples(30 + weight)}, 40.0 if full else 10.0)
-        text = "trainer:\n  default_root_dir: x\n  enable_model_summary: false\n  max_epochs: 8\nmodel: {}\n"
-        (run.folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture

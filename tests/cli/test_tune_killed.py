@@ -15,23 +15,23 @@ import pytest
 import torch
 
 from fakes.processes import DEADLINE, forking, hear_signals
+from fakes.tuned import GRID, WEIGHT, FakeTrials
 from starft.__main__ import main
 from starft.cli import tune
-from starft.cli.single_run import finish
 
 pytestmark = pytest.mark.slow
 
 CAMPAIGN = "KILLS" in os.environ
-"""`make test-faults` asks for more: ten kills, of searches whose runs have processes of their own."""
-KILLS = 10 if CAMPAIGN else 3
-WEIGHT = "model.regularizers.0.init_args.weight"
+"""`make test-faults` kills searches that train, each run in a process of its own; here runs are sleeps."""
+KILLS = 10
 SIZES = [f"--data.init_args.{one}" for one in ("train_size=48", "val_size=12", "test_size=12", "batch_size=12")]
 TRAINER = ["--trainer.max_epochs=3", "--checkpoint.every_n_train_steps=2", "--trainer.enable_progress_bar=false"]
-WORDS = ["tune", "--config=mini/starft", f"--grid={WEIGHT}=1,4,16", "--out=out", *SIZES, *TRAINER]
-RUNS = 5
-"""Three short ones, and two in full."""
+TRAINED = [f"--grid={WEIGHT}=1,4,16", *SIZES, *TRAINER]
+RUNS = 3 + 2 if CAMPAIGN else 6 + 2
+"""Short ones, and two in full."""
 
 Start = Callable[[Path], BaseProcess]
+Result = list[dict[str, Any]]
 
 
 def search(folder: str, log: str) -> None:
@@ -43,13 +43,13 @@ def search(folder: str, log: str) -> None:
         os.dup2(file, output)
     torch.set_num_threads(1)
     if not CAMPAIGN:
-        vars(tune)["finish_apart"] = finish  # a kill then comes in the middle of a training itself
-    sys.exit(main(WORDS))
+        vars(tune).update(finish_apart=FakeTrials(pause=0.2), check_command=lambda words: None)
+    sys.exit(main(["tune", "--config=mini/starft", "--out=out", *(TRAINED if CAMPAIGN else GRID)]))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start() -> Start:
-    """Start a search in a folder."""
+    """Start a search in a folder; return it when it has its imports behind it."""
     numbers = iter(range(1000))
 
     def started(folder: Path) -> BaseProcess:
@@ -57,24 +57,24 @@ def start() -> Start:
         log = folder.parent / f"{folder.name}-{next(numbers)}.log"
         process = forking().Process(target=search, args=(str(folder), str(log)))
         process.start()
+        while process.is_alive() and not log.exists():
+            time.sleep(0.01)
         return process
 
     return started
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[float, list[dict[str, Any]]]:
+def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[float, Result]:
     """Seconds and result of the search when nobody kills it."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    begin = time.monotonic()
-    process = forking().Process(target=search, args=(str(folder), str(folder / "log")))
-    process.start()
+    folder = tmp_path_factory.mktemp("undisturbed") / "search"
+    process, begin = start(folder), time.monotonic()
     process.join(DEADLINE)
-    assert process.exitcode == 0, (folder / "log").read_text()
+    assert process.exitcode == 0, "\n".join(log.read_text() for log in folder.parent.glob("*.log"))
     return time.monotonic() - begin, result(folder)
 
 
-def result(folder: Path) -> list[dict[str, Any]]:
+def result(folder: Path) -> Result:
     """What was tried and what is chosen; only seconds may differ."""
     with (folder / "out" / "trials.csv").open(encoding="utf-8", newline="") as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
@@ -87,7 +87,7 @@ def done(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_search_that_is_killed_chooses_the_same_and_runs_no_finished_trial_again(
-    start: Start, undisturbed: tuple[float, list[dict[str, Any]]], tmp_path: Path
+    start: Start, undisturbed: tuple[float, Result], tmp_path: Path
 ) -> None:
     seconds, expected = undisturbed
     draw = random.Random(int(os.environ.get("FAULTS_SEED", "0")))
@@ -97,7 +97,7 @@ def test_a_search_that_is_killed_chooses_the_same_and_runs_no_finished_trial_aga
         folder, process, before = tmp_path / f"search-{searches}", None, {}
         while process is None or process.exitcode != 0:
             process = start(folder)
-            process.join(draw.uniform(0.1, 0.7) * seconds if kills < KILLS else DEADLINE)
+            process.join(draw.uniform(0.1, 0.9) * seconds if kills < KILLS else DEADLINE)
             if process.is_alive():
                 process.kill()
                 process.join(DEADLINE)
@@ -113,7 +113,7 @@ def test_a_search_that_is_killed_chooses_the_same_and_runs_no_finished_trial_aga
 
 @pytest.mark.parametrize("kill", [False, True], ids=["two", "one is killed"])
 def test_two_processes_share_the_trials(
-    kill: bool, start: Start, undisturbed: tuple[float, list[dict[str, Any]]], tmp_path: Path
+    kill: bool, start: Start, undisturbed: tuple[float, Result], tmp_path: Path
 ) -> None:
     seconds, expected = undisturbed
     folder = tmp_path / "shared"
@@ -126,6 +126,6 @@ def test_two_processes_share_the_trials(
     logs = [path.read_text() for path in sorted(tmp_path.glob("*.log"))]
     assert (first.exitcode, second.exitcode) in ((0, 0), (-9, 0)), "\n".join(logs)
     assert result(folder) == expected
-    made = re.findall(r"^\d/\d (short|full)  (trial \d)", "\n".join(logs), re.M)
+    made = re.findall(r"^\d/\d (short|full) +(trial \d)", "\n".join(logs), re.M)
     assert len({*made}) == RUNS
     assert kill or len(made) == RUNS, "none was made twice"
