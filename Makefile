@@ -45,7 +45,7 @@ test-fast: $(VENV)/.dev  ## run the tests that take no training runs
 
 test-faults: $(VENV)/.dev  ## damage files, kill commands and mutate configs by the hundred: half an hour
 	OMP_NUM_THREADS=1 KILLS=$${KILLS:-30} $(BIN)/python -m pytest -s tests/prompting/test_killed.py tests/prompting/test_speed.py \
-		tests/campaigns/test_faults.py tests/campaigns/test_mutated_configs.py
+		tests/cli/test_tune_killed.py tests/campaigns/test_faults.py tests/campaigns/test_mutated_configs.py
 
 test-models: $(VENV)/.dev  ## hold every model of open_clip, made small, against open_clip's own code (minutes)
 	$(PYTEST) tests/campaigns/test_models.py

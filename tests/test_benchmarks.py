@@ -1,5 +1,6 @@
 """The benchmarks run and print what they say, on the tiny model; how long anything takes isn't asserted."""
 
+import csv
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from starft.__main__ import main
 from starft.cli.fit import check_command
 
 pytestmark = pytest.mark.slow
@@ -20,7 +22,7 @@ SMALL = ["--rounds", "1"]
 TINY = ["--model", "starft-mini", "--batch-size", "4", *SMALL]
 SIZED: dict[str, list[str]] = {
     **{"input": SMALL, "packed": SMALL},
-    **{name: [] for name in ("decoding", "audit", "found_groups", "memory", "relevance")},
+    **{name: [] for name in ("decoding", "audit", "found_groups", "memory", "relevance", "tuning")},
 }
 """What makes those benchmarks small that take no model; tests size the last ones themselves."""
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
@@ -141,6 +143,48 @@ def test_found_groups(rows: Callable[..., list[dict[str, Any]]]) -> None:
     assert kept == {"row": "kept", "percent_of_the_gain": {}}, "no true groups to compare with"
 
 
+def test_tuning(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also: a study goes on where it was stopped, and tune itself chooses the same from its trials."""
+    monkeypatch.chdir(tmp_path)
+    weight = "model.regularizers.0.init_args.weight"
+    sizes = [f"--data.init_args.{name}" for name in ("train_size=48", "val_size=36", "test_size=12", "batch_size=12")]
+    small = [f"--grid={weight}=1,4,16", *sizes, "--trainer.max_epochs=3"]
+    study = (*small, "--rules", "id", "tolerance", "inferred_groups", "--out", "study", "--seeds", "0")
+    grid, *choices = rows("tuning", *study)
+    assert len(grid["trials"]) == 3
+    names = [("id", 0.25), ("id", 1), ("tolerance", 0.25), ("tolerance", 1), ("inferred_groups", 0.25)]
+    assert [(row["rule"], row["short"]) for row in choices[:5]] == names
+    assert "No inferred group has 10 validation images" in choices[4]["refused"]
+    assert all(min(row["regret"].values()) >= 0 for row in choices[:4])
+    assert choices[1]["processor_share"] == 1, "the whole grid in full"
+    assert [(row["row"], row["seeds"]) for row in choices[6:]] == [("mean", [0])] * 4
+    Path("study/seed-0/trials/trial-002/full/validation.json").unlink()  # as if it had been stopped there
+    taken = json.loads(Path("study/seed-0.json").read_text())
+    Path("study/seed-0.json").write_text(json.dumps({key: taken[key] for key in taken if key != "trial-002/full"}))
+    assert [row.get("regret") for row in rows("tuning", *study)[1:7]] == [row.get("regret") for row in choices[:6]]
+
+    monkeypatch.setattr("starft.cli.tune.finish_apart", lambda run: pytest.fail(f"{run.title} has run"))
+    for row in (choices[0], choices[2]):
+        words = ["tune", "--config=study/seed-0.yaml", "--out=study/seed-0", f"--rule={row['rule']}", *small]
+        assert main(words) == 0
+        with Path("study/seed-0/trials.csv").open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        assert [float(line[weight]) for line in lines if line["state"] == "chosen"] == [row["chosen"][weight]]
+        assert len(lines) == 5, "three short ones and two in full"
+
+
+def test_what_tune_itself_takes(
+    rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes = [f"--data.init_args.{name}" for name in ("train_size=24", "val_size=12", "test_size=12", "batch_size=12")]
+    (row,) = rows("tuning", "--engine", "2", *sizes, "--trainer.max_epochs=1")
+    assert (row["status"], row["trials"], row["runs"]) == (0, 2, 2)
+    assert 0 < row["own_share"] < 1
+    assert row["processor_seconds_of_runs"] > 0.5
+    assert all(size > 100 for size in row["resident_mib"])
+
+
 def test_memory(rows: Callable[..., list[dict[str, Any]]]) -> None:
     full, half, lora, base = rows("memory", "--models", "ViT-B-32")
     assert (full["weights"], full["twin"], full["optimizer"]) == (0.61, 0.61, 1.21), "151.3 million numbers"
@@ -182,4 +226,4 @@ def test_what_is_run_on_a_gpu(
 
 def test_each_benchmark_of_the_page_is_one_of_these() -> None:
     named = {"step", "scale", "evaluate", "loop", "input", "decoding", "packed", "adapters", "audit", "memory"}
-    assert TOLD.keys() == named | {"relevance", "found_groups"}
+    assert TOLD.keys() == named | {"relevance", "found_groups", "tuning"}

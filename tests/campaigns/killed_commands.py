@@ -248,6 +248,29 @@ class Compare(Case):
         return {name: one["metrics"] for name, one in held.items()}
 
 
+class Tune(Case):
+    def words(self) -> list[str]:
+        weights = "--grid=model.regularizers.0.init_args.weight=1,4,16"
+        return [
+            "tune",
+            "--config=mini/starft",
+            weights,
+            f"--out={self.run}",
+            *SMALL,
+            *QUIET[:1],
+            "--trainer.max_epochs=3",
+        ]
+
+    def between(self) -> None:
+        for path in self.run.glob("trials/*/*/checkpoints/*.ckpt"):
+            check_checkpoint(path)
+
+    def result(self) -> object:
+        rows = pd.read_csv(self.run / "trials.csv").drop(columns="seconds")
+        assert (self.run / "chosen.yaml").is_file()
+        return rows.astype(str).to_dict("list")
+
+
 class Prompts(Case):
     def words(self) -> list[str]:
         pool = self.folder / "pool.json"

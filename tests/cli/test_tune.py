@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import shlex
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,21 @@ import torch
 import yaml
 
 from fakes import own_images
+from fakes.tuned import GRID, WEIGHT, FakeTrials
 from starft.__main__ import main
+from starft.audit.attributes import InferredAttributes, attributes_path
 from starft.cli import tune
 from starft.cli.single_run import Run, finish
 from starft.cli.trials import make_trials
 from starft.cli.tune_run import best_temperature, cooled
 from starft.config.space import check_keys, default_space, options_of, points, read_space
-from starft.errors import ConfigError, Stopped
+from starft.errors import ConfigError
 from starft.evaluation.rules import RULES, Candidate, Setting
-from starft.evaluation.sample_metrics import Samples
 from starft.files.shipped import shipped
-from starft.runs.validation import read_validation, write_failure, write_validation
+from starft.runs.validation import read_validation
 
 CONFIGS = shipped("lightning_configs")
-WEIGHT = "model.regularizers.0.init_args.weight"
 SMALL = {"train_size": 24, "val_size": 36, "test_size": 12, "batch_size": 12}
-GRID = ["--grid=model.lr=1e-4,3e-4", f"--grid={WEIGHT}=1,2,4"]
-ID_ACC = {(1e-4, 1): 0.90, (1e-4, 2): 0.90, (1e-4, 4): 0.85, (3e-4, 1): 0.92, (3e-4, 2): 0.915, (3e-4, 4): 0.89}
-"""By learning rate and weight: within a point of the best, 0.92, the largest weight is 2."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,45 +39,6 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     keys["data"]["init_args"] = dict(SMALL)
     (tmp_path / "starft.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
     return tmp_path / "starft.yaml"
-
-
-def samples(right: int = 36) -> Samples:
-    label = torch.arange(36) % 12
-    prediction = torch.where(torch.arange(36) < right, label, (label + 1) % 12)
-    group = torch.zeros(36, dtype=torch.long)
-    return Samples(torch.arange(36), label, prediction, prediction == label, group > 0, group, torch.ones(36))
-
-
-class FakeTrials:
-    """Stands in for `finish_apart`: notes what is run and writes numbers of `ID_ACC`."""
-
-    def __init__(self) -> None:
-        self.made: list[str] = []
-        self.stop_at: int | None = None
-        self.fails: set[str] = set()
-        self.lock = threading.Lock()
-
-    def __call__(self, run: Run) -> None:
-        with self.lock:
-            if self.stop_at == len(self.made):
-                raise Stopped("Stopped after step 3.", 130)
-            self.made.append(f"{run.folder.parent.name}/{run.folder.name}")
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if not run.trains:
-            write_validation(run.folder, {"val/id/acc": 0.8}, {"id": samples(34)}, 1.0)
-            return
-        values = dict(option.removeprefix("--").split("=", 1) for option in run.options)
-        rate = float(values["model.lr"])
-        weight = json.loads(values["model.regularizers"])[0]["init_args"]["weight"]
-        if self.made[-1].split("/")[0] in self.fails:
-            write_failure(run.folder, "The loss is NaN.")
-            return
-        full = run.folder.name == "full"
-        accuracy = ID_ACC[rate, weight] - (0 if full else 0.1)
-        metrics = {"val/id/acc": accuracy, "val/groups/worst_group_acc": weight / 10, "val/ood_acc": 0.5}
-        write_validation(run.folder, metrics, {"id": samples(30 + weight)}, 40.0 if full else 10.0)
-        text = "trainer:\n  default_root_dir: x\n  enable_model_summary: false\n  max_epochs: 8\nmodel: {}\n"
-        (run.folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
@@ -156,7 +115,7 @@ def test_a_stop_goes_on_and_nothing_runs_twice(fake: FakeTrials, capsys: pytest.
 @pytest.mark.slow
 def test_two_processes_share_the_trials(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes what the other isn't at: two threads, held together at their first trials."""
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=300)  # a busy machine takes its time
     first = threading.local()
 
     def execute(run: Run) -> None:
@@ -215,6 +174,13 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
         (["--grid=model.lr"], "--grid takes KEY=VALUE,VALUE"),
         (["--grid=model.lr=1e-4", "--grid=model.lr=2e-4"], "The key model.lr is given twice"),
         (["--grid=model.lr=1e-4,1e-4"], "model.lr needs a list of different values"),
+        (["--grid=model.lr=1,1.0"], "model.lr needs a list of different values, one at least; got [1, 1.0]."),
+        (["--grid=model.lr="], "model.lr needs a list of different values, one at least; got []."),
+        (["--grid=model.lr=1e-4,,1e-3"], "model.lr needs a list of different values"),
+        (["--grid==1e-4"], "--grid takes KEY=VALUE,VALUE"),
+        (["--grid=trainer.default_root_dir=a,b"], "trainer.default_root_dir is set by this command itself"),
+        ([f"--grid=model.{key}={','.join(map(str, range(60)))}" for key in "abc"], "60 x 60 x 60 = 216000 places"),
+        (["--space=empty.yaml"], "The space empty.yaml must hold keys with lists of values"),
         (["--grid=model.regularizers.1.init_args.weight=1"], "The config has no model.regularizers.1.init_args.weight"),
         (["--grid=model.lr=1e-4", "--model.lr=1"], "model.lr is tried and set by an option too"),
         (["--grid=model.lr=1e-4,1e-3", "--rule=tolerance"], "no key that is tried ends in .weight"),
@@ -233,6 +199,7 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
 def test_mistakes_are_told_before_anything_runs(
     given: list[str], told: str, fake: FakeTrials, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("empty.yaml").write_text("{}", encoding="utf-8")
     assert told in refused(capsys, *given)
     assert fake.made == []
     assert not Path("out").exists()
@@ -255,6 +222,34 @@ def test_a_rule_without_groups(tmp_path: Path, fake: FakeTrials, capsys: pytest.
     own_images.write_table(tmp_path, name="photos.csv", attribute=False)
     base = ["--config=csv/starft", "--data.init_args.file=photos.csv"]
     assert "The rule groups needs a validation set with groups" in refused(capsys, *base, "--rule=groups")
+
+
+def test_a_rule_without_what_it_needs_is_told_before_the_second_trial(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What only predictions show: the audit is of other images; the frozen model is sure of too few."""
+    found = InferredAttributes(("lake", "city", "unreadable"), np.zeros(5, np.int64), np.ones(5, np.float32))
+    Path("audit").mkdir()
+    found.save(attributes_path(Path("audit"), "val/id"))
+    told = refused(capsys, *GRID, "--rule=inferred_groups", "--audit=audit")
+    assert told.startswith("The audit is of 5 images of id, and validation has 36; run `starft audit data`")
+    assert fake.made == ["trial-001/short"]
+    monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 100)
+    told = refused(capsys, *GRID, "--rule=zero_shot_agreement")
+    assert told.startswith(
+        "The frozen model is sure (90%) of 36 images of id, and the rule zero_shot_agreement needs 100"
+    )
+    assert fake.made[1:] == ["out/frozen"]
+
+
+def test_only_values_that_are_tried_are_looked_at(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(tune, "check_command", seen.append)
+    assert main(words("--trials=1")) == 0
+    assert len(seen) == 1
+    Path("out").rename("before")
+    assert main(words()) == 0
+    assert len(seen) == 1 + 3, "two learning rates beside three weights"
 
 
 TRAINED = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "common" and path.stem != "zeroshot")
@@ -281,6 +276,7 @@ def test_a_space_of_a_file_and_its_options(config: Path, tmp_path: Path) -> None
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     file = tmp_path / "space.yaml"
     file.write_text(f"model.lr: [1e-5]\n{WEIGHT}: [1, 2]\n", encoding="utf-8")
+    assert read_space(["a=[1,2],[3]", "b=a photo of {}.,x"], None) == {"a": [[1, 2], [3]], "b": ["a photo of {}.", "x"]}
     space = read_space(["model.pool=null,backgrounds"], file)
     assert space == {"model.lr": [1e-5], WEIGHT: [1, 2], "model.pool": [None, "backgrounds"]}
     assert sorted(map(str, points(space, None))) == sorted(
@@ -362,6 +358,27 @@ def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPa
     assert made_of["alpha"] in (0.0, 1.0)
     assert 0.05 < made_of["temperature"] < 20
     assert all(bool(value.isfinite().all()) for value in state.values())
+
+
+@pytest.mark.slow
+def test_from_photos_to_a_report_in_four_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever --out is called, the third command is run as it is printed."""
+    monkeypatch.setattr(tune, "finish_apart", finish)
+    own_images.write_table(tmp_path, name="photos.csv", attribute=False)
+    photos = ["--config=csv/starft", "--data.init_args.file=photos.csv"]
+    mini = ["--model.model_name=starft-mini", "--model.pretrained=mini", "--trainer.accelerator=cpu"]
+    small = ["--trainer.precision=32-true", "--trainer.max_epochs=1", "--data.init_args.num_workers=0"]
+    assert main(["data", "check", *photos]) == 0
+    capsys.readouterr()
+    assert main(["tune", *photos, *mini, *small, "--data.init_args.batch_size=8", "--trials=2", "--out=it's mine"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Next: "))
+    test = shlex.split(line)
+    assert test[1:3] == ["starft", "test"]
+    assert main(test[2:]) == 0
+    assert main(["report", "it's mine", "--out=report.html"]) == 0
+    assert "1 run in" in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_temperature_by_hand() -> None:

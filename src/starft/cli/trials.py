@@ -178,7 +178,11 @@ class Search:
             lock.release()
 
     def _read(self, run: Run) -> None:
-        self.results[run] = read_validation(run.folder)
+        result = self.results[run] = read_validation(run.folder)
+        if not result.failure:
+            self.rule.value(
+                self._trial_of(run).candidate(result)
+            )  # what it can't choose by is refused after the first trial
         if run.folder.name == "short":  # with its optimizer a ViT-L takes 5 GB
             shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
         whole = self._seconds("full")
@@ -208,8 +212,11 @@ class Search:
                 return sum(own) / len(own) * times[name] / times[other]
         return 0.0
 
+    def _trial_of(self, run: Run) -> Trial:
+        return next(item for item in self.trials if run in (item.full, item.short))
+
     def _progress(self, run: Run, runs: Sequence[Run]) -> str:
-        trial = next(item for item in self.trials if run in (item.full, item.short))
+        trial = self._trial_of(run)
         name, left = run.folder.name, sum(item not in self.results for item in runs)
         seconds = left * self._seconds(name)
         if name == "short":

@@ -1,8 +1,9 @@
 """``starft tune``: learning rate, weights and whatever else, chosen by a rule that reads validation sets alone."""
 
 import re
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from starft.config.early_checks import check_config_files
 from starft.config.space import WEIGHT, Space, check_keys, default_space, points, read_space
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
-from starft.evaluation.rules import RULES, Rule, Setting
+from starft.evaluation.rules import RULES, Candidate, Rule, Setting
 from starft.files.atomic import replace_file
 from starft.files.shipped import with_shipped_configs
 from starft.files.yaml_reader import read_yaml
@@ -107,7 +108,7 @@ def command(
     if from_ is not None:
         if grid or space or trials or budget:
             raise ConfigError("--grid, --space, --trials and --budget are of trainings; leave them out beside --from.")
-        chooser = _rule(rule or "tolerance", True, path, content, overrides, tolerance / 100, audit)
+        chooser = make_rule(rule or "tolerance", True, path, content, overrides, tolerance / 100, audit)
         choose_from(from_, path, chooser, overrides, out if out is not None else from_ / "tuned")
         return 0
     if not trains(content):
@@ -115,20 +116,23 @@ def command(
     tried = read_space(grid, space) or default_space(content, overrides)
     if not tried:
         raise ConfigError(f"The config {path} has no learning rate or weight to try; give --grid KEY=VALUE,VALUE.")
-    check_keys(tried, content, overrides)
+    check_keys(tried, content, overrides, SETS)
     folder = out if out is not None else Path("runs") / "tune" / path.stem
     runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
     pulls = any(key.endswith(WEIGHT) for key in tried)
     name = rule or ("tolerance" if pulls else "id")
-    chooser = _rule(name, pulls, path, content, overrides, tolerance / 100, audit)
+    chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
     if not all(trial.first.folder.exists() for trial in runs):
-        for at in range(max(map(len, tried.values()))):  # each value once
-            point = {key: values[at % len(values)] for key, values in tried.items()}
+        used = {key: [value for value in tried[key] if value in (trial.values[key] for trial in runs)] for key in tried}
+        for at in range(max(map(len, used.values()))):  # each value once
+            point = {key: values[at % len(values)] for key, values in used.items()}
             check_command(["fit", *make_trials(path, content, overrides, [point], folder, 1)[0].full.words])
     open_comparison(folder, STATE, "search of `starft tune`")
     claim_runs(folder / "trials", {**content, "tried": tried, "short": short}, overrides, "trial-*")
     if chooser.reads_frozen:
-        chooser.frozen = _frozen(path, content, overrides, folder / "frozen", chooser)
+        own = chooser.setting.id_set
+        chooser.frozen = frozen_predictions(path, overrides, folder / "frozen", own, finish_apart)
+        chooser.value(Candidate("the frozen model", {}, {own: chooser.frozen}))  # refuses what it can't choose by
     search = Search(runs, chooser, short, seconds, finish_apart)
     chosen = search.choose()
     save_seconds(folder / STATE, sum(item.seconds for item in search.results.values()))
@@ -143,7 +147,7 @@ def _config_of(run: Path | None) -> Path:
     return run / CONFIG
 
 
-def _rule(
+def make_rule(
     name: str,
     pulls: bool,
     path: Path,
@@ -152,7 +156,20 @@ def _rule(
     tolerance: float,
     audit: Path | None,
 ) -> Rule:
-    """Return the rule with all that it needs, or refuse it."""
+    """Return the rule with all that it needs, but for the frozen model's predictions.
+
+    Args:
+        name: One of `RULES`.
+        pulls: Whether candidates have a pull.
+        path: The config's file.
+        content: What the file holds.
+        overrides: Options of the command line.
+        tolerance: Accuracy that may be lost, in [0, 1].
+        audit: Folder of ``starft audit data``; None takes audit in the config's run folder.
+
+    Raises:
+        ConfigError: The rule needs what isn't there.
+    """
     options = [option for option in overrides if option.startswith("--data.")]
     data = data_of(content.get("data"), 0, str(path), options)
     setting = setting_of(data, tolerance, pulls)
@@ -187,14 +204,24 @@ def setting_of(data: BaseDataModule, tolerance: float, pulls: bool) -> Setting:
     return Setting(usual[0].name, grouped[0] if grouped else None, tolerance, pulls)
 
 
-def _frozen(path: Path, content: Mapping[str, Any], overrides: Sequence[str], folder: Path, rule: Rule) -> Columns:
-    """Return the frozen model's predictions on the ID validation set."""
+def frozen_predictions(
+    path: Path, overrides: Sequence[str], folder: Path, id_set: str, execute: Callable[[Run], None]
+) -> Columns:
+    """Return the frozen model's predictions on the ID validation set.
+
+    Args:
+        path: The config's file.
+        overrides: Options of the command line.
+        folder: Of the run that scores it, which is made once.
+        id_set: That set.
+        execute: Does what is missing of a run.
+    """
     run = Run("the frozen model", path, 0, folder, False, tuple(overrides), "validate")
     if not run.done:
         Console(160).print("The frozen model on the validation sets", style="bold")
         with stops_told(run.title):
-            finish_apart(run)
-    return read_validation(folder).samples[rule.setting.id_set]
+            execute(run)
+    return read_validation(folder).samples[id_set]
 
 
 def _rows(search: Search, chosen: Trial) -> list[Row]:
@@ -232,7 +259,7 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
         f"{rule.watches}: {row.watched:.4g}. No test set was read.",
         *notes,
         f"This run is trained already: {checkpoint}",
-        f"Train it anew: starft fit --config {out / CHOSEN}",
+        f"Train it anew: {shlex.join(['starft', 'fit', '--config', str(out / CHOSEN)])}",
     ]
     text = (chosen.full.folder / CONFIG).read_text(encoding="utf-8")
     summary = (content.get("trainer") or {}).get("enable_model_summary")
@@ -243,7 +270,7 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
     for note in notes:
         say(f"Note: {note}", file=sys.stderr)
     say(f"All trials: {out / TABLE}, {out / PLOT}; config: {out / CHOSEN}")
-    say(f"Next: starft test --config {out / CHOSEN} --ckpt_path {checkpoint}")
+    say(f"Next: {shlex.join(['starft', 'test', '--config', str(out / CHOSEN), '--ckpt_path', str(checkpoint)])}")
 
 
 def _seconds(text: str) -> float:

@@ -69,6 +69,7 @@ def choose_from(run: Path, config: Path, rule: Rule, options: tuple[str, ...], o
     start = pretrained_weights(members[0])
     places: dict[str, tuple[Member, float]] = {}
     found: dict[str, Validation] = {}
+    seen: list[Candidate] = []
     for member in members:
         end = read_weights(member)
         for alpha in ALPHAS if member is members[0] else ALPHAS[1:]:  # all start at the same place
@@ -79,9 +80,10 @@ def choose_from(run: Path, config: Path, rule: Rule, options: tuple[str, ...], o
                 for name, item in kept.samples().items()
             }
             places[title], found[title] = (member, alpha), Validation(metrics, samples)
-    titles = list(places)
-    rule.frozen = found[titles[0]].samples[rule.setting.id_set]
-    seen = [Candidate(title, found[title].metrics, found[title].samples, 1 - places[title][1]) for title in titles]
+            seen.append(Candidate(title, metrics, samples, 1 - alpha))
+            if len(seen) == 1:  # the pre-trained weights
+                rule.frozen = samples[rule.setting.id_set]
+                rule.value(seen[0])  # refuses what it can't choose by
     chosen = rule.ranked(seen)[0]
     member, alpha = places[chosen.title]
     state = interpolate(start, read_weights(member), alpha)

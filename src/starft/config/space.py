@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -23,6 +24,9 @@ RATES = (0.3, 1.0, 3.0)
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """The default space lies around a config's own values: of published recipes the order of magnitude is known."""
 
+MOST_PLACES = 100_000
+"""Of a space; all are listed before some are drawn."""
+
 
 def read_space(grid: Sequence[str], file: Path | None) -> Space:
     """Return the space that a person gave; empty where none is.
@@ -40,23 +44,35 @@ def read_space(grid: Sequence[str], file: Path | None) -> Space:
             content = read_yaml(file, "space")
         except FileNotFoundError:
             raise ConfigError(f"The space {file} doesn't exist; check its path.") from None
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not content:
             raise ConfigError(f"The space {file} must hold keys with lists of values, such as model.lr: [1e-5, 3e-5].")
         pairs += content.items()
     for text in grid:
         key, equals, values = text.partition("=")
-        if not equals:
+        if not (key and equals):
             raise ConfigError(f"--grid takes KEY=VALUE,VALUE, such as model.lr=1e-5,3e-5; got {text!r}.")
-        pairs.append((key, [_value(word) for word in values.split(",")]))
+        pairs.append((key, _values(values)))
     space: Space = {}
     for key, some in pairs:
         if key in space:
             raise ConfigError(f"The key {key} is given twice; give all its values at once.")
         tried = some if isinstance(some, list) else []
-        if not tried or "" in tried or len({json.dumps(value, default=str) for value in tried}) < len(tried):
+        if not tried or "" in tried or len(set(map(_told, tried))) < len(tried):
             raise ConfigError(f"{key} needs a list of different values, one at least; got {quoted(some)}.")
         space[str(key)] = tried
     return space
+
+
+def _values(text: str) -> list[Any]:
+    try:
+        return list(load_yaml(f"[{text}]"))  # a value may have commas of its own, in brackets
+    except (YAMLError, NotTaken):
+        return [_value(word) if word.strip() else "" for word in text.split(",")]
+
+
+def _told(value: Any) -> str:
+    """Return what is equal for equal values: 1 and 1.0 are one learning rate."""
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value, default=str)
 
 
 def _value(text: str) -> Any:
@@ -93,7 +109,13 @@ def points(space: Space, trials: int | None) -> list[dict[str, Any]]:
     Args:
         space: What is tried.
         trials: How many at most; None takes all.
+
+    Raises:
+        ConfigError: There are more than anybody can try.
     """
+    if (places := math.prod(map(len, space.values()))) > MOST_PLACES:
+        sizes = " x ".join(str(len(values)) for values in space.values())
+        raise ConfigError(f"The space has {sizes} = {places} places, at most {MOST_PLACES}; try fewer values or keys.")
     grid = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
     random.Random(0).shuffle(grid)
     return grid[:trials]
@@ -121,8 +143,8 @@ def options_of(point: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[st
     return tuple(f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items())
 
 
-def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str]) -> None:
-    """Refuse keys with a position in a list that isn't in the config, and those that an option sets as well.
+def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str], sets: Sequence[str] = ()) -> None:
+    """Refuse keys with a position in a list that isn't in the config, and those that an option or we set as well.
 
     Keys without one are the parser's to check, which knows what may be left out of a config.
 
@@ -130,14 +152,17 @@ def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str])
         space: What is tried.
         content: Of the config.
         options: Of the command line.
+        sets: Keys that every trial has its own value of.
 
     Raises:
-        ConfigError: There is no such place.
+        ConfigError: There is no such place, or it is taken.
     """
     known = [key for key, _ in leaves(content)]
     for key in space:
         if _given(key, options):
             raise ConfigError(f"{key} is tried and set by an option too; leave one of them out.")
+        if any(_given(name, [key]) for name in sets):
+            raise ConfigError(f"{key} is set by this command itself, for each trial; try values of another key.")
         parts = key.split(".")
         if not any(part.isdigit() for part in parts):
             continue
