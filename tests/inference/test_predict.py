@@ -241,7 +241,7 @@ def test_help_tells_both_forms(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_a_folder_of_shards_leads_to_the_form_that_reads_them(tmp_path: Path) -> None:
     root = shards.write_shards(tmp_path / "shards", train=2, val=1, test=1)
-    with pytest.raises(DataError, match=f"--config packed/starft --data.init_args.root {root}[.]"):
+    with pytest.raises(DataError, match=rf"unpack shards first \(tar -xf\); .* --data.init_args.root {root} as well\."):
         find([str(root)])
 
 

@@ -74,7 +74,10 @@ def _listed(word: str, column: str, notes: list[str]) -> list[Item]:
         images, others = list_files(path)
         notes += [left_out(others, word)] if others else []
         if any(name.lower().endswith(TAR) for name in map(str, others)):
-            notes.append(f"images in shards are predicted with --config packed/starft --data.init_args.root {word}")
+            notes.append(
+                "unpack shards first (tar -xf); the test images of shards that have labels are predicted with --config "
+                f"packed/starft --data.init_args.root {word} as well"
+            )
         return [Item(str(path / name), str(path / name)) for name in images]
     if is_table(path):
         table = TableFile(path)

@@ -10,6 +10,7 @@ import sys
 import uuid
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from shutil import disk_usage
@@ -172,24 +173,26 @@ class _Scan:
                 return os.fspath(path)
             return self._copied(name, path, stamp, rows)
         except OSError as error:
-            if error.filename is not None and Path(error.filename) != path:
-                raise
             raise DataError(f"The shard {path} can't be read: {error.strerror}; check its path.") from error
 
     def _copied(self, name: str, path: Path, stamp: tuple[int, int], rows: ImageRows) -> str:
         """Copy the images of a compressed table into the cache; return the file."""
         asked = repr((os.fspath(path.resolve()), stamp, self.image))
         copy = _folder() / f"{blake2b(os.fsencode(asked), digest_size=16).hexdigest()}.images"
-        copy.parent.mkdir(parents=True, exist_ok=True)
         temporary = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}.tmp")
         try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as file:
                 self._samples(name, rows.samples(file))
             temporary.replace(copy)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, os.fspath(copy)) from error
+        except OSError as error:  # of the copy: what is wrong with the table is told otherwise
+            raise DataError(
+                f"The images of {path} can't be copied to the cache {copy.parent} ({error.strerror}); make room there, "
+                f"or set {CACHE} to another folder."
+            ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that can't be written to
+                temporary.unlink(missing_ok=True)
         return os.fspath(copy)
 
     def _samples(self, shard: str, samples: Iterator[Sample]) -> None:
