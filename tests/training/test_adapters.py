@@ -108,6 +108,10 @@ def test_of_another_base_or_adapter_a_checkpoint_is_refused(
     ):
         with pytest.raises(WeightsError, match=sentence):
             build(**options).on_load_checkpoint(torch.load(path, weights_only=True))
+    changed = build()
+    changed.twin_fingerprint = "another"
+    with pytest.raises(WeightsError, match=r"than this config loads \(mini, which have changed\); give the same"):
+        changed.on_load_checkpoint(torch.load(path, weights_only=True))
     monkeypatch.setattr("starft.runs.adapted.fingerprint", lambda state: "another")
     with pytest.raises(WeightsError, match="adapters of other pre-trained weights than starft-mini with mini has now"):
         load(path, "cpu")

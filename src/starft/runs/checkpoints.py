@@ -111,7 +111,8 @@ def refill_twin(
         )
     match_description(facts.config, expected.config)
     if content["twin"] != twin_fingerprint:
-        theirs = f" ({facts.pretrained}, and here {expected.pretrained})" if facts.adapter is not None else ""
+        here = "which have changed" if facts.pretrained == expected.pretrained else f"and here {expected.pretrained}"
+        theirs = f" ({facts.pretrained}, {here})" if facts.adapter is not None else ""
         raise WeightsError(
             f"The checkpoint was trained from other pre-trained weights than this config loads{theirs}; "
             "give the same model.pretrained as its run had."
