@@ -4,6 +4,7 @@ import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from markupsafe import Markup
 
 from starft import __version__
 from starft.files.yaml_reader import dump_yaml
-from starft.reporting.audit_page import audits_of
 from starft.reporting.differences import Disagreement, disagreements
 from starft.reporting.figures import SIGNS, curves, inline, look, scatter, style, sweeps
 from starft.reporting.heat_maps import Classes, Confusions, classes_of, group_maps
@@ -22,7 +22,8 @@ from starft.reporting.report_file import Content, methods_table
 from starft.reporting.roles import role_of
 from starft.reporting.table import Table, percent
 from starft.reporting.templates import breakable, page_environment
-from starft.runs.layout import CHECKPOINTS, CONFIG
+from starft.runs.audit_result import has_audit
+from starft.runs.layout import AUDIT, CHECKPOINTS, CONFIG
 from starft.runs.run_reader import Run, shortened
 
 GROUPS_OPEN = 12
@@ -49,6 +50,7 @@ def html_page(content: Content) -> str:
         name: [column for column in content.columns if column.rpartition("/")[0] == name]
         for name in _set_names(content)
     }
+    audited = [run for run in runs if has_audit(run.folder / AUDIT)]
     seeds = any(count > 1 for count in content.counts.values())
     compared = disagreements([run for some in content.methods.values() for run in some])
     with style(), warnings.catch_warnings():
@@ -88,7 +90,7 @@ def html_page(content: Content) -> str:
             weights={name: item.weights for run in reversed(runs) for name, item in run.sets.items() if item.weights},
             mistakes=[mistake for run in runs for mistake in gallery_of(run)][:RUNS_WITH_MISTAKES],
             disagreements=_by_pair(compared, runs),
-            audits=audits_of(runs),
+            audits=import_module("starft.reporting.audit_page").audits_of(audited) if audited else [],
             pools=_pools(runs),
             environments=[(item, len(some), names_of(some)) for item, some in _environments(runs)],
             repeats=_repeats(runs),
