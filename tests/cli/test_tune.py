@@ -5,6 +5,7 @@ import itertools
 import json
 import shlex
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,12 @@ def test_short_trials_come_first_and_the_largest_weight_within_a_point_is_chosen
     told = capsys.readouterr()
     assert "about 2 min left" in told.out, "four short trials of 10 s and 2 of 40 s, after two: 120 s"
     assert "Note: The chosen model.lr" in told.err
+    few = (
+        "id has 36 validation images, so that one of them is 2.8 points of accuracy, more than the 1 point that may be"
+    )
+    assert f"Note: {few} lost; give it more." in told.err
+    assert main(words("--tolerance=3")) == 0
+    assert few[:25] not in capsys.readouterr().err
 
 
 def test_all_in_full_and_by_other_rules(fake: FakeTrials) -> None:
@@ -213,6 +220,20 @@ def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.C
     assert main(words()) == 0
     told = refused(capsys, "--grid=model.lr=1e-4,1e-3", GRID[1])
     assert told.startswith("out/trials was run with another config (tried.model.lr was [0.0001, 0.0003], is [0.0001, ")
+
+
+def test_a_folder_in_which_nothing_ran_takes_other_values(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value that only the model refuses is told by its first run."""
+
+    def refuse(run: Run) -> None:
+        raise ConfigError("lr must be a finite number, at least 0; got -1.0.")
+
+    monkeypatch.setattr(tune, "finish_apart", refuse)
+    assert "got -1.0" in refused(capsys, "--grid=model.lr=-1,1e-4", GRID[1])
+    monkeypatch.setattr(tune, "finish_apart", fake)
+    assert main(words()) == 0
 
 
 def test_a_rule_without_groups(tmp_path: Path, fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,13 +367,19 @@ def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPa
     assert main(["fit", "--config=out/chosen.yaml", "--trainer.max_steps=1"]) == 0
     assert Path("out/chosen/checkpoints/last.ckpt").is_file()
     monkeypatch.setattr("starft.cli.tune_run.ALPHAS", (0.0, 1.0))
-    assert main(["tune", "--from=out/chosen", "--rule=id", "--out=line"]) == 0
+    with warnings.catch_warnings(record=True) as noise:
+        warnings.simplefilter("always")
+        assert main(["tune", "--from=out/chosen", "--rule=id", "--out=line"]) == 0
+    assert not [item for item in noise if "LeafSpec" in str(item.message)], "libraries' noise is left out"
     with Path("line/trials.csv").open(encoding="utf-8", newline="") as file:
         rows = [(row["checkpoint"], row["alpha"]) for row in csv.DictReader(file)]
     assert rows[:2] == [("last.ckpt", "0.0"), ("last.ckpt", "1.0")]
     made_of = torch.load("line/chosen.ckpt", weights_only=True)["made_of"]
     state = torch.load("line/chosen.ckpt", weights_only=True)["state_dict"]
     assert made_of["alpha"] in (0.0, 1.0)
+    monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 1000)
+    assert main(["tune", "--from=out/chosen", "--rule=zero_shot_agreement", "--out=other"]) == 2
+    assert not Path("other/trials.csv").exists(), "told after the frozen model is scored, before all else"
     assert 0.05 < made_of["temperature"] < 20
     assert all(bool(value.isfinite().all()) for value in state.values())
 
@@ -374,14 +401,16 @@ def test_from_photos_to_a_report_in_four_commands(
     test = shlex.split(line)
     assert test[1:3] == ["starft", "test"]
     assert main(test[2:]) == 0
-    assert main(["report", "it's mine", "--out=report.html"]) == 0
-    assert "1 run in" in Path("report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["report", "it's mine/chosen", "--out=report.html"]) == 0
+    assert "Report of 1 run: report.html" in capsys.readouterr().out
 
 
 def test_temperature_by_hand() -> None:
     """Right in three of four with logits 2 and 0: the share of the likelier class is 3/4 at 2 / T = ln 3."""
     logits = torch.tensor([[2.0, 0.0]] * 4)
     assert best_temperature(logits, np.array([0, 0, 0, 1])) == pytest.approx(2 / np.log(3), rel=1e-3)
+    assert best_temperature(logits, np.zeros(4, np.int64)) == 1, "all right: nothing says how sure it may be"
     scale = cooled({"clip.model.logit_scale": torch.tensor(np.log(100.0))}, 2.0)["clip.model.logit_scale"]
     assert scale.exp() == pytest.approx(50)
     head = cooled({"linear_head": torch.ones(2, 3), "clip.model.logit_scale": torch.tensor(1.0)}, 2.0)

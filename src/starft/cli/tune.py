@@ -248,8 +248,15 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
     full = [item for item in rows if item.length == "full" and item.accuracy is not None]
     best = max(item.accuracy or 0.0 for item in full)
     lost = f"{100 * rule.setting.tolerance:g}"
-    within = f" at most {lost} points below the best ID accuracy" * rule.near_the_best
+    points_lost = f"{lost} point{'s' * (lost != '1')}"
+    within = f" at most {points_lost} below the best ID accuracy" * rule.near_the_best
     notes = list(filter(None, (edge_note(key, value, tried[key]) for key, value in chosen.values.items())))
+    images = len(search.results[chosen.full].samples[rule.setting.id_set]["label"])
+    if rule.near_the_best and 0 < images * rule.setting.tolerance < 1:
+        notes.append(
+            f"{rule.setting.id_set} has {count_of(images, 'validation image')}, so that one of them is "
+            f"{100 / images:.1f} points of accuracy, more than the {points_lost} that may be lost; give it more."
+        )
     checkpoint = chosen.full.folder / CHECKPOINTS / LAST
     number = count_of(len(search.trials), "trial")
     reasons = [
