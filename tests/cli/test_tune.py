@@ -315,21 +315,33 @@ def test_short_trials_have_two_epochs_at_least(epochs: int, short: int | None, t
 
 
 def candidate(title: str, acc: float, pull: float | None = None, **columns: Any) -> Candidate:
-    return Candidate(title, {"id/acc": acc, "id/worst_group_acc": 1 - acc}, {"id": columns}, pull)
+    return Candidate(title, {"id/acc": acc}, {"id": columns}, pull)
 
 
 def test_rules_by_hand() -> None:
     low, best, near = candidate("low", 0.80, 9.0), candidate("best", 0.90, 1.0), candidate("near", 0.89, 2.0)
-    setting = Setting("id", "id", 0.01, True)
+    setting = Setting("id", (), 0.01, True)
     titles = {
-        name: [item.title for item in RULES[name](setting).ranked([low, best, near])]
-        for name in ("id", "tolerance", "groups")
+        name: [item.title for item in RULES[name](setting).ranked([low, best, near])] for name in ("id", "tolerance")
     }
-    assert titles == {
-        "id": ["best", "near", "low"],
-        "tolerance": ["near", "best", "low"],
-        "groups": ["low", "near", "best"],
+    assert titles == {"id": ["best", "near", "low"], "tolerance": ["near", "best", "low"]}
+
+
+def test_groups_of_ten_images_count_in_the_set_whose_smallest_group_is_largest() -> None:
+    """Set "id" has groups of 20, 1 and 10; set "groups" of 11 and 12, of which 9 and 6 are right."""
+    rule = RULES["groups"](Setting("id", ("id", "groups")))
+    sets = {
+        "id": {"group": np.array([0] * 20 + [1] + [3] * 10), "right": np.array([True] * 20 + [False] + [True] * 10)},
+        "groups": {
+            "group": np.array([0] * 11 + [1] * 12),
+            "right": np.array(([True] * 9 + [False] * 2) + [True, False] * 6),
+        },
     }
+    assert rule.value(Candidate("model", {}, sets)) == pytest.approx(6 / 12)
+    assert RULES["groups"](Setting("id", ("id",))).value(Candidate("model", {}, sets)) == 1, "one image is no group"
+    few = {"id": {"group": np.arange(9), "right": np.ones(9, bool)}}
+    with pytest.raises(ConfigError, match="No group of id has 10 validation images; give another --rule"):
+        RULES["groups"](Setting("id", ("id",))).value(Candidate("model", {}, few))
 
 
 def test_agreement_counts_where_the_frozen_model_is_sure() -> None:

@@ -18,6 +18,7 @@ ID_ACC = {(1e-4, 1): 0.90, (1e-4, 2): 0.90, (1e-4, 4): 0.85, (3e-4, 1): 0.92, (3
 
 
 def samples(right: int = 36) -> Samples:
+    """Predictions of 36 images, the first so many right; one group."""
     label = torch.arange(36) % 12
     prediction = torch.where(torch.arange(36) < right, label, (label + 1) % 12)
     group = torch.zeros(36, dtype=torch.long)
@@ -59,5 +60,6 @@ class FakeTrials:
         (run.folder / "config.yaml").write_text(text, encoding="utf-8")
         full = run.folder.name == "full"
         accuracy = ID_ACC[rate, weight] - (0 if full else 0.1)
-        metrics = {"val/id/acc": accuracy, "val/groups/worst_group_acc": weight / 10, "val/ood_acc": 0.5}
-        write_validation(run.folder, metrics, {"id": samples(30 + weight)}, 40.0 if full else 10.0)
+        metrics = {"val/id/acc": accuracy, "val/ood_acc": 0.5}
+        sets = {"id": samples(30 + weight), "groups": samples(30 - weight)}
+        write_validation(run.folder, metrics, sets, 40.0 if full else 10.0)

@@ -200,8 +200,8 @@ def setting_of(data: BaseDataModule, tolerance: float, pulls: bool) -> Setting:
             "A rule chooses by a validation set with classes that isn't OOD, and the data have none; "
             "give them a val split or a val_fraction."
         )
-    grouped = [item.name for item in usual if item.group_names and not item.metrics]
-    return Setting(usual[0].name, grouped[0] if grouped else None, tolerance, pulls)
+    grouped = tuple(item.name for item in usual if item.group_names and not item.metrics)
+    return Setting(usual[0].name, grouped, tolerance, pulls)
 
 
 def frozen_predictions(

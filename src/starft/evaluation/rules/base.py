@@ -12,6 +12,9 @@ from starft.errors import ConfigError
 from starft.runs.validation import Columns
 from starft.wording import did_you_mean
 
+FEWEST_OF_GROUP = 10
+"""Images of a group that counts: the accuracy of fewer is chance."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -36,14 +39,14 @@ class Setting:
 
     Args:
         id_set: The validation set whose accuracy counts.
-        group_set: The first validation set with groups; None where none has.
+        group_sets: The validation sets with groups.
         tolerance: Accuracy that may be lost, in [0, 1].
         pulls: Whether candidates have a pull.
         attributes: Inferred attribute of each image of ``id_set``, a number (n,) that is negative where it isn't known.
     """
 
     id_set: str
-    group_set: str | None = None
+    group_sets: tuple[str, ...] = ()
     tolerance: float = 0.01
     pulls: bool = False
     attributes: NDArray[np.int64] | None = None
@@ -118,3 +121,16 @@ def metric_of(candidate: Candidate, name: str) -> float:
         known = ", ".join(candidate.metrics)
         raise ConfigError(f"Validation has no {name}, but {known}.{did_you_mean(name, candidate.metrics)}")
     return candidate.metrics[name]
+
+
+def worst_of_groups(group: NDArray[np.int64], right: NDArray[np.bool_]) -> float | None:
+    """Return the accuracy of the worst group of `FEWEST_OF_GROUP` images or more; None where there is none.
+
+    Args:
+        group: Of each image, at least 0 (n,).
+        right: Whether its prediction is right (n,).
+    """
+    sizes = np.bincount(group)
+    large = sizes >= FEWEST_OF_GROUP
+    accuracies = np.bincount(group, weights=right.astype(float))[large] / sizes[large]
+    return float(accuracies.min()) if len(accuracies) else None
