@@ -88,10 +88,14 @@ def test_short_trials_come_first_and_the_largest_weight_within_a_point_is_chosen
     told = capsys.readouterr()
     assert "about 2 min left" in told.out, "four short trials of 10 s and 2 of 40 s, after two: 120 s"
     assert "Note: The chosen model.lr" in told.err
+    fake.images = 36
+    Path("out").rename("before")
+    assert main(words()) == 0
     few = (
-        "id has 36 validation images, so that one of them is 2.8 points of accuracy, more than the 1 point that may be"
+        "Note: id has 36 validation images, so that one of them is 2.8 points of accuracy; with more the choice is less"
     )
-    assert f"Note: {few} lost; give it more." in told.err
+    assert few in capsys.readouterr().err
+    assert chosen()[WEIGHT] == "4", "0.92 of so few is known to five points"
     assert main(words("--tolerance=3")) == 0
     assert few[:25] not in capsys.readouterr().err
 
@@ -250,12 +254,12 @@ def test_a_rule_without_what_it_needs_is_told_before_the_second_trial(
     Path("audit").mkdir()
     found.save(attributes_path(Path("audit"), "val/id"))
     told = refused(capsys, *GRID, "--rule=inferred_groups", "--audit=audit")
-    assert told.startswith("The audit is of 5 images of id, and validation has 36; run `starft audit data`")
+    assert told.startswith("The audit is of 5 images of id, and validation has 3600; run `starft audit data`")
     assert fake.made == ["trial-001/short"]
-    monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 100)
+    monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 10000)
     told = refused(capsys, *GRID, "--rule=zero_shot_agreement")
     assert told.startswith(
-        "The frozen model is sure (90%) of 36 images of id, and the rule zero_shot_agreement needs 100"
+        "The frozen model is sure (90%) of 3600 images of id, and the rule zero_shot_agreement needs 10000"
     )
     assert fake.made[1:] == ["out/frozen"]
 
@@ -319,12 +323,24 @@ def candidate(title: str, acc: float, pull: float | None = None, **columns: Any)
 
 
 def test_rules_by_hand() -> None:
-    low, best, near = candidate("low", 0.80, 9.0), candidate("best", 0.90, 1.0), candidate("near", 0.89, 2.0)
+    many = np.zeros(10**9, np.bool_)  # a standard error of nothing; pages of zeros take no memory
+    titled = (("low", 0.8, 9.0), ("best", 0.9, 1.0), ("near", 0.89, 2.0))
+    low, best, near = (candidate(title, acc, pull, label=many) for title, acc, pull in titled)
     setting = Setting("id", (), 0.01, True)
     titles = {
         name: [item.title for item in RULES[name](setting).ranked([low, best, near])] for name in ("id", "tolerance")
     }
     assert titles == {"id": ["best", "near", "low"], "tolerance": ["near", "best", "low"]}
+
+
+def test_what_a_validation_set_cannot_tell_apart_counts_as_equal() -> None:
+    """90 of 98 right: (90 + 1) / 100 has a standard error of sqrt(0.91 * 0.09 / 98), 2.89 points; a point is lost."""
+    best = candidate("best", 90 / 98, 1.0, label=np.zeros(98))
+    rule = RULES["tolerance"](Setting("id", (), 0.01, True))
+    assert rule.least_accuracy([best]) == pytest.approx(90 / 98 - 0.01 - 0.02891, abs=1e-5)
+    near = [candidate(title, acc, 2.0, label=np.zeros(98)) for title, acc in (("in", 0.8795), ("out", 0.8793))]
+    assert [item.title for item in rule.ranked([best, *near])] == ["in", "best", "out"]
+    assert rule.least_accuracy([candidate("all", 1.0, label=np.zeros(12))]) < 11 / 12, "one image of twelve is nothing"
 
 
 def test_groups_of_ten_images_count_in_the_set_whose_smallest_group_is_largest() -> None:

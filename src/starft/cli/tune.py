@@ -78,7 +78,8 @@ def command(
         rule: What chooses. tolerance: the largest weight that costs little ID accuracy. id: the best ID accuracy.
             zero_shot_agreement: what the frozen model is sure of stays. groups: the worst group. inferred_groups: the
             same with groups of `starft audit data`. null: tolerance where weights are tried, else id.
-        tolerance: Points of ID accuracy that the rules tolerance and zero_shot_agreement may lose.
+        tolerance: Points of ID accuracy that the rules tolerance and zero_shot_agreement may lose, beside a standard
+            error of the best.
         audit: Folder of `starft audit data`; null takes audit in the config's run folder.
         short: Length of the first trials, a part of the whole, and the part of the trials that run in full; 1 runs all
             in full.
@@ -249,13 +250,13 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
     best = max(item.accuracy or 0.0 for item in full)
     lost = f"{100 * rule.setting.tolerance:g}"
     points_lost = f"{lost} point{'s' * (lost != '1')}"
-    within = f" at most {points_lost} below the best ID accuracy" * rule.near_the_best
+    within = f" at most {points_lost} and a standard error below the best ID accuracy" * rule.near_the_best
     notes = list(filter(None, (edge_note(key, value, tried[key]) for key, value in chosen.values.items())))
     images = len(search.results[chosen.full].samples[rule.setting.id_set]["label"])
     if rule.near_the_best and 0 < images * rule.setting.tolerance < 1:
         notes.append(
             f"{rule.setting.id_set} has {count_of(images, 'validation image')}, so that one of them is "
-            f"{100 / images:.1f} points of accuracy, more than the {points_lost} that may be lost; give it more."
+            f"{100 / images:.1f} points of accuracy; with more the choice is less one of chance."
         )
     checkpoint = chosen.full.folder / CHECKPOINTS / LAST
     number = count_of(len(search.trials), "trial")
