@@ -40,6 +40,7 @@ from starft.runs.comparison_folder import claim_runs, open_comparison
 from starft.runs.layout import AUDIT, CHECKPOINTS, LAST, RESULTS
 from starft.runs.results import read_results
 
+QUIET = ("--trainer.enable_progress_bar=false",)
 QUOTED = ("id/acc", "ood/acc", "style/acc", "groups/worst_group_acc")
 TOLERANCE = 0.01
 """That of tune's default."""
@@ -219,7 +220,7 @@ def engine(config: str, trials: int, out: Path, options: Sequence[str]) -> dict[
 
     before, start = children(), time.process_time()
     with patch.object(tune, "finish_apart", noted):
-        code = starft(["tune", f"--config={config}", f"--grid={key}={grid}", f"--out={out}", *options])
+        code = starft(["tune", f"--config={config}", f"--grid={key}={grid}", f"--out={out}", *QUIET, *options])
     here, after = time.process_time() - start, children()
     own, of_runs = here + after[0] - before[0], after[1] - before[1]
     return {

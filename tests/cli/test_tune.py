@@ -5,6 +5,7 @@ import itertools
 import json
 import shlex
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,16 @@ def test_short_trials_come_first_and_the_largest_weight_within_a_point_is_chosen
     told = capsys.readouterr()
     assert "about 2 min left" in told.out, "four short trials of 10 s and 2 of 40 s, after two: 120 s"
     assert "Note: The chosen model.lr" in told.err
+    fake.images = 36
+    Path("out").rename("before")
+    assert main(words()) == 0
+    few = (
+        "Note: id has 36 validation images, so that one of them is 2.8 points of accuracy; with more the choice is less"
+    )
+    assert few in capsys.readouterr().err
+    assert chosen()[WEIGHT] == "4", "0.92 of so few is known to five points"
+    assert main(words("--tolerance=3")) == 0
+    assert few[:25] not in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -218,6 +229,20 @@ def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.C
     assert told.startswith("out/trials was run with another config (tried.model.lr was [0.0001, 0.0003], is [0.0001, ")
 
 
+def test_a_folder_in_which_nothing_ran_takes_other_values(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value that only the model refuses is told by its first run."""
+
+    def refuse(run: Run) -> None:
+        raise ConfigError("lr must be a finite number, at least 0; got -1.0.")
+
+    monkeypatch.setattr(tune, "finish_apart", refuse)
+    assert "got -1.0" in refused(capsys, "--grid=model.lr=-1,1e-4", GRID[1])
+    monkeypatch.setattr(tune, "finish_apart", fake)
+    assert main(words()) == 0
+
+
 def test_a_rule_without_groups(tmp_path: Path, fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
     own_images.write_table(tmp_path, name="photos.csv", attribute=False)
     base = ["--config=csv/starft", "--data.init_args.file=photos.csv"]
@@ -232,12 +257,12 @@ def test_a_rule_without_what_it_needs_is_told_before_the_second_trial(
     Path("audit").mkdir()
     found.save(attributes_path(Path("audit"), "val/id"))
     told = refused(capsys, *GRID, "--rule=inferred_groups", "--audit=audit")
-    assert told.startswith("The audit is of 5 images of id, and validation has 36; run `starft audit data`")
+    assert told.startswith("The audit is of 5 images of id, and validation has 3600; run `starft audit data`")
     assert fake.made == ["trial-001/short"]
-    monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 100)
+    monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 10000)
     told = refused(capsys, *GRID, "--rule=zero_shot_agreement")
     assert told.startswith(
-        "The frozen model is sure (90%) of 36 images of id, and the rule zero_shot_agreement needs 100"
+        "The frozen model is sure (90%) of 3600 images of id, and the rule zero_shot_agreement needs 10000"
     )
     assert fake.made[1:] == ["out/frozen"]
 
@@ -297,21 +322,45 @@ def test_short_trials_have_two_epochs_at_least(epochs: int, short: int | None, t
 
 
 def candidate(title: str, acc: float, pull: float | None = None, **columns: Any) -> Candidate:
-    return Candidate(title, {"id/acc": acc, "id/worst_group_acc": 1 - acc}, {"id": columns}, pull)
+    return Candidate(title, {"id/acc": acc}, {"id": columns}, pull)
 
 
 def test_rules_by_hand() -> None:
-    low, best, near = candidate("low", 0.80, 9.0), candidate("best", 0.90, 1.0), candidate("near", 0.89, 2.0)
-    setting = Setting("id", "id", 0.01, True)
+    many = np.zeros(10**9, np.bool_)  # a standard error of nothing; pages of zeros take no memory
+    titled = (("low", 0.8, 9.0), ("best", 0.9, 1.0), ("near", 0.89, 2.0))
+    low, best, near = (candidate(title, acc, pull, label=many) for title, acc, pull in titled)
+    setting = Setting("id", (), 0.01, True)
     titles = {
-        name: [item.title for item in RULES[name](setting).ranked([low, best, near])]
-        for name in ("id", "tolerance", "groups")
+        name: [item.title for item in RULES[name](setting).ranked([low, best, near])] for name in ("id", "tolerance")
     }
-    assert titles == {
-        "id": ["best", "near", "low"],
-        "tolerance": ["near", "best", "low"],
-        "groups": ["low", "near", "best"],
+    assert titles == {"id": ["best", "near", "low"], "tolerance": ["near", "best", "low"]}
+
+
+def test_what_a_validation_set_cannot_tell_apart_counts_as_equal() -> None:
+    """90 of 98 right: (90 + 1) / 100 has a standard error of sqrt(0.91 * 0.09 / 98), 2.89 points; a point is lost."""
+    best = candidate("best", 90 / 98, 1.0, label=np.zeros(98))
+    rule = RULES["tolerance"](Setting("id", (), 0.01, True))
+    assert rule.least_accuracy([best]) == pytest.approx(90 / 98 - 0.01 - 0.02891, abs=1e-5)
+    near = [candidate(title, acc, 2.0, label=np.zeros(98)) for title, acc in (("in", 0.8795), ("out", 0.8793))]
+    assert [item.title for item in rule.ranked([best, *near])] == ["in", "best", "out"]
+    assert rule.least_accuracy([candidate("all", 1.0, label=np.zeros(12))]) < 11 / 12, "one image of twelve is nothing"
+
+
+def test_groups_of_ten_images_count_in_the_set_whose_smallest_group_is_largest() -> None:
+    """Set "id" has groups of 20, 1 and 10; set "groups" of 11 and 12, of which 9 and 6 are right."""
+    rule = RULES["groups"](Setting("id", ("id", "groups")))
+    sets = {
+        "id": {"group": np.array([0] * 20 + [1] + [3] * 10), "right": np.array([True] * 20 + [False] + [True] * 10)},
+        "groups": {
+            "group": np.array([0] * 11 + [1] * 12),
+            "right": np.array(([True] * 9 + [False] * 2) + [True, False] * 6),
+        },
     }
+    assert rule.value(Candidate("model", {}, sets)) == pytest.approx(6 / 12)
+    assert RULES["groups"](Setting("id", ("id",))).value(Candidate("model", {}, sets)) == 1, "one image is no group"
+    few = {"id": {"group": np.arange(9), "right": np.ones(9, bool)}}
+    with pytest.raises(ConfigError, match="No group of id has 10 validation images; give another --rule"):
+        RULES["groups"](Setting("id", ("id",))).value(Candidate("model", {}, few))
 
 
 def test_agreement_counts_where_the_frozen_model_is_sure() -> None:
@@ -349,13 +398,19 @@ def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPa
     assert main(["fit", "--config=out/chosen.yaml", "--trainer.max_steps=1"]) == 0
     assert Path("out/chosen/checkpoints/last.ckpt").is_file()
     monkeypatch.setattr("starft.cli.tune_run.ALPHAS", (0.0, 1.0))
-    assert main(["tune", "--from=out/chosen", "--rule=id", "--out=line"]) == 0
+    with warnings.catch_warnings(record=True) as noise:
+        warnings.simplefilter("always")
+        assert main(["tune", "--from=out/chosen", "--rule=id", "--out=line"]) == 0
+    assert not [item for item in noise if "LeafSpec" in str(item.message)], "libraries' noise is left out"
     with Path("line/trials.csv").open(encoding="utf-8", newline="") as file:
         rows = [(row["checkpoint"], row["alpha"]) for row in csv.DictReader(file)]
     assert rows[:2] == [("last.ckpt", "0.0"), ("last.ckpt", "1.0")]
     made_of = torch.load("line/chosen.ckpt", weights_only=True)["made_of"]
     state = torch.load("line/chosen.ckpt", weights_only=True)["state_dict"]
     assert made_of["alpha"] in (0.0, 1.0)
+    monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 1000)
+    assert main(["tune", "--from=out/chosen", "--rule=zero_shot_agreement", "--out=other"]) == 2
+    assert not Path("other/trials.csv").exists(), "told after the frozen model is scored, before all else"
     assert 0.05 < made_of["temperature"] < 20
     assert all(bool(value.isfinite().all()) for value in state.values())
 
@@ -377,14 +432,16 @@ def test_from_photos_to_a_report_in_four_commands(
     test = shlex.split(line)
     assert test[1:3] == ["starft", "test"]
     assert main(test[2:]) == 0
-    assert main(["report", "it's mine", "--out=report.html"]) == 0
-    assert "1 run in" in Path("report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["report", "it's mine/chosen", "--out=report.html"]) == 0
+    assert "Report of 1 run: report.html" in capsys.readouterr().out
 
 
 def test_temperature_by_hand() -> None:
     """Right in three of four with logits 2 and 0: the share of the likelier class is 3/4 at 2 / T = ln 3."""
     logits = torch.tensor([[2.0, 0.0]] * 4)
     assert best_temperature(logits, np.array([0, 0, 0, 1])) == pytest.approx(2 / np.log(3), rel=1e-3)
+    assert best_temperature(logits, np.zeros(4, np.int64)) == 1, "all right: nothing says how sure it may be"
     scale = cooled({"clip.model.logit_scale": torch.tensor(np.log(100.0))}, 2.0)["clip.model.logit_scale"]
     assert scale.exp() == pytest.approx(50)
     head = cooled({"linear_head": torch.ones(2, 3), "clip.model.logit_scale": torch.tensor(1.0)}, 2.0)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from fakes.processes import DEADLINE, forking, hear_signals
+from fakes.processes import forking, hear_signals
 from fakes.tuned import GRID, WEIGHT, FakeTrials
 from starft.__main__ import main
 from starft.cli import tune
@@ -29,6 +29,9 @@ TRAINER = ["--trainer.max_epochs=3", "--checkpoint.every_n_train_steps=2", "--tr
 TRAINED = [f"--grid={WEIGHT}=1,4,16", *SIZES, *TRAINER]
 RUNS = 3 + 2 if CAMPAIGN else 6 + 2
 """Short ones, and two in full."""
+
+DEADLINE = 1200
+"""Seconds of a search on a machine that does much beside."""
 
 Start = Callable[[Path], BaseProcess]
 Result = list[dict[str, Any]]

@@ -174,6 +174,11 @@ class Search:
                 self._console.print(self._progress(run, runs), style="bold")
                 with stops_told(run.title):
                     self._execute(run)
+        except ConfigError:
+            trial = run.folder.parent
+            if all(path.name.startswith(".") for path in trial.iterdir()):  # so that the folder takes mended values
+                shutil.rmtree(trial, ignore_errors=True)
+            raise
         finally:
             lock.release()
 

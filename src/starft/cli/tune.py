@@ -78,7 +78,8 @@ def command(
         rule: What chooses. tolerance: the largest weight that costs little ID accuracy. id: the best ID accuracy.
             zero_shot_agreement: what the frozen model is sure of stays. groups: the worst group. inferred_groups: the
             same with groups of `starft audit data`. null: tolerance where weights are tried, else id.
-        tolerance: Points of ID accuracy that the rules tolerance and zero_shot_agreement may lose.
+        tolerance: Points of ID accuracy that the rules tolerance and zero_shot_agreement may lose, beside a standard
+            error of the best.
         audit: Folder of `starft audit data`; null takes audit in the config's run folder.
         short: Length of the first trials, a part of the whole, and the part of the trials that run in full; 1 runs all
             in full.
@@ -200,8 +201,8 @@ def setting_of(data: BaseDataModule, tolerance: float, pulls: bool) -> Setting:
             "A rule chooses by a validation set with classes that isn't OOD, and the data have none; "
             "give them a val split or a val_fraction."
         )
-    grouped = [item.name for item in usual if item.group_names and not item.metrics]
-    return Setting(usual[0].name, grouped[0] if grouped else None, tolerance, pulls)
+    grouped = tuple(item.name for item in usual if item.group_names and not item.metrics)
+    return Setting(usual[0].name, grouped, tolerance, pulls)
 
 
 def frozen_predictions(
@@ -248,8 +249,15 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
     full = [item for item in rows if item.length == "full" and item.accuracy is not None]
     best = max(item.accuracy or 0.0 for item in full)
     lost = f"{100 * rule.setting.tolerance:g}"
-    within = f" at most {lost} points below the best ID accuracy" * rule.near_the_best
+    points_lost = f"{lost} point{'s' * (lost != '1')}"
+    within = f" at most {points_lost} and a standard error below the best ID accuracy" * rule.near_the_best
     notes = list(filter(None, (edge_note(key, value, tried[key]) for key, value in chosen.values.items())))
+    images = len(search.results[chosen.full].samples[rule.setting.id_set]["label"])
+    if rule.near_the_best and 0 < images * rule.setting.tolerance < 1:
+        notes.append(
+            f"{rule.setting.id_set} has {count_of(images, 'validation image')}, so that one of them is "
+            f"{100 / images:.1f} points of accuracy; with more the choice is less one of chance."
+        )
     checkpoint = chosen.full.folder / CHECKPOINTS / LAST
     number = count_of(len(search.trials), "trial")
     reasons = [

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from starft.cli.fit import build
+from starft.cli.noise import without_noise
 from starft.errors import ConfigError
 from starft.runs.manifest_callback import Manifest
 from starft.training.averaging import BIAS, Member
@@ -72,7 +73,8 @@ class Scorer:
         """
         self._load(state)
         evaluate = self.cli.trainer.test if self.stage == "test" else self.cli.trainer.validate
-        evaluate(self.cli.model, datamodule=self.cli.datamodule, verbose=False)
+        with without_noise():
+            evaluate(self.cli.model, datamodule=self.cli.datamodule, verbose=False)
         start = PREFIX[self.stage]
         metrics = self.cli.trainer.callback_metrics
         return {name.removeprefix(start): float(value) for name, value in metrics.items() if name.startswith(start)}

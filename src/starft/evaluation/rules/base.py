@@ -1,5 +1,6 @@
 """What every rule is: a number that it watches, and whether accuracy may be lost for it."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from starft.errors import ConfigError
 from starft.runs.validation import Columns
 from starft.wording import did_you_mean
+
+FEWEST_OF_GROUP = 10
+"""Images of a group that counts: the accuracy of fewer is chance."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,14 @@ class Setting:
 
     Args:
         id_set: The validation set whose accuracy counts.
-        group_set: The first validation set with groups; None where none has.
-        tolerance: Accuracy that may be lost, in [0, 1].
+        group_sets: The validation sets with groups.
+        tolerance: Accuracy that may be lost, in [0, 1], beside a standard error.
         pulls: Whether candidates have a pull.
         attributes: Inferred attribute of each image of ``id_set``, a number (n,) that is negative where it isn't known.
     """
 
     id_set: str
-    group_set: str | None = None
+    group_sets: tuple[str, ...] = ()
     tolerance: float = 0.01
     pulls: bool = False
     attributes: NDArray[np.int64] | None = None
@@ -86,15 +90,28 @@ class Rule(ABC):
         """
         return metric_of(candidate, f"{self.setting.id_set}/acc")
 
+    def least_accuracy(self, candidates: Sequence[Candidate]) -> float:
+        """Return the ID accuracy that a model must have where it must be near the best.
+
+        It lies the tolerance and one standard error below the best: what a validation set can't tell apart counts as
+        equal (the rule of one standard error of Breiman et al., Classification and Regression Trees, 1984).
+
+        Args:
+            candidates: One at least.
+        """
+        best = max(candidates, key=self.id_accuracy)
+        accuracy, images = self.id_accuracy(best), len(best.samples[self.setting.id_set]["label"])
+        share = (accuracy * images + 1) / (images + 2)  # so that all right in a few images isn't certain
+        # accuracies are float32: a tolerance of one point must not fail at the eighth digit
+        return accuracy - self.setting.tolerance - math.sqrt(share * (1 - share) / images) - 1e-6
+
     def ranked(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return models, the chosen one first; equal ones by their ID accuracy.
 
         Args:
             candidates: One at least.
         """
-        best = max(map(self.id_accuracy, candidates))
-        # accuracies are float32: a tolerance of one point must not fail at the eighth digit
-        least = best - self.setting.tolerance - 1e-6 if self.near_the_best else -np.inf
+        least = self.least_accuracy(candidates) if self.near_the_best else -np.inf
 
         def order(candidate: Candidate) -> tuple[bool, float, float]:
             accuracy = self.id_accuracy(candidate)
@@ -118,3 +135,16 @@ def metric_of(candidate: Candidate, name: str) -> float:
         known = ", ".join(candidate.metrics)
         raise ConfigError(f"Validation has no {name}, but {known}.{did_you_mean(name, candidate.metrics)}")
     return candidate.metrics[name]
+
+
+def worst_of_groups(group: NDArray[np.int64], right: NDArray[np.bool_]) -> float | None:
+    """Return the accuracy of the worst group of `FEWEST_OF_GROUP` images or more; None where there is none.
+
+    Args:
+        group: Of each image, at least 0 (n,).
+        right: Whether its prediction is right (n,).
+    """
+    sizes = np.bincount(group)
+    large = sizes >= FEWEST_OF_GROUP
+    accuracies = np.bincount(group, weights=right.astype(float))[large] / sizes[large]
+    return float(accuracies.min()) if len(accuracies) else None

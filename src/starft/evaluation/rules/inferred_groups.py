@@ -3,14 +3,11 @@
 import numpy as np
 
 from starft.errors import ConfigError
-from starft.evaluation.rules.base import Candidate, Rule, Setting
-
-FEWEST = 10
-"""Images of a pair that counts: that of fewer is chance."""
+from starft.evaluation.rules.base import FEWEST_OF_GROUP, Candidate, Rule, Setting, worst_of_groups
 
 
 class InferredGroups(Rule):
-    """The highest accuracy of the worst inferred group, of those with `FEWEST` images or more."""
+    """The highest accuracy of the worst inferred group, of those with `FEWEST_OF_GROUP` images or more."""
 
     watches = "accuracy of the worst inferred group"
 
@@ -40,9 +37,10 @@ class InferredGroups(Rule):
             )
         known = attributes >= 0
         groups = np.stack([samples["label"], attributes], axis=1)[known]
-        _, group_of, sizes = np.unique(groups, axis=0, return_inverse=True, return_counts=True)
-        right = np.bincount(group_of.reshape(-1), weights=samples["right"][known].astype(float))
-        large = sizes >= FEWEST
-        if not large.any():
-            raise ConfigError(f"No inferred group has {FEWEST} validation images; give another --rule, or more images.")
-        return float((right / sizes)[large].min())
+        _, group_of = np.unique(groups, axis=0, return_inverse=True)
+        worst = worst_of_groups(group_of.reshape(-1), samples["right"][known])
+        if worst is None:
+            raise ConfigError(
+                f"No inferred group has {FEWEST_OF_GROUP} validation images; give another --rule, or more images."
+            )
+        return worst
