@@ -7,8 +7,8 @@ one pass of the frozen image tower. Thresholds were chosen on seeds from 10 on.
 Further rows are of ``starft audit model``: how often slices are named where errors fall at random within classes, how
 often corrected intervals hold the truth of simulated data sets, and, for each of ``--models``, checkpoints of
 ``lightning_configs/mini``, where its first slices lie and whether its worst group is in the interval without labels.
-``--data=benchmarks.audit.RandomScenes`` trains a model without a shortcut. ``--tower ViT-B-32`` times an audit with
-another CLIP of random weights, on JPEG files.
+``--data=benchmarks.audit.RandomScenes`` trains a model without a shortcut. ``--tower ViT-B-32 --files``
+times an audit with another CLIP, of random weights, on JPEG files of 256 pixels a side.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -61,7 +62,8 @@ def main() -> None:
     parser.add_argument("--copies-seeds", type=int, nargs="*", default=[0, 1, 2], help="of pictures and copies")
     parser.add_argument("--images", type=int, default=10_000, help="that are timed; 0 times nothing")
     parser.add_argument("--phrases", type=int, default=200, help="that are timed")
-    parser.add_argument("--tower", default=TINY, help="that is timed; another one has random weights, and JPEG files")
+    parser.add_argument("--tower", default=TINY, help="that is timed; another one has random weights")
+    parser.add_argument("--files", action="store_true", help="time JPEG files of 20 classes, not pictures in memory")
     parser.add_argument("--chance-runs", type=int, default=200, help="of slices with errors at random")
     parser.add_argument("--data-sets", type=int, default=100, help="that are simulated, for each rate of errors")
     parser.add_argument("--models", nargs="*", default=[], help="checkpoints of the embedded world's species")
@@ -74,7 +76,7 @@ def main() -> None:
     for seed in given.copies_seeds:
         print(json.dumps(planted_copies(given.pictures, given.planted, seed)), flush=True)
     if given.images:
-        print(json.dumps(timed(given.images, given.phrases, given.tower)), flush=True)
+        print(json.dumps(timed(given.images, given.phrases, given.tower, given.files)), flush=True)
     if given.chance_runs:
         print(json.dumps(slices_by_chance(clip, given.chance_runs)), flush=True)
     for rate in (0.0, 0.1, 0.2, 0.3) if given.data_sets else ():
@@ -169,14 +171,15 @@ def drawn(split: str, count: int, seed: int) -> Iterator[Image.Image]:
         yield Image.fromarray(draw(row.picture))
 
 
-def timed(images: int, phrases: int, tower: str) -> dict[str, object]:
+def timed(images: int, phrases: int, tower: str, files: bool) -> dict[str, object]:
     """Time an audit, with features to make and with features kept, against one pass of the frozen image tower."""
     clip = frozen_clip(tower, "mini" if tower == TINY else None)
     pool = Pool(
         "timed", "", tuple(f"{{}} {place} {at}" for at in range(phrases // 10) for place in PLACES.values()), {}, {}
     )
-    with TemporaryDirectory() as folder, patch("starft.audit.data_audit.image_bits", recognised):
-        data = drawn_data(images) if tower == TINY else written_data(images, Path(folder))
+    bits = count()  # random weights recognise nothing, which would end the audit: a pool's bits are more than chance's
+    with TemporaryDirectory() as folder, patch("starft.audit.data_audit.image_bits", lambda _: next(bits)):
+        data = written_data(images, Path(folder)) if files else drawn_data(images)
         own = own_sets(data, image_preprocessing(clip.model))
         for item in own.values():
             _ = getattr(item, "pixels", None)  # drawing isn't what is timed
@@ -202,11 +205,6 @@ def timed(images: int, phrases: int, tower: str) -> dict[str, object]:
     }
 
 
-def recognised(scores: NDArray[np.float64]) -> float:
-    """Stand in for the bits that tell whether a pool is recognised, which random weights do with none."""
-    return float(scores.shape[1])
-
-
 def drawn_data(images: int) -> MiniWorld:
     """Return pictures in memory."""
     train, rest = images * 4 // 5 // 12 * 12, images // 10 // 12 * 12
@@ -218,7 +216,7 @@ def written_data(images: int, folder: Path) -> CSV:
     lines = ["path,label,split"]
     for at, picture in enumerate(drawn("timed", images, 0)):
         picture.resize((256, 256), Image.Resampling.BICUBIC).save(folder / f"{at}.jpg", quality=90)
-        lines.append(f"{at}.jpg,kind {at // 10 % CLASSES},{('val', 'test', *['train'] * 8)[at % 10]}")
+        lines.append(f"{at}.jpg,kind {(at + at // 10) % CLASSES},{('val', 'test', *['train'] * 8)[at % 10]}")
     (folder / "timed.csv").write_text("\n".join(lines))
     return CSV(folder / "timed.csv", num_workers=0)
 

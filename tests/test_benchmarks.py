@@ -124,9 +124,11 @@ def test_adapters(rows: Callable[..., list[dict[str, Any]]]) -> None:
 
 
 def test_audit(rows: Callable[..., list[dict[str, Any]]]) -> None:
-    without = ("--images", "0", "--chance-runs", "0", "--data-sets", "0")
-    (copies,) = rows("audit", "--seeds", "--pictures", "20", "--planted", "4", *without)
+    few = ("--pictures", "20", "--planted", "4", "--copies-seeds", "0", "--chance-runs", "0", "--data-sets", "0")
+    copies, spent = rows("audit", "--seeds", *few, "--images", "80", "--phrases", "10", "--files")
     assert copies["planted"] == 4
+    assert (spent["images"], spent["phrases"], spent["classes"]) == (80, 10, 20)
+    assert spent["processor_seconds"].keys() == {"pass", "audit", "again"}
 
 
 def test_relevance(rows: Callable[..., list[dict[str, Any]]]) -> None:

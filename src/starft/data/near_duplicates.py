@@ -3,8 +3,8 @@
 A copy that was cropped equals a *window* of its original. So each picture is compared with the windows of the others,
 of 100, 90 and 80 % of their side, in both directions and mirrored too: the colours of 4 x 4 cells tell the nearest few,
 by one matrix product a window. For each of these the window is moved to where the pictures fit best, on 8 x 8 cells
-and, where those still look alike, on 16 x 16. Two things count then: the correlation of their details, which is the
-grid less its own blur, and how far their colours lie apart. Pictures of one scene share their large shapes; only copies
+and, where those still look alike, on 16 x 16. Two things count: the correlation of their details, which is the grid
+less its own blur, and how far their colours lie apart. Pictures of one scene share their large shapes; only copies
 share their details, in the same light.
 """
 
@@ -24,21 +24,24 @@ ALIKE = 0.9
 """Correlation of details that copies have at least; chosen on drawings, see docs/audit.md."""
 APART = 0.03
 """How far the colours of copies lie apart at most, root mean square, in [0, 1]."""
-ROUGH, COARSE, FINE, BLUR = 4, 8, 16, 5
-"""Cells a side of the search and of the two checks, and the blur that is taken off before details are compared."""
+ROUGH, BLUR = 4, 5
+"""Cells a side of the search, and the blur that is taken off a grid before details are compared."""
 WINDOWS = ((1.0, 1), (0.9, 2), (0.8, 3))
 """Side of a window as a share, and how many places it has along a side."""
-NEAR, CANDIDATES = 0.06, 2
-"""How far colours lie apart at most before the last check, and candidates a picture."""
-LIKELY = 0.85
-"""Coarse correlation that pictures have at least before the last check."""
+NEAR, CANDIDATES, LIKELY = 0.06, 2, 0.7
+"""How far colours lie apart at most before the last check, candidates a picture, and least correlation till then."""
+CHECKS = (
+    (8, (0.05, 0.025, 0.025), LIKELY, NEAR),
+    (16, (0.05, 0.025), LIKELY, NEAR),
+    (16, (0.025, 0.0125, 0.0125, 0.00625), ALIKE, APART),
+)
+"""Cells a side, by how much windows are moved one after the other, least correlation, and colours' distance at most."""
 QUERIES, PAIRS = 1024, 256
 """Pictures that are compared, and others or pairs of which that is done at a time."""
 MOST_PAIRS = 20_000_000_000
-"""Pairs of two sets among which copies are looked for at most: some hours of a processor."""
-COARSE_STEPS, STEPS = (0.05, 0.025, 0.025), (0.05, 0.025, 0.025, 0.0125, 0.0125, 0.00625)
+"""Pairs of two sets among which copies are looked for at most: about an hour of a processor."""
 MOVES = ((0, 0, 0), (1, -0.5, -0.5), (-1, 0.5, 0.5), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
-"""Steps of a window (side about its middle, corner), tried one after the other, and their sizes in the two checks."""
+"""Ways to move a window: its side about its middle, and its corner."""
 
 Pictures = NDArray[np.uint8]
 
@@ -97,26 +100,29 @@ def copies(first: Pictures, second: Pictures, device: torch.device | str = "cpu"
 def likeness(first: Tensor, second: Tensor) -> Tensor:
     """Return how much the details of pairs of pictures correlate (P,), one laid best over a window of the other.
 
-    Where their colours lie further apart than `APART`, that is 0.
+    Where they aren't copies, as their details correlate by less than `ALIKE` or their colours lie further apart than
+    `APART`, that is 0.
 
     Args:
         first: Pictures (P, 3, SIDE, SIDE) in [0, 1].
         second: The others, in their order.
     """
-    one, other = _rough(first), _rough(second)
-    scores = torch.cat([*_pair_scores(one, other), *_pair_scores(other, one)])
-    places, pairs = first.new_tensor(_places()), torch.arange(len(first), device=first.device)
-    way, at = (best := scores.argmax(dim=0)) // len(places), best % len(places)
-    small = torch.stack([first, first.flip(3), second, second.flip(3)])[way, pairs]
-    large = torch.stack([second, second, first, first])[way, pairs]
-    result = first.new_zeros(len(first))
-    grids, others, window = _fitted(small, large, places[at], COARSE, COARSE_STEPS)
-    alike = _product(_unit(grids), _unit(others)) >= LIKELY
-    own = (alike & (_apart(grids, others) <= NEAR)).nonzero()[:, 0]
-    if len(own):
-        grids, others, _ = _fitted(small[own], large[own], window[own], FINE, STEPS)
+    one, other, places = _rough(first), _rough(second), first.new_tensor(_places())
+    best = torch.cat([*_pair_scores(one, other), *_pair_scores(other, one)]).argmax(dim=0)
+    way, windows = best // len(places), places[best % len(places)]
+    inside = (way < 2)[:, None, None, None]
+    small, large = torch.where(inside, first, second), torch.where(inside, second, first)
+    mirrored = way % 2 == 1
+    small[mirrored] = small[mirrored].flip(3)
+    result, own = first.new_zeros(len(first)), torch.arange(len(first), device=first.device)
+    for cells, steps, least, most in CHECKS:
+        grids, others, windows = _fitted(small, large, windows, cells, steps)
         details = _product(_details(grids), _details(others))
-        result[own] = torch.where(_apart(grids, others) <= APART, details, 0.0)
+        kept = (details >= least) & (_apart(grids, others) <= most)
+        small, large, windows, own, details = (item[kept] for item in (small, large, windows, own, details))
+        if not len(own):
+            return result
+    result[own] = details
     return result
 
 
