@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from starft.cli.fit import build
-from starft.cli.noise import without_noise
+from starft.cli.library_messages import without_noise
 from starft.errors import ConfigError
 from starft.runs.manifest_callback import Manifest
 from starft.training.averaging import BIAS, Member
