@@ -100,8 +100,8 @@ class Study:
         grid = points(self.tried, None)
         return make_trials(self.config, self.content, self.options, grid, self.folder / "trials", part)
 
-    def carry_out(self) -> None:
-        """Run what is missing: every trial short and in full, the test of the full ones, the audit."""
+    def carry_out(self, audits: bool) -> None:
+        """Run what is missing: every trial short and in full, the test of the full ones, and the audit for its rule."""
         open_comparison(self.folder, tune.STATE, "search of `starft tune`")
         claimed = {**self.content, "tried": self.tried, "short": tune.PART}
         claim_runs(self.folder / "trials", claimed, self.options, "trial-*")
@@ -116,7 +116,8 @@ class Study:
                 shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)  # with its optimizer it is large
         out, kinds = self.folder / AUDIT, ("--data.", "--model.model_name=", "--model.pretrained=")
         own = tuple(option for option in self.options if option.startswith(kinds))
-        watch.once(AUDIT, out, lambda: audit.data(config=str(self.config), out=out, overrides=own))
+        if audits:
+            watch.once(AUDIT, out, lambda: audit.data(config=str(self.config), out=out, overrides=own))
 
     @property
     def watch(self) -> Stopwatch:
@@ -257,7 +258,7 @@ def main() -> None:
         tried = read_space(given.grid, None) or default_space(content, overrides)
         study = Study(own, tried, given.out / f"seed-{seed}", tuple(overrides))
         with redirect_stdout(sys.stderr):
-            study.carry_out()
+            study.carry_out("inferred_groups" in given.rules)
             choices = [study.row(rule, part) for rule in given.rules for part in (tune.PART, 1)]
         rows += [{**choice, "seed": seed} for choice in choices]
         for row in ({**study.grid_row(), "seed": seed}, *rows[-len(choices) :]):

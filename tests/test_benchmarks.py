@@ -149,14 +149,14 @@ def test_tuning(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monke
     """Also: a study goes on where it was stopped, and tune itself chooses the same from its trials."""
     monkeypatch.chdir(tmp_path)
     weight = "model.regularizers.0.init_args.weight"
-    sizes = [f"--data.init_args.{name}" for name in ("train_size=48", "val_size=36", "test_size=12", "batch_size=12")]
+    sizes = [f"--data.init_args.{name}" for name in ("train_size=48", "val_size=12", "test_size=12", "batch_size=12")]
     small = [f"--grid={weight}=1,4,16", *sizes, "--trainer.max_epochs=3"]
-    study = (*small, "--rules", "id", "tolerance", "inferred_groups", "--out", "study", "--seeds", "0")
+    study = (*small, "--rules", "id", "tolerance", "zero_shot_agreement", "--out", "study", "--seeds", "0")
     grid, *choices = rows("tuning", *study)
     assert len(grid["trials"]) == 3
-    names = [("id", 0.25), ("id", 1), ("tolerance", 0.25), ("tolerance", 1), ("inferred_groups", 0.25)]
+    names = [("id", 0.25), ("id", 1), ("tolerance", 0.25), ("tolerance", 1), ("zero_shot_agreement", 0.25)]
     assert [(row["rule"], row["short"]) for row in choices[:5]] == names
-    assert "No inferred group has 10 validation images" in choices[4]["refused"]
+    assert "and the rule zero_shot_agreement needs 30" in choices[4]["refused"]
     assert all(min(row["regret"].values()) >= 0 for row in choices[:4])
     assert choices[1]["processor_share"] == 1, "the whole grid in full"
     assert [(row["row"], row["seeds"]) for row in choices[6:]] == [("mean", [0])] * 4
