@@ -25,7 +25,7 @@ class SmallModule(GuardedModule):
     def __init__(self, lr: float = 0.1) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.lr, self.layer = lr, nn.Linear(3, 1)
+        self.lr, self.seed, self.layer = lr, 0, nn.Linear(3, 1)
         self.validated: list[tuple[int, float]] = []
         self.trained: list[int] = []
 

@@ -48,7 +48,7 @@ OPTIONS: dict[str, dict[str, May]] = {
         "eval_decode",
         change_with_devices="batch_size",
         change="root file train path_column separator name ood predict eval_batch_size num_workers test_size "
-        "a celeba objectnet r sketch v2 vid_robust waterbirds",
+        "a celeba counteranimal objectnet r sketch v2 vid_robust waterbirds",
     ),
     "trainer": _options(
         not_change="precision callbacks plugins limit_train_batches limit_val_batches overfit_batches "
