@@ -1,6 +1,7 @@
 """The moving average of a run with an adapter: that of its merged weights, in validation, checkpoints and readers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -78,6 +79,23 @@ def assert_near(ours: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert ours.keys() - {"head_bias"} == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-6)
+
+
+def test_updates_are_averaged_where_nothing_else_is_trained() -> None:
+    module = FinetuneModule(CrossEntropy(), "starft-mini", "mini", adapter=LoRA(rank=4))
+    module.clip.model.logit_scale.requires_grad_(False)
+    ema, trainer = WeightEMA(DECAY), SimpleNamespace(global_step=0)
+    ema.on_train_start(trainer, module)
+    updates = [update for _, update in named_updates(module.clip.model)]
+    with torch.no_grad():
+        for update in updates:
+            update.up.add_(1)
+    steps = [update.whole() for update in updates]
+    trainer.global_step = 1
+    ema.on_train_batch_end(trainer, module, None, None, 0)
+    ema.on_validation_start(trainer, module)
+    for update, step in zip(updates, steps, strict=True):
+        torch.testing.assert_close(update.whole(), (1 - DECAY) * step)
 
 
 @pytest.mark.slow

@@ -235,6 +235,11 @@ def test_runs_made_in_another_way_are_refused(
     Path("ce.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
     changed = "another config (data.init_args.train_size was 24, is 48)"
     assert refused(capsys, "--configs=flyp.yaml,ce.yaml") == f"out/ce was run with {changed}; {go_on}"
+    keys["data"]["init_args"] |= {"train_size": 24, "task": None}
+    Path("ce.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
+    assert "another config (data.init_args.task was left out, is null)" in refused(
+        capsys, "--configs=flyp.yaml,ce.yaml"
+    )
     monkeypatch.setattr("starft.runs.comparison_folder.__version__", "9.9")
     assert refused(capsys, "--configs=flyp.yaml").startswith("out/flyp was run with another version (")
     assert len(fake.made) == 2

@@ -11,9 +11,10 @@ from starft.errors import RunFolderError
 from starft.files.atomic import TEMPORARY, replace_file
 from starft.runs.comparison_folder import claim_runs, open_comparison
 from starft.runs.folder import check_writable, claim
-from starft.runs.layout import ROWS
+from starft.runs.layout import ROWS, VALIDATION
 from starft.runs.manifest import file_problem, read_manifest, replace_listed_file, write_manifest
 from starft.runs.manifest_callback import write_basis
+from starft.runs.validation import write_failure
 
 HEX = "0123456789abcdef" * 2
 LEFT = [".writable.{}.tmp", "..writable.{0}.tmp.{0}.tmp", ".config.yaml.{}.tmp", ".comparison.json.{}.tmp"]
@@ -113,3 +114,9 @@ def test_the_rows_of_a_run_that_goes_on_with_other_data_are_known_though_it_is_k
     with pytest.raises(Killed):
         write_basis(run, {}, both)
     assert file_problem(run / ROWS) == ""
+
+
+def test_a_trial_without_finite_numbers_leaves_no_activations(tmp_path: Path) -> None:
+    (tmp_path / "kept_activations-0").write_bytes(bytes(9))
+    write_failure(tmp_path, "The loss is NaN.")
+    assert [path.name for path in tmp_path.iterdir()] == [VALIDATION]

@@ -93,7 +93,8 @@ class WeightEMA(Callback):
         if trainer.global_step > self._step:
             self._step = trainer.global_step
             weights, plain = _trained(pl_module), [name for name in self._average if MARK not in name]
-            torch._foreach_lerp_([self._average[k] for k in plain], [weights[k] for k in plain], 1 - self.decay)
+            if plain:
+                torch._foreach_lerp_([self._average[k] for k in plain], [weights[k] for k in plain], 1 - self.decay)
             for up, down, update in _trained_updates(pl_module):
                 average = _whole(self._average[up], self._average[down])
                 average.addmm_(update.up, update.down, beta=self.decay, alpha=1 - self.decay)

@@ -101,7 +101,7 @@ def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return in what two ways to run a config differ first."""
     if before["config"] != now["config"]:
         then, today = dict(leaves(before["config"])), dict(leaves(now["config"]))
-        key = next(key for key in {**today, **then} if then.get(key) != today.get(key))
+        key = next(key for key in {**today, **then} if then.get(key, ...) != today.get(key, ...))  # null isn't left out
         messages = [json.dumps(values[key]) if key in values else "left out" for values in (then, today)]
         return f"another config ({key} was {messages[0]}, is {messages[1]})"
     if before["options"] != now["options"]:

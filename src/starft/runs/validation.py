@@ -11,7 +11,7 @@ import numpy as np
 
 from starft.errors import RunFolderError
 from starft.files.atomic import load_json, replace_file
-from starft.runs.layout import VALIDATION, VALIDATION_SAMPLES
+from starft.runs.layout import KEPT, VALIDATION, VALIDATION_SAMPLES
 
 COLUMNS = ("position", "label", "prediction", "right", "group", "confidence")
 PREFIX = "val/"
@@ -59,13 +59,15 @@ def write_validation(folder: Path, metrics: Mapping[str, float], samples: Mappin
 
 
 def write_failure(folder: Path, why: str) -> None:
-    """Note that a trial gave no finite numbers, which is its result.
+    """Note that a trial gave no finite numbers, which is its result; what it would have gone on with goes.
 
     Args:
         folder: Of the run.
         why: A sentence.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(f"{KEPT}-*"):
+        path.unlink()
     _write(folder, {"metrics": {}, "sets": [], "seconds": 0.0, "failure": why})
 
 

@@ -79,7 +79,10 @@ class GuardedModule(ScoringModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Let dropout depend on seed, step and process: a run that goes on draws as one that was never stopped."""
         drawn = np.random.SeedSequence([self.seed, self.global_step, batch_idx, rank()])
-        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
+        seed = int(drawn.generate_state(1, np.uint64)[0])
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed writes the stack down where there is no GPU
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look at the losses: on a CPU at each step, elsewhere at each logging, for the device is waited for."""

@@ -94,7 +94,7 @@ class FinetuneModule(GuardedModule):
         micro_batch_size: Images and captions that go through a tower at a time: a batch of any size in the memory of
             this one, with loss and gradients of the whole, for one more forward pass. Null takes the batch whole.
         compile: Compile both towers with torch.compile, when they are first used.
-        seed: Start of the caption draws.
+        seed: Start of the draws of captions and of dropout, whatever `seed_everything` says.
         share_frozen: Compute and hold once what is frozen from a tower's start on and is the twin's too; off, twice.
         keep_activations: Where to keep what the image tower's frozen beginning makes of each training image, for later
             epochs: ``ram``, ``disk``, or null for nowhere. Needs images that aren't varied (augmentation null).

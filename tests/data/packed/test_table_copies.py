@@ -109,6 +109,10 @@ def test_copies_are_told_and_refused_where_they_have_no_room(
     assert capsys.readouterr().err.splitlines() == [note]
     assert main(check(tmp_path / "d")) == 0
     assert "copying" not in capsys.readouterr().err
+    for index in cache.glob("*.npz"):
+        index.unlink()
+    monkeypatch.setattr(scan, "disk_usage", lambda path: SimpleNamespace(free=0))
+    assert main(check(tmp_path / "d")) == 0, "copies of before are replaced, so they take no more room"
 
 
 def test_a_disk_that_fills_up_while_images_are_copied(

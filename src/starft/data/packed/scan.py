@@ -125,14 +125,15 @@ class _Scan:
     def _check_room(self) -> None:
         """Tell how much the copied images of Parquet files will take, and refuse it where the disk has less.
 
-        They take about what the files do, as images hardly shrink further.
+        They take about what the files do, as images hardly shrink further. Copies of before are replaced one by one.
         """
         tables = [at for at, shard in enumerate(self.shards) if Path(shard).suffix.lower() in PARQUET]
         if self.remote is not None:
-            size = sum(self.remote[at].size or 0 for at in tables)
+            files = [(self.remote[at].path, _stamp(self.remote[at])) for at in tables]
         else:
             paths = [self.root / self.shards[at] for at in tables]
-            size = sum(path.stat().st_size for path in paths if path.is_file())
+            files = [(path, stamp_of(os.fspath(path))) for path in paths if path.is_file()]
+        size = sum(stamp[0] for path, stamp in files if not self._copy(path, stamp).is_file())
         folder = _folder()
         free = disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.is_dir())).free
         images = f"the images of {count_of(len(tables), 'Parquet file')} to the cache {folder}"
@@ -177,8 +178,7 @@ class _Scan:
 
     def _copied(self, name: str, path: Path, stamp: tuple[int, int], rows: ImageRows) -> str:
         """Copy the images of a compressed table into the cache; return the file."""
-        asked = repr((os.fspath(path.resolve()), stamp, self.image))
-        copy = _folder() / f"{blake2b(os.fsencode(asked), digest_size=16).hexdigest()}.images"
+        copy = self._copy(path, stamp)
         temporary = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}.tmp")
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -194,6 +194,11 @@ class _Scan:
             with suppress(OSError):  # a folder that can't be written to
                 temporary.unlink(missing_ok=True)
         return os.fspath(copy)
+
+    def _copy(self, path: Path, stamp: tuple[int, int]) -> Path:
+        """Return where the images of a table are copied to."""
+        asked = repr((os.fspath(path.resolve()), stamp, self.image))
+        return _folder() / f"{blake2b(os.fsencode(asked), digest_size=16).hexdigest()}.images"
 
     def _samples(self, shard: str, samples: Iterator[Sample]) -> None:
         labels = self.codes["label"]

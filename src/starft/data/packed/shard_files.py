@@ -53,6 +53,7 @@ def find_shards(root: str, patterns: Sequence[str], given: Given | None = None) 
         raise DataError(
             f"{shown(root)} is one shard, and data.init_args.root takes the folder of shards; give {folder or '.'} as "
             f"root, and data.init_args.shards {name}."
+            + (f" A folder of that name is {shown(root)}/." if address_of(root) is not None else "")
         )
     if is_hub_name(root):
         by_split = _of_hub(root)
