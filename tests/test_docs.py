@@ -127,8 +127,8 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
     for command in commands("starft"):
         if command[1] == "demo" and "--show" not in command:
             continue  # tests/cli/test_demo.py runs it on smaller configs
-        if LOGGERS & {*command}:
-            check_command(with_shipped_configs(command[1:]))  # tests/runs/test_loggers.py runs them
+        if LOGGERS & {*command} or any("s3://" in word for word in command):
+            check_command(with_shipped_configs(command[1:]))  # test_loggers.py and test_remote_folder.py run them
             continue
         assert main([*command[1:], *small(command)]) == 0, shlex.join(command)
 

@@ -214,7 +214,7 @@ def test_paths_and_addresses_are_not_mixed(server: FileServer, local: Path, tmp_
             "list its images in a table for starft.data.CSV.",
         ),
         (
-            ["fit", "--config", "mini/ce", "--trainer.default_root_dir", "s3://shoes/run"],
+            ["demo", "--out", "s3://shoes/run"],
             "The run folder s3://shoes/run is remote, where starft can't lock it; give one of this machine, and copy "
             "it when the run has ended.",
         ),

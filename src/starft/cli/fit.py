@@ -43,8 +43,9 @@ from starft.runs.folder import Traces, check_writable, claim, lock_folder, refus
 from starft.runs.kept_checkpoints import checkpoint_callbacks
 from starft.runs.layout import CONFIG, LOGS, POOL, PREDICTIONS, RESULTS, SAMPLES
 from starft.runs.limits import limits
-from starft.runs.loggers import TellLoggers, close, foreign, place, read_ids
+from starft.runs.loggers import close, foreign, place, read_ids, tell_loggers
 from starft.runs.manifest_callback import Manifest, check_run_files
+from starft.runs.remote_folder import RemoteFolder, local_folder, remote_folder
 from starft.runs.results_writer import write_results
 from starft.runs.sample_writer import check_format, keep_samples
 from starft.safe_text import say
@@ -66,6 +67,8 @@ class StarftCLI(LightningCLI):
 
     _facts: CheckpointFacts | None = None
     """What the checkpoint that was given says of itself."""
+
+    _remote: RemoteFolder | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._words = kwargs["args"]
@@ -119,7 +122,7 @@ class StarftCLI(LightningCLI):
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return Path(self._get(self.config, "trainer.default_root_dir") or DEFAULT_FOLDER)
+        return local_folder(self._get(self.config, "trainer.default_root_dir") or DEFAULT_FOLDER)
 
     @property
     def _is_trial(self) -> bool:
@@ -133,11 +136,14 @@ class StarftCLI(LightningCLI):
         """Check checkpoint, data file and run folder before anything is built."""
         check_options(str(self.subcommand), self.config[str(self.subcommand)].as_dict(), FinetuneModule)
         check_strategy(self._get(self.config, "trainer.strategy"))
-        given = self._get(self.config, "ckpt_path")
-        checkpoint = Path(given) if given is not None else None
         fits, trainer = self.subcommand == "fit", vars(self._get(self.config, "trainer"))
         notes = [] if self._is_trial else limits(trainer, str(self.subcommand))
         first = is_first_process(trainer)
+        self._remote = remote_folder(self._get(self.config, "trainer.default_root_dir"))
+        if self._remote is not None:
+            self._remote.begin(self.config[str(self.subcommand)], self._at_end, first, self._is_trial)
+        given = self._get(self.config, "ckpt_path")
+        checkpoint = Path(given) if given is not None else None
         if checkpoint is not None and checkpoint.is_file() and (fits or first):
             check_run_files(checkpoint, fits)
         if checkpoint is not None and fits:
@@ -172,22 +178,15 @@ class StarftCLI(LightningCLI):
         given, self.config = self.config, self.config.clone()  # what is saved is what was given
         with self._leaving_no_trace(ValueError, TypeError):
             place(self._get(self.config, "trainer.logger"), self.folder, read_ids(self.folder))
+            self._get(self.config, "trainer")["default_root_dir"] = str(self.folder)
             super().instantiate_classes()
         self.config = given
         if self.trainer.strategy.root_device.type == "cpu":
             keep_memory()
         if foreign(self.trainer):
-            self._tell_loggers()
+            tell_loggers(self.trainer, self.model, self.folder, load_yaml(self.resolved_config))
         if self.subcommand == "predict" and self._facts is not None:
             self.datamodule.take_classes(self._facts.class_names, self._facts.templates)
-
-    def _tell_loggers(self) -> None:
-        """Keep the CSV log beside other loggers, and give all of them the whole config instead of the model's part."""
-        if not any(isinstance(logger, CSVLogger) for logger in self.trainer.loggers):
-            self.trainer.loggers = [CSVLogger(self.folder, name=LOGS), *self.trainer.loggers]
-        self.model._log_hyperparams = False
-        config = load_yaml(self.resolved_config)
-        self.trainer.callbacks.append(TellLoggers(self.folder, config, read_ids(self.folder)))  # type: ignore[attr-defined]
 
     def _set_seed(self) -> None:
         try:
@@ -237,7 +236,8 @@ class StarftCLI(LightningCLI):
         config: Namespace = self._get(self.config_init, "trainer")
         asked = (config.get(key) or [] for key in ("plugins", "callbacks"))
         plugins, callbacks = (item if isinstance(item, list) else [item] for item in asked)
-        kwargs = {"plugins": [*plugins, WholeCheckpointIO(self.folder)], **kwargs}
+        plugins = [*plugins, WholeCheckpointIO(self.folder, self._remote.copy_or_tell if self._remote else None)]
+        kwargs = {"plugins": plugins, **kwargs}
         if config.get("logger") in (None, True):
             kwargs = {"logger": CSVLogger(self.folder, name=LOGS), **kwargs}
         return super().instantiate_trainer(callbacks=[*callbacks, *extra], **kwargs)

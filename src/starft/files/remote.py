@@ -223,6 +223,30 @@ def listed_below(address: str, pattern: str | None = None) -> list[str]:
     return sorted(name.removeprefix(start) for name in files)
 
 
+def files_below(address: str) -> dict[str, RemoteFile]:
+    """Return the files of a folder of an object store, as it has them now, by their paths below it.
+
+    Args:
+        address: Of the folder, as `address_of` returns it; one that isn't there holds none.
+
+    Raises:
+        DataError: The store can't be asked.
+    """
+
+    def find(store: Any) -> dict[str, Any]:
+        store.invalidate_cache()
+        infos: dict[str, Any] = store.find(address, detail=True)
+        return infos
+
+    scheme, _, start = address.rstrip("/").partition("://")
+    files = {name: info for name, info in answer(address, find).items() if info.get("type") == "file"}
+    return {
+        name.removeprefix(f"{start}/"): _described(f"{scheme}://{name}", info)
+        for name, info in files.items()
+        if name.startswith(f"{start}/") and not name.endswith("/")
+    }
+
+
 def _listed(store: Any, common: str) -> dict[str, Any]:
     """Return what a store says of all files below a folder, by name without scheme; nothing without such a folder."""
     try:

@@ -74,12 +74,17 @@ def _store(address: str) -> Any:
     return store
 
 
-def answer(address: str, ask: Callable[[Any], Result]) -> Result:
+def answer(address: str, ask: Callable[[Any], Result], writes: bool = False) -> Result:
     """Return a server's answer; a connection that is lost is tried again, and told.
+
+    Args:
+        address: As `address_of` returns it.
+        ask: Asks the file system of the address.
+        writes: Whether it changes what the server has.
 
     Raises:
         NotThere: The server has no such file.
-        Refused: It may not be read, or isn't there.
+        Refused: It may not be read, or written, or isn't there.
         ConnectionLost: It was lost too often.
         DataError: It can't be had.
     """
@@ -94,14 +99,14 @@ def answer(address: str, ask: Callable[[Any], Result]) -> Result:
             cause = _cause(error, address)
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
-            refused = _refusal(cause, address)
+            refused = _refusal(cause, address, writes)
             if refused is not None:
                 raise refused from error
             why = _reason(cause)
             if wait is None:
                 raise ConnectionLost(
-                    f"{shown(address)} can't be fetched: {why}, {len(WAITS) + 1} times; check the network and the "
-                    "server, and run the command again, which goes on with what is there."
+                    f"{shown(address)} can't be {'written' if writes else 'fetched'}: {why}, {len(WAITS) + 1} times; "
+                    "check the network and the server, and run the command again, which goes on with what is there."
                 ) from error
             say(f"Note: {shown(address)}: {why}; trying again in {wait:g} s.", file=sys.stderr)
             time.sleep(wait)
@@ -115,20 +120,21 @@ def _cause(error: BaseException, address: str) -> BaseException:
     return error
 
 
-def _refusal(error: BaseException, address: str) -> DataError | None:
+def _refusal(error: BaseException, address: str, writes: bool) -> DataError | None:
     """Return the sentence on an error that trying again doesn't mend, or None."""
     scheme, where = address.partition(":")[0], shown(address)
     status, name = getattr(error, "status", None), type(error).__name__
     sentence = None
     if isinstance(error, ImportError):
-        sentence = f"Reading {where} needs {PACKAGES[scheme]}; install it with `pip install 'starft[remote]'`."
+        needs = f"{where} needs {PACKAGES[scheme]}; install it with `pip install 'starft[remote]'`."
+        sentence = f"{'Writing' if writes else 'Reading'} {needs}"
     elif name in NO_CREDENTIALS:
         sentence = f"{where} needs credentials, and there are none; set {ACCESS[scheme]}."
     elif isinstance(error, PermissionError) or status in (401, 403):
         missing = "" if status == 401 else ", or there is none: a store that may not be listed says no more"
         return Refused(
-            f"{where} may not be read with these credentials, or without any{missing}; check the address, or set "
-            f"{ACCESS[scheme]}."
+            f"{where} may not be {'written' if writes else 'read'} with these credentials, or without any{missing}; "
+            f"check the address, or set {ACCESS[scheme]}."
         )
     elif isinstance(error, FileNotFoundError) or status in (404, 410):
         there = f"bucket {where.split('/')[2]}, as in {where}" if "bucket does" in str(error) else where
@@ -138,7 +144,7 @@ def _refusal(error: BaseException, address: str) -> DataError | None:
     elif isinstance(error, ValueError | TypeError | NotImplementedError) or (
         status is not None and 400 <= status < 500 and status not in (408, 429)
     ):
-        sentence = f"{where} can't be fetched ({_reason(error)}); check the address."
+        sentence = f"{where} can't be {'written' if writes else 'fetched'} ({_reason(error)}); check the address."
     return DataError(sentence) if sentence is not None else None
 
 

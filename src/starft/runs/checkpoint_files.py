@@ -1,6 +1,7 @@
 """How checkpoints are written: whole or not at all, beside what they replace."""
 
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
     Args:
         folder: The run folder. Its checkpoints may be a link to another disk: Lightning asks for their path there, and
             the run's manifest is here. None for none.
+        after: Is called when a checkpoint is written, by the process that writes it.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, after: Callable[[], None] | None = None) -> None:
         super().__init__()
+        self._after = after
         self.folder = folder / CHECKPOINTS if folder is not None else None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -40,6 +43,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
             path = self.folder / path.name
         # not copied: a large model's checkpoint is held once
         replace_listed_file(path, buffer.getbuffer(), state=state.result())
+        if self._after is not None:
+            self._after()
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True

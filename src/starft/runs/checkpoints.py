@@ -19,6 +19,7 @@ from starft.clip.model_names import VOCABULARY, is_path
 from starft.errors import AllTrained, WeightsError
 from starft.files.digests import check_weights_file, checked_meanwhile, checked_on_error, content_digest
 from starft.runs.manifest import check_listed, listed_states
+from starft.runs.remote_folder import not_here
 
 KEY = "starft"
 TWIN = "twin."
@@ -351,6 +352,8 @@ def refuse_run_folder(path: Path) -> None:
 
 
 def _check_path(path: Path) -> None:
+    if remote := not_here(path):
+        raise WeightsError(remote)
     refuse_run_folder(path)
     if not path.is_file():
         beside = sorted(item.name for item in path.parent.glob("*.ckpt"))[:5]

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from starft.errors import ConfigError
 from starft.files.atomic import load_json, replace_file
-from starft.runs.layout import LOGGER_IDS
+from starft.runs.layout import LOGGER_IDS, LOGS
 
 NEEDS = {"TensorBoardLogger": ("tensorboard",), "WandbLogger": ("wandb",), "MLFlowLogger": ("mlflow", "sqlalchemy")}
 """Logger -> the packages it needs; the first one names the extra."""
@@ -104,6 +104,21 @@ def foreign(trainer: L.Trainer) -> list[Logger]:
         trainer: With its loggers.
     """
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger | MLFlowLogger)]
+
+
+def tell_loggers(trainer: L.Trainer, model: L.LightningModule, folder: Path, config: dict[str, Any]) -> None:
+    """Keep the CSV log beside other loggers, and give all of them the whole config instead of the model's part.
+
+    Args:
+        trainer: With its loggers.
+        model: Of the run.
+        folder: The run folder.
+        config: The resolved config.
+    """
+    if not any(isinstance(logger, CSVLogger) for logger in trainer.loggers):
+        trainer.loggers = [CSVLogger(folder, name=LOGS), *trainer.loggers]
+    model._log_hyperparams = False
+    trainer.callbacks.append(TellLoggers(folder, config, read_ids(folder)))  # type: ignore[attr-defined]
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -8,11 +8,12 @@ model is loaded from, which is a third of the checkpoint. `starft.runs.manifest_
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from starft.errors import RunFolderError, WeightsError
-from starft.files.atomic import replace_file
+from starft.files.atomic import load_json, replace_file
 from starft.files.digests import REPLACED, content_digest, file_digest
 from starft.runs.layout import MANIFEST, run_folder_of
 
@@ -53,9 +54,30 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
         folder: The run folder.
         manifest: What it holds.
     """
+    replace_file(folder / MANIFEST, _as_file(manifest))
+
+
+def _as_file(manifest: Mapping[str, Any]) -> bytes:
     content = {"files": {}, **manifest, "schema_version": SCHEMA_VERSION}
-    text = json.dumps({**content, "sha256": _own_digest(content)}, indent=1)
-    replace_file(folder / MANIFEST, f"{text}\n".encode())
+    return f"{json.dumps({**content, 'sha256': _own_digest(content)}, indent=1)}\n".encode()
+
+
+def with_digests_of(folder: Path, before: bytes) -> bytes:
+    """Return a manifest that lists what another copy of the run folder holds too, where files are copied one by one.
+
+    Args:
+        folder: The run folder.
+        before: The manifest of the copy; one that is damaged lists nothing.
+
+    Raises:
+        RunFolderError: The run folder's own manifest is damaged.
+    """
+    manifest = read_manifest(folder)
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
+        old = load_json(before)
+        files = {name: [*digests, *old["files"].get(name, [])] for name, digests in manifest["files"].items()}
+        manifest |= {"files": files, "states": old.get("states", {}) | manifest.get("states", {})}
+    return _as_file(manifest)
 
 
 def _own_digest(manifest: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from starft.files.atomic import load_json, not_text
 from starft.files.yaml_reader import read_yaml
 from starft.runs.layout import CONFIG, LOGS, METRICS, POOL, RESULTS, SAMPLES_NPZ, SAMPLES_PARQUET, SWEEP, UNFINISHED
 from starft.runs.manifest import folder_problems
+from starft.runs.remote_folder import not_here
 from starft.runs.results import Scores, read_results
 from starft.runs.samples import SampleTable, read_samples
 
@@ -104,7 +105,10 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
             near = next((f", {run}" for run in runs), "")
             raise ConfigError(f"{path} is a file; give the folder of its run{near}.")
         if not path.is_dir():
-            raise ConfigError(f"The run folder {path} doesn't exist; give a run folder, or a folder that holds runs.")
+            raise ConfigError(
+                not_here(path)
+                or f"The run folder {path} doesn't exist; give a run folder, or a folder that holds runs."
+            )
         values = {item.parent for name in (RESULTS, CONFIG, LOGS) for item in path.rglob(name)}
         above = {parent for item in values for parent in item.parents}
         # OUT of a comparison may hold a results.json of its own kind; a run that holds others has a config

@@ -1,0 +1,298 @@
+"""A run folder on an S3 server of this machine: copied there by the run, and fetched where another goes on."""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import torch
+from torch import Tensor
+
+from fakes.s3_server import faulty, s3_server
+from starft.__main__ import main
+from starft.errors import DataError, RunFolderError
+from starft.files import stores
+from starft.runs.layout import LAST, MANIFEST, UNFINISHED
+from starft.runs.manifest import read_manifest, replace_listed_file
+from starft.runs.remote_folder import RemoteFolder, local_folder
+from starft.training.stopping import StopSafely
+
+ROOT = Path(__file__).parents[2]
+NUMBERS = count()
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A cache of its own, and short waits."""
+    monkeypatch.setenv("STARFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(stores, "WAITS", (0.0,))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with s3_server():
+        yield
+
+
+@pytest.fixture
+def address(server: None) -> str:
+    """A run folder in a new bucket."""
+    bucket = f"bucket-{next(NUMBERS)}"
+    store().mkdir(bucket)
+    return f"s3://{bucket}/runs/a"
+
+
+def store() -> Any:
+    return fsspec.filesystem("s3", use_listings_cache=False)
+
+
+def stored(address: str) -> dict[str, bytes]:
+    """What a bucket has of a folder, by name."""
+    start = f"{address.removeprefix('s3://')}/"
+    return {name.removeprefix(start): store().cat_file(name) for name in store().find(address)}
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def elsewhere(address: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> RemoteFolder:
+    """The same run folder on a machine with another cache, fetched."""
+    monkeypatch.setenv("STARFT_CACHE", str(cache / "elsewhere"))
+    other = RemoteFolder(address)
+    other.fetch()
+    return other
+
+
+def words(folder: str | Path, *options: str) -> list[str]:
+    return [
+        "fit",
+        f"--config={ROOT / 'lightning_configs' / 'mini' / 'starft.yaml'}",
+        "--data.init_args.train_size=24",
+        "--data.init_args.val_size=12",
+        "--data.init_args.batch_size=6",
+        "--trainer.max_epochs=2",
+        "--trainer.check_val_every_n_epoch=1",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        f"--trainer.default_root_dir={folder}",
+        *options,
+    ]
+
+
+def state(path: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
+    return checkpoint
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_the_store_on_another_machine(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tmp_path / "whole")) == 0
+    on_train_batch_end = StopSafely.on_train_batch_end
+
+    def signalled(self: StopSafely, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 6:
+            signal.raise_signal(signal.SIGTERM)
+        on_train_batch_end(self, trainer, *args)
+
+    with monkeypatch.context() as patch, faulty("PUT", [503]):
+        patch.setattr(StopSafely, "on_train_batch_end", signalled)
+        assert main(words(address)) == 143
+    folder, told = local_folder(address), capsys.readouterr().err
+    assert f"Note: The run works in {folder}, and is copied to {address}.\n" in told
+    assert "trying again in 0 s." in told
+    assert stored(address) == stored_of(folder)
+    assert UNFINISHED in stored(address)
+
+    shutil.rmtree(folder)
+    assert main(words(address)) == 2
+    last = folder / "checkpoints" / LAST
+    assert f"or continue it with --ckpt_path {last}." in capsys.readouterr().err
+    assert main(words(address, f"--ckpt_path={address}/checkpoints/{LAST}")) == 0
+    assert stored(address) == stored_of(folder)
+    assert UNFINISHED not in stored(address)
+
+    ended, expected = state(last), state(tmp_path / "whole" / "checkpoints" / LAST)
+    assert (ended["global_step"], expected["global_step"]) == (8, 8)
+    assert ended["state_dict"].keys() == expected["state_dict"].keys()
+    assert all(torch.equal(value, expected["state_dict"][key]) for key, value in tensors(ended).items())
+    assert len(tensors(ended)) > 50
+
+    shutil.rmtree(folder.parent)
+    config = [f"--config={ROOT / 'lightning_configs' / 'mini' / 'starft.yaml'}", "--data.init_args.test_size=12"]
+    test = ["test", *config, f"--trainer.default_root_dir={address}", f"--ckpt_path={address}/checkpoints/{LAST}"]
+    assert main(test) == 0
+    assert {"results.json", "samples.npz"} <= stored(address).keys()
+    assert stored(address) == stored_of(folder)
+
+
+def tensors(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    return {key: value for key, value in checkpoint["state_dict"].items() if isinstance(value, Tensor)}
+
+
+def stored_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("folder", "sentence"),
+    [
+        ("s3://no-bucket/run", "There is no bucket no-bucket, as in s3://no-bucket/run; check the address."),
+        (
+            "https://host/run",
+            "The run folder https://host/run can't be written to; give one of this machine, or one that begins with "
+            "s3:// or gs://.",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("server")
+def test_what_cannot_be_written_is_told_before_training(
+    folder: str, sentence: str, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(folder)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"starft: {sentence}"
+    assert not local_folder(folder).exists()
+
+
+def test_a_store_that_refuses_is_told_before_training(address: str) -> None:
+    with ExitStack() as at_end, faulty("PUT", [403]), pytest.raises(DataError) as caught:
+        RemoteFolder(address).begin({"ckpt_path": None}, at_end, first=True, trial=False)
+    assert str(caught.value).startswith(f"{address}/.writable.")
+    assert " may not be written with these credentials, or without any, " in str(caught.value)
+
+
+def test_missing_credentials_are_told_before_training(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with (
+        ExitStack() as at_end,
+        pytest.raises(DataError, match=f"^{address} needs credentials, and there are none; set"),
+    ):
+        RemoteFolder(address).begin({"ckpt_path": None}, at_end, first=True, trial=False)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_the_mark_is_copied_first_and_the_manifest_last(address: str) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"logs/m.csv": "1", "config.yaml": "a", UNFINISHED: "{}", ".lock": "", "kept_activations-0": ""})
+    replace_listed_file(run.folder / "last.ckpt", b"one", run.folder)
+    with faulty() as seen:
+        run.copy()
+    puts = [line.rpartition("/runs/a/")[2] for line in seen.asked if line.startswith("PUT")]
+    assert puts == [UNFINISHED, "config.yaml", "last.ckpt", "logs/m.csv", MANIFEST]
+
+    (run.folder / UNFINISHED).unlink()
+    (run.folder / "config.yaml").unlink()
+    write(run.folder, {"results.json": "{}", "samples.npz": "x"})
+    with faulty() as seen:
+        run.copy()
+    changes = [line for line in seen.asked if line.startswith(("PUT", "DELETE"))]
+    names = ["samples.npz", "results.json", "config.yaml", UNFINISHED]
+    assert [line.rpartition("/runs/a/")[2] for line in changes] == names
+    with faulty() as seen:
+        run.copy()
+    assert [line.partition(" ")[0] for line in seen.asked] == ["GET"], "nothing is new, and one listing says so"
+
+
+def test_a_copy_that_was_cut_short_is_a_run_that_goes_on(
+    address: str, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store has the new checkpoint, or the old one, and a manifest that knows it."""
+    run = RemoteFolder(address)
+    run.folder.mkdir(parents=True)
+    replace_listed_file(run.folder / "best.ckpt", b"zero", run.folder)
+    run.copy()
+    for content in (b"one", b"two", b"three"):  # more than the run's own manifest keeps
+        replace_listed_file(run.folder / "best.ckpt", content, run.folder)
+    answered, kept_out = stores.answer, "best.ckpt"
+
+    def lost(where: str, ask: Any, writes: bool = False) -> Any:
+        if where.endswith(kept_out):
+            raise stores.ConnectionLost(f"{where} can't be written.")
+        return answered(where, ask, writes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("starft.runs.remote_folder.answer", lost)
+        run.copy_or_tell()
+    assert capsys.readouterr().err == (
+        f"Warning: {address}/best.ckpt can't be written. The copy is tried again at the next checkpoint.\n"
+    )
+    other = elsewhere(address, monkeypatch, cache)
+    assert (other.folder / "best.ckpt").read_bytes() == b"zero"
+    assert len(read_manifest(other.folder)["files"]["best.ckpt"]) >= 3
+    run.copy()
+    other.fetch()
+    assert stored_of(other.folder) == stored_of(run.folder)
+    assert (other.folder / "best.ckpt").read_bytes() == b"three"
+
+
+def test_what_is_left_uncopied_at_the_end_is_an_error(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run, section = RemoteFolder(address), {"ckpt_path": f"{address}/checkpoints/last.ckpt"}
+
+    def command(statuses: list[int]) -> None:
+        with faulty("PUT") as faults, ExitStack() as at_end:
+            run.begin(section, at_end, first=True, trial=False)
+            write(run.folder, {"config.yaml": "a"})
+            faults.statuses += statuses
+
+    with pytest.raises(RunFolderError) as caught:
+        command([503, 503])
+    assert section["ckpt_path"] == str(run.folder / "checkpoints" / "last.ckpt")
+    assert str(caught.value).startswith(f"{address}/config.yaml can't be written: ")
+    assert str(caught.value).endswith(
+        f" The run has ended, and is whole in {run.folder}; its next command copies what is missing."
+    )
+    command([])
+    assert stored(address) == {"config.yaml": b"a"}
+
+
+def test_two_machines_that_go_on_apart_are_told(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "last.ckpt": "one", UNFINISHED: "{}", "logs/m.csv": "1"})
+    run.copy()
+    other = elsewhere(address, monkeypatch, cache)
+    assert stored_of(other.folder) == stored_of(run.folder)
+    write(other.folder, {"last.ckpt": "two"})
+    (other.folder / UNFINISHED).unlink()
+    other.copy()
+    write(run.folder, {"logs/m.csv": "1, 2"})
+    with pytest.raises(RunFolderError, match=rf"^Another machine has written to {address} \(last.ckpt\), so nothing"):
+        run.copy()
+    run.fetch()
+    assert stored_of(run.folder) == stored_of(other.folder) | {"logs/m.csv": b"1, 2"}
+    run.copy()
+    write(other.folder, {"logs/m.csv": "1, 3"})
+    with pytest.raises(RunFolderError) as caught:
+        other.fetch()
+    assert str(caught.value) == (
+        f"{address} and its local copy {other.folder} went on apart from each other (logs/m.csv); move the local copy "
+        "away to go on with the store's, or give another --trainer.default_root_dir."
+    )
+    write(other.folder, {"logs/m.csv": "1, 2"})
+    other.fetch()  # the same, whoever wrote it
+
+
+def test_a_folder_of_something_else_is_refused(address: str) -> None:
+    store().pipe_file(f"{address}/photos/1.jpg", b"x")
+    with pytest.raises(RunFolderError, match=rf"^{address} holds other files than a run's \(photos/1.jpg\); give an"):
+        RemoteFolder(address).fetch()
+
+
+def test_verbs_that_read_files_say_what_to_do(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["report", "s3://bucket/runs/a"], ["export", "s3://bucket/runs/a", "--to", str(cache / "out")]):
+        assert main(words) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "starft: s3://bucket/runs/a is remote; copy it to this machine, or give its run's local copy, which lies "
+            f"in {cache / 'runs'}."
+        )
