@@ -19,7 +19,7 @@ from fakes.s3_server import faulty, s3_server
 from starft.__main__ import main
 from starft.cli.fit import build
 from starft.errors import DataError, RunFolderError
-from starft.files import stores
+from starft.files import remote, stores
 from starft.files.yaml_reader import load_yaml
 from starft.runs import remote_folder
 from starft.runs.layout import LAST, LOCK, MANIFEST, UNFINISHED
@@ -314,7 +314,7 @@ def test_a_local_copy_that_was_emptied_is_fetched_again(address: str, monkeypatc
         shutil.rmtree(run.folder)
         if emptied % 2 == 0:
             run.folder.mkdir()
-        fetched, left = remote_folder.fetch, iter([*[True] * emptied, False])
+        fetched, left = remote.fetch, iter([*[True] * emptied, False])
 
         def cut_short(file: Any, fetched: Any = fetched, left: Iterator[bool] = left) -> Path:
             if not next(left):

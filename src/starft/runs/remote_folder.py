@@ -204,7 +204,9 @@ class RemoteFolder:
         with self._locked():
             there, here = self._there(), self._here()
             known = self._known(there)
-            others = {name for name, file in there.items() if known.get(name, [None])[0] != file.version}
+            others = {
+                name for name, file in there.items() if known.get(name, [None])[0] not in (CHANGING, file.version)
+            }
             if others:
                 raise RunFolderError(
                     f"Another machine has written to {self.address} ({_few(others)}), so nothing more is copied "
