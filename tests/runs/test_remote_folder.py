@@ -1,9 +1,11 @@
 """A run folder on an S3 server of this machine: copied there by the run, and fetched where another goes on."""
 
+import errno
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from torch import Tensor
 
 from fakes.s3_server import faulty, s3_server
 from starft.__main__ import main
+from starft.cli.fit import build
 from starft.errors import DataError, RunFolderError
-from starft.files import stores
-from starft.runs.layout import LAST, MANIFEST, UNFINISHED
+from starft.files import remote, stores
+from starft.files.yaml_reader import load_yaml
+from starft.runs import remote_folder
+from starft.runs.layout import LAST, LOCK, MANIFEST, UNFINISHED
 from starft.runs.manifest import read_manifest, replace_listed_file
 from starft.runs.remote_folder import RemoteFolder, local_folder
 from starft.training.stopping import StopSafely
@@ -237,6 +242,229 @@ def test_a_copy_that_was_cut_short_is_a_run_that_goes_on(
     assert (other.folder / "best.ckpt").read_bytes() == b"three"
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("changes", range(7))
+def test_the_same_machine_goes_on_after_a_kill_in_a_copy(
+    address: str, monkeypatch: pytest.MonkeyPatch, changes: int, written: bool
+) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {UNFINISHED: "{}", "config.yaml": "a", "old.csv": "x", "logs/m.csv": "1"})
+    replace_listed_file(run.folder / "last.ckpt", b"one", run.folder)
+    run.copy()
+    replace_listed_file(run.folder / "last.ckpt", b"two, longer", run.folder)
+    write(run.folder, {"logs/m.csv": "1, 2", "results.json": "{}"})
+    (run.folder / "old.csv").unlink()
+    (run.folder / UNFINISHED).unlink()
+    killed(monkeypatch, run, changes, written)
+
+    replace_listed_file(run.folder / "last.ckpt", b"three, longer still", run.folder)
+    write(run.folder, {"logs/m.csv": "1, 2, 3"})
+    again = RemoteFolder(address)
+    again.fetch()
+    again.copy()
+    assert stored(address) == stored_of(run.folder)
+    assert (run.folder / "last.ckpt").read_bytes() == b"three, longer still"
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, run: RemoteFolder, changes: int, written: bool) -> None:
+    """Let a copy be cut short by a kill, so many changes of the store after its beginning."""
+    answered, left = stores.answer, iter([*[True] * changes, False])
+
+    def cut_short(where: str, ask: Any, writes: bool = False) -> Any:
+        goes_on = not writes or next(left)
+        result = answered(where, ask, writes) if goes_on or written else None
+        if not goes_on:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote_folder, "answer", cut_short)
+        with pytest.raises(Killed):
+            run.copy()
+
+
+def test_a_copy_that_was_cut_short_leaves_what_another_machine_wrote(
+    address: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "last.ckpt": "one", "logs/m.csv": "1"})
+    run.copy()
+    write(run.folder, {"config.yaml": "b", "last.ckpt": "two", "logs/m.csv": "2"})
+    killed(monkeypatch, run, 1, written=False)  # at last.ckpt
+    store().pipe_file(f"{address}/logs/m.csv", b"theirs")
+    with pytest.raises(RunFolderError, match=rf"^Another machine has written to {address} \(logs/m.csv\), so nothing"):
+        run.copy()
+    assert stored(address)["logs/m.csv"] == b"theirs"
+    with pytest.raises(
+        RunFolderError, match=r" went on apart from each other \(last.ckpt, logs/m.csv\); move the local"
+    ):
+        run.fetch()
+
+
+def test_a_local_copy_that_was_emptied_is_fetched_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RemoteFolder(address)
+    files = {"config.yaml": "a", "logs/m.csv": "1", "results.json": "{}", "samples/1.png": "x", UNFINISHED: "{}"}
+    write(run.folder, files)
+    run.copy()
+    for emptied in range(len(files) + 1):
+        shutil.rmtree(run.folder)
+        if emptied % 2 == 0:
+            run.folder.mkdir()
+        fetched, left = remote.fetch, iter([*[True] * emptied, False])
+
+        def cut_short(file: Any, fetched: Any = fetched, left: Iterator[bool] = left) -> Path:
+            if not next(left):
+                raise Killed
+            path: Path = fetched(file)
+            return path
+
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(remote_folder, "fetch", cut_short)
+            patch.setattr(RemoteFolder, "_remember", forgetful(RemoteFolder._remember))
+            run.fetch()
+        run.fetch()
+        run.copy()
+        assert stored(address) == stored_of(run.folder)
+        assert stored(address).keys() == files.keys()
+
+
+def forgetful(remember: Any) -> Any:
+    """Keep a record from being written after a kill."""
+
+    def write(run: RemoteFolder, known: Any) -> None:
+        if not isinstance(sys.exception(), Killed):
+            remember(run, known)
+
+    return write
+
+
+def test_what_the_run_removed_is_not_fetched_again(address: str) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "logs/m.csv": "1", UNFINISHED: "{}"})
+    run.copy()
+    (run.folder / UNFINISHED).unlink()
+    run.fetch()
+    assert not (run.folder / UNFINISHED).exists()
+    (run.folder / "logs" / "m.csv").rename(run.folder / "logs" / "m-1.csv")
+    run.fetch(first=False)  # by a later process of the same run
+    assert stored_of(run.folder) == {"config.yaml": b"a", "logs/m-1.csv": b"1"}
+    run.copy()
+    assert stored(address) == stored_of(run.folder)
+
+
+def test_one_command_at_a_time_fetches_and_copies(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, section = RemoteFolder(address), {"ckpt_path": None}
+    locked: list[bool] = []
+    for name in ("fetch", "copy"):
+        monkeypatch.setattr(RemoteFolder, name, noting(getattr(RemoteFolder, name), locked))
+    with ExitStack() as at_end:
+        run.begin(section, at_end, first=True, trial=False)
+        with ExitStack() as other, pytest.raises(RunFolderError, match=r"^Another starft is at work in "):
+            RemoteFolder(address).begin(section, other, first=True, trial=False)
+        write(run.folder, {"config.yaml": "a"})
+    assert locked == [True, True]
+    assert stored(address) == {"config.yaml": b"a"}
+    assert not (run.folder / LOCK).exists()
+
+
+def noting(method: Any, locked: list[bool]) -> Any:
+    """Note whether the run folder is locked when a method is called."""
+
+    def called(self: RemoteFolder, *args: Any) -> None:
+        locked.append((self.folder / LOCK).exists())
+        method(self, *args)
+
+    return called
+
+
+def test_a_linked_folder_is_copied_and_one_that_leads_nowhere_removes_nothing(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, disk = RemoteFolder(address), tmp_path / "disk"
+    write(disk, {"last.ckpt": "one"})
+    write(run.folder, {"config.yaml": "a", "logs/m.csv": "1"})
+    (run.folder / "checkpoints").symlink_to(disk)
+    (run.folder / "latest").symlink_to(run.folder / "logs")
+    run.copy()
+    expected = {"config.yaml": b"a", "logs/m.csv": b"1", "checkpoints/last.ckpt": b"one"}
+    assert stored(address) == expected
+    (disk / "last.ckpt").unlink()
+    run.fetch()
+    assert (disk / "last.ckpt").read_bytes() == b"one"
+    shutil.rmtree(disk)
+    run.copy_or_tell()
+    assert capsys.readouterr().err == (
+        f"Warning: The local copy {run.folder} of {address} can't be used: the link leads nowhere "
+        f"({run.folder / 'checkpoints'}); check that disk. The copy is tried again at the next checkpoint.\n"
+    )
+    assert stored(address) == expected
+
+
+def test_a_full_disk_ends_no_training_and_is_told_at_its_end(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RemoteFolder(address)
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    def command(error: BaseException | None) -> None:
+        with monkeypatch.context() as patch, ExitStack() as at_end:
+            run.begin({"ckpt_path": None}, at_end, first=True, trial=False)
+            write(run.folder, {"config.yaml": "a"})
+            patch.setattr(remote_folder, "replace_file", full)
+            run.copy_or_tell()
+            if error is not None:
+                raise error
+
+    copy, why = f"The local copy {run.folder} of {address}", f"No space left on device ({run.folder}.json)"
+    problem = f"{copy} can't be used: {why}; check that disk."
+    rest = f"in {run.folder}; its next command copies what is missing."
+    with pytest.raises(RunFolderError) as caught:
+        command(None)
+    assert str(caught.value) == f"{problem} The run has ended, and is whole {rest}"
+    with pytest.raises(KeyboardInterrupt):
+        command(KeyboardInterrupt())
+    *_, first, last = capsys.readouterr().err.splitlines()
+    assert first == f"Warning: {problem} The copy is tried again at the next checkpoint."
+    assert last == f"Warning: {problem} What the run has is {rest}"
+
+
+def test_a_local_file_that_cannot_be_read_is_no_fault_of_the_store(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "gone.csv": "1", "last.ckpt": "one"})
+    listed, opened = RemoteFolder._here, Path.open
+
+    def vanishing(self: RemoteFolder) -> dict[str, list[int]]:
+        here = listed(self)
+        (self.folder / "gone.csv").unlink(missing_ok=True)
+        return here
+
+    def closed(self: Path, *args: Any, **options: Any) -> Any:
+        if self.name != "last.ckpt":
+            return opened(self, *args, **options)
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(RemoteFolder, "_here", vanishing)
+    run.copy()
+    assert stored(address) == {"config.yaml": b"a", "last.ckpt": b"one"}
+    write(run.folder, {"last.ckpt": "two, longer"})
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(DataError) as caught:
+        run.copy()
+    last = run.folder / "last.ckpt"
+    assert (
+        str(caught.value)
+        == f"The local copy {run.folder} of {address} can't be used: Permission denied ({last}); check that disk."
+    )
+
+
 def test_what_is_left_uncopied_at_the_end_is_an_error(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     run, section = RemoteFolder(address), {"ckpt_path": f"{address}/checkpoints/last.ckpt"}
 
@@ -287,6 +515,12 @@ def test_a_folder_of_something_else_is_refused(address: str) -> None:
     store().pipe_file(f"{address}/photos/1.jpg", b"x")
     with pytest.raises(RunFolderError, match=rf"^{address} holds other files than a run's \(photos/1.jpg\); give an"):
         RemoteFolder(address).fetch()
+
+
+def test_the_folder_that_was_given_is_what_is_saved() -> None:
+    config = ROOT / "lightning_configs" / "mini" / "starft.yaml"
+    cli = build(["test", f"--config={config}", "--trainer.default_root_dir=null"])
+    assert load_yaml(cli.resolved_config)["trainer"]["default_root_dir"] is None
 
 
 def test_verbs_that_read_files_say_what_to_do(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -137,8 +137,7 @@ class StarftCLI(LightningCLI):
         check_options(str(self.subcommand), self.config[str(self.subcommand)].as_dict(), FinetuneModule)
         check_strategy(self._get(self.config, "trainer.strategy"))
         fits, trainer = self.subcommand == "fit", vars(self._get(self.config, "trainer"))
-        notes = [] if self._is_trial else limits(trainer, str(self.subcommand))
-        first = is_first_process(trainer)
+        notes, first = [] if self._is_trial else limits(trainer, str(self.subcommand)), is_first_process(trainer)
         self._remote = remote_folder(self._get(self.config, "trainer.default_root_dir"))
         if self._remote is not None:
             self._remote.begin(self.config[str(self.subcommand)], self._at_end, first, self._is_trial)
@@ -163,7 +162,7 @@ class StarftCLI(LightningCLI):
             return
         check_format(self._get(self.config, "save_samples"))
         traces = Traces(self.folder)
-        self._at_end.enter_context(lock_folder(self.folder))
+        self._at_end.enter_context(nullcontext() if self._remote else lock_folder(self.folder))  # a remote one has it
         if fits:
             claim(self.folder, checkpoint, self.resolved_config)
         else:
@@ -175,6 +174,7 @@ class StarftCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; a value that one of them refuses is a person's mistake."""
+        resolved = load_yaml(self.resolved_config)
         given, self.config = self.config, self.config.clone()  # what is saved is what was given
         with self._leaving_no_trace(ValueError, TypeError):
             place(self._get(self.config, "trainer.logger"), self.folder, read_ids(self.folder))
@@ -184,7 +184,7 @@ class StarftCLI(LightningCLI):
         if self.trainer.strategy.root_device.type == "cpu":
             keep_memory()
         if foreign(self.trainer):
-            tell_loggers(self.trainer, self.model, self.folder, load_yaml(self.resolved_config))
+            tell_loggers(self.trainer, self.model, self.folder, resolved)
         if self.subcommand == "predict" and self._facts is not None:
             self.datamodule.take_classes(self._facts.class_names, self._facts.templates)
 

@@ -223,11 +223,12 @@ def listed_below(address: str, pattern: str | None = None) -> list[str]:
     return sorted(name.removeprefix(start) for name in files)
 
 
-def files_below(address: str) -> dict[str, RemoteFile]:
+def files_below(address: str, prefix: str = "") -> dict[str, RemoteFile]:
     """Return the files of a folder of an object store, as it has them now, by their paths below it.
 
     Args:
         address: Of the folder, as `address_of` returns it; one that isn't there holds none.
+        prefix: What their paths begin with.
 
     Raises:
         DataError: The store can't be asked.
@@ -235,7 +236,7 @@ def files_below(address: str) -> dict[str, RemoteFile]:
 
     def find(store: Any) -> dict[str, Any]:
         store.invalidate_cache()
-        infos: dict[str, Any] = store.find(address, detail=True)
+        infos: dict[str, Any] = store.find(address, detail=True, prefix=prefix)
         return infos
 
     scheme, _, start = address.rstrip("/").partition("://")

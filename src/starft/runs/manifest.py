@@ -75,8 +75,9 @@ def with_digests_of(folder: Path, before: bytes) -> bytes:
     manifest = read_manifest(folder)
     with suppress(ValueError, TypeError, KeyError, AttributeError):
         old = load_json(before)
-        files = {name: [*digests, *old["files"].get(name, [])] for name, digests in manifest["files"].items()}
-        manifest |= {"files": files, "states": old.get("states", {}) | manifest.get("states", {})}
+        old_files, files = old["files"], manifest["files"].items()
+        both = {name: list(dict.fromkeys([*digests, *old_files.get(name, [])])) for name, digests in files}
+        manifest |= {"files": both, "states": old.get("states", {}) | manifest.get("states", {})}
     return _as_file(manifest)
 
 

@@ -1,17 +1,21 @@
 """A run folder on an object store: the run works in a local copy, and what is new of it is copied to the store.
 
 Object stores know no locks and no renaming, which checkpoints, manifest and results rely on. A record beside the local
-copy says which version of each file the store had, and what the local file was, when both were last the same.
+copy says which version of each file the store had, and what the local file was, when both were last the same; it is
+written before each change of the store, so that a copy may be cut short anywhere.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,8 @@ from starft.files.atomic import TEMPORARY, load_json, replace_file
 from starft.files.cache import cache_folder
 from starft.files.digests import file_digest
 from starft.files.remote import RemoteFile, fetch, files_below
-from starft.files.stores import answer
+from starft.files.stores import NotThere, answer
+from starft.runs.folder import lock_folder
 from starft.runs.layout import (
     AUDIT,
     CHECKPOINTS,
@@ -47,6 +52,8 @@ OF_A_RUN = {*REMOVED, CONFIG, MANIFEST, CHECKPOINTS, LOGS, AUDIT}
 """What tells a run folder from another."""
 FIRST = {UNFINISHED: 0, RESULTS: 2, MANIFEST: 3}
 """In which order files are copied; all others come between the mark and the results."""
+CHANGING = ""
+"""Version, in the record, of the one file of the store that is being written or removed."""
 
 
 def local_folder(given: str | Path) -> Path:
@@ -105,10 +112,11 @@ class RemoteFolder:
                 f"with {' or '.join(f'{scheme}://' for scheme in WRITABLE)}."
             )
         self._record = self.folder.with_name(f"{self.folder.name}.json")
-        self._unsure: set[str] = set()
 
     def begin(self, section: Any, at_end: ExitStack, first: bool, trial: bool) -> None:
         """Bring the local copy up to date, see that the store can be written to, and have it written to at the end.
+
+        The process that owns the run folder has its lock from here until the copy at the end is done.
 
         Args:
             section: The config of the command, whose ``ckpt_path`` may be an address in the run folder; changed.
@@ -118,12 +126,16 @@ class RemoteFolder:
 
         Raises:
             DataError: The store can't be asked, or written to.
-            RunFolderError: It holds something else than a run, or another training than the local copy.
+            RunFolderError: It holds something else than a run, or another training than the local copy; or another
+                process is at work in the local copy.
         """
         checkpoint = address_of(section["ckpt_path"] or "") or ""
         if checkpoint.startswith(f"{self.address}/"):
             section["ckpt_path"] = str(self.folder / checkpoint.removeprefix(f"{self.address}/"))
-        self.fetch()
+        if first:
+            at_end.callback(self._leave_no_empty_folder)
+            at_end.enter_context(lock_folder(self.folder))
+        self.fetch(first)
         if first and not trial:
             probe = f".writable.{uuid.uuid4().hex}.tmp"
             self._put(probe, b"x")
@@ -131,32 +143,44 @@ class RemoteFolder:
             say(f"Note: The run works in {self.folder}, and is copied to {self.address}.", file=sys.stderr)
             at_end.push(self._end)
 
-    def fetch(self) -> None:
+    def fetch(self, first: bool = True) -> None:
         """Fetch what the store has and the local copy lacks, or has as it was before.
 
+        What a run takes away itself counts as taken away if all else of the local copy is there.
+
+        Args:
+            first: Whether this is the process that owns the run folder. What another lacks, the first may have renamed.
+
         Raises:
-            DataError: The store can't be asked.
+            DataError: The store can't be asked, or the local copy can't be used.
             RunFolderError: It holds something else than a run, or another training than the local copy.
         """
         with self._locked():
-            there, known, apart = self._there(), self._known(), []
+            there, here, apart = self._there(), self._here(), []
+            known = self._known(there)
             if there and not OF_A_RUN & {name.partition("/")[0] for name in there}:
                 raise RunFolderError(
                     f"{self.address} holds other files than a run's ({min(there)}); give an address below it."
                 )
+            lacking = [name for name in known if name in there and name not in here]
+            if lacking and (not here or (first and not all(map(_goes, lacking)))):
+                known = {name: last for name, last in known.items() if name not in lacking}
+                self._remember(known)
             for name in [name for name in known if there and name not in there and _goes(name)]:
                 if _status(self.folder / name) == known.pop(name)[1:]:
                     (self.folder / name).unlink()
             try:
                 for name, file in there.items():
                     path, (version, *before) = self.folder / name, known.get(name, [None])
-                    here = _status(path)
-                    if version == file.version and (here is not None or _goes(name)):
+                    status = _status(path)
+                    if version == file.version and (status is not None or _goes(name) or not first):
                         continue
-                    if here is None or here == before:
+                    if status is None or status == before:
                         path.parent.mkdir(parents=True, exist_ok=True)
-                        os.replace(fetch(file), path)  # noqa: PTH105
-                    elif file.size != here[0] or file_digest(fetch(file)) != file_digest(path):
+                        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+                        shutil.move(fetch(file), beside)  # a folder of the run may be a link to another disk
+                        os.replace(beside, path)  # noqa: PTH105
+                    elif file.size != status[0] or file_digest(fetch(file)) != file_digest(path):
                         apart.append(name)
                         continue
                     known[name] = [file.version, *(_status(path) or [])]
@@ -174,32 +198,47 @@ class RemoteFolder:
         The mark of an unfinished run comes first; its manifest comes last, and lists until then what was there too.
 
         Raises:
-            DataError: The store can't be written to.
+            DataError: The store can't be written to, or the local copy can't be used.
             RunFolderError: Another machine has written there.
         """
         with self._locked():
-            there, known, here = self._there(), self._known(), self._here()
-            others = {name for name, file in there.items() if known.get(name, [None])[0] != file.version}
-            if others - self._unsure:
+            there, here = self._there(), self._here()
+            known = self._known(there)
+            others = {
+                name for name, file in there.items() if known.get(name, [None])[0] not in (CHANGING, file.version)
+            }
+            if others:
                 raise RunFolderError(
-                    f"Another machine has written to {self.address} ({_few(others - self._unsure)}), so nothing more "
-                    f"is copied there; end one of the two runs. What this one has is in {self.folder}."
+                    f"Another machine has written to {self.address} ({_few(others)}), so nothing more is copied "
+                    f"there; end one of the two runs. What this one has is in {self.folder}."
                 )
             new = {name for name, status in here.items() if name not in there or known.get(name, [])[1:] != status}
             gone = {name for name in known if name in there and name not in here}
             if not new and not gone:
                 return
-            self._unsure |= new | gone
+            for folder in {self.folder / name.partition("/")[0] for name in gone}:
+                if folder.is_symlink() and not folder.exists():  # to a disk that was taken away
+                    raise FileNotFoundError(errno.ENOENT, "the link leads nowhere", str(folder))
             if MANIFEST in new and MANIFEST in there:
                 before = answer(self.address, lambda store: store.cat_file(f"{self.address}/{MANIFEST}"))
-                self._put(MANIFEST, with_digests_of(self.folder, before))
+                with self._changes(known, MANIFEST, known[MANIFEST][1:]):  # the local one is still to be copied
+                    self._put(MANIFEST, with_digests_of(self.folder, before))
             for name in sorted(new, key=lambda name: (FIRST.get(name, 1), "/" in name, name)):
-                self._put(name)
+                with self._changes(known, name, here[name]):
+                    self._put(name)
             for name in sorted(gone, key=lambda name: (name == UNFINISHED, name)):
-                self._remove(name)
-            there = self._there()
-            self._remember({name: [there[name].version, *status] for name, status in here.items() if name in there})
-            self._unsure.clear()
+                with self._changes(known, name, []):
+                    self._remove(name)
+            self._remember(known)
+
+    @contextmanager
+    def _changes(self, known: dict[str, list[Any]], name: str, status: list[int]) -> Iterator[None]:
+        """Note that a file of the store is being changed and, once it is, which version of which local file it is."""
+        self._remember(known | {name: [CHANGING, *known.get(name, [])[1:]]})
+        yield
+        known.pop(name, None)
+        if (file := files_below(self.address, name).get(name)) is not None:
+            known[name] = [file.version, *status]
 
     def copy_or_tell(self) -> None:
         """Copy what is new; where that fails, tell it: a training goes on, and its next checkpoint tries again."""
@@ -209,26 +248,31 @@ class RemoteFolder:
             say(f"Warning: {error} The copy is tried again at the next checkpoint.", file=sys.stderr)
 
     def _end(self, kind: object, *_: object) -> None:
-        if kind is not None:  # an error is told already
-            self.copy_or_tell()
-            return
         try:
             self.copy()
-        except DataError as problem:
-            raise RunFolderError(
-                f"{problem} The run has ended, and is whole in {self.folder}; its next command copies what is missing."
-            ) from problem
+        except (DataError, RunFolderError) as problem:
+            what = "The run has ended, and is whole" if kind is None else "What the run has is"
+            rest = f" {what} in {self.folder}; its next command copies what is missing."
+            sentence = f"{problem}{rest if isinstance(problem, DataError) else ''}"
+            if kind is None:
+                raise RunFolderError(sentence) from problem
+            say(f"Warning: {sentence}", file=sys.stderr)  # the error that ended the command is still to be told
+
+    def _leave_no_empty_folder(self) -> None:
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _put(self, name: str, content: bytes | None = None) -> None:
-        address, path = f"{self.address}/{name}", str(self.folder / name)
-
-        def put(store: Any) -> None:
-            if content is None:
-                store.put_file(path, address)
-            else:
-                store.pipe_file(address, content)
-
-        answer(address, put, writes=True)
+        address, path = f"{self.address}/{name}", self.folder / name
+        if content is not None:
+            answer(address, lambda store: store.pipe_file(address, content), writes=True)
+            return
+        try:
+            path.open("rb").close()  # what can't be read is no fault of the store
+            answer(address, lambda store: store.put_file(str(path), address), writes=True)
+        except (FileNotFoundError, NotThere):
+            if path.exists():
+                raise
 
     def _remove(self, name: str) -> None:
         address = f"{self.address}/{name}"
@@ -238,24 +282,51 @@ class RemoteFolder:
         return {name: file for name, file in files_below(self.address).items() if _copied(name)}
 
     def _here(self) -> dict[str, list[int]]:
-        paths = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*") if path.is_file()}
-        return {name: status for name, path in paths.items() if _copied(name) and (status := _status(path))}
+        """Return size and time of each file, also of those in folders that are links out of the run folder."""
+        here, own = {}, self.folder.resolve()
+        for above, folders, files in os.walk(self.folder, onerror=_unless_gone, followlinks=True):
+            inside = Path(above)
+            links = [name for name in folders if (inside / name).is_symlink()]
+            for name in [name for name in links if (inside / name).resolve().is_relative_to(own)]:
+                folders.remove(name)  # it is copied where it is
+            for path in map(inside.joinpath, files):
+                name = path.relative_to(self.folder).as_posix()
+                if _copied(name) and (status := _status(path)) is not None:
+                    here[name] = status
+        return here
 
-    def _known(self) -> dict[str, list[Any]]:
-        """Return version, size and time of each file when it was last the same; nothing without a local copy."""
+    def _known(self, there: Mapping[str, RemoteFile]) -> dict[str, list[Any]]:
+        """Return version, size and time of each file when it was last the same.
+
+        A file of the store that was being changed when a copy was cut short is ours, whether it was changed or not,
+        unless another machine has written to the store since.
+        """
         try:
-            return dict(load_json(self._record.read_bytes())) if self.folder.is_dir() else {}
+            known = dict(load_json(self._record.read_bytes()))
         except (OSError, ValueError, TypeError):
             return {}
+        ours = all(known.get(name, [None])[0] in (CHANGING, file.version) for name, file in there.items())
+        for name in [name for name, (version, *_) in known.items() if version == CHANGING]:
+            before = known.pop(name)[1:]
+            if name in there:
+                known[name] = [there[name].version if ours else CHANGING, *before]
+        return known
 
     def _remember(self, known: Mapping[str, list[Any]]) -> None:
         replace_file(self._record, json.dumps(known).encode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder.with_name(f"{self.folder.name}.lock")):
-            yield
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder.with_name(f"{self.folder.name}.lock")):
+                yield
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise DataError(
+                f"The local copy {self.folder} of {self.address} can't be used: {error.strerror or error}{where}; "
+                "check that disk."
+            ) from error
 
 
 def _goes(name: str) -> bool:
@@ -268,7 +339,16 @@ def _copied(name: str) -> bool:
 
 
 def _status(path: Path) -> list[int] | None:
-    return [(status := path.stat()).st_size, status.st_mtime_ns] if path.is_file() else None
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return [status.st_size, status.st_mtime_ns] if stat.S_ISREG(status.st_mode) else None
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _few(names: Iterable[str]) -> str:
