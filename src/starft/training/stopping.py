@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -74,6 +75,8 @@ class StopBetweenBatches(Callback):
             KeyboardInterrupt: Ctrl-C came before the trainer was set up, or twice.
             Stopped: A signal has come.
         """
+        lost_error = sys.unraisablehook
+        sys.unraisablehook = lambda lost: None if self._of_a_stop(lost.exc_value) else lost_error(lost)
         try:
             yield
         except Stopped:
@@ -84,6 +87,7 @@ class StopBetweenBatches(Callback):
                 raise cause from None
             raise
         finally:
+            sys.unraisablehook = lost_error
             for number, handler in self._before.items():
                 signal.signal(number, handler)
             self._before.clear()
@@ -117,6 +121,14 @@ class StopBetweenBatches(Callback):
         self.received = (max_over_processes(output) if together else output) or None
         if self.received is not None:
             raise self._stopped(trainer)
+
+    def _of_a_stop(self, error: BaseException | None) -> bool:
+        """Return whether Python tells, between two processes or threads that start, of workers that a stop ended.
+
+        The error that torch raises for a worker meets a thread that starts as well, which then isn't known any more.
+        """
+        of_a_thread = isinstance(error, KeyError) and isinstance(error.args[0], threading.Thread)
+        return self.received is not None and (of_a_thread or _lost_a_worker(error))
 
     def _cause_of(self, error: BaseException, trainer: L.Trainer) -> BaseException | None:
         cause: BaseException | None = error
