@@ -18,6 +18,7 @@ from starft.cli import single_run as runs
 from starft.cli.single_run import Run, finish_apart
 from starft.errors import AllTrained, ConfigError, Stopped
 from starft.files.shipped import shipped
+from starft.mini.worlds import WORLDS
 
 MINI = shipped("lightning_configs") / "mini"
 SMALL = {"train_size": 24, "val_size": 12, "test_size": 12, "batch_size": 12}
@@ -158,6 +159,27 @@ def test_options_go_to_every_run(fake: FakeRuns) -> None:
     assert fake.words == ("--trainer.max_epochs=3", "--model.lr=0.5")
     assert results()["options"] == ["--trainer.max_epochs=3", "--model.lr=0.5"]
     assert "`--trainer.max_epochs=3 --model.lr=0.5`" in Path("out/table.md").read_text(encoding="utf-8")
+
+
+def test_a_world_gives_each_method_its_own_settings(fake: FakeRuns, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", "--configs=zeroshot.yaml,ce.yaml", "--world=weak", "--out=out", "--data.init_args.val_size=24"]
+    assert main(words) == 0
+    keys = WORLDS["weak"].keys
+    own = results()["configs"]
+    for method in ("zeroshot", "ce"):
+        given = dict(option.removeprefix("--").split("=", 1) for option in own[method]["options"])
+        assert given["model.pretrained"] == "mini_weak"
+        assert given["data.init_args.home_share"] == str(keys["data.init_args.home_share"])
+        assert ("trainer.max_epochs" in given) == (method == "ce")
+    assert fake.words == (*own["ce"]["options"], "--data.init_args.val_size=24"), "what a person gives comes last"
+    assert "was run with other options" in refused(
+        capsys, "--configs=zeroshot.yaml,ce.yaml", "--data.init_args.val_size=24"
+    )
+
+
+def test_a_world_is_for_the_configs_of_the_embedded_one(capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, "--configs=csv/ce", "--world=weak")
+    assert told.startswith("--world weak takes configs whose data are starft.mini.MiniWorld, such as mini/ce; those of")
 
 
 def test_metrics_are_chosen(fake: FakeRuns) -> None:

@@ -16,6 +16,7 @@ from starft.cli import demo
 from starft.cli import single_run as runs
 from starft.errors import Stopped
 from starft.files.shipped import shipped
+from starft.mini.worlds import WORLDS
 
 METHODS = ["zeroshot", "ce", "flyp", "starft_ce", "starft"]
 METRICS = ["id_acc", "ood_acc", "style_acc", "group_mean_acc", "worst_group_acc"]
@@ -52,12 +53,14 @@ class FakeCli:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, int, bool]] = []
+        self.given: list[dict[str, str]] = []
         self.kill_at: int | None = None
 
     def __call__(self, words: list[str]) -> None:
         options = dict(word.removeprefix("--").split("=", 1) for word in words[1:])
         folder = Path(options["trainer.default_root_dir"])
         seed, method = int(options["seed_everything"]), Path(options["config"]).stem
+        self.given.append(options)
         self.calls.append((words[0], method, seed, "ckpt_path" in options))
         if words[0] == "fit":
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -99,8 +102,8 @@ def test_results_table_and_plot(cli: FakeCli, tmp_path: Path, capsys: pytest.Cap
     seconds = found.pop("seconds")
     assert isinstance(seconds, float)
     assert seconds >= 0
-    assert list(found) == ["schema_version", "seeds", "methods"]
-    assert (found["schema_version"], found["seeds"]) == (1, [0, 3])
+    assert list(found) == ["schema_version", "world", "seeds", "methods"]
+    assert (found["schema_version"], found["world"], found["seeds"]) == (1, "scenes", [0, 3])
     assert list(found["methods"]) == METHODS
     for number, (method, values) in enumerate(found["methods"].items(), 1):
         assert list(values) == METRICS, method
@@ -115,6 +118,33 @@ def test_results_table_and_plot(cli: FakeCli, tmp_path: Path, capsys: pytest.Cap
     with Image.open(out / "comparison.png") as picture:
         picture.load()
         assert picture.size == (1350, 630)
+
+
+@pytest.mark.parametrize("world", ["weak", "textures", "many"])
+def test_another_world_gives_every_run_its_own_settings(
+    world: str, cli: FakeCli, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--world", world]) == 0
+    given = {method: options for (_, method, _, _), options in zip(cli.calls, cli.given, strict=True)}
+    settings = WORLDS[world]
+    for method, options in given.items():
+        assert options["model.pretrained"] == settings.keys["model.pretrained"]
+        assert ("trainer.max_epochs" in options) == (method != "zeroshot")
+        assert options.get("model.pool") == (settings.pool if method.startswith("starft") else None)
+        if method in settings.weights:
+            (term,) = yaml.safe_load(options["model.regularizers"])
+            assert term["init_args"]["weight"] == settings.weights[method]
+    assert results(Path(f"runs/demo-{world}"))["world"] == world
+    out = capsys.readouterr().out
+    assert f"starft demo --world {world} --seeds 0,1,2 --out runs/demo-{world}" in out
+    assert main(["demo", "--out", f"runs/demo-{world}"]) == 2
+    assert "another" in capsys.readouterr().err
+
+
+def test_a_world_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--world", "texture"]) == 2
+    assert "textures" in capsys.readouterr().err
 
 
 def test_what_the_tables_say_in_words(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from fakes.small_training import SmallModule, last_of, train
 from starft import load
 from starft.__main__ import main
 from starft.callbacks import DFR, JTT
-from starft.clip.build import MINI_FOLDER, build_clip
+from starft.clip.build import build_clip
 from starft.clip.finite import LossWatch, first_not_finite, tensors_in
+from starft.clip.model_names import MINI_FOLDER
 from starft.errors import ConfigError, NotFiniteError, WeightsError
 from starft.evaluation.evaluator import Evaluator
 from starft.files.digests import write_sums

@@ -14,7 +14,7 @@ from fakes import checkpoints
 from starft import load
 from starft.__main__ import main
 from starft.clip import build_clip
-from starft.clip.build import MINI_FOLDER
+from starft.clip.model_names import MINI_FOLDER
 from starft.errors import WeightsError
 from starft.exporting.formats import write_about, write_open_clip
 from starft.runs.checkpoints import match_description

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from starft.clip import ClipEncoder, build_clip, zero_shot_head
-from starft.clip.build import MINI_FOLDER, checked_mini_weights
-from starft.errors import WeightsError
+from starft.clip.build import load_tokenizer
+from starft.clip.model_names import MINI_FOLDER
+from starft.clip.shipped_weights import EMBEDDING, checked_mini_weights
+from starft.errors import ConfigError, WeightsError
 from starft.mini import MiniWorld
 from starft.mini.weights import ship
 
@@ -49,7 +51,7 @@ def test_shipped_weights_are_small_half_precision_and_all_there(clip: ClipEncode
 
 
 def test_an_untouched_copy_passes(copied: Path) -> None:
-    assert checked_mini_weights(copied) == copied / NAME
+    assert checked_mini_weights(folder=copied) == copied / NAME
 
 
 def test_one_flipped_bit_is_found(copied: Path) -> None:
@@ -78,7 +80,7 @@ def test_a_missing_file_is_told(copied: Path, name: str) -> None:
 
 def refused(folder: Path, told: str) -> None:
     with pytest.raises(WeightsError) as error:
-        checked_mini_weights(folder)
+        checked_mini_weights(folder=folder)
     sentence = str(error.value)
     assert told in sentence
     assert "install starft again" in sentence.lower()
@@ -118,13 +120,43 @@ def test_ship_round_trip(tmp_path: Path) -> None:
     folder.mkdir()
     path = ship(tmp_path / "last.ckpt", folder)
     assert sorted(file.name for file in folder.iterdir()) == [NAME, CHECKSUM]
-    assert checked_mini_weights(folder) == path
+    assert checked_mini_weights(folder=folder) == path
     loaded = build_clip("starft-mini", str(path)).model.state_dict()
     assert loaded.keys() == student.keys()
     for key, value in student.items():
         assert torch.equal(loaded[key], value.half().float()), key
     content = path.read_bytes()
     assert ship(tmp_path / "last.ckpt", folder).read_bytes() == content, "the same checkpoint, other bytes"
+
+
+def test_weights_of_another_world_hold_the_words_that_they_saw(tmp_path: Path) -> None:
+    """Unused rows are drawn anew: the same ones each time, as far apart as they were."""
+    captions = ["a duck", "a gull"]
+    facts = {"model_name": "starft-mini", "head": "text", "class_names": captions, "templates": ["{}."], "twin": "0"}
+    student = checkpoint(tmp_path / "last.ckpt", starft=facts)
+    path = ship(tmp_path / "last.ckpt", tmp_path, "mini_weak")
+    assert path == tmp_path / "starft-mini-weak.safetensors"
+    assert path == checked_mini_weights("mini_weak", tmp_path)
+    assert path.stat().st_size < 2_000_000
+    first, again = (build_clip("starft-mini", str(path)).model.state_dict() for _ in range(2))
+    assert first.keys() == student.keys()
+    used = sorted({*load_tokenizer("starft-mini")(["a duck.", "a gull."]).flatten().tolist()})
+    for key, value in student.items():
+        assert torch.equal(first[key], again[key]), key
+        expected = value.half().float()
+        if key == EMBEDDING:
+            assert torch.equal(first[key][used], expected[used])
+            others = torch.ones(len(value), dtype=torch.bool)
+            others[used] = False
+            assert first[key][others].std() == pytest.approx(value[others].std().item(), rel=1e-3)
+            assert first[key][others].unique(dim=0).shape[0] == others.sum()
+        else:
+            assert torch.equal(first[key], expected), key
+
+
+def test_a_tag_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="There are no weights 'mini_wek'; give one of mini, mini_weak, mini_looks"):
+        ship(tmp_path / "last.ckpt", tmp_path, "mini_wek")
 
 
 @pytest.mark.parametrize("kind", ["missing", "damaged", "foreign"])
@@ -138,4 +170,4 @@ def test_ship_refuses_what_is_no_checkpoint_and_keeps_the_old_weights(copied: Pa
     with pytest.raises(WeightsError, match=r"some\.ckpt"):
         ship(path, copied)
     assert (copied / NAME).read_bytes() == before
-    assert checked_mini_weights(copied)
+    assert checked_mini_weights(folder=copied)

@@ -6,24 +6,33 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageFilter
 from torch.utils.data import DataLoader
 
 from starft.errors import ConfigError
 from starft.mini import MiniPretraining, MiniWorld
 from starft.mini.birds import SPECIES
-from starft.mini.captions import CAPTIONS, KINDS, PLACES, kind_of
+from starft.mini.captions import CAPTIONS, DRESSED_CAPTIONS, KINDS, PLACES, dressed, kind_of
+from starft.mini.looks import COLORS, TEXTURES
 from starft.mini.scenes import SCENES
 from starft.mini.splits import (
+    COLORED_SHARE,
     GROUPS,
-    HOME_GROUPS,
+    LAND_TEXTURES,
     MEAN,
     NAMES,
     SKETCH_SHARE,
+    SPECIES_TASK,
     STD,
+    TEXTURE_GROUPS,
+    TEXTURED_SHARE,
+    TEXTURES_TASK,
+    VARIETIES_TASK,
     Labelled,
     PictureSet,
     anywhere_pictures,
@@ -32,7 +41,18 @@ from starft.mini.splits import (
     home_pictures,
     kind_pictures,
 )
-from starft.mini.world import HOMES, LAND, WATER, Picture, Style, draw, without_bird
+from starft.mini.world import (
+    HOMES,
+    LAND,
+    OWN_TEXTURES,
+    VARIETIES,
+    VARIETY_HOMES,
+    WATER,
+    Picture,
+    Style,
+    draw,
+    without_bird,
+)
 from starft.types import FinetuneData
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +66,17 @@ DRAWN = {
     ("flamingo", "night sky", "sketch", "c"): "b45b45b6f8faa2c6b5a63b4b38900a394eb79ca2bff6430e34828a82fe7dabc7",
     ("woodpecker", "bamboo grove", "sketch", "d"): "b587636c80b77e15f5650a8134b8520db60317be851701d997742b04b08cd762",
 }
+WORN = {
+    ("stripes", None): "9fd8de8b5c65835caea50dfebf8a77aaa967187fd6c941bc7076be7e59e329ee",
+    ("spots", None): "a8d3aa48bfddd69edf875f1585939caa0ab882a2e4107c2cb560c7789136ad40",
+    ("checks", None): "e02845d36dbda6ff8069931f7a1ab531c0930e232cbd17e22f4e68ba4c83ca37",
+    ("bands", None): "786928b8a5ef505175cb386d5c4b5f501457c0e021c62b4fce89dd1459ab0347",
+    ("rings", None): "1915b0fb93519aefb3a15be60b58e8a2872d127eb8d470c25404f8ff88b6cbf7",
+    ("stars", None): "acea171d33d4afe125c6978faa0f7199ebc4fd03ac8fd9d0589706219c283c8c",
+    (None, "red"): "9ed864b0b37be9f59277ed5985db9dcf9aa2a0c480cbbfb3a7dc91f4fc305341",
+    (None, "purple"): "49dc8d9f16d422608d7585c358663ce2d37b63c20ad8f38d4d6e5a18dc859e95",
+}
+"""A duck on a lake, photo, seed a, in texture or colour; likewise for the weights that know them."""
 ALL_DRAWN = "d3426d1456299e8f137cf58d1e36c1d36a11cf0c5dcf26e2965154addc00fb2a"
 """SHA-256 over every species in every scene and both styles, in that order."""
 
@@ -96,6 +127,36 @@ def test_a_picture_depends_on_its_four_fields_and_nothing_else() -> None:
         assert not np.array_equal(draw(replace(picture, **change)), first), change
 
 
+@pytest.mark.parametrize("worn", WORN, ids=str)
+def test_what_a_bird_wears_is_the_same_on_every_machine(worn: tuple[str | None, str | None]) -> None:
+    texture, color = worn
+    picture = Picture("duck", "lake", "photo", "a", texture=texture, color=color)
+    assert hashlib.sha256(draw(picture).tobytes()).hexdigest() == WORN[worn]
+
+
+@pytest.mark.parametrize("species", SPECIES)
+def test_a_texture_changes_the_body_alone(species: str) -> None:
+    plain = Picture(species, "lake", "photo", "there")
+    pixels, (_, covered) = draw(plain).astype(int), without_bird(plain)
+    near = (
+        np.asarray(Image.fromarray((covered > 0).astype(np.uint8)).filter(ImageFilter.MaxFilter(3))) > 0
+    )  # and the pixel beside it
+    seen = set()
+    for texture in TEXTURES:
+        worn = draw(replace(plain, texture=texture)).astype(int)
+        changed = np.abs(worn - pixels).sum(axis=-1) > 0
+        assert changed.sum() > 10, texture
+        assert not changed[~near].any()
+        seen.add(worn.tobytes())
+    assert len(seen) == len(TEXTURES)
+
+
+def test_a_sketch_wears_lines_alone() -> None:
+    sketch = Picture("duck", "lake", "sketch", "a")
+    for texture in TEXTURES:
+        np.testing.assert_array_equal(draw(replace(sketch, texture=texture)), draw(sketch))
+
+
 def test_a_sketch_is_pale_and_grey_and_a_photo_is_not() -> None:
     """A sketch's paper is grey from 200 up; what is left of its colour is the light of the exposure."""
     photos, sketches = (
@@ -115,6 +176,21 @@ def test_the_world_is_the_specified_one() -> None:
     assert HOMES.keys() == set(NAMES)
     for name, home in HOMES.items():
         assert home in (WATER if name in WATERBIRDS else LAND)
+
+
+def test_textures_and_varieties_have_homes_like_scenes() -> None:
+    """Each texture is shared by two species of one kind; a species' colours live in five scenes."""
+    assert OWN_TEXTURES.keys() == set(NAMES)
+    assert set(Counter(OWN_TEXTURES.values()).values()) == {2}
+    for name, texture in OWN_TEXTURES.items():
+        assert (texture in LAND_TEXTURES) == (name in LANDBIRDS)
+    assert len(VARIETIES) == 12 * 5
+    assert VARIETY_HOMES.keys() == set(VARIETIES)
+    assert set(Counter(VARIETY_HOMES.values()).values()) == {6}
+    for species in NAMES:
+        homes = {VARIETY_HOMES[f"{color} {species}"] for color in COLORS}
+        assert len(homes) == 5
+        assert homes.isdisjoint(WATER if species in LANDBIRDS else LAND)
 
 
 # captions
@@ -143,7 +219,7 @@ def test_training_is_mostly_at_home_in_equal_numbers() -> None:
     assert Counter(row.picture.species for row in rows) == dict.fromkeys(NAMES, 200)
     assert all(NAMES[row.label] == row.picture.species for row in rows)
     assert {row.picture.style for row in rows} == {"photo"}
-    assert [HOME_GROUPS[row.group or 0] for row in rows] == [
+    assert [SPECIES_TASK.home_groups[row.group or 0] for row in rows] == [
         f"{row.picture.species} {'at home' if row.picture.scene == HOMES[row.picture.species] else 'away'}"
         for row in rows
     ]
@@ -215,6 +291,79 @@ def test_pretraining_captions_tell_the_truth() -> None:
     sketches = sum(row.picture.style == "sketch" for row in rows)
     assert abs(sketches - 3000 * SKETCH_SHARE) <= 4 * (3000 * SKETCH_SHARE * (1 - SKETCH_SHARE)) ** 0.5
     assert len({(row.picture.species, row.picture.scene) for row in rows}) == 120
+
+
+def test_captions_of_dressed_birds_tell_the_truth() -> None:
+    rows = captioned_pictures("pretrain", 3000, 0, looks=True)
+    counts: Counter[str] = Counter()
+    for row in rows:
+        picture, caption = row.picture, DRESSED_CAPTIONS[row.label]
+        looks = {"texture": picture.texture, "color": picture.color}
+        worn = [value for value in looks.values() if value is not None]
+        assert len(worn) <= 1
+        assert picture.style == "photo" or not worn
+        counts["texture" if picture.texture else "color" if picture.color else "none"] += 1
+        names = (picture.species, kind_of(picture.species))
+        truths = {name + place for name in names for place in ("", f" {PLACES[picture.scene]}")}
+        told = {dressed(name, **looks) + place for name in names for place in ("", f" {PLACES[picture.scene]}")}
+        said = caption.removeprefix(f"a {picture.style} of a ")
+        assert said in truths | told | {picture.scene}
+        if worn and said not in truths | {picture.scene}:
+            counts["said"] += 1
+            assert worn[0] in said
+    assert len(set(DRESSED_CAPTIONS)) == len(DRESSED_CAPTIONS)
+    photos = sum(row.picture.style == "photo" for row in rows)
+    for what, share in (("texture", TEXTURED_SHARE), ("color", COLORED_SHARE)):
+        assert abs(counts[what] - photos * share) <= 4 * (photos * share * (1 - share)) ** 0.5
+    # Three quarters of the captions that name a bird, 96 of 100, say what it wears.
+    dressed_birds = counts["texture"] + counts["color"]
+    assert abs(counts["said"] - 0.72 * dressed_birds) <= 4 * (dressed_birds * 0.72 * 0.28) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "group_names"),
+    [
+        ({"shortcut": "texture"}, 12, TEXTURE_GROUPS),
+        ({"task": "varieties"}, 60, GROUPS),
+    ],
+)
+def test_other_shortcuts_have_the_same_sets(options: dict[str, Any], count: int, group_names: tuple[str, ...]) -> None:
+    data = MiniWorld(train_size=1200, val_size=60, test_size=1200, **options)
+    task = TEXTURES_TASK if "shortcut" in options else VARIETIES_TASK
+    assert data.class_names == task.names
+    assert len(data.class_names) == count
+    assert data.train_group_names == task.home_groups
+    data.setup("fit")
+    data.setup("test")
+    assert [item.name for item in data.test_sets] == ["id", "ood", "style", "groups"]
+    assert data.test_sets[-1].group_names == group_names
+    places = 6 if task.textures else 10
+    # At home: 0.95 and a share of the rest; 4 standard deviations.
+    for rows, share in ((data.train_set.rows, 0.95 + 0.05 / places), (data.test_data[1].rows, 1 / places)):
+        assert set(Counter(row.label for row in rows).values()) == {1200 // count}
+        home = 0
+        for row in rows:
+            picture = row.picture
+            name = dressed(picture.species, color=picture.color)
+            assert data.class_names[row.label] == name
+            home += task.homes[name] == (picture.texture if task.textures else picture.scene)
+        assert abs(home - 1200 * share) <= 4 * (1200 * share * (1 - share)) ** 0.5
+    assert sum(row.group % 2 for row in data.train_set.rows if row.group is not None) > 1100
+    for row in data.test_data[3].rows:
+        water = row.picture.texture not in LAND_TEXTURES if task.textures else row.picture.scene in WATER
+        assert row.group == 2 * row.label + water
+        assert KINDS[row.label] == kind_of(row.picture.species)
+    assert set(Counter(row.group for row in data.test_data[3].rows).values()) == {600}
+
+
+def test_textures_are_for_species() -> None:
+    with pytest.raises(ConfigError, match="Textures go with species; got shortcut texture and task 'kinds'"):
+        MiniWorld("kinds", "texture")
+
+
+def test_sizes_that_leave_varieties_uneven_are_refused() -> None:
+    with pytest.raises(ConfigError, match="train_size must be a multiple of 60, the number of varieties; got 72"):
+        MiniWorld("varieties", train_size=72)
 
 
 def test_same_seed_same_data_and_another_seed_other_data() -> None:
@@ -309,7 +458,7 @@ def test_what_the_datamodule_tells_fits_what_it_yields() -> None:
         ("groups", False),
     ]
     assert [s.class_names for s in data.test_sets] == [NAMES, NAMES, NAMES, KINDS]
-    assert [s.group_names for s in data.val_sets] == [HOME_GROUPS, HOME_GROUPS, GROUPS]
+    assert [s.group_names for s in data.val_sets] == [SPECIES_TASK.home_groups, SPECIES_TASK.home_groups, GROUPS]
     assert [s.group_names for s in data.test_sets] == [(), (), (), GROUPS]
     data.setup("test")
     styles = [{row.picture.style for row in dataset.rows} for dataset in data.test_data]

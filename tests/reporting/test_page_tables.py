@@ -8,7 +8,7 @@ import pytest
 
 from fakes import run_folders as fake
 from starft.cli.report import gather
-from starft.mini.splits import HOME_GROUPS
+from starft.mini.splits import SPECIES_TASK
 from starft.reporting.heat_maps import LARGEST_MATRIX, classes_of, group_maps, split_names
 from starft.reporting.methods import by_method
 from starft.reporting.page import html_page
@@ -53,7 +53,7 @@ def test_names_of_groups_are_split(
 
 
 def test_the_groups_of_the_embedded_world_are_split() -> None:
-    split = split_names(HOME_GROUPS)
+    split = split_names(SPECIES_TASK.home_groups)
     assert split is not None
     assert len(split[0]) == 12
     assert split[1] == ("away", "at home")

@@ -4,20 +4,22 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from starft.cli.fit import check_command
 from starft.cli.single_run import Run, finish_apart, run_for_each_seed, stops_told, trains
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
+from starft.config.space import options_of
 from starft.errors import ConfigError, RunFolderError
 from starft.evaluation.metrics import eval_metric_names
 from starft.files.atomic import replace_file
 from starft.files.shipped import with_shipped_configs
 from starft.files.yaml_reader import read_yaml
+from starft.mini.worlds import WORLDS
 from starft.reporting.comparison import compare_markdown, compare_tables, heading, summarize
 from starft.reporting.console import Console
 from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
@@ -39,6 +41,8 @@ MINI_COLUMNS = {
 }
 """What is compared on the embedded world, and its headings."""
 
+MINI_DATA = "starft.mini.MiniWorld"
+
 SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path", "config")
 """Options of a run that the comparison sets."""
 
@@ -51,11 +55,13 @@ class Method:
         name: In tables, and of its folder.
         path: Its file.
         content: What the file holds.
+        options: Of this method's runs alone.
     """
 
     name: str
     path: Path
     content: dict[str, Any]
+    options: tuple[str, ...] = ()
 
 
 def run(words: Sequence[str]) -> int:
@@ -70,6 +76,7 @@ def command(
     out: Path = Path("runs/compare"),
     baseline: str | None = None,
     metrics: str | None = None,
+    world: Literal["scenes", "weak", "textures", "many"] = "scenes",
     overrides: tuple[str, ...] = (),
 ) -> int:
     """Run several configs with several seeds, each once, and compare them in one table.
@@ -83,13 +90,14 @@ def command(
         out: Where runs and tables go.
         baseline: Its name; null takes the first config.
         metrics: Such as id/acc,groups/worst_group_acc; null takes those that all have.
+        world: Runs configs of mini/ on another embedded world, with what was chosen there: see `starft demo --help`.
         overrides: They go to every run, as to `starft fit`.
 
     Raises:
         ConfigError: An option or a config can't be used.
         RunFolderError: The folder holds something else.
     """
-    methods = read_methods(configs)
+    methods = [on_world(method, world) for method in read_methods(configs)]
     columns = metrics.split(",") if metrics is not None else None
     compare(methods, read_seeds(seeds), out, _baseline(baseline, methods), columns, overrides)
     return 0
@@ -121,7 +129,9 @@ def compare(
         RunFolderError: The folder holds something else, or runs made in another way.
     """
     of_method = {
-        item.name: run_for_each_seed(item.name, item.path, item.content, out / item.name, seeds, options)
+        item.name: run_for_each_seed(
+            item.name, item.path, item.content, out / item.name, seeds, (*item.options, *options)
+        )
         for item in methods
     }
     runs = in_turn(of_method)
@@ -133,7 +143,7 @@ def compare(
         _check_metrics(metrics, methods, options)
     spent = open_comparison(out, STATE, "comparison")
     for method in methods:
-        claim_runs(out / method.name, method.content, options)
+        claim_runs(out / method.name, method.content, (*method.options, *options))
     seconds = run_all(runs, finish_apart, spent, lambda total: save_seconds(out / STATE, total))
     found = {name: [read_run(run.folder) for run in of_it] for name, of_it in of_method.items()}
     columns = _columns(found, metrics)
@@ -145,7 +155,9 @@ def compare(
         "metrics": list(columns),
         "seconds": round(seconds, 1),
         "configs": {
-            method.name: {"config": str(method.path)} | summarize(found[method.name], found[baseline], list(columns))
+            method.name: {"config": str(method.path)}
+            | ({"options": list(method.options)} if method.options else {})
+            | summarize(found[method.name], found[baseline], list(columns))
             for method in methods
         },
     }
@@ -157,6 +169,27 @@ def compare(
     say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, table in {out / TABLE}")
     say(f"All of it on a page: {report_command(out)}")
     return results
+
+
+def on_world(method: Method, world: str) -> Method:
+    """Return a method as it runs on an embedded world.
+
+    Args:
+        method: Of the folder ``mini/`` where the world isn't the first.
+        world: One of `WORLDS`.
+
+    Raises:
+        ConfigError: Its data are others.
+    """
+    if world == "scenes":
+        return method
+    data = (method.content.get("data") or {}).get("class_path")
+    if data != MINI_DATA:
+        raise ConfigError(
+            f"--world {world} takes configs whose data are {MINI_DATA}, such as mini/ce; those of {method.path} are "
+            f"{data}."
+        )
+    return replace(method, options=options_of(WORLDS[world].point(method.path.stem, method.content), method.content))
 
 
 def in_turn(of_method: Mapping[str, Sequence[Run]]) -> list[Run]:

@@ -5,15 +5,17 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from starft.cli.compare import MINI_COLUMNS, in_turn, read_run, read_seeds, report_command, run_all
 from starft.cli.single_run import finish, run_for_each_seed
 from starft.config.command import run_command
+from starft.config.space import options_of
 from starft.files.atomic import replace_file
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import read_yaml
 from starft.mini.sheet import contact_sheet
+from starft.mini.worlds import WORLDS
 from starft.reporting.comparison import comparison_plot, comparison_table, gains_table
 from starft.reporting.console import Console
 from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
@@ -54,34 +56,42 @@ def run(words: Sequence[str]) -> int:
     return run_command(command, "starft demo", words[1:])
 
 
-def command(seeds: str = "0", out: Path = Path("runs/demo"), show: bool = False) -> int:
+def command(
+    seeds: str = "0",
+    out: Path | None = None,
+    show: bool = False,
+    world: Literal["scenes", "weak", "textures", "many"] = "scenes",
+) -> int:
     """Fine-tune the tiny CLIP on the embedded world with every method and compare them.
 
     Args:
         seeds: Seeds to run, such as 0,1,2.
-        out: Where runs, table and plot go.
+        out: Where runs, table and plot go; null takes runs/demo, or runs/demo-WORLD.
         show: Only draw the world: write OUT/world.png.
+        world: Species in home scenes; the same with a weak frozen model; species in textures; or sixty varieties.
 
     Raises:
         ConfigError: The seeds can't be used.
         RunFolderError: The folder holds something else.
     """
     numbers = read_seeds(seeds)
+    out = out or Path("runs/demo" if world == "scenes" else f"runs/demo-{world}")
     if show:
         check_writable(out)
-        contact_sheet(out / "world.png")
+        contact_sheet(out / "world.png", world)
         say(f"wrote {out / 'world.png'}")
         return 0
-    demo(numbers, out)
+    demo(numbers, out, world)
     return 0
 
 
-def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
+def demo(seeds: tuple[int, ...], out: Path, world: str = "scenes") -> dict[str, Any]:
     """Run what is missing, print the comparison, write results.json and comparison.png.
 
     Args:
         seeds: One run of every method each.
         out: The demo's folder; runs in it that are done are taken as they are, one that was stopped is continued.
+        world: One of `WORLDS`.
 
     Returns:
         What results.json holds.
@@ -91,10 +101,13 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     """
     spent = open_comparison(out, STATE, "demo", ("world.png",))
     contents = {method: read_yaml(_config(method)) for method in METHODS}
+    options = {
+        method: options_of(WORLDS[world].point(method, content), content) for method, content in contents.items()
+    }
     for method, content in contents.items():
-        claim_runs(out / method, content, ())
+        claim_runs(out / method, content, options[method])
     of_method = {
-        method: run_for_each_seed(METHODS[method], _config(method), content, out / method, seeds)
+        method: run_for_each_seed(METHODS[method], _config(method), content, out / method, seeds, options[method])
         for method, content in contents.items()
     }
     seconds = run_all(in_turn(of_method), finish, spent, lambda total: save_seconds(out / STATE, total))
@@ -105,6 +118,7 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     }
     results = {
         "schema_version": 1,
+        "world": world,
         "seeds": list(seeds),
         "seconds": round(seconds, 1),
         "methods": methods,
@@ -115,18 +129,21 @@ def demo(seeds: tuple[int, ...], out: Path) -> dict[str, Any]:
     console.print(comparison_table(methods, COLUMNS, METHODS))
     console.print(gains_table(methods, COLUMNS, METHODS, BASELINES))
     say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, plot in {out / 'comparison.png'}")
-    for line in in_words(methods, seeds, out):
+    for line in in_words(methods, seeds, out, world):
         say(line)
     return results
 
 
-def in_words(methods: Mapping[str, Mapping[str, Sequence[float]]], seeds: Sequence[int], out: Path) -> list[str]:
+def in_words(
+    methods: Mapping[str, Mapping[str, Sequence[float]]], seeds: Sequence[int], out: Path, world: str = "scenes"
+) -> list[str]:
     """Return what the tables say, in lines: what each method gained and lost against the model as it was.
 
     Args:
         methods: Method -> metric -> one number in [0, 1] a seed.
         seeds: Those seeds.
         out: The demo's folder.
+        world: One of `WORLDS`.
     """
     before = methods["zeroshot"]
     lines = ["Against the model as it was, in points:"]
@@ -137,9 +154,9 @@ def in_words(methods: Mapping[str, Mapping[str, Sequence[float]]], seeds: Sequen
             }
             lines.append(f"  {METHODS[entry]}: " + ", ".join(f"{item} {gain:+z.1f}" for item, gain in gains.items()))
     if len(seeds) == 1:
-        more = shlex.join(
-            ["starft", "demo", "--seeds", ",".join(str(seeds[0] + at) for at in range(3)), "--out", str(out)]
-        )
+        which = [] if world == "scenes" else ["--world", world]
+        numbers = ",".join(str(seeds[0] + at) for at in range(3))
+        more = shlex.join(["starft", "demo", *which, "--seeds", numbers, "--out", str(out)])
         lines.append(f"One seed: differences of a few points may be luck; more seeds tell: {more}")
     lines.append(f"All of it on a page: {report_command(out)}")
     return lines

@@ -1,6 +1,5 @@
 """Build the CLIP models that open_clip knows, the embedded world's own among them."""
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from starft.clip.finite import first_not_finite
 from starft.clip.hub import HUB, OFFLINE, asked_once, check_extra, near_hub_names, needs_hub, why
 from starft.clip.loading import load_weights, loading_as_here, tell
 from starft.clip.model_names import (
-    MINI_FOLDER,
     MINI_MODEL,
     NOTES,
     SCHEMAS,
@@ -27,15 +25,11 @@ from starft.clip.model_names import (
 )
 from starft.clip.preprocessing import shared_preprocessing, unlike_preprocessing
 from starft.clip.rebuild import folder_config
+from starft.clip.shipped_weights import MINI_TAGS, checked_mini_weights
 from starft.clip.towers import check_blocks
 from starft.errors import ConfigError, StarftError, WeightsError
 from starft.files.digests import check_weights_file
 from starft.wording import did_you_mean
-
-__all__ = ["MINI_FOLDER", "MINI_MODEL", "MINI_TAG", "build_clip", "checked_mini_weights", "load_tokenizer"]
-
-MINI_TAG = "mini"
-"""Tag of the embedded world's pre-trained weights, which come with the package."""
 
 
 def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> ClipEncoder:
@@ -43,8 +37,8 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
 
     Args:
         model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
-        pretrained: A tag of open_clip, ``mini`` for the embedded world's weights, a local weight file, or None for
-            random weights; ``hf-hub:`` and ``local-dir:`` models bring their own.
+        pretrained: A tag of open_clip, a local weight file, or None for random weights; the embedded worlds' model has
+            ``mini``, ``mini_weak`` and ``mini_looks``; ``hf-hub:`` and ``local-dir:`` models bring their own.
         trim: Leave out what reaches no feature, where a tower allows it.
 
     Raises:
@@ -147,8 +141,8 @@ def _asks_for_network(name: str, tag: str | None, config: dict[str, Any], error:
 
 def _local_weights(name: str, pretrained: str) -> Path | None:
     """Return the weight file to load ourselves, or None where ``pretrained`` is a tag that open_clip loads."""
-    if name == MINI_MODEL and pretrained == MINI_TAG:
-        return checked_mini_weights()
+    if name == MINI_MODEL and pretrained in MINI_TAGS:
+        return checked_mini_weights(pretrained)
     if Path(pretrained).is_file():
         check_weights_file(Path(pretrained))
         return Path(pretrained)
@@ -157,35 +151,12 @@ def _local_weights(name: str, pretrained: str) -> Path | None:
         return None
     if Path(pretrained).is_dir():
         return Path(pretrained)
-    known = [MINI_TAG] if name == MINI_MODEL else tags
+    known = list(MINI_TAGS) if name == MINI_MODEL else tags
     near = did_you_mean(pretrained, known) or near_paths(Path(pretrained))
     raise ConfigError(
         f"{pretrained!r} is neither a file nor a tag of weights for {name}.{near} "
         f"Its tags: {', '.join(known) or 'none'}."
     )
-
-
-def checked_mini_weights(folder: Path = MINI_FOLDER) -> Path:
-    """Return the path of the embedded world's weights after checking them against their checksum.
-
-    Args:
-        folder: Where weights and checksum are.
-
-    Raises:
-        WeightsError: A file is missing or the weights aren't the ones that were shipped.
-    """
-    path = folder / f"{MINI_MODEL}.safetensors"
-    try:
-        words = path.with_suffix(".sha256.txt").read_text(encoding="utf-8", errors="replace").split()
-        result = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise WeightsError(f"The embedded world's weights can't be read: {error}. Install starft again.") from error
-    expected = words[0] if words else "no checksum"
-    if result != expected:
-        raise WeightsError(
-            f"{path} is damaged: its SHA-256 is {result[:12]}..., expected {expected[:12]}...; install starft again."
-        )
-    return path
 
 
 def _draw_what_is_left_out(model: nn.Module) -> None:

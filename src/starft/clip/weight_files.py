@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from starft.clip.lora import MARK
+from starft.clip.shipped_weights import EMBEDDING, USED, with_unused_tokens
 from starft.clip.transformers_weights import from_transformers, is_transformers
 from starft.errors import WeightsError
 
@@ -48,6 +49,8 @@ def read_weights(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], list[
     value: Any = (
         load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     )
+    if isinstance(value, Mapping) and USED in value:
+        value = with_unused_tokens(value, len(model.state_dict()[EMBEDDING]))
     state, notes = _unwrapped(path, _under_a_key(path, value))
     if is_transformers(state):
         state, more = from_transformers(path, state, model)

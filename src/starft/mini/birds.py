@@ -5,6 +5,7 @@ body at the origin and y pointing down. `paint` turns, scales and mirrors that f
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -92,7 +93,7 @@ class Frame:
         )
 
 
-class _Brush:
+class Brush:
     """Fills shapes given in the bird's frame, or strokes their outline for a sketch."""
 
     def __init__(self, pen: Pen, frame: Frame, outline: Color | None) -> None:
@@ -126,7 +127,14 @@ def _vary(bird: Species, pen: Pen, amount: float) -> Species:
     return replace(bird, **build, **colors, **marks)
 
 
-def paint(bird: Species, pen: Pen, frame: Frame, tint: float = 22.0, outline: Color | None = None) -> None:
+def paint(
+    bird: Species,
+    pen: Pen,
+    frame: Frame,
+    tint: float = 22.0,
+    outline: Color | None = None,
+    texture: Callable[[Brush, float, float], None] | None = None,
+) -> None:
     """Draw one bird.
 
     Args:
@@ -135,9 +143,10 @@ def paint(bird: Species, pen: Pen, frame: Frame, tint: float = 22.0, outline: Co
         frame: Where and how large.
         tint: How far each colour may stray, in 0..255.
         outline: Draw lines of this colour only, as a sketch does; None fills the shapes.
+        texture: Draws over the body, given half its length and half its height; sketches have none.
     """
     bird = _vary(bird, pen, tint)
-    brush = _Brush(pen, frame, outline)
+    brush = Brush(pen, frame, outline)
     length, height = bird.body_length, bird.body_height
     lean = pen.between(0.25, 0.75)
     head_x, head_y = length * 0.8 + bird.neck * lean, -height * 0.5 - bird.neck * 0.9
@@ -151,10 +160,12 @@ def paint(bird: Species, pen: Pen, frame: Frame, tint: float = 22.0, outline: Co
     if bird.belly is not None:
         brush.ellipse(length * 0.3, height * 0.3, length * 0.6, height * 0.62, bird.belly)
     brush.ellipse(-length * 0.2, -height * 0.1, length * 0.62, height * 0.5, bird.wing)
+    if texture is not None and outline is None:
+        texture(brush, length, height)
     _paint_head(bird, brush, head_x, head_y)
 
 
-def _paint_head(bird: Species, brush: _Brush, x: float, y: float) -> None:
+def _paint_head(bird: Species, brush: Brush, x: float, y: float) -> None:
     size, long, deep = bird.head_size, bird.beak_length, bird.beak_depth
     tip = x + size * 0.8
     beaks = {

@@ -8,14 +8,16 @@ from torch.utils.data import DataLoader, Dataset
 from starft.data.contents import Sampling
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError, check_between
-from starft.mini.captions import CAPTIONS, KINDS
+from starft.mini.captions import CAPTIONS, DRESSED_CAPTIONS, KINDS
 from starft.mini.splits import (
     GROUPS,
-    HOME_GROUPS,
     HOME_SHARE,
-    NAMES,
+    SPECIES_TASK,
+    TEXTURES_TASK,
+    VARIETIES_TASK,
     Labelled,
     PictureSet,
+    Task,
     anywhere_pictures,
     as_kinds,
     captioned_pictures,
@@ -24,7 +26,7 @@ from starft.mini.splits import (
     kind_pictures,
     without_groups,
 )
-from starft.mini.world import IMAGE_SIZE
+from starft.mini.world import IMAGE_SIZE, Style
 from starft.types import EvalSet, PreprocessingModel
 
 TEMPLATE = "a photo of a {}."
@@ -39,6 +41,8 @@ MOST_PICTURES = 1_200_000
 class _MiniBase(BaseDataModule):
     """Evaluation on the embedded world, which both DataModules share."""
 
+    tells_apart: Task = SPECIES_TASK
+
     def __init__(
         self,
         val_size: int,
@@ -51,10 +55,16 @@ class _MiniBase(BaseDataModule):
     ) -> None:
         super().__init__(sampling, batch_size, eval_batch_size, num_workers, seed)
         for name, value in (("val_size", val_size), ("test_size", test_size)):
-            if value < 12 or value % 12:
-                raise ConfigError(f"{name} must be a multiple of 12, the number of species; got {value}.")
-            check_between(name, value, 12, MOST_PICTURES)
+            self._check_even(name, value)
         self.val_size, self.test_size = val_size, test_size
+
+    def _check_even(self, name: str, size: int) -> None:
+        classes, what = len(self.tells_apart.names), "species"
+        if classes > len(SPECIES_TASK.names):
+            what = "varieties"
+        if size < classes or size % classes:
+            raise ConfigError(f"{name} must be a multiple of {classes}, the number of {what}; got {size}.")
+        check_between(name, size, classes, MOST_PICTURES)
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -65,7 +75,8 @@ class _MiniBase(BaseDataModule):
     def val_sets(self) -> tuple[EvalSet, ...]:
         """``id``, ``ood`` and ``groups`` on pictures of their own; everything is chosen here."""
         id_set, ood, groups = self._sets("id", "ood", "groups")
-        return replace(id_set, group_names=HOME_GROUPS), replace(ood, group_names=HOME_GROUPS), groups
+        names = self.tells_apart.home_groups
+        return replace(id_set, group_names=names), replace(ood, group_names=names), groups
 
     @property
     def test_sets(self) -> tuple[EvalSet, ...]:
@@ -73,8 +84,9 @@ class _MiniBase(BaseDataModule):
         return self._sets("id", "ood", "style", "groups")
 
     def _sets(self, *names: str) -> tuple[EvalSet, ...]:
-        species = {name: EvalSet(name, NAMES, (TEMPLATE,), ood=name != "id") for name in ("id", "ood", "style")}
-        groups = EvalSet("groups", KINDS, (TEMPLATE,), GROUPS)
+        classes = self.tells_apart.names
+        species = {name: EvalSet(name, classes, (TEMPLATE,), ood=name != "id") for name in ("id", "ood", "style")}
+        groups = EvalSet("groups", KINDS, (TEMPLATE,), self.tells_apart.groups)
         return tuple((species | {"groups": groups})[name] for name in names)
 
     def setup(self, stage: str) -> None:
@@ -114,24 +126,28 @@ class _MiniBase(BaseDataModule):
 
     def _rows(self, name: str, split: str, size: int) -> tuple[Labelled, ...]:
         if name == "groups":
-            return group_pictures(f"{split}-groups", 2 * size, WORLD)
+            return group_pictures(f"{split}-groups", 2 * size, WORLD, self.tells_apart)
         if name == "id":
-            rows = home_pictures(f"{split}-id", size, WORLD)
+            rows = home_pictures(f"{split}-id", size, WORLD, self.tells_apart)
         else:
-            rows = anywhere_pictures(f"{split}-{name}", size, WORLD, "sketch" if name == "style" else "photo")
+            style: Style = "sketch" if name == "style" else "photo"
+            rows = anywhere_pictures(f"{split}-{name}", size, WORLD, style, self.tells_apart)
         return rows if split == "val" else without_groups(rows)
 
 
 class MiniWorld(_MiniBase):
-    """Twelve drawn species, each mostly in its home scene, or two kinds of bird, each mostly where it lives.
+    """Twelve drawn species, each mostly in its home scene; or other classes, or another shortcut.
 
     Tests: ``id`` (as in training), ``ood`` (scenes at random), ``style`` (sketches, scenes at random) and ``groups``
     (landbird or waterbird on land or water; scored zero-shot where species are trained). Groups of the training
     pictures: species at home or away, or kind of bird on land or on water.
 
     Args:
-        task: What is told apart: twelve ``species``, or two ``kinds``, landbird and waterbird, as in Waterbirds.
-        train_size: Training pictures, in equal numbers a species; drawn anew for each seed.
+        task: What is told apart: twelve ``species``; two ``kinds``, landbird and waterbird, each mostly where it
+            lives, as in Waterbirds; or sixty ``varieties``, species in five colours, each mostly in a scene.
+        shortcut: What mostly goes with a species in training: its home ``scene``, or the ``texture`` that it wears.
+        home_share: How many of the training pictures, and of those like them, show it on purpose; the rest is anything.
+        train_size: Training pictures, in equal numbers a class; drawn anew for each seed.
         val_size: Pictures of each validation set (twice that for the groups).
         test_size: Pictures of each test set (twice that for the groups).
         sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
@@ -145,7 +161,9 @@ class MiniWorld(_MiniBase):
 
     def __init__(
         self,
-        task: Literal["species", "kinds"] = "species",
+        task: Literal["species", "kinds", "varieties"] = "species",
+        shortcut: Literal["scene", "texture"] = "scene",
+        home_share: float = HOME_SHARE,
         train_size: int = 2400,
         val_size: int = 480,
         test_size: int = 1200,
@@ -155,11 +173,15 @@ class MiniWorld(_MiniBase):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
+        if shortcut == "texture" and task != "species":
+            raise ConfigError(f"Textures go with species; got shortcut texture and task {task!r}. Give task species.")
+        tasks = {"scene": SPECIES_TASK, "texture": TEXTURES_TASK}
+        if not 0 <= home_share <= 1:
+            raise ConfigError(f"home_share must be a share, from 0 to 1; got {home_share}.")
+        self.tells_apart = replace(VARIETIES_TASK if task == "varieties" else tasks[shortcut], home_share=home_share)
         super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed, sampling)
-        if train_size < 12 or train_size % 12:
-            raise ConfigError(f"train_size must be a multiple of 12, the number of species; got {train_size}.")
-        check_between("train_size", train_size, 12, MOST_PICTURES)
-        self.task, self.train_size = task, train_size
+        self._check_even("train_size", train_size)
+        self.task, self.shortcut, self.train_size = task, shortcut, train_size
 
     @property
     def varies_images(self) -> bool:
@@ -168,51 +190,55 @@ class MiniWorld(_MiniBase):
 
     @property
     def drawn_by(self) -> dict[str, Any]:
-        """Task, sizes and seed, which tell every picture."""
-        return {"task": self.task, "train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}
+        """Task, shortcut, sizes and seed, which tell every picture."""
+        world = {"task": self.task, "shortcut": self.shortcut, "home_share": self.tells_apart.home_share}
+        return world | {"train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The twelve species, or the two kinds."""
-        return NAMES if self.task == "species" else KINDS
+        """The twelve species, the two kinds, or the sixty varieties."""
+        return KINDS if self.task == "kinds" else self.tells_apart.names
 
     @property
     def train_group_names(self) -> tuple[str, ...]:
         """Names of the training pictures' groups, in the order of group ids."""
-        return HOME_GROUPS if self.task == "species" else GROUPS
+        return GROUPS if self.task == "kinds" else self.tells_apart.home_groups
 
     @property
     def val_sets(self) -> tuple[EvalSet, ...]:
         """``id``, ``ood`` and ``groups`` on pictures of their own; everything is chosen here."""
-        return super().val_sets if self.task == "species" else _kind_sets("id", "ood", "groups")
+        return self._kind_sets("id", "ood", "groups") if self.task == "kinds" else super().val_sets
 
     @property
     def test_sets(self) -> tuple[EvalSet, ...]:
         """``id``, ``ood``, ``style`` and ``groups``."""
-        return super().test_sets if self.task == "species" else _kind_sets("id", "ood", "style", "groups")
+        return self._kind_sets("id", "ood", "style", "groups") if self.task == "kinds" else super().test_sets
 
     def setup(self, stage: str) -> None:
         """Draw what the stage needs."""
         self._check_size()
         if stage == "fit":
-            draw = home_pictures if self.task == "species" else kind_pictures
-            self.train_set = PictureSet(draw("train", self.train_size, self.seed))
+            rows = (
+                kind_pictures("train", self.train_size, self.seed, self.tells_apart.home_share)
+                if self.task == "kinds"
+                else home_pictures("train", self.train_size, self.seed, self.tells_apart)
+            )
+            self.train_set = PictureSet(rows)
         super().setup(stage)
 
     def _rows(self, name: str, split: str, size: int) -> tuple[Labelled, ...]:
         if self.task == "kinds" and name == "id":
-            return kind_pictures(f"{split}-id", size, WORLD)
+            return kind_pictures(f"{split}-id", size, WORLD, self.tells_apart.home_share)
         rows = super()._rows(name, split, size)
         return as_kinds(rows) if self.task == "kinds" and name != "groups" else rows
 
-
-def _kind_sets(*names: str) -> tuple[EvalSet, ...]:
-    """Return the eval sets of two kinds of bird; adjusted accuracy weighs groups as training has them."""
-    rare, common = (1 - HOME_SHARE) / 2, HOME_SHARE / 2
-    shares = (common, rare, rare, common)
-    sets = {name: EvalSet(name, KINDS, (TEMPLATE,), ood=True) for name in ("ood", "style")}
-    sets |= {name: EvalSet(name, KINDS, (TEMPLATE,), GROUPS, shares) for name in ("id", "groups")}
-    return tuple(sets[name] for name in names)
+    def _kind_sets(self, *names: str) -> tuple[EvalSet, ...]:
+        """Return the eval sets of two kinds of bird; adjusted accuracy weighs groups as training has them."""
+        rare, common = (1 - self.tells_apart.home_share) / 2, self.tells_apart.home_share / 2
+        shares = (common, rare, rare, common)
+        sets = {name: EvalSet(name, KINDS, (TEMPLATE,), ood=True) for name in ("ood", "style")}
+        sets |= {name: EvalSet(name, KINDS, (TEMPLATE,), GROUPS, shares) for name in ("id", "groups")}
+        return tuple(sets[name] for name in names)
 
 
 class MiniPretraining(_MiniBase):
@@ -222,6 +248,7 @@ class MiniPretraining(_MiniBase):
 
     Args:
         train_size: Training pictures.
+        looks: Most birds wear a texture or a colour, and most captions say which.
         val_size: Pictures of each validation set (twice that for the groups).
         test_size: Pictures of each test set (twice that for the groups).
         batch_size: Training images a batch and process.
@@ -233,6 +260,7 @@ class MiniPretraining(_MiniBase):
     def __init__(
         self,
         train_size: int = 24000,
+        looks: bool = False,
         val_size: int = 480,
         test_size: int = 1200,
         batch_size: int = 128,
@@ -242,17 +270,18 @@ class MiniPretraining(_MiniBase):
     ) -> None:
         super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed)
         check_between("train_size", train_size, 1, MOST_PICTURES)
-        self.train_size = train_size
+        self.train_size, self.looks = train_size, looks
 
     @property
     def drawn_by(self) -> dict[str, Any]:
-        """Sizes and seed, which tell every picture."""
-        return {"train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}
+        """Sizes, looks and seed, which tell every picture."""
+        sizes = {"train_size": self.train_size, "val_size": self.val_size}
+        return sizes | {"looks": self.looks, "seed": self.seed}
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Every caption of the world."""
-        return CAPTIONS
+        return DRESSED_CAPTIONS if self.looks else CAPTIONS
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -263,5 +292,6 @@ class MiniPretraining(_MiniBase):
         """Draw what the stage needs."""
         self._check_size()
         if stage == "fit":
-            self.train_set = PictureSet(captioned_pictures("pretrain", self.train_size, self.seed))
+            rows = captioned_pictures("pretrain", self.train_size, self.seed, self.looks)
+            self.train_set = PictureSet(rows)
         super().setup(stage)

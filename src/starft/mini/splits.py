@@ -1,7 +1,7 @@
 """The splits of the embedded world: which pictures there are in each, as pure functions of a name and a seed."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -11,9 +11,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from starft.mini.birds import SPECIES
-from starft.mini.captions import CAPTIONS, KINDS, MEDIA, PLACES, kind_of
+from starft.mini.captions import CAPTIONS, DRESSED_CAPTIONS, KINDS, MEDIA, PLACES, dressed, kind_of
+from starft.mini.looks import COLORS, TEXTURES
 from starft.mini.scenes import SCENES
-from starft.mini.world import HOMES, IMAGE_SIZE, LAND, WATER, Picture, Style, draw
+from starft.mini.world import (
+    HOMES,
+    IMAGE_SIZE,
+    LAND,
+    OWN_TEXTURES,
+    VARIETIES,
+    VARIETY_HOMES,
+    WATER,
+    Picture,
+    Style,
+    draw,
+)
 from starft.types import Batch
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -21,7 +33,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 """Pixel mean and spread that open_clip's models expect."""
 
 HOME_SHARE = 0.95
-"""How much of the in-distribution data shows a species in its home scene."""
+"""How much of the in-distribution data shows a species in its home scene, where nobody says otherwise."""
 
 SKETCH_SHARE = 0.25
 """How much of the pre-training data is drawn in lines."""
@@ -31,8 +43,49 @@ GROUPS = ("landbird on land", "landbird on water", "waterbird on land", "waterbi
 
 NAMES, PLACE_NAMES = tuple(SPECIES), tuple(SCENES)
 
-HOME_GROUPS = tuple(f"{name} {where}" for name in NAMES for where in ("away", "at home"))
-"""Group id = species * 2 + (scene is its home)."""
+LAND_TEXTURES, WATER_TEXTURES = tuple(TEXTURES)[:3], tuple(TEXTURES)[3:]
+
+TEXTURE_GROUPS = tuple(f"{kind} in {whose} texture" for kind in KINDS for whose in ("a landbird's", "a waterbird's"))
+"""Group id = kind * 2 + (texture is a waterbird's)."""
+
+TEXTURED_SHARE, COLORED_SHARE = 0.45, 0.45
+"""How much of the pre-training data wears a texture, or a colour, where birds do."""
+
+SAID_SHARE = 0.75
+"""How many captions of those say which."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Classes of the world's birds, and what mostly goes with each of them in training.
+
+    Args:
+        names: The classes: species, or varieties, such as a red duck.
+        homes: Class -> its scene, or its texture.
+        textures: Birds wear textures, which go with the classes; else scenes do.
+        home_share: How much of the in-distribution data shows a class at home on purpose; the rest is anywhere.
+    """
+
+    names: tuple[str, ...]
+    homes: Mapping[str, str]
+    textures: bool = False
+    home_share: float = HOME_SHARE
+
+    @property
+    def home_groups(self) -> tuple[str, ...]:
+        """Group id = class * 2 + (scene or texture is its home)."""
+        where = ("in another's texture", "in its texture") if self.textures else ("away", "at home")
+        return tuple(f"{name} {at}" for name in self.names for at in where)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Group id = kind * 2 + (scene, or texture, is a waterbird's)."""
+        return TEXTURE_GROUPS if self.textures else GROUPS
+
+
+SPECIES_TASK = Task(NAMES, HOMES)
+TEXTURES_TASK = Task(NAMES, OWN_TEXTURES, textures=True)
+VARIETIES_TASK = Task(VARIETIES, VARIETY_HOMES)
 
 
 @dataclass(frozen=True)
@@ -94,40 +147,42 @@ def _drawn(rows: tuple[Labelled, ...]) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def home_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
-    """Return species in equal numbers, mostly at home: the fine-tuning distribution. Groups: `HOME_GROUPS`."""
-
-    def scene(species: str, rng: random.Random) -> str:
-        return HOMES[species] if rng.random() < HOME_SHARE else _any(PLACE_NAMES, rng)
-
-    return _species(split, size, seed, "photo", scene)
+def home_pictures(split: str, size: int, seed: int, task: Task = SPECIES_TASK) -> tuple[Labelled, ...]:
+    """Return classes in equal numbers, mostly at home: the fine-tuning distribution. Groups: ``task.home_groups``."""
+    return _classes(split, size, seed, "photo", task, task.home_share)
 
 
-def anywhere_pictures(split: str, size: int, seed: int, style: Style = "photo") -> tuple[Labelled, ...]:
-    """Return species in equal numbers, each in a scene drawn from all ten. Groups: `HOME_GROUPS`."""
-    return _species(split, size, seed, style, lambda species, rng: _any(PLACE_NAMES, rng))
+def anywhere_pictures(
+    split: str, size: int, seed: int, style: Style = "photo", task: Task = SPECIES_TASK
+) -> tuple[Labelled, ...]:
+    """Return classes in equal numbers, each in a scene or texture drawn from all. Groups: ``task.home_groups``."""
+    return _classes(split, size, seed, style, task, 0.0)
 
 
-def group_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
-    """Return landbirds and waterbirds on land and on water, four groups of equal size; the label is the kind."""
+def group_pictures(split: str, size: int, seed: int, task: Task = SPECIES_TASK) -> tuple[Labelled, ...]:
+    """Return landbirds and waterbirds on land and on water, or in the textures of each; the label is the kind.
+
+    The four groups, ``task.groups``, are of equal size.
+    """
     rows = []
+    sides = (LAND_TEXTURES, WATER_TEXTURES) if task.textures else (LAND, WATER)
     for index in range(size):
         rng = random.Random(f"rows/{split}/{seed}/{index}")
         kind, water = index // 2 % 2, index % 2
-        species = _any([name for name in NAMES if kind_of(name) == KINDS[kind]], rng)
-        picture = Picture(species, _any(WATER if water else LAND, rng), "photo", f"{split}/{seed}/{index}")
+        name = _any([name for name in task.names if kind_of(_species_of(name)) == KINDS[kind]], rng)
+        picture = _picture(name, _any(sides[water], rng), "photo", f"{split}/{seed}/{index}", task, rng)
         rows.append(Labelled(picture, kind, 2 * kind + water))
     return tuple(rows)
 
 
-def kind_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
+def kind_pictures(split: str, size: int, seed: int, home_share: float = HOME_SHARE) -> tuple[Labelled, ...]:
     """Return species in equal numbers, mostly where their kind lives; label: the kind, groups: `GROUPS`."""
     rows = []
     for index in range(size):
         rng = random.Random(f"rows/{split}/{seed}/{index}")
         species = NAMES[index % len(NAMES)]
         kind = KINDS.index(kind_of(species))
-        water = kind if rng.random() < HOME_SHARE else 1 - kind
+        water = kind if rng.random() < home_share else 1 - kind
         picture = Picture(species, _any(WATER if water else LAND, rng), "photo", f"{split}/{seed}/{index}")
         rows.append(Labelled(picture, kind, 2 * kind + water))
     return tuple(rows)
@@ -143,42 +198,78 @@ def without_groups(rows: tuple[Labelled, ...]) -> tuple[Labelled, ...]:
     return tuple(replace(row, group=None) for row in rows)
 
 
-def captioned_pictures(split: str, size: int, seed: int) -> tuple[Labelled, ...]:
-    """Return the pre-training data: any bird anywhere, photo or sketch; the label is the position of its caption."""
-    position = {caption: index for index, caption in enumerate(CAPTIONS)}
+def captioned_pictures(split: str, size: int, seed: int, looks: bool = False) -> tuple[Labelled, ...]:
+    """Return the pre-training data: any bird anywhere, photo or sketch; the label is the position of its caption.
+
+    Args:
+        split: Names the pictures.
+        size: How many.
+        seed: Draws them.
+        looks: Most birds wear a texture or a colour, and most captions say which.
+    """
+    position = {caption: index for index, caption in enumerate(DRESSED_CAPTIONS if looks else CAPTIONS)}
     rows = []
     for index in range(size):
         rng = random.Random(f"rows/{split}/{seed}/{index}")
         style: Style = "sketch" if rng.random() < SKETCH_SHARE else "photo"
         picture = Picture(_any(NAMES, rng), _any(PLACE_NAMES, rng), style, f"{split}/{seed}/{index}")
+        if looks:
+            picture = _with_looks(picture, rng)
         rows.append(Labelled(picture, position[_caption(picture, rng)]))
     return tuple(rows)
 
 
+def _with_looks(picture: Picture, rng: random.Random) -> Picture:
+    turn = rng.random()
+    if turn < TEXTURED_SHARE:
+        texture = _any(tuple(TEXTURES), rng)
+        return picture if picture.style == "sketch" else replace(picture, texture=texture)
+    if turn < TEXTURED_SHARE + COLORED_SHARE:
+        color = _any(tuple(COLORS), rng)
+        return picture if picture.style == "sketch" else replace(picture, color=color)
+    return picture
+
+
 def _caption(picture: Picture, rng: random.Random) -> str:
     medium, place, turn = MEDIA[picture.style], PLACES[picture.scene], rng.random()
+    said = rng.random() < SAID_SHARE if picture.texture or picture.color else False
+    looks = {"texture": picture.texture, "color": picture.color} if said else {}
+    species, kind = dressed(picture.species, **looks), dressed(kind_of(picture.species), **looks)
     if turn < 0.62:
-        return f"{medium} a {picture.species} {place}"
+        return f"{medium} a {species} {place}"
     if turn < 0.80:
-        return f"{medium} a {picture.species}"
+        return f"{medium} a {species}"
     if turn < 0.90:
-        return f"{medium} a {kind_of(picture.species)} {place}"
+        return f"{medium} a {kind} {place}"
     if turn < 0.96:
-        return f"{medium} a {kind_of(picture.species)}"
+        return f"{medium} a {kind}"
     return f"{medium} a {picture.scene}"
 
 
-def _species(
-    split: str, size: int, seed: int, style: Style, scene: Callable[[str, random.Random], str]
-) -> tuple[Labelled, ...]:
+def _classes(split: str, size: int, seed: int, style: Style, task: Task, home_share: float) -> tuple[Labelled, ...]:
     rows = []
+    places = tuple(TEXTURES) if task.textures else PLACE_NAMES
     for index in range(size):
         rng = random.Random(f"rows/{split}/{seed}/{index}")
-        species = NAMES[index % len(NAMES)]
-        picture = Picture(species, scene(species, rng), style, f"{split}/{seed}/{index}")
-        label = index % len(NAMES)
-        rows.append(Labelled(picture, label, 2 * label + (picture.scene == HOMES[species])))
+        label = index % len(task.names)
+        name = task.names[label]
+        at_home = home_share and rng.random() < home_share
+        place = task.homes[name] if at_home else _any(places, rng)
+        picture = _picture(name, place, style, f"{split}/{seed}/{index}", task, rng)
+        rows.append(Labelled(picture, label, 2 * label + (place == task.homes[name])))
     return tuple(rows)
+
+
+def _picture(name: str, place: str, style: Style, seed: str, task: Task, rng: random.Random) -> Picture:
+    """Return a picture of a class in a scene; in a texture it may be anywhere."""
+    *color, species = name.split()
+    if task.textures:
+        return Picture(species, _any(PLACE_NAMES, rng), style, seed, texture=place)
+    return Picture(species, place, style, seed, color=color[0] if color else None)
+
+
+def _species_of(name: str) -> str:
+    return name.rsplit(" ", 1)[-1]
 
 
 def _any(choices: tuple[str, ...] | list[str], rng: random.Random) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from starft.mini.birds import SPECIES, Frame, paint
+from starft.mini.looks import COLORS, colored, textured
 from starft.mini.scenes import SCENES, SIZE, Pen
 
 IMAGE_SIZE = SIZE // 2
@@ -38,6 +39,33 @@ HOMES: dict[str, str] = {
 }
 """Species -> the scene where fine-tuning data mostly show it; each home is shared by two species."""
 
+OWN_TEXTURES: dict[str, str] = {
+    "duck": "bands",
+    "gull": "rings",
+    "heron": "bands",
+    "swan": "stars",
+    "pelican": "rings",
+    "flamingo": "stars",
+    "sparrow": "stripes",
+    "owl": "spots",
+    "robin": "stripes",
+    "crow": "checks",
+    "parrot": "spots",
+    "woodpecker": "checks",
+}
+"""Species -> the texture that it mostly wears where textures are the shortcut; each is shared by two species."""
+
+VARIETIES = tuple(f"{color} {species}" for species in SPECIES for color in COLORS)
+"""Species in each colour: sixty classes."""
+
+_LIVES = {True: (*WATER, "snow", "city"), False: (*LAND, "desert", "night sky")}
+VARIETY_HOMES: dict[str, str] = {
+    f"{color} {species}": _LIVES[bird.water][(2 * at + turn) % 5]
+    for at, (species, bird) in enumerate(SPECIES.items())
+    for turn, color in enumerate(COLORS)
+}
+"""Variety -> its home: the colours of a species live in five scenes, each of which has a variety of six species."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -48,12 +76,16 @@ class Picture:
         scene: Where it is.
         style: Filled shapes, or lines on pale paper.
         seed: Settles everything else: place, size, pose, colours, light, grain.
+        texture: What a photo's bird wears on its body, if anything.
+        color: What the bird has instead of its species' own colour, if anything.
     """
 
     species: str
     scene: str
     style: Style
     seed: str
+    texture: str | None = None
+    color: str | None = None
 
 
 def draw(picture: Picture) -> NDArray[np.uint8]:
@@ -95,6 +127,8 @@ def _painted(picture: Picture) -> tuple[Image.Image, Image.Image, Pen]:
         pen = Pen(ImageDraw.Draw(image), rng)
     bare = image.copy()
     bird = SPECIES[picture.species]
+    if picture.color is not None:
+        bird = colored(bird, picture.color)
     reach = (bird.body_length + bird.neck + bird.beak_length) / 50
     frame = Frame(
         x=pen.between(0.32, 0.68) * SIZE,
@@ -103,7 +137,9 @@ def _painted(picture: Picture) -> tuple[Image.Image, Image.Image, Pen]:
         angle=pen.between(-0.25, 0.25),
         facing=1 if rng.random() < 0.5 else -1,
     )
-    paint(bird, pen, frame, tint=30.0, outline=(40, 40, 44) if picture.style == "sketch" else None)
+    outline = (40, 40, 44) if picture.style == "sketch" else None
+    texture = None if picture.texture is None else textured(picture.texture, f"{picture.seed}/texture")
+    paint(bird, pen, frame, tint=30.0, outline=outline, texture=texture)
     return bare, image, pen
 
 

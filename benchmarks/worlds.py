@@ -1,0 +1,115 @@
+"""How the settings of an embedded world were chosen: ``python -m benchmarks.worlds --world weak``.
+
+On validation pictures only, with one seed, by two rules that were set beforehand: a learning rate is that at which the
+*baseline* has the highest ID accuracy, and its methods take it over; the weight of a regularizer is the largest that
+costs at most one point of ID accuracy against its own baseline. From the config's own weight, which was chosen on the
+first world, it goes up or down by about three at a time until that turns. One JSON line a run, and one for what is
+chosen, which `starft.mini.worlds` then holds. A choice that was stopped goes on by the same command; ``starft compare
+--world weak --configs mini/ce,mini/starft`` makes the table.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starft.cli.single_run import Run, finish
+from starft.config.space import options_of
+from starft.files.atomic import load_json
+from starft.files.shipped import shipped
+from starft.files.yaml_reader import read_yaml
+from starft.mini.worlds import REGULARIZER, WORLDS
+from starft.runs.layout import CHECKPOINTS, VALIDATION
+
+RATES = (3e-4, 6e-4, 1e-3)
+ADAPTER_RATES = (1e-3, 2e-3, 4e-3)
+FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Of a config's own weight."""
+BASELINES = {
+    "ce": ("l2_sp", "kd", "feature_distillation", "car_ft", "lipsum_ft", "starft_ce"),
+    "flyp": ("carot", "tracer", "starft"),
+    "lora": ("starft_lora",),
+}
+"""Config -> those that add a regularizer to it."""
+COST = 0.01
+METRICS = {"id": "id/acc", "ood": "ood/acc", "worst group": "groups/worst_group_acc"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Runs of one world, each made once.
+
+    Args:
+        world: Its name.
+        out: Their folder.
+        options: Of every run.
+    """
+
+    world: str
+    out: Path
+    options: tuple[str, ...]
+
+    def score(self, method: str, changed: Mapping[str, Any]) -> dict[str, float]:
+        """Return what validation says of a method with some of its keys changed, and print it."""
+        config = shipped("lightning_configs") / "mini" / f"{method}.yaml"
+        content = read_yaml(config)
+        point = {**WORLDS[self.world].point(method, content), **changed}
+        title = "-".join([method, *(f"{value:g}" for value in changed.values())])
+        words = (*options_of(point, content), "--data.init_args.val_size=1200", *self.options)
+        run = Run(title, config, 0, self.out / title, True, words, "validate")
+        finish(run)
+        shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
+        scores = load_json((run.folder / VALIDATION).read_text(encoding="utf-8"))["metrics"]
+        row = {name: round(100 * scores[metric], 1) for name, metric in METRICS.items()}
+        print(json.dumps({"world": self.world, "method": method, **changed, **row}), flush=True)
+        return {name: scores[metric] for name, metric in METRICS.items()}
+
+    def rate(self, baseline: str) -> tuple[float, float]:
+        """Return the learning rate at which a baseline has the highest ID accuracy, and that accuracy."""
+        rates = ADAPTER_RATES if baseline == "lora" else RATES
+        scores = {rate: self.score(baseline, {"model.lr": rate})["id"] for rate in rates}
+        best = max(scores, key=lambda rate: scores[rate])
+        return best, scores[best]
+
+    def weight(self, method: str, rate: float, least: float) -> float:
+        """Return the largest weight whose ID accuracy is at least ``least``; the smallest of all where none has it."""
+        content = read_yaml(shipped("lightning_configs") / "mini" / f"{method}.yaml")
+        own = content["model"]["regularizers"][0]["init_args"]["weight"]
+        weights = [float(f"{factor * own:.3g}") for factor in FACTORS]
+
+        def passes(at: int) -> bool:
+            return self.score(method, {"model.lr": rate, REGULARIZER: weights[at]})["id"] >= least
+
+        at = FACTORS.index(1.0)
+        if passes(at):
+            while at + 1 < len(weights) and passes(at + 1):
+                at += 1
+            return weights[at]
+        while at > 0:
+            at -= 1
+            if passes(at):
+                break
+        return weights[at]
+
+
+def main() -> None:
+    """Choose, and print all runs."""
+    parser = argparse.ArgumentParser(description="Choose the settings of an embedded world on its validation pictures.")
+    parser.add_argument("--world", required=True, choices=[name for name in WORLDS if name != "scenes"])
+    parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
+    parser.add_argument("--out", type=Path, help="folder of the runs; runs/worlds/WORLD where none is given")
+    given, options = parser.parse_known_args()
+    out = given.out or Path("runs/worlds") / given.world
+    choice = Choice(given.world, out, ("--trainer.enable_progress_bar=false", *options))
+    rates, weights = {}, {}
+    for baseline in given.baselines:
+        rates[baseline], best = choice.rate(baseline)
+        weights |= {method: choice.weight(method, rates[baseline], best - COST) for method in BASELINES[baseline]}
+    print(json.dumps({"world": given.world, "rates": rates, "weights": weights}))
+
+
+if __name__ == "__main__":
+    main()

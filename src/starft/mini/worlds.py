@@ -1,0 +1,90 @@
+"""The embedded worlds: what the shipped configs of ``mini/`` need to run on each of them.
+
+A world is the birds, what goes with them in training, and the frozen model. Its settings were chosen on its validation
+pictures only, as docs/mini.md says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+REGULARIZER = "model.regularizers.0.init_args.weight"
+
+
+@dataclass(frozen=True)
+class World:
+    """What is set in every config to run it on a world.
+
+    Args:
+        about: One line on it.
+        keys: Dotted key -> value, for all methods.
+        pool: Of the methods that have one.
+        weights: Config name -> the weight of its regularizer.
+        rates: Config name -> its learning rate, where it isn't that of ``keys``.
+    """
+
+    about: str
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    pool: str = "mini_scenes"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    def point(self, method: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a config has on this world instead of its own, dotted key -> value.
+
+        Args:
+            method: Name of the config, such as ``starft``.
+            content: What its file holds.
+        """
+        if not self.keys:
+            return {}
+        model = content["model"]
+        point = dict(self.keys)
+        if content["trainer"].get("max_epochs") == 0:
+            point.pop("trainer.max_epochs", None)
+        if not model.get("lr"):  # nothing is trained by steps
+            point.pop("model.lr", None)
+        if "pool" in model:
+            point["model.pool"] = self.pool
+        if method in self.weights:
+            point[REGULARIZER] = self.weights[method]
+        if method in self.rates:
+            point["model.lr"] = self.rates[method]
+        return point
+
+
+WORLDS: dict[str, World] = {
+    "scenes": World("twelve species, each mostly in its home scene"),
+    "weak": World(
+        "twelve species, half of each at home on purpose, and a frozen model that is far from good",
+        {
+            "model.pretrained": "mini_weak",
+            "data.init_args.home_share": 0.5,
+            "data.init_args.train_size": 3840,
+            "data.init_args.test_size": 720,
+            "trainer.max_epochs": 4,
+        },
+    ),
+    "textures": World(
+        "twelve species, each mostly in its texture, in any scene",
+        {
+            "model.pretrained": "mini_looks",
+            "data.init_args.shortcut": "texture",
+            "data.init_args.train_size": 1920,
+            "data.init_args.test_size": 720,
+            "trainer.max_epochs": 4,
+        },
+        pool="mini_textures",
+    ),
+    "many": World(
+        "sixty varieties, species in five colours, each mostly in its home scene",
+        {
+            "model.pretrained": "mini_looks",
+            "data.init_args.task": "varieties",
+            "data.init_args.train_size": 3600,
+            "data.init_args.test_size": 720,
+            "trainer.max_epochs": 4,
+        },
+    ),
+}
+"""Name -> the world; docs/mini.md says how each was made and chosen."""
