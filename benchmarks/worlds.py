@@ -24,7 +24,7 @@ from starft.files.yaml_reader import read_yaml
 from starft.mini.worlds import REGULARIZER, WORLDS
 from starft.runs.layout import CHECKPOINTS, VALIDATION
 
-RATES = (3e-4, 6e-4, 1e-3)
+RATES = (3e-4, 6e-4, 1e-3, 2e-3)
 ADAPTER_RATES = (1e-3, 2e-3, 4e-3)
 FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of a config's own weight."""
@@ -100,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Choose the settings of an embedded world on its validation pictures.")
     parser.add_argument("--world", required=True, choices=[name for name in WORLDS if name != "scenes"])
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
+    parser.add_argument("--methods", nargs="+", default=sum(BASELINES.values(), ()), help="whose weights are chosen")
     parser.add_argument("--out", type=Path, help="folder of the runs; runs/worlds/WORLD where none is given")
     given, options = parser.parse_known_args()
     out = given.out or Path("runs/worlds") / given.world
@@ -107,7 +108,8 @@ def main() -> None:
     rates, weights = {}, {}
     for baseline in given.baselines:
         rates[baseline], best = choice.rate(baseline)
-        weights |= {method: choice.weight(method, rates[baseline], best - COST) for method in BASELINES[baseline]}
+        own = [method for method in BASELINES[baseline] if method in given.methods]
+        weights |= {method: choice.weight(method, rates[baseline], best - COST) for method in own}
     print(json.dumps({"world": given.world, "rates": rates, "weights": weights}))
 
 

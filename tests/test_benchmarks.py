@@ -14,6 +14,9 @@ import pytest
 
 from starft.__main__ import main
 from starft.cli.fit import check_command
+from starft.cli.single_run import Run
+from starft.files.yaml_reader import read_yaml
+from starft.runs.validation import write_validation
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +25,7 @@ SMALL = ["--rounds", "1"]
 TINY = ["--model", "starft-mini", "--batch-size", "4", *SMALL]
 SIZED: dict[str, list[str]] = {
     **{"input": SMALL, "packed": SMALL},
-    **{name: [] for name in ("decoding", "audit", "found_groups", "memory", "relevance", "tuning")},
+    **{name: [] for name in ("decoding", "audit", "found_groups", "memory", "relevance", "tuning", "worlds")},
 }
 """What makes those benchmarks small that take no model; tests size the last ones themselves."""
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
@@ -187,6 +190,55 @@ def test_what_tune_itself_takes(
     assert all(size > 100 for size in row["resident_mib"])
 
 
+def test_what_is_chosen_on_a_world(
+    rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stand-ins for runs: the second rate is best, and weights cost what `lost` says, times its order of magnitude."""
+    lost = {"l2_sp": 0.02, "kd": 0.0, "starft_ce": 1.0}
+    made: list[str] = []
+
+    def rate_of(run: Run) -> str:
+        return next(option for option in run.options if option.startswith("--model.lr=")).partition("=")[2]
+
+    def stand_in(run: Run) -> None:
+        made.append(run.title)
+        method, rate = run.config.stem, f"{float(rate_of(run)):g}"
+        assert run.scored_on == "validate"
+        weight = run.title.removeprefix(f"{method}-{rate}").removeprefix("-")
+        accuracy = 0.7 if rate == "0.0006" else 0.6
+        if weight:
+            content = read_yaml(run.config)
+            own = content["model"]["regularizers"][0]["init_args"]["weight"]
+            accuracy -= lost.get(method, 0.005) * float(weight) / own
+        metrics = {f"val/{name}": accuracy for name in ("id/acc", "ood/acc", "groups/worst_group_acc")}
+        run.folder.mkdir(parents=True)
+        write_validation(run.folder, metrics, {}, 1.0)
+
+    monkeypatch.setattr("benchmarks.worlds.finish", stand_in)
+    *_, chosen = rows("worlds", "--baselines", "ce", "--out", str(tmp_path / "ce"))
+    assert chosen["rates"] == {"ce": 6e-4}
+    own = {"car_ft": 10.0, "feature_distillation": 3.0, "lipsum_ft": 1.0}
+    weights = {"l2_sp": 0.09, "kd": 5.0, "starft_ce": 0.05, **own}  # a third, ten times, a hundredth, their own
+    assert chosen["weights"] == pytest.approx(weights)
+    assert made.count("ce-0.0006") == 1
+    assert [title for title in made if title.startswith("l2_sp")] == ["l2_sp-0.0006-0.3", "l2_sp-0.0006-0.09"]
+
+
+def test_what_is_chosen_on_a_world_is_run(
+    rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    module = import_module("benchmarks.worlds")
+    monkeypatch.setattr(module, "ADAPTER_RATES", (2e-3,))
+    monkeypatch.setattr(module, "FACTORS", (0.1, 1.0))
+    sizes = ["--data.init_args.train_size=24", "--data.init_args.val_size=12", "--data.init_args.batch_size=12"]
+    *runs, chosen = rows("worlds", "--baselines", "lora", "--out", str(tmp_path), *sizes, "--trainer.max_epochs=1")
+    assert [row["method"] for row in runs] == ["lora", "starft_lora", "starft_lora"][: len(runs)]
+    assert all(0 <= row["id"] <= 100 for row in runs)
+    assert chosen["rates"] == {"lora": 2e-3}
+    assert chosen["weights"].keys() == {"starft_lora"}
+
+
 def test_memory(rows: Callable[..., list[dict[str, Any]]]) -> None:
     full, half, lora, base = rows("memory", "--models", "ViT-B-32")
     assert (full["weights"], full["twin"], full["optimizer"]) == (0.61, 0.61, 1.21), "151.3 million numbers"
@@ -228,4 +280,4 @@ def test_what_is_run_on_a_gpu(
 
 def test_each_benchmark_of_the_page_is_one_of_these() -> None:
     named = {"step", "scale", "evaluate", "loop", "input", "decoding", "packed", "adapters", "audit", "memory"}
-    assert TOLD.keys() == named | {"relevance", "found_groups", "tuning"}
+    assert TOLD.keys() == named | {"relevance", "found_groups", "tuning", "worlds"}
