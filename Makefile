@@ -76,9 +76,13 @@ format: $(VENV)/.dev  ## mend style and formatting
 type: $(VENV)/.dev  ## check types, strictly
 	$(BIN)/mypy
 
-mini-pretrain: $(VENV)/.run  ## pre-train the embedded world's CLIP anew (about 20 minutes on 2 cores)
+mini-pretrain: $(VENV)/.run  ## pre-train the CLIPs of the embedded worlds anew (about 50 minutes on 2 cores)
 	$(BIN)/starft fit --config lightning_configs/mini/pretrain.yaml
 	$(BIN)/python -m starft.mini.weights runs/mini/pretrain/checkpoints/last.ckpt
+	$(BIN)/starft fit --config lightning_configs/mini/pretrain_weak.yaml
+	$(BIN)/python -m starft.mini.weights runs/mini/pretrain_weak/checkpoints/last.ckpt --tag mini_weak
+	$(BIN)/starft fit --config lightning_configs/mini/pretrain_looks.yaml
+	$(BIN)/python -m starft.mini.weights runs/mini/pretrain_looks/checkpoints/last.ckpt --tag mini_looks
 
 clean:  ## remove the virtual environment, build output and caches (runs/ stays)
 	rm -rf $(VENV) $(SERVERS) build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

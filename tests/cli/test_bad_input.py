@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from starft.__main__ import main
-from starft.clip import build
+from starft.clip import shipped_weights
 from starft.files import atomic as files
 from starft.runs.checkpoints import check_checkpoint
 from starft.training.module import FinetuneModule
@@ -300,7 +300,10 @@ def test_an_unknown_metric_to_choose_by(refused: Refused, tmp_path: Path) -> Non
     ("option", "told"),
     [
         ("--model.model_name=starft-min", "There is no model 'starft-min'. Did you mean starft-mini"),
-        ("--model.pretrained=min", "'min' is neither a file nor a tag of weights for starft-mini. Did you mean mini?"),
+        (
+            "--model.pretrained=min",
+            "'min' is neither a file nor a tag of weights for starft-mini. Did you mean mini or",
+        ),
         ("--model.pool=mini_scene", "No pool is called 'mini_scene'"),
         ("--model.pool=my/mini.json", "The pool file my/mini.json does not exist; check its path."),
     ],
@@ -348,13 +351,13 @@ def test_shipped_weights_that_arent_the_shipped_ones(
 ) -> None:
     copy = tmp_path / "mini"
     copy.mkdir()
-    for path in build.MINI_FOLDER.glob("starft-mini.*"):
+    for path in shipped_weights.MINI_FOLDER.glob("starft-mini.*"):
         shutil.copy(path, copy)
     weights = copy / "starft-mini.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    monkeypatch.setattr(build.checked_mini_weights, "__defaults__", (copy,))
+    monkeypatch.setattr(shipped_weights.checked_mini_weights, "__defaults__", ("mini", copy))
     sentence = refused(fit(tmp_path / "run"))
     assert sentence.startswith(f"{weights} is damaged: its SHA-256 is ")
     assert sentence.endswith("; install starft again.")
@@ -570,8 +573,8 @@ def test_a_checkpoint_of_another_program(refused: Refused, tmp_path: Path) -> No
 )
 def test_a_checkpoint_of_another_run(option: str, told: str, finished: Path, refused: Refused, tmp_path: Path) -> None:
     model = tmp_path / "other.json"
-    shutil.copy(build.MINI_FOLDER / "starft-mini.json", model)
-    weights = build.MINI_FOLDER / "starft-mini.safetensors"
+    shutil.copy(shipped_weights.MINI_FOLDER / "starft-mini.json", model)
+    weights = shipped_weights.MINI_FOLDER / "starft-mini.safetensors"
     options = [option.replace("MODEL", str(model))]
     if "MODEL" in option:
         options.append(f"--model.pretrained={weights}")

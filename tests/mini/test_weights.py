@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from starft.clip import ClipEncoder, build_clip, zero_shot_head
 from starft.clip.build import load_tokenizer
 from starft.clip.model_names import MINI_FOLDER
-from starft.clip.shipped_weights import EMBEDDING, checked_mini_weights
+from starft.clip.shipped_weights import EMBEDDING, MINI_TAGS, checked_mini_weights
 from starft.errors import ConfigError, WeightsError
 from starft.mini import MiniWorld
 from starft.mini.weights import ship
@@ -32,11 +32,28 @@ def clip() -> ClipEncoder:
     return build_clip("starft-mini", "mini")
 
 
-def test_shipped_weights_match_their_checksum() -> None:
-    path = checked_mini_weights()
-    assert path == MINI_FOLDER / NAME
+@pytest.mark.parametrize(("tag", "end"), MINI_TAGS.items())
+def test_shipped_weights_match_their_checksum(tag: str, end: str) -> None:
+    path = checked_mini_weights(tag)
+    assert path == MINI_FOLDER / f"starft-mini{end}.safetensors"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert (MINI_FOLDER / CHECKSUM).read_text(encoding="ascii") == f"{digest}  {NAME}\n"
+    checksum = path.with_suffix(".sha256.txt")
+    assert checksum.read_text(encoding="ascii") == f"{digest}  {path.name}\n"
+
+
+def test_all_weights_of_other_worlds_are_small() -> None:
+    assert sum(checked_mini_weights(tag).stat().st_size for tag in ("mini_weak", "mini_looks")) < 4_000_000
+
+
+@pytest.mark.parametrize("tag", ["mini_weak", "mini_looks"])
+def test_other_worlds_start_from_other_weights(tag: str, clip: ClipEncoder) -> None:
+    """Whole models, with a row for each token, none of them all zeros."""
+    other = build_clip("starft-mini", tag).model.state_dict()
+    assert other.keys() == clip.model.state_dict().keys()
+    assert all(value.isfinite().all() for value in other.values())
+    assert other[EMBEDDING].shape == (49408, 96)
+    assert (other[EMBEDDING].norm(dim=1) > 0).all()
+    assert not torch.equal(other[EMBEDDING], clip.model.state_dict()[EMBEDDING])
 
 
 def test_shipped_weights_are_small_half_precision_and_all_there(clip: ClipEncoder) -> None:
