@@ -5,7 +5,10 @@ On validation pictures only, with one seed, by two rules that were set beforehan
 costs at most one point of ID accuracy against its own baseline. From the config's own weight, which was chosen on the
 first world, it goes up or down by about three at a time until that turns. One JSON line a run, and one for what is
 chosen, which `starft.mini.worlds` then holds. A choice that was stopped goes on by the same command; ``starft compare
---world weak --configs mini/ce,mini/starft`` makes the table.
+--world weak --configs mini/ce,mini/starft --seeds 0,1,2,3,4 --out runs/weak`` makes the table.
+
+``--stability runs/weak`` says how stable the table's ranking is: Kendall's tau between the rankings of the methods by
+two halves of the seeds, over all ways to halve them, for each metric.
 """
 
 import argparse
@@ -13,8 +16,13 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
 from starft.cli.single_run import Run, finish
 from starft.config.space import options_of
@@ -22,9 +30,9 @@ from starft.files.atomic import load_json
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import read_yaml
 from starft.mini.worlds import REGULARIZER, WORLDS
-from starft.runs.layout import CHECKPOINTS, VALIDATION
+from starft.runs.layout import CHECKPOINTS, RESULTS, VALIDATION
 
-RATES = (3e-4, 6e-4, 1e-3, 2e-3)
+RATES = (3e-4, 6e-4, 1e-3, 2e-3, 4e-3)
 ADAPTER_RATES = (1e-3, 2e-3, 4e-3)
 FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of a config's own weight."""
@@ -95,14 +103,37 @@ class Choice:
         return weights[at]
 
 
+def stability(values: NDArray[np.float64]) -> dict[str, float]:
+    """Return Kendall's tau between the rankings by two halves of the seeds: mean and smallest over all halvings.
+
+    Args:
+        values: (methods, seeds).
+    """
+    seeds = range(values.shape[1])
+    taus = []
+    for half in combinations(seeds, len(seeds) // 2):
+        rest = [seed for seed in seeds if seed not in half]
+        taus.append(kendalltau(values[:, half].mean(axis=1), values[:, rest].mean(axis=1)).statistic)
+    return {"halvings": len(taus), "tau": round(float(np.mean(taus)), 2), "smallest_tau": round(float(min(taus)), 2)}
+
+
 def main() -> None:
     """Choose, and print all runs."""
     parser = argparse.ArgumentParser(description="Choose the settings of an embedded world on its validation pictures.")
-    parser.add_argument("--world", required=True, choices=[name for name in WORLDS if name != "scenes"])
+    parser.add_argument("--stability", type=Path, metavar="OUT", help="of a comparison's ranking, and choose nothing")
+    parser.add_argument("--world", choices=[name for name in WORLDS if name != "scenes"])
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--methods", nargs="+", default=sum(BASELINES.values(), ()), help="whose weights are chosen")
     parser.add_argument("--out", type=Path, help="folder of the runs; runs/worlds/WORLD where none is given")
     given, options = parser.parse_known_args()
+    if given.stability is not None:
+        results = load_json((given.stability / RESULTS).read_text(encoding="utf-8"))
+        for metric in results["metrics"]:
+            values = [item["metrics"][metric]["values"] for item in results["configs"].values()]
+            print(json.dumps({"metric": metric, "methods": len(values), **stability(np.array(values))}))
+        return
+    if given.world is None:
+        parser.error("give --world or --stability")
     out = given.out or Path("runs/worlds") / given.world
     choice = Choice(given.world, out, ("--trainer.enable_progress_bar=false", *options))
     rates, weights = {}, {}
