@@ -180,7 +180,7 @@ def true_values(
     phrases = {phrase: values[item.ranked.template] for item in audit.attributes for phrase in item.phrases}
     meant: dict[str, set[int]] = {}
     for phrase, at in phrases.items():
-        meant.setdefault(*shown([phrase]), set()).add(at)
+        meant.setdefault(shown([phrase])[0], set()).add(at)
     values = {bare: min(of) for bare, of in meant.items() if len(of) == 1} | phrases | values
     places = {image: (name, at) for name, item in sets.items() for at, image in enumerate(item.paths)}
     result: dict[str, dict[int, int]] = {name: {} for name in sets}
