@@ -660,3 +660,25 @@ def test_verbs_that_read_files_say_what_to_do(cache: Path, capsys: pytest.Captur
             "starft: s3://bucket/runs/a is remote; copy it to this machine, or give its run's local copy, which lies "
             f"in {cache / 'runs'}."
         )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "m.ckpt", "--to=s3://bucket/m"],
+        ["report", "run", "--out=s3://bucket/m"],
+        ["init", "photos", "--out=s3://bucket/m"],
+        ["audit", "data", "--config=c.yaml", "--out=s3://bucket/m"],
+    ],
+)
+def test_verbs_that_write_files_write_none_called_as_a_scheme(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    option = words[-1].partition("=")[0]
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"starft: {option} s3://bucket/m is remote, and this command writes to this machine; give a path here, and "
+        "copy what is there when the command has ended."
+    )
+    assert not [*tmp_path.iterdir()]
