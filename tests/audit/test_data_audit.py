@@ -13,8 +13,8 @@ from fakes.own_images import write_table
 from starft.__main__ import main
 from starft.audit.association import Ranked
 from starft.audit.attribute_table import check_table
-from starft.audit.attributes import UNREADABLE, InferredAttributes, read_attributes
-from starft.audit.data_audit import Attribute, DataAudit
+from starft.audit.attributes import NO_PHRASE, UNREADABLE, InferredAttributes, read_attributes
+from starft.audit.data_audit import Attribute, DataAudit, _attribute_model
 from starft.audit.inferred_groups import group_names
 from starft.audit.result_file import SCHEMA
 from starft.clip import ClipEncoder
@@ -188,6 +188,49 @@ def test_groups_by_hand() -> None:
     assert group_names(audit, labels, ("owl", "duck", "crow")) == {"train": own}
     by_chance = replace(audit, attributes=(attribute("in a forest", 0.2, "owl"),))
     assert group_names(by_chance, labels, ("owl", "duck", "crow")) is None
+
+
+def test_a_phrase_that_is_called_as_images_without_one_keeps_its_braces() -> None:
+    text = np.eye(3, dtype=np.float32)
+    for word in (UNREADABLE, NO_PHRASE):
+        model = _attribute_model(text, [f"{{}} {word}", "{} in a forest"], text, 10.0)
+        assert model.names == (f"{{}} {word}", "{} in a forest")
+    assert _attribute_model(text, ["{} dark", "{} in a forest"], text, 10.0).names == ("dark", "in a forest")
+
+
+@pytest.mark.parametrize("name", ["train.npy", "val-id.npy", "test-id.json", "audit.json", "slices.json"])
+def test_files_that_are_no_audits_are_not_replaced(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, mine = write_table(tmp_path, 80, attribute=False), Path("mine") / name
+    mine.parent.mkdir()
+    mine.write_text('{"of": "mine"}')
+    Path("mine/notes.json").write_text("[]")
+    monkeypatch.setattr("starft.audit.features.build_clip", None)
+    words = ["audit", "data", "--config", CSV_CONFIG, f"--data.init_args.file={table}", *MINI, "--out", "mine"]
+    assert main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"starft: {mine} exists already and isn't of an audit; give another --out, or move it away."
+    )
+    assert {path.name for path in mine.parent.iterdir()} == {name, "notes.json"}
+    assert mine.read_text() == '{"of": "mine"}'
+
+
+def test_an_audit_needs_a_folder_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(CONFIG.replace("root_dir: run", "root_dir: 's3://bucket/run'"))
+    assert main(["audit", "data", "--config", "config.yaml"]) == 2
+    assert capsys.readouterr().err == (
+        "starft: The folder s3://bucket/run/audit is remote, and an audit needs one of this machine; give --out.\n"
+    )
+    monkeypatch.setattr("starft.audit.features.encoded", None)
+    words = ["--config", "config.yaml", "--out", "out", "--data.init_args.train_size=24"]
+    assert main(["audit", "data", *words]) == 2
+    sentence = "There are 24 training images, and an audit needs 50 at least; take more."
+    assert capsys.readouterr().err == f"starft: {sentence}\n"
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from starft.data import CSVSource
 from starft.data.datasets.more_columns import check_no_column, with_columns
 from starft.errors import ConfigError
 
-MORE = {"attribute": ["on a lake", "at dawn"], "attribute_probability": ["0.9", "0.5"]}
+MORE = {"attribute": ["on a lake", "at dawn"], "attribute_probability": [0.9, 0.5]}
 
 
 def more(file: Path) -> str:
@@ -27,15 +27,16 @@ def test_text(tmp_path: Path, separator: str) -> None:
     quoted = "x, y; z" if separator == "\t" else '"x, y; z"'
     assert more(tmp_path / "t.csv").splitlines() == [
         separator.join(["note", "path", "label", "attribute", "attribute_probability"]),
-        separator.join([quoted, "a.jpg", "cat", "on a lake", "0.9"]),
-        separator.join(["", "b.jpg", "007", "at dawn", "0.5"]),
+        separator.join([quoted, "a.jpg", "cat", "on a lake", "0.9000"]),
+        separator.join(["", "b.jpg", "007", "at dawn", "0.5000"]),
     ]
 
 
 def test_lines_of_json_keep_their_values(tmp_path: Path) -> None:
-    rows = [{"path": "a.jpg", "label": "cat", "n": 1.50}, {"path": "b.jpg", "label": "café"}]
-    (tmp_path / "t.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
-    new = [json.loads(line) for line in more(tmp_path / "t.jsonl").splitlines()]
+    rows = [{"path": "a.jpg", "label": "cat", "n": 1.50}, {"path": "b.jpg", "label": "café", "note": "two\u2028lines"}]
+    lines = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "t.jsonl").write_text(lines, encoding="utf-8")
+    new = [json.loads(line) for line in more(tmp_path / "t.jsonl").removesuffix("\n").split("\n")]
     assert new == [
         {**row, **dict(zip(MORE, cells, strict=True))}
         for row, cells in zip(rows, zip(*MORE.values(), strict=True), strict=True)

@@ -215,8 +215,8 @@ def test_paths_and_addresses_are_not_mixed(server: FileServer, local: Path, tmp_
         ),
         (
             ["demo", "--out", "s3://shoes/run"],
-            "The run folder s3://shoes/run is remote, where starft can't lock it; give one of this machine, and copy "
-            "it when the run has ended.",
+            "--out s3://shoes/run is remote, and this command writes to this machine; give a path here, and copy what "
+            "is there when the command has ended.",
         ),
     ],
 )

@@ -49,6 +49,14 @@ def test_ranking_knows_chance() -> None:
     assert ranked == rank_phrases(phrases, scores, labels, [str(c) for c in range(10)], 200, 0)
 
 
+def test_a_large_class_has_its_phrase_as_a_small_one_has() -> None:
+    """Of four fifths of the images no phrase can have 1.5 times the share that it has of all."""
+    labels = np.repeat([0, 1], [800, 200])
+    home = np.concatenate([np.arange(800) % 20 != 0, np.arange(200) % 20 == 0]).astype(float)
+    ranked = rank_phrases(["{} on land", "{} on water"], np.stack([home, 1 - home], axis=1), labels, "ab", 50, 0)
+    assert {item.template: item.classes for item in ranked} == {"{} on land": ("a",), "{} on water": ("b",)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_homes_come_before_scenes_that_tell_nothing(capsys: pytest.CaptureFixture[str], seed: int) -> None:

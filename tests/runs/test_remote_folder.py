@@ -23,8 +23,9 @@ from starft.files import remote, stores
 from starft.files.yaml_reader import load_yaml
 from starft.runs import remote_folder
 from starft.runs.layout import LAST, LOCK, MANIFEST, UNFINISHED
+from starft.runs.local_copy import local_folder
 from starft.runs.manifest import read_manifest, replace_listed_file
-from starft.runs.remote_folder import RemoteFolder, local_folder
+from starft.runs.remote_folder import RemoteFolder
 from starft.training.stopping import StopSafely
 
 ROOT = Path(__file__).parents[2]
@@ -190,20 +191,21 @@ def test_missing_credentials_are_told_before_training(address: str, monkeypatch:
 
 def test_the_mark_is_copied_first_and_the_manifest_last(address: str) -> None:
     run = RemoteFolder(address)
-    write(run.folder, {"logs/m.csv": "1", "config.yaml": "a", UNFINISHED: "{}", ".lock": "", "kept_activations-0": ""})
+    write(run.folder, {"logs/m.csv": "1", "config.yaml": "a", "old.csv": "", UNFINISHED: "{}"})
+    write(run.folder, {".lock": "", "kept_activations-0": ""})
     replace_listed_file(run.folder / "last.ckpt", b"one", run.folder)
     with faulty() as seen:
         run.copy()
     puts = [line.rpartition("/runs/a/")[2] for line in seen.asked if line.startswith("PUT")]
-    assert puts == [UNFINISHED, "config.yaml", "last.ckpt", "logs/m.csv", MANIFEST]
+    assert puts == [UNFINISHED, "config.yaml", "last.ckpt", "old.csv", "logs/m.csv", MANIFEST]
 
     (run.folder / UNFINISHED).unlink()
-    (run.folder / "config.yaml").unlink()
+    (run.folder / "old.csv").unlink()
     write(run.folder, {"results.json": "{}", "samples.npz": "x"})
     with faulty() as seen:
         run.copy()
     changes = [line for line in seen.asked if line.startswith(("PUT", "DELETE"))]
-    names = ["samples.npz", "results.json", "config.yaml", UNFINISHED]
+    names = ["samples.npz", "results.json", "old.csv", UNFINISHED]
     assert [line.rpartition("/runs/a/")[2] for line in changes] == names
     with faulty() as seen:
         run.copy()
@@ -511,6 +513,134 @@ def test_two_machines_that_go_on_apart_are_told(address: str, cache: Path, monke
     other.fetch()  # the same, whoever wrote it
 
 
+def test_a_local_copy_that_went_on_apart_stays_as_it_is(
+    address: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its best.ckpt is the only one of its run: the store has another training's."""
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "best.ckpt": "one", "last.ckpt": "one", "results.json": "{}"})
+    run.copy()
+    other = elsewhere(address, monkeypatch, cache)
+    write(other.folder, {"best.ckpt": "theirs", "last.ckpt": "theirs"})
+    (other.folder / "results.json").rename(other.folder / "results-1.json")
+    other.copy()
+    write(run.folder, {"last.ckpt": "ours"})
+    before = stored_of(run.folder)
+    with pytest.raises(RunFolderError, match=r" went on apart from each other \(last.ckpt\); move the local copy away"):
+        run.fetch()
+    assert stored_of(run.folder) == before
+
+
+def test_what_is_written_while_it_is_fetched_is_told(
+    address: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "last.ckpt": "one", "logs/m.csv": "1"})
+    run.copy()
+    fetched = remote.fetch
+
+    def meanwhile(file: Any) -> Path:
+        if file.address.endswith("m.csv") and (run.folder / "last.ckpt").read_text() == "one":
+            write(run.folder, {"last.ckpt": "two", "logs/m.csv": "1, 2"})
+            run.copy()
+        path: Path = fetched(file)
+        return path
+
+    monkeypatch.setattr(remote_folder, "fetch", meanwhile)
+    with pytest.raises(DataError) as caught:
+        elsewhere(address, monkeypatch, cache)
+    assert str(caught.value) == (
+        f"Another machine wrote to {address} while its files were fetched (last.ckpt, logs/m.csv), which don't belong "
+        "together now; run the command again when that has ended."
+    )
+    other = elsewhere(address, monkeypatch, cache)
+    assert stored_of(other.folder) == stored_of(run.folder)
+
+
+def test_what_was_cleared_during_the_run_stays_in_the_store(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "checkpoints/best.ckpt": "one", "checkpoints/last.ckpt": "one"})
+    run.copy()
+    before = stored(address)
+    shutil.rmtree(run.folder)
+    write(run.folder, {"checkpoints/last.ckpt": "two", "logs/m.csv": "2"})
+    run.copy_or_tell()
+    assert capsys.readouterr().err == (
+        f"Warning: Somebody has cleared {run.folder} (checkpoints/best.ckpt, config.yaml), so nothing more is copied "
+        f"from there to {address}, which stays as it is; end the run, move what is left of that folder away, and go on "
+        "from the store's last checkpoint. The copy is tried again at the next checkpoint.\n"
+    )
+    assert stored(address) == before
+
+
+def test_what_a_user_put_beside_a_run_stays_and_holds_nothing_up(address: str) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "last.ckpt": "one", "notes.md": "mine"})
+    run.copy()
+    store().pipe_file(f"{address}/about.md", b"theirs")
+    store().pipe_file(f"{address}/notes.md", b"theirs")
+    write(run.folder, {"last.ckpt": "two"})
+    (run.folder / "notes.md").unlink()
+    run.copy()
+    expected = {"config.yaml": b"a", "last.ckpt": b"two", "about.md": b"theirs", "notes.md": b"theirs"}
+    assert stored(address) == expected
+    run.fetch()
+    assert stored_of(run.folder) == expected
+
+    store().pipe_file(f"{address}/notes.md", b"theirs, again")
+    write(run.folder, {"notes.md": "ours, again"})
+    with pytest.raises(RunFolderError, match=rf"^Another machine has written to {address} \(notes.md\), so nothing"):
+        run.copy()
+
+
+def test_a_run_that_was_removed_from_the_store_is_not_copied_there_again(address: str) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "last.ckpt": "one"})
+    run.copy()
+    store().rm(address, recursive=True)
+    with ExitStack() as at_end, pytest.raises(RunFolderError) as caught:
+        run.begin({"ckpt_path": None}, at_end, first=True, trial=False)
+    record = run.folder.with_name(f"{run.folder.name}.json")
+    assert str(caught.value) == (
+        f"{address} is empty, though its run was copied there from {run.folder}; move that folder away to begin anew, "
+        f"or delete {record} to have it copied there again."
+    )
+    assert stored(address) == {}
+    away = run.folder.rename(run.folder.with_name("away"))
+    run.fetch()
+    assert not run.folder.exists()
+
+    away.rename(run.folder)
+    record.unlink()
+    run.fetch()
+    run.copy()
+    assert stored(address) == stored_of(run.folder)
+
+
+@pytest.mark.parametrize("name", ["../b/x.csv", "/root.csv", "logs//m.csv", "logs/./m.csv"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(address: str, name: str) -> None:
+    run = RemoteFolder(address)
+    store().pipe_file(f"{address}/config.yaml", b"a")
+    bucket, _, folder = address.removeprefix("s3://").partition("/")
+    store().call_s3("put_object", Bucket=bucket, Key=f"{folder}/{name}", Body=b"x")
+    with pytest.raises(RunFolderError) as caught:
+        run.fetch()
+    assert str(caught.value) == (
+        f"{address} holds {name!r}, which can't be the name of a file in a folder; remove it there."
+    )
+    assert not (run.folder / "config.yaml").exists()
+
+
+def test_a_checkpoint_that_another_process_lacks_is_fetched(address: str) -> None:
+    run = RemoteFolder(address)
+    write(run.folder, {"config.yaml": "a", "checkpoints/last.ckpt": "one", "logs/m.csv": "1"})
+    run.copy()
+    for name in ("checkpoints/last.ckpt", "logs/m.csv"):
+        (run.folder / name).unlink()
+    run.fetch(first=False)
+    assert stored_of(run.folder) == {"config.yaml": b"a", "checkpoints/last.ckpt": b"one"}
+
+
 def test_a_folder_of_something_else_is_refused(address: str) -> None:
     store().pipe_file(f"{address}/photos/1.jpg", b"x")
     with pytest.raises(RunFolderError, match=rf"^{address} holds other files than a run's \(photos/1.jpg\); give an"):
@@ -530,3 +660,25 @@ def test_verbs_that_read_files_say_what_to_do(cache: Path, capsys: pytest.Captur
             "starft: s3://bucket/runs/a is remote; copy it to this machine, or give its run's local copy, which lies "
             f"in {cache / 'runs'}."
         )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "m.ckpt", "--to=s3://bucket/m"],
+        ["report", "run", "--out=s3://bucket/m"],
+        ["init", "photos", "--out=s3://bucket/m"],
+        ["audit", "data", "--config=c.yaml", "--out=s3://bucket/m"],
+    ],
+)
+def test_verbs_that_write_files_write_none_called_as_a_scheme(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    option = words[-1].partition("=")[0]
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"starft: {option} s3://bucket/m is remote, and this command writes to this machine; give a path here, and "
+        "copy what is there when the command has ended."
+    )
+    assert not [*tmp_path.iterdir()]

@@ -47,7 +47,7 @@ class Ranked:
         chance: Mean mutual information with shuffled labels, in bits; already taken off.
         p_value: Share of the shuffles that reach the phrase's value, the true order counted as one of them.
         share: Mean score: how much of the data shows it.
-        classes: The classes that have more of it than the average, most first.
+        classes: The classes that have more of it than the mean of all classes, large or small, most first.
         p_any: Share of the shuffles in which any phrase reaches this one's bits (Westfall and Young, 1993).
     """
 
@@ -159,10 +159,10 @@ def rank_phrases(
     p_any = (1 + (best[:, None] >= beyond - 1e-12).sum(axis=0)) / (1 + permutations)
     mean = scores.mean(axis=0)
     _, by_class = _by_class(scores, labels)
-    present = np.unique(labels)
+    present, usual = np.unique(labels), by_class.mean(axis=0)
     ranked = []
     for index, phrase in enumerate(phrases):
-        above = [c for c in np.argsort(-by_class[:, index], kind="stable") if by_class[c, index] > 1.5 * mean[index]]
+        above = [c for c in np.argsort(-by_class[:, index], kind="stable") if by_class[c, index] > 1.5 * usual[index]]
         ranked.append(
             Ranked(
                 template=phrase,

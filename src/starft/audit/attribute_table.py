@@ -21,7 +21,7 @@ from starft.audit.inferred_groups import group_names
 from starft.data.contents import ImageContents
 from starft.data.datamodules import BaseDataModule
 from starft.data.datasets.csv_file import PROBABILITY, CSVSource
-from starft.data.datasets.more_columns import check_no_column, with_columns
+from starft.data.datasets.more_columns import as_text, check_no_column, with_columns
 from starft.data.datasets.packed import PackedSource
 from starft.data.imageset import ImageSet
 from starft.errors import ConfigError, RunFolderError
@@ -112,7 +112,7 @@ def write_table(
     for name, features in sets.items():
         split = name.partition("/")[0]
         for at, (label, cell) in enumerate(zip(features.labels.tolist(), cells[name], strict=True)):
-            writer.writerow([places[name][at], data.class_names[label], split, *cell])
+            writer.writerow([places[name][at], data.class_names[label], split, *map(as_text, cell)])
     replace_file(path, written.getvalue().encode())
 
 
@@ -125,9 +125,9 @@ def pictures_folder(path: Path) -> Path:
     return path.with_name(f"{path.stem}_images")
 
 
-def _cells(inferred: InferredAttributes, groups: Sequence[str] | None) -> list[tuple[str, ...]]:
+def _cells(inferred: InferredAttributes, groups: Sequence[str] | None) -> list[tuple[str | float, ...]]:
     values = [inferred.names[value] for value in inferred.values.tolist()]
-    shares = [f"{share:.4f}" for share in inferred.probabilities.tolist()]
+    shares = [round(share, 4) for share in inferred.probabilities.tolist()]
     return list(zip(values, shares, *([groups] if groups is not None else []), strict=True))
 
 

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starft.audit.association import BY_CHANCE, Labels, Ranked, label_bits, phrase_features, presence, rank_phrases
-from starft.audit.attributes import NO_PHRASE, AttributeModel, InferredAttributes, attributes_path, infer, unfit_rows
+from starft.audit.attributes import (
+    NO_PHRASE,
+    UNREADABLE,
+    AttributeModel,
+    InferredAttributes,
+    attributes_path,
+    infer,
+    unfit_rows,
+)
 from starft.audit.clusters import find_clusters
 from starft.audit.copies import NOT_SEARCHED, CopyPair, CopySearch
 from starft.audit.features import TRAIN, FeatureSet, check_labels
@@ -136,7 +144,9 @@ def _attribute_model(
     share = presence(rows, text, scale)[:, 1:].mean(axis=0)
     members = [sorted(positions, key=lambda at: -share[at]) for positions in members]
     of_values = tuple(tuple(phrases[at] for at in positions) for positions in members)
-    names = shown([own[0] for own in of_values])
+    first = [own[0] for own in of_values]
+    names = shown(first)
+    names = first if {NO_PHRASE, UNREADABLE} & {*names} else names
     return AttributeModel(of_values, tuple(names), text, tuple(map(tuple, members)), scale)
 
 

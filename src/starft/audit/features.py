@@ -8,7 +8,6 @@ logit by more than 0.002 and changes no image's attribute.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -24,6 +23,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from starft.audit.digests import images_digest, weights_digest
+from starft.audit.kept import FIRST, SMALL, check_kept, read_note, stale
 from starft.clip import ClipEncoder, Twin, build_clip, image_preprocessing
 from starft.data.check import complain
 from starft.data.contents import ImageContents
@@ -33,14 +33,14 @@ from starft.data.imageset import Guarded, GuardedLoader, ImageSet, gathered
 from starft.data.loading import SignalProofLoader, ignore_stop_signals
 from starft.data.near_duplicates import SIDE
 from starft.errors import ConfigError, DataError, RunFolderError
-from starft.files.atomic import load_json, remove_temporary_files, replace_file, sync
+from starft.files.atomic import remove_temporary_files, replace_file, sync
 from starft.reporting.console import Console
 from starft.runs.manifest import checked_pretrained
 from starft.types import Batch, EvalSet, ImagePreprocessing
 
 CHUNK = 4096
 """Rows that are read at a time."""
-TRAIN = "train"
+TRAIN = FIRST
 FEWEST = 50
 """Training images that an audit needs."""
 
@@ -200,6 +200,7 @@ def own_sets(data: BaseDataModule, preprocessing: ImagePreprocessing) -> dict[st
     sets: dict[str, Any] = {TRAIN: training_set(data, preprocessing)}
     if not hasattr(sets[TRAIN], "labels"):
         raise ConfigError(f"The train_set of {type(data).__name__} has no property labels; an audit needs them.")
+    check_labels(np.asarray(sets[TRAIN].labels, dtype=np.int64))
     data.setup("test")
     for stage, described, images in (("val", data.val_sets, data.val_data), ("test", data.test_sets, data.test_data)):
         sets |= {f"{stage}/{item.name}": own for item, own in list(zip(described, images, strict=True))[:1]}
@@ -303,9 +304,9 @@ def features_of(
         RunFolderError: The folder holds features of another model or of other images.
     """
     stem = name.replace("/", "-")
-    note, rows, small = (folder / f"{stem}{end}" for end in (".json", ".npy", ".small.npy"))
+    note, rows, small = (folder / f"{stem}{end}" for end in (".json", ".npy", SMALL))
     expected = {"model": model, "weights": weights_digest(clip), "images": images_digest(data, name, images)}
-    known = _kept(note) if rows.is_file() and small.is_file() else {}
+    known = read_note(note) if rows.is_file() and small.is_file() else {}
     if not known:
         _encode_into(rows, small, encoded(clip, data, images), len(images))
         replace_file(note, f"{json.dumps(expected, indent=1)}\n".encode())
@@ -313,7 +314,7 @@ def features_of(
         check_kept(model, folder)
         other = known.get("weights") != expected["weights"]
         whose = f"other weights of the model {model}" if other else "other images"
-        raise _stale(note, f"{whose} than there are now")
+        raise stale(note, f"{whose} than there are now")
     try:
         opened = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (rows, small)]
         if any(len(array) != len(images) for array in opened):
@@ -335,36 +336,6 @@ def paths_of(name: str, images: LabelledImages) -> Sequence[str]:
     return images.table.paths if isinstance(images, ImageSet) else [f"{name}/{at}" for at in range(len(images))]
 
 
-def check_kept(model: str, folder: Path) -> None:
-    """Refuse a folder that tells of features of another model, before this one is built.
-
-    Args:
-        model: What messages call it.
-        folder: Where features are kept.
-
-    Raises:
-        RunFolderError: It does.
-    """
-    note = folder / f"{TRAIN}.json"
-    known = _kept(note).get("model", model)
-    if known != model:
-        raise _stale(note, f"the model {known}, and this is {model}")
-
-
-def _stale(note: Path, whose: str) -> RunFolderError:
-    return RunFolderError(
-        f"{note} tells of features of {whose}; give another --out, or remove {note.parent} to make them anew."
-    )
-
-
-def _kept(note: Path) -> dict[str, Any]:
-    """Return what a note says; nothing where there is none, or it isn't whole."""
-    with suppress(OSError, ValueError):
-        value = load_json(note.read_text(encoding="utf-8"))
-        return value if isinstance(value, dict) else {}
-    return {}
-
-
 def _encode_into(rows: Path, small: Path, batches: Iterator[Encoded], size: int) -> None:
     """Write features and small pictures of all batches, and swap the files in when they are whole."""
     remove_temporary_files(rows.parent, (rows.name, small.name))
@@ -382,7 +353,7 @@ def _encode_into(rows: Path, small: Path, batches: Iterator[Encoded], size: int)
         if not maps:
             raise ConfigError(f"None of the {size} images could be read; mend the data.")
         del maps
-        for part, path in zip(parts, (rows, small), strict=True):
+        for part, path in zip(reversed(parts), (small, rows), strict=True):
             sync(part)
             part.replace(path)
     finally:

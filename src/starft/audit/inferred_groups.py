@@ -1,6 +1,6 @@
 """Accuracies with and without a class's shortcut, where the shortcut of each image is inferred."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from starft.audit.predictions import Predictions
 from starft.data.datasets.table_file import TableFile, rows_where
 from starft.errors import DataError
 from starft.statistics import Interval
-from starft.wording import did_you_mean
+from starft.wording import count_of, did_you_mean
 
 FEWEST_CHECKED = 20
 """Checked images of a set from which on they correct its accuracies; with fewer there are bounds."""
@@ -138,20 +138,28 @@ def read_checked(path: Path) -> list[Checked]:
     return checked
 
 
-def check_places(checked: Sequence[Checked], paths: Iterable[str]) -> None:
+def check_places(checked: Sequence[Checked], paths: Mapping[str, Sequence[str]]) -> None:
     """Refuse rows on images that an audit doesn't look at, before it looks at any.
 
     Args:
         checked: Rows of a table.
-        paths: Of the validation and test images.
+        paths: Of the validation and test images, by set.
 
     Raises:
-        DataError: There is no such image.
+        DataError: There is no such image, or several sets have one of that path, below folders of their own.
     """
-    known = {*paths}
+    sets: dict[str, list[str]] = {}
+    for name, own in paths.items():
+        for path in own:
+            sets.setdefault(path, []).append(name)
     for row in checked:
-        if row.path not in known:
+        if row.path not in sets:
             raise DataError(f"{row.path!r} ({row.where}) is no validation or test image; leave it out.")
+        if len(sets[row.path]) > 1:
+            raise DataError(
+                f"{row.path!r} ({row.where}) is an image of {' and of '.join(sets[row.path])}, so nobody can tell "
+                "which one you looked at; leave it out."
+            )
 
 
 def true_values(
@@ -161,7 +169,7 @@ def true_values(
 
     Args:
         checked: Rows of a table, after `check_places`.
-        audit: Whose values are meant; any phrase of a value means it.
+        audit: Whose values are meant; any phrase means its value, also without its ``{}`` if it is the only such one.
         sets: Validation and test images.
 
     Raises:
@@ -169,8 +177,11 @@ def true_values(
     """
     names = next(iter(audit.inferred.values())).names
     values = {name: at for at, name in enumerate(names)}
-    for item in audit.attributes:
-        values |= dict.fromkeys((*item.phrases, *shown(item.phrases)), values[item.ranked.template])
+    phrases = {phrase: values[item.ranked.template] for item in audit.attributes for phrase in item.phrases}
+    meant: dict[str, set[int]] = {}
+    for phrase, at in phrases.items():
+        meant.setdefault(shown([phrase])[0], set()).add(at)
+    values = {bare: min(of) for bare, of in meant.items() if len(of) == 1} | phrases | values
     places = {image: (name, at) for name, item in sets.items() for at, image in enumerate(item.paths)}
     result: dict[str, dict[int, int]] = {name: {} for name in sets}
     for row in checked:
@@ -229,6 +240,21 @@ def inferred_groups(
     groups = _groups(counts, result, [class_names[label] for label in usual], corrected=bool(known))
     worst = groups[result.worst]
     return InferredGroups(tuple(group for group in groups if group.images), worst, result.worst_interval, len(known))
+
+
+def few_checked(checked: Mapping[str, Mapping[int, int]], groups: Mapping[str, InferredGroups]) -> list[str]:
+    """Return a sentence on each set with checked images that are too few to correct its accuracies.
+
+    Args:
+        checked: True value of some images of each set, by position.
+        groups: Of the sets.
+    """
+    return [
+        f"{count_of(len(rows), 'image')} of {name} {'was' if len(rows) == 1 else 'were'} checked, and a correction "
+        f"needs {FEWEST_CHECKED} of classes with a shortcut; so its accuracies have bounds only."
+        for name, rows in checked.items()
+        if rows and name in groups and not groups[name].checked
+    ]
 
 
 def _groups(counts: NDArray[np.int64], result: Corrected, names: Sequence[str], corrected: bool) -> list[InferredGroup]:

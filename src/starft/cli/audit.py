@@ -12,6 +12,7 @@ from starft.captions.pools import Pool
 from starft.config.command import chosen_verb, run_command
 from starft.config.prompts import RunConfig, read_config
 from starft.errors import ConfigError
+from starft.files.addresses import address_of, shown
 from starft.files.atomic import replace_file
 from starft.runs.audit_result import read_audit
 from starft.runs.folder import check_writable, lock_folder
@@ -169,6 +170,8 @@ def _places(run_config: RunConfig, out: Path | None) -> tuple[Path, Path]:
         page = folder / AUDIT_PAGE
     if not import_module("starft.reporting.audit_page").is_audit_page(page):
         raise ConfigError(f"{page} exists already and isn't a page of an audit; give another --out, or move it away.")
+    if address_of(folder) is not None:
+        raise ConfigError(f"The folder {shown(folder)} is remote, and an audit needs one of this machine; give --out.")
     check_writable(folder)
     return folder, page
 
@@ -185,7 +188,7 @@ def _look(
     audits, features = import_module("starft.audit.data_audit"), import_module("starft.audit.features")
     features.check_images(images)
     model = f"{run_config.model_name} ({run_config.pretrained})"
-    features.check_kept(model, folder)
+    import_module("starft.audit.kept").check_kept(model, folder)
     clip = features.frozen_clip(run_config.model_name, run_config.pretrained)
     asked = features.image_preprocessing(clip.model)
     images_of = features.own_sets(images, asked)

@@ -9,14 +9,14 @@ from starft.audit.data_audit import audit_data
 from starft.audit.features import (
     TRAIN,
     check_images,
-    check_kept,
     evaluation_sets,
     features_of,
     frozen_clip,
     own_sets,
     paths_of,
 )
-from starft.audit.inferred_groups import check_places, read_checked, true_values
+from starft.audit.inferred_groups import check_places, few_checked, read_checked, true_values
+from starft.audit.kept import check_kept
 from starft.audit.model_audit import audit_model, check_number, in_words
 from starft.audit.pictures import keep_pictures, of_model
 from starft.audit.predictions import load_for, predict
@@ -74,7 +74,7 @@ def look(
     asked = image_preprocessing(clip.model)
     scored = evaluation_sets(data, asked)
     check_number(sum(map(len, scored.values())))
-    check_places(rows or [], (path for name, item in scored.items() for path in paths_of(name, item)))
+    check_places(rows or [], {name: paths_of(name, item) for name, item in scored.items()})
     images = {TRAIN: own_sets(data, asked)[TRAIN], **scored}
     sets = {}
     for name, item in images.items():
@@ -115,6 +115,8 @@ def look(
         console.print(slices_table(told, LISTED))
     if result.groups:
         console.print(groups_table(told))
+    for note in few_checked(truth or {}, result.groups):
+        say(f"Note: {note}", file=sys.stderr)
     say(visible(first))
     say(visible(in_words(result)))
     say(f"All of it is in {file}, each slice with its images.")

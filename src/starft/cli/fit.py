@@ -43,9 +43,10 @@ from starft.runs.folder import Traces, check_writable, claim, lock_folder, refus
 from starft.runs.kept_checkpoints import checkpoint_callbacks
 from starft.runs.layout import CONFIG, LOGS, POOL, PREDICTIONS, RESULTS, SAMPLES
 from starft.runs.limits import limits
+from starft.runs.local_copy import local_folder
 from starft.runs.loggers import close, foreign, place, read_ids, tell_loggers
 from starft.runs.manifest_callback import Manifest, check_run_files
-from starft.runs.remote_folder import RemoteFolder, local_folder, remote_folder
+from starft.runs.remote_folder import RemoteFolder, remote_folder
 from starft.runs.results_writer import write_results
 from starft.runs.sample_writer import check_format, keep_samples
 from starft.safe_text import say

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from docstring_parser import parse
@@ -13,11 +14,16 @@ from starft.config.early_checks import ELSEWHERE
 from starft.config.parser import prepare_parser
 from starft.config.parser_errors import one_sentence
 from starft.errors import ConfigError
+from starft.files.addresses import address_of, shown
 from starft.safe_text import say
 from starft.wording import did_you_mean
 
 OVERRIDES = "overrides"
 """The parameter of a command that takes options with a dot in their name, which change its config."""
+
+
+WRITTEN = ("out", "to")
+"""Parameters that name what a command writes."""
 
 
 class Paragraphs(DefaultHelpFormatter):
@@ -77,8 +83,19 @@ def run_command(function: Callable[..., int], prog: str, words: Sequence[str], s
     """
     takes = signature(function).parameters
     options, overrides = _parsed(function, prog, words, sets)
+    _refuse_remote_outputs(options)
     given = {name: options[name] for name in takes if name != OVERRIDES}
     return function(**given, **({OVERRIDES: tuple(overrides)} if OVERRIDES in takes else {}))
+
+
+def _refuse_remote_outputs(options: Namespace) -> None:
+    """Refuse an address where a file or folder of this machine is to be written: it would be one called ``s3:``."""
+    for name in WRITTEN:
+        if isinstance(path := options.get(name), Path) and address_of(path) is not None:
+            raise ConfigError(
+                f"--{name} {shown(path)} is remote, and this command writes to this machine; give a path here, and "
+                "copy what is there when the command has ended."
+            )
 
 
 def check_command(module: str, prog: str, words: Sequence[str], name: str = "command") -> None:

@@ -18,8 +18,8 @@ from starft.clip.finite import first_not_finite, tensors_in
 from starft.clip.model_names import VOCABULARY, is_path
 from starft.errors import AllTrained, WeightsError
 from starft.files.digests import check_weights_file, checked_meanwhile, checked_on_error, content_digest
+from starft.runs.local_copy import not_here
 from starft.runs.manifest import check_listed, listed_states
-from starft.runs.remote_folder import not_here
 
 KEY = "starft"
 TWIN = "twin."

@@ -6,42 +6,44 @@ written before each change of the store, so that a copy may be cut short anywher
 """
 
 import errno
-import hashlib
 import json
 import os
-import re
 import shutil
 import stat
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from filelock import FileLock
 
 from starft.errors import DataError, RunFolderError
 from starft.files.addresses import address_of, shown
-from starft.files.atomic import TEMPORARY, load_json, replace_file
-from starft.files.cache import cache_folder
+from starft.files.atomic import TEMPORARY, load_json, replace_file, sync
 from starft.files.digests import file_digest
 from starft.files.remote import RemoteFile, fetch, files_below
 from starft.files.stores import NotThere, answer
 from starft.runs.folder import lock_folder
 from starft.runs.layout import (
     AUDIT,
+    BEST,
     CHECKPOINTS,
     CONFIG,
     EARLY,
     KEPT,
+    LAST,
     LOCK,
     LOGS,
     MANIFEST,
     OUTDATED,
+    POOL,
     RESULTS,
+    ROWS,
     UNFINISHED,
 )
+from starft.runs.local_copy import local_folder
 from starft.runs.manifest import with_digests_of
 from starft.safe_text import say
 
@@ -50,36 +52,12 @@ REMOVED = {UNFINISHED, EARLY, *OUTDATED}
 """What a run takes away itself, or renames."""
 OF_A_RUN = {*REMOVED, CONFIG, MANIFEST, CHECKPOINTS, LOGS, AUDIT}
 """What tells a run folder from another."""
+STAYS = {CONFIG, POOL, MANIFEST, ROWS, f"{CHECKPOINTS}/{LAST}", f"{CHECKPOINTS}/{BEST}"}
+"""What no run ever takes away; where it is gone, somebody else cleared the local copy."""
 FIRST = {UNFINISHED: 0, RESULTS: 2, MANIFEST: 3}
 """In which order files are copied; all others come between the mark and the results."""
 CHANGING = ""
 """Version, in the record, of the one file of the store that is being written or removed."""
-
-
-def local_folder(given: str | Path) -> Path:
-    """Return the folder that a run works in: the one that was given, or the local copy of an address.
-
-    Args:
-        given: What ``trainer.default_root_dir`` holds.
-    """
-    address = address_of(given)
-    if address is None:
-        return Path(given)
-    address = address.rstrip("/")
-    name = re.sub(r"[^\w.-]", "_", shown(address).partition("://")[2])[-60:]
-    return cache_folder() / "runs" / f"{name}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
-
-
-def not_here(path: Path) -> str:
-    """Return a sentence on a run folder or checkpoint that is an address, where only files are read; else nothing.
-
-    Args:
-        path: What a person gave.
-    """
-    if address_of(path) is None:
-        return ""
-    copies = cache_folder() / "runs"
-    return f"{shown(path)} is remote; copy it to this machine, or give its run's local copy, which lies in {copies}."
 
 
 def remote_folder(given: str | Path | None) -> "RemoteFolder | None":
@@ -152,73 +130,104 @@ class RemoteFolder:
             first: Whether this is the process that owns the run folder. What another lacks, the first may have renamed.
 
         Raises:
-            DataError: The store can't be asked, or the local copy can't be used.
-            RunFolderError: It holds something else than a run, or another training than the local copy.
+            DataError: The store can't be asked, or was written to meanwhile, or the local copy can't be used.
+            RunFolderError: It holds something else than a run, or another training than the local copy; or the run was
+                removed from it.
         """
         with self._locked():
-            there, here, apart = self._there(), self._here(), []
+            there, here = self._there(), self._here()
             known = self._known(there)
             if there and not OF_A_RUN & {name.partition("/")[0] for name in there}:
                 raise RunFolderError(
                     f"{self.address} holds other files than a run's ({min(there)}); give an address below it."
                 )
+            if known and here and not there:
+                raise RunFolderError(
+                    f"{self.address} is empty, though its run was copied there from {self.folder}; move that folder "
+                    f"away to begin anew, or delete {self._record} to have it copied there again."
+                )
             lacking = [name for name in known if name in there and name not in here]
             if lacking and (not here or (first and not all(map(_goes, lacking)))):
                 known = {name: last for name, last in known.items() if name not in lacking}
                 self._remember(known)
-            for name in [name for name in known if there and name not in there and _goes(name)]:
-                if _status(self.folder / name) == known.pop(name)[1:]:
-                    (self.folder / name).unlink()
             try:
-                for name, file in there.items():
-                    path, (version, *before) = self.folder / name, known.get(name, [None])
-                    status = _status(path)
-                    if version == file.version and (status is not None or _goes(name) or not first):
-                        continue
-                    if status is None or status == before:
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-                        shutil.move(fetch(file), beside)  # a folder of the run may be a link to another disk
-                        os.replace(beside, path)  # noqa: PTH105
-                    elif file.size != status[0] or file_digest(fetch(file)) != file_digest(path):
-                        apart.append(name)
-                        continue
-                    known[name] = [file.version, *(_status(path) or [])]
+                wanted = self._wanted(there, known, first)
+                for name in [name for name in known if there and name not in there and _goes(name)]:
+                    if _status(self.folder / name) == known.pop(name)[1:]:
+                        (self.folder / name).unlink()
+                for name in wanted:
+                    path = self.folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+                    shutil.move(fetch(there[name]), beside)  # a folder of the run may be a link to another disk
+                    sync(beside)
+                    os.replace(beside, path)  # noqa: PTH105
+                    known[name] = [there[name].version, *(_status(path) or [])]
             finally:
                 self._remember(known)
+            now = self._there() if wanted else {}
+            if changed := [name for name in wanted if name not in now or now[name].version != there[name].version]:
+                raise DataError(
+                    f"Another machine wrote to {self.address} while its files were fetched ({_few(changed)}), which "
+                    "don't belong together now; run the command again when that has ended."
+                )
+
+    def _wanted(self, there: Mapping[str, RemoteFile], known: dict[str, list[Any]], first: bool) -> list[str]:
+        """Return the names of what is to be fetched, before anything is; note in `known` what is the same in both."""
+        wanted, apart = [], []
+        for name, file in there.items():
+            path, (version, *before) = self.folder / name, known.get(name, [None])
+            status = _status(path)
+            if version == file.version and (status is not None or _goes(name) or not (first or name in STAYS)):
+                continue
+            if status is None or status == before:
+                wanted.append(name)
+            elif file.size != status[0] or file_digest(fetch(file)) != file_digest(path):
+                apart.append(name)
+            else:
+                known[name] = [file.version, *status]
         if apart:
             raise RunFolderError(
                 f"{self.address} and its local copy {self.folder} went on apart from each other ({_few(apart)}); move "
                 "the local copy away to go on with the store's, or give another --trainer.default_root_dir."
             )
+        return wanted
 
     def copy(self) -> None:
         """Copy what is new to the store, and remove there what the run has removed.
 
         The mark of an unfinished run comes first; its manifest comes last, and lists until then what was there too.
+        What others put there that is no part of a run stays as it is.
 
         Raises:
             DataError: The store can't be written to, or the local copy can't be used.
-            RunFolderError: Another machine has written there.
+            RunFolderError: Another machine has written there, or somebody has cleared the local copy.
         """
         with self._locked():
             there, here = self._there(), self._here()
             known = self._known(there)
-            others = {
+            strange = {
                 name for name, file in there.items() if known.get(name, [None])[0] not in (CHANGING, file.version)
             }
+            others = {name for name in strange if name in here or name.partition("/")[0] in OF_A_RUN}
             if others:
                 raise RunFolderError(
                     f"Another machine has written to {self.address} ({_few(others)}), so nothing more is copied "
                     f"there; end one of the two runs. What this one has is in {self.folder}."
                 )
             new = {name for name, status in here.items() if name not in there or known.get(name, [])[1:] != status}
-            gone = {name for name in known if name in there and name not in here}
+            gone = {name for name in known if name in there and name not in here} - strange
             if not new and not gone:
                 return
             for folder in {self.folder / name.partition("/")[0] for name in gone}:
                 if folder.is_symlink() and not folder.exists():  # to a disk that was taken away
                     raise FileNotFoundError(errno.ENOENT, "the link leads nowhere", str(folder))
+            if lost := gone & STAYS:
+                raise RunFolderError(
+                    f"Somebody has cleared {self.folder} ({_few(lost)}), so nothing more is copied from there to "
+                    f"{self.address}, which stays as it is; end the run, move what is left of that folder away, and "
+                    "go on from the store's last checkpoint."
+                )
             if MANIFEST in new and MANIFEST in there:
                 before = answer(self.address, lambda store: store.cat_file(f"{self.address}/{MANIFEST}"))
                 with self._changes(known, MANIFEST, known[MANIFEST][1:]):  # the local one is still to be copied
@@ -279,7 +288,13 @@ class RemoteFolder:
         answer(address, lambda store: store.rm_file(address), writes=True)
 
     def _there(self) -> dict[str, RemoteFile]:
-        return {name: file for name, file in files_below(self.address).items() if _copied(name)}
+        there = {name: file for name, file in files_below(self.address).items() if _copied(name)}
+        for name in there:
+            if not _is_inside(name):
+                raise RunFolderError(
+                    f"{self.address} holds {name!r}, which can't be the name of a file in a folder; remove it there."
+                )
+        return there
 
     def _here(self) -> dict[str, list[int]]:
         """Return size and time of each file, also of those in folders that are links out of the run folder."""
@@ -331,6 +346,13 @@ class RemoteFolder:
 
 def _goes(name: str) -> bool:
     return name.partition("/")[0] in REMOVED
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a name of the store, which may be anything, leads to a file in the run folder."""
+    parts = name.split("/")
+    windows = os.name == "nt" and ("\\" in name or PureWindowsPath(name).drive)
+    return not ({"", ".", ".."} & {*parts} or "\0" in name or windows)
 
 
 def _copied(name: str) -> bool:

@@ -12,8 +12,8 @@ from starft.errors import ConfigError
 from starft.files.atomic import load_json, not_text
 from starft.files.yaml_reader import read_yaml
 from starft.runs.layout import CONFIG, LOGS, METRICS, POOL, RESULTS, SAMPLES_NPZ, SAMPLES_PARQUET, SWEEP, UNFINISHED
+from starft.runs.local_copy import not_here
 from starft.runs.manifest import folder_problems
-from starft.runs.remote_folder import not_here
 from starft.runs.results import Scores, read_results
 from starft.runs.samples import SampleTable, read_samples
 

@@ -25,12 +25,12 @@ def check_no_column(file: TableFile, names: Sequence[str]) -> None:
         raise ConfigError(f"{file.path} has a column {there[0]!r} already; rename it, or leave it out of the table.")
 
 
-def with_columns(file: TableFile, columns: Mapping[str, Sequence[str]]) -> bytes:
+def with_columns(file: TableFile, columns: Mapping[str, Sequence[str | float]]) -> bytes:
     """Return the content of a table with more columns.
 
     Args:
         file: A table that was read.
-        columns: Cells by name, one a row.
+        columns: Cells by name, one a row: texts, or numbers in [0, 1].
     """
     suffix = file.path.suffix.lower()
     if suffix in PARQUET_SUFFIXES:
@@ -43,15 +43,24 @@ def with_columns(file: TableFile, columns: Mapping[str, Sequence[str]]) -> bytes
         writer = csv.writer(written, delimiter=file.separator_found, lineterminator="\n")
         width = len(rows[0])
         for row, more in zip(rows, new, strict=True):
-            writer.writerow([*row[:width], *[""] * (width - len(row)), *more])
+            writer.writerow([*row[:width], *[""] * (width - len(row)), *map(as_text, more)])
         return written.getvalue().encode()
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]  # a text may hold other ends of lines
     more_cells = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     rows_of = [load_json(line) | cells for line, cells in zip(lines, more_cells, strict=True)]
     return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows_of).encode()
 
 
-def _parquet(file: TableFile, columns: Mapping[str, Sequence[str]]) -> bytes:
+def as_text(cell: str | float) -> str:
+    """Return a cell as a file of text has it.
+
+    Args:
+        cell: A text, or a number in [0, 1].
+    """
+    return cell if isinstance(cell, str) else f"{cell:.4f}"
+
+
+def _parquet(file: TableFile, columns: Mapping[str, Sequence[str | float]]) -> bytes:
     import pyarrow as pa  # noqa: PLC0415  # an extra
     import pyarrow.parquet as pq  # noqa: PLC0415
 
