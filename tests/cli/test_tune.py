@@ -46,7 +46,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTrials:
     made = FakeTrials()
     monkeypatch.setattr(tune, "finish_apart", made)
-    monkeypatch.setattr(tune, "check_command", lambda words: None)  # parses each config, which takes its time
+    monkeypatch.setattr(tune, "check_run", lambda words: None)  # parses each config, which takes its time
     return made
 
 
@@ -223,6 +223,31 @@ def test_keys_and_types_are_the_parsers(capsys: pytest.CaptureFixture[str]) -> N
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("grid", "told"),
+    [
+        (["model.lr=1e-4,-1"], "lr must be a finite number, at least 0; got -1.0."),
+        ([f"{WEIGHT}=1,-2"], "weight of SpuriosityAlignment must be a finite number, at least 0; got -2.0."),
+        (["data.init_args.batch_size=12,0"], "batch_size must be at least 1; got 0."),
+        (
+            ["model.freeze_image_blocks=0,9"],
+            "freeze_image_blocks must lie in 0..4, the blocks of this image tower; got",
+        ),
+        (["model.head=text,linear", "model.head_start=zero_shot,probe"], "head_start probe is for the linear head"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else value[0],
+)
+def test_values_that_a_run_would_refuse_are_told_before_any_runs(
+    grid: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the last trial too, or of a pair of values, and before the frozen model is scored."""
+    made = FakeTrials()
+    monkeypatch.setattr(tune, "finish_apart", made)
+    assert told in refused(capsys, *(f"--grid={one}" for one in grid), "--rule=zero_shot_agreement")
+    assert made.made == []
+    assert not Path("out").exists()
+
+
 def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words()) == 0
     told = refused(capsys, "--grid=model.lr=1e-4,1e-3", GRID[1])
@@ -232,7 +257,7 @@ def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.C
 def test_a_folder_in_which_nothing_ran_takes_other_values(
     fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A value that only the model refuses is told by its first run."""
+    """A value that only the data refuse, when they are read, is told by its first run."""
 
     def refuse(run: Run) -> None:
         raise ConfigError("lr must be a finite number, at least 0; got -1.0.")
@@ -269,12 +294,18 @@ def test_a_rule_without_what_it_needs_is_told_before_the_second_trial(
 
 def test_only_values_that_are_tried_are_looked_at(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr(tune, "check_command", seen.append)
+    monkeypatch.setattr(tune, "check_run", seen.append)
     assert main(words("--trials=1")) == 0
     assert len(seen) == 1
+    assert main(words()) == 0
+    assert len(seen) == 6, "what has run isn't looked at again"
+    monkeypatch.setattr(tune, "MOST_CHECKED", 0)
     Path("out").rename("before")
     assert main(words()) == 0
-    assert len(seen) == 1 + 3, "two learning rates beside three weights"
+    new = [tuple(word for word in words if "model.lr" in word or "regularizers" in word) for words in seen[6:]]
+    values = {value for pair in new for value in pair}
+    assert len(values) == 5, "two learning rates, three weights"
+    assert len(new) < 6
 
 
 TRAINED = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "common" and path.stem != "zeroshot")

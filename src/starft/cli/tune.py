@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from starft.audit.attributes import UNREADABLE, read_attributes
-from starft.cli.fit import check_command
+from starft.cli.checks import check_model, check_run
 from starft.cli.single_run import Run, finish_apart, stops_told, trains
 from starft.cli.trials import Search, Trial, make_trials
 from starft.cli.tune_run import choose_from
@@ -31,6 +31,7 @@ from starft.runs.comparison_folder import claim_runs, open_comparison, save_seco
 from starft.runs.layout import AUDIT, CHECKPOINTS, CONFIG, LAST
 from starft.runs.validation import Columns, read_validation
 from starft.safe_text import say
+from starft.training.arguments import WITHOUT_MODEL
 from starft.wording import count_of
 
 STATE = "tune.json"
@@ -39,6 +40,9 @@ SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path")
 """Options of a run that trials set."""
 PART = 0.25
 """Short trials have this part of the length, and this part of the trials runs in full: half of a grid's cost."""
+
+MOST_CHECKED = 200
+"""Trials that are looked at before the first one runs; of more, those with a value that none before them has."""
 
 RuleName = Literal["tolerance", "id", "zero_shot_agreement", "groups", "inferred_groups"]
 
@@ -123,11 +127,7 @@ def command(
     pulls = any(key.endswith(WEIGHT) for key in tried)
     name = rule or ("tolerance" if pulls else "id")
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
-    if not all(trial.first.folder.exists() for trial in runs):
-        used = {key: [value for value in tried[key] if value in (trial.values[key] for trial in runs)] for key in tried}
-        for at in range(max(map(len, used.values()))):  # each value once
-            point = {key: values[at % len(values)] for key, values in used.items()}
-            check_command(["fit", *make_trials(path, content, overrides, [point], folder, 1)[0].full.words])
+    check_trials([trial for trial in runs if not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
     claim_runs(folder / "trials", {**content, "tried": tried, "short": short}, overrides, "trial-*")
     if chooser.reads_frozen:
@@ -139,6 +139,32 @@ def command(
     save_seconds(folder / STATE, sum(item.seconds for item in search.results.values()))
     _write(search, chosen, tried, folder, content, name)
     return 0
+
+
+def check_trials(trials: Sequence[Trial], tried: Space) -> None:
+    """Refuse values that a trial would refuse, before anything runs.
+
+    Args:
+        trials: That haven't run.
+        tried: Their keys, with all values.
+
+    Raises:
+        StarftError: The first value, or pair of values, that can't be used.
+    """
+    plain = tuple(f"model.{name}" for name in (*WITHOUT_MODEL, "objective", "regularizers"))
+    of_model = [key for key in tried if key.startswith("model.") and not key.startswith(plain)]
+    known: dict[str, set[str]] = {key: set() for key in tried}
+    models: set[str] = set()
+    for number, trial in enumerate(trials):
+        values = {key: str(value) for key, value in trial.values.items()}
+        if number < MOST_CHECKED or any(value not in known[key] for key, value in values.items()):
+            check_run(["fit", *trial.full.words])
+        for key, value in values.items():
+            known[key].add(value)
+        model = str([values[key] for key in of_model])
+        if of_model and model not in models:
+            check_model(["fit", *trial.full.words])
+            models.add(model)
 
 
 def _config_of(run: Path | None) -> Path:
