@@ -47,9 +47,10 @@ def test_what_a_run_would_refuse_is_told_without_a_model(
     option: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = f"--trainer.default_root_dir={tmp_path / 'run'}"
-    with monkeypatch.context() as patch, pytest.raises(StarftError) as told:
+    with monkeypatch.context() as patch:
         patch.setattr(module, "build_clip", no_model)
-        check_run([*FIT, folder, option])
+        with pytest.raises(StarftError) as told:
+            check_run([*FIT, folder, option])
     assert REFUSED[option] in str(told.value)
     with pytest.raises(StarftError) as by_run:
         main([*FIT, folder, "--trainer.accelerator=cpu", option])
