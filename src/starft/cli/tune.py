@@ -15,6 +15,7 @@ from starft.cli.checks import check_model, check_run
 from starft.cli.single_run import Run, finish_apart, stops_told, trains
 from starft.cli.trials import Search, Trial, make_trials
 from starft.cli.tune_run import choose_from
+from starft.config.class_paths import import_prefix
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
@@ -127,7 +128,7 @@ def command(
     pulls = any(key.endswith(WEIGHT) for key in tried)
     name = rule or ("tolerance" if pulls else "id")
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
-    check_trials([trial for trial in runs if not trial.first.folder.exists()], tried)
+    check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
     claim_runs(folder / "trials", {**content, "tried": tried, "short": short}, overrides, "trial-*")
     if chooser.reads_frozen:
@@ -145,7 +146,7 @@ def check_trials(trials: Sequence[Trial], tried: Space) -> None:
     """Refuse values that a trial would refuse, before anything runs.
 
     Args:
-        trials: That haven't run.
+        trials: That haven't run, and one whose classes are to be loaded.
         tried: Their keys, with all values.
 
     Raises:
@@ -284,7 +285,8 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
             f"{rule.setting.id_set} has {count_of(images, 'validation image')}, so that one of them is "
             f"{100 / images:.1f} points of accuracy; with more the choice is less one of chance."
         )
-    checkpoint = chosen.full.folder / CHECKPOINTS / LAST
+    run, prefix = chosen.full.folder, import_prefix([chosen.full.config])
+    checkpoint = run / CHECKPOINTS / LAST
     number = count_of(len(search.trials), "trial")
     reasons = [
         f"Chosen by `starft tune` of {number} by the rule {name}: highest {rule.watches}{within}.",
@@ -293,9 +295,9 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
         f"{rule.watches}: {row.watched:.4g}. No test set was read.",
         *notes,
         f"This run is trained already: {checkpoint}",
-        f"Train it anew: {shlex.join(['starft', 'fit', '--config', str(out / CHOSEN)])}",
+        f"Train it anew: {prefix}{shlex.join(['starft', 'fit', '--config', str(out / CHOSEN)])}",
     ]
-    text = (chosen.full.folder / CONFIG).read_text(encoding="utf-8")
+    text = (run / CONFIG).read_text(encoding="utf-8")
     summary = (content.get("trainer") or {}).get("enable_model_summary")
     replace_file(out / CHOSEN, chosen_config(text, reasons, out / "chosen", summary).encode())
     Console(160).print(ranking_table(rows, rule.watches))
@@ -304,7 +306,9 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
     for note in notes:
         say(f"Note: {note}", file=sys.stderr)
     say(f"All trials: {out / TABLE}, {out / PLOT}; config: {out / CHOSEN}")
-    say(f"Next: {shlex.join(['starft', 'test', '--config', str(out / CHOSEN), '--ckpt_path', str(checkpoint)])}")
+    test = ["starft", "test", "--config", str(run / CONFIG), "--ckpt_path", str(checkpoint)]
+    say(f"Next: {prefix}{shlex.join(test)}")
+    say(f"Then: {shlex.join(['starft', 'report', str(run)])}")
 
 
 def _seconds(text: str) -> float:
