@@ -23,7 +23,7 @@ from starft.cli.single_run import Run, finish
 from starft.cli.trials import make_trials
 from starft.cli.tune_run import best_temperature, cooled
 from starft.config.space import check_keys, default_space, options_of, points, read_space
-from starft.errors import ConfigError
+from starft.errors import ConfigError, StarftError
 from starft.evaluation.rules import RULES, Candidate, Setting
 from starft.files.shipped import shipped
 from starft.runs.validation import read_validation
@@ -193,8 +193,14 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
         ([f"--grid=model.{key}={','.join(map(str, range(60)))}" for key in "abc"], "60 x 60 x 60 = 216000 places"),
         (["--space=empty.yaml"], "The space empty.yaml must hold keys with lists of values"),
         (["--grid=model.regularizers.1.init_args.weight=1"], "The config has no model.regularizers.1.init_args.weight"),
+        (["--grid=model.regularizers.-1.init_args.weight=1"], "Did you mean model.regularizers.0.init_args.weight?"),
+        (["--grid=--model.lr=1e-4"], "The config has no --model.lr to try values of. Did you mean model.lr?"),
+        (["--space=numbers.yaml"], "The config has no 1 to try values of."),
+        (["--grid=model.objective.init_args.weight=1,2", "--rule=tolerance"], "no regularizer's weight is tried"),
+        (["--rule=inferred_groups", "--audit=nope"], "--audit nope is no folder"),
+        (["--rule=id", "--audit=."], "--audit is for the rule inferred_groups, and the rule is id"),
         (["--grid=model.lr=1e-4", "--model.lr=1"], "model.lr is tried and set by an option too"),
-        (["--grid=model.lr=1e-4,1e-3", "--rule=tolerance"], "no key that is tried ends in .weight"),
+        (["--grid=model.lr=1e-4,1e-3", "--rule=tolerance"], "no regularizer's weight is tried"),
         (["--rule=inferred_groups"], "give its folder as --audit"),
         (["--rule=best"], "rule"),
         (["--space=nope.yaml"], "The space nope.yaml doesn't exist"),
@@ -211,6 +217,7 @@ def test_mistakes_are_told_before_anything_runs(
     given: list[str], told: str, fake: FakeTrials, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty.yaml").write_text("{}", encoding="utf-8")
+    Path("numbers.yaml").write_text("1: [2, 3]", encoding="utf-8")
     assert told in refused(capsys, *given)
     assert fake.made == []
     assert not Path("out").exists()
@@ -252,6 +259,44 @@ def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.C
     assert main(words()) == 0
     told = refused(capsys, "--grid=model.lr=1e-4,1e-3", GRID[1])
     assert told.startswith("out/trials was run with another config (tried.model.lr was [0.0001, 0.0003], is [0.0001, ")
+
+
+def test_the_order_of_keys_changes_no_trial(fake: FakeTrials) -> None:
+    assert main(words()) == 0
+    before = Path("out/trials.csv").read_bytes()
+    assert main(["tune", "--config=starft.yaml", *reversed(GRID), "--out=out"]) == 0
+    assert Path("out/trials.csv").read_bytes() == before, "each trial's numbers are those of its values"
+
+
+def test_a_later_trial_that_is_refused_leaves_the_others_alone(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as one whose batch doesn't fit into memory; the same command tries it again."""
+
+    def execute(run: Run) -> None:
+        if run.folder.parts[-2:] == ("trial-003", "short"):
+            raise StarftError("trial 3, seed 0 was killed by signal 9.")
+        fake(run)
+
+    monkeypatch.setattr(tune, "finish_apart", execute)
+    assert main(words()) == 0
+    assert "Note: trial 3, seed 0 was killed by signal 9. The other trials go on." in capsys.readouterr().err
+    with Path("out/trials.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)].count("failed") == 1
+    made = len(fake.made)
+    monkeypatch.setattr(tune, "finish_apart", fake)
+    assert main(words()) == 0
+    assert fake.made[made] == "trial-003/short"
+
+
+def test_lengths_may_be_tried(fake: FakeTrials) -> None:
+    """Two epochs aren't shortened, eight are."""
+    grid = ["--grid=trainer.max_epochs=2,8", "--grid=model.lr=3e-4", f"--grid={WEIGHT}=1"]
+    for rule in ("id", "tolerance"):
+        assert main(["tune", "--config=starft.yaml", *grid, f"--out={rule}", f"--rule={rule}"]) == 0
+        fulls = [name for name in fake.made if name.endswith("full")]
+        assert len(fake.made) == 3 == len(fulls) + 1, "what is chosen ran in full"
+        fake.made.clear()
 
 
 def test_a_folder_in_which_nothing_ran_takes_other_values(

@@ -19,7 +19,7 @@ from starft.config.class_paths import import_prefix
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
-from starft.config.space import WEIGHT, Space, check_keys, default_space, points, read_space
+from starft.config.space import Space, check_keys, default_space, is_pull, points, read_space
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
 from starft.evaluation.rules import RULES, Candidate, Rule, Setting
@@ -123,14 +123,15 @@ def command(
     if not tried:
         raise ConfigError(f"The config {path} has no learning rate or weight to try; give --grid KEY=VALUE,VALUE.")
     check_keys(tried, content, overrides, SETS)
+    tried = dict(sorted(tried.items()))  # the order of --grid changes no trial
     folder = out if out is not None else Path("runs") / "tune" / path.stem
     runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
-    pulls = any(key.endswith(WEIGHT) for key in tried)
+    pulls = any(map(is_pull, tried))
     name = rule or ("tolerance" if pulls else "id")
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
-    claim_runs(folder / "trials", {**content, "tried": tried, "short": short}, overrides, "trial-*")
+    claim_runs(folder / "trials", {**content, "tried": tried, "order": [*tried], "short": short}, overrides, "trial-*")
     if chooser.reads_frozen:
         own = chooser.setting.id_set
         chooser.frozen = frozen_predictions(path, overrides, folder / "frozen", own, finish_apart)
@@ -198,10 +199,14 @@ def make_rule(
     Raises:
         ConfigError: The rule needs what isn't there.
     """
+    if audit is not None and name != "inferred_groups":
+        raise ConfigError(f"--audit is for the rule inferred_groups, and the rule is {name}; leave one of them out.")
     options = [option for option in overrides if option.startswith("--data.")]
     data = data_of(content.get("data"), 0, str(path), options)
     setting = setting_of(data, tolerance, pulls)
     if name == "inferred_groups":
+        if audit is not None and not audit.is_dir():
+            raise ConfigError(f"--audit {audit} is no folder; give the one that `starft audit data` wrote into.")
         folder = audit or Path((content.get("trainer") or {}).get("default_root_dir") or "runs/latest") / AUDIT
         if folder.is_dir():
             found = read_attributes(folder, f"val/{setting.id_set}")
