@@ -337,6 +337,43 @@ def test_a_rule_without_what_it_needs_is_told_before_the_second_trial(
     assert fake.made[1:] == ["out/frozen"]
 
 
+def test_the_frozen_model_is_scored_again_for_other_data(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of too few images, more are given, as the refusal says; or the same command has other options."""
+    fake.images = 20
+    assert "is sure (90%) of 20 images" in refused(capsys, *GRID, "--rule=zero_shot_agreement")
+    fake.images = 3600
+    fake.stop_at = 2
+    assert main(words("--rule=zero_shot_agreement")) == 130
+    fake.stop_at = None
+    assert main(words("--rule=zero_shot_agreement", "--model.warmup_steps=3")) == 0
+    assert fake.made[:3] == ["out/frozen"] * 3
+    fake.images = 20
+    Path("out/trials/trial-001/full/validation.json").unlink(missing_ok=True)
+    Path("out/trials/trial-001/short/validation.json").unlink()
+    told = refused(capsys, *GRID, "--rule=zero_shot_agreement", "--model.warmup_steps=3")
+    assert told.startswith(
+        "The frozen model was scored on 3600 images of id, and trial 1 on 20, so the data have changed"
+    )
+
+
+def test_another_process_with_other_values_is_told(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It comes while the frozen model is scored, when no trial has run."""
+
+    def execute(run: Run) -> None:
+        fake(run)
+        if run.folder.name == "frozen":
+            assert main(["tune", "--config=starft.yaml", "--out=out", GRID[0], f"--grid={WEIGHT}=1,4"]) == 0
+            capsys.readouterr()
+
+    monkeypatch.setattr(tune, "finish_apart", execute)
+    told = refused(capsys, *GRID, "--rule=zero_shot_agreement")
+    assert told.startswith("out/trials was run with another config")
+
+
 def test_only_values_that_are_tried_are_looked_at(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
     monkeypatch.setattr(tune, "check_run", seen.append)

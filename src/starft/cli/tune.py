@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -131,11 +132,19 @@ def command(
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
-    claim_runs(folder / "trials", {**content, "tried": tried, "order": [*tried], "short": short}, overrides, "trial-*")
+    claimed = {**content, "tried": tried, "order": [*tried], "short": short}
+    earlier = claim_runs(folder / "trials", claimed, overrides, "trial-*")
     if chooser.reads_frozen:
-        own = chooser.setting.id_set
-        chooser.frozen = frozen_predictions(path, overrides, folder / "frozen", own, finish_apart)
-        chooser.value(Candidate("the frozen model", {}, {own: chooser.frozen}))  # refuses what it can't choose by
+        own, scored = chooser.setting.id_set, folder / "frozen"
+        if earlier:
+            shutil.rmtree(scored, ignore_errors=True)
+        chooser.frozen = frozen_predictions(path, overrides, scored, own, finish_apart)
+        try:
+            chooser.value(Candidate("the frozen model", {}, {own: chooser.frozen}))  # refuses what it can't choose by
+        except ConfigError:
+            shutil.rmtree(scored, ignore_errors=True)  # of other images, next time
+            raise
+        claim_runs(folder / "trials", claimed, overrides, "trial-*")  # another process may have come with other values
     search = Search(runs, chooser, short, seconds, finish_apart)
     chosen = search.choose()
     save_seconds(folder / STATE, sum(item.seconds for item in search.results.values()))
