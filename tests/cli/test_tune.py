@@ -22,7 +22,7 @@ from starft.cli import tune
 from starft.cli.single_run import Run, finish
 from starft.cli.trials import make_trials
 from starft.cli.tune_run import best_temperature, cooled
-from starft.config.space import check_keys, default_space, options_of, points, read_space
+from starft.config.space import check_keys, default_space, in_order, options_of, points, read_space
 from starft.errors import ConfigError, StarftError
 from starft.evaluation.rules import RULES, Candidate, Setting
 from starft.files.shipped import shipped
@@ -198,7 +198,7 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
         (["--space=numbers.yaml"], "The config has no 1 to try values of."),
         (["--grid=model.objective.init_args.weight=1,2", "--rule=tolerance"], "no regularizer's weight is tried"),
         (["--rule=inferred_groups", "--audit=nope"], "--audit nope is no folder"),
-        (["--rule=id", "--audit=."], "--audit is for the rule inferred_groups, and the rule is id"),
+        (["--rule=id", "--audit=."], "--audit is for --rule inferred_groups, and the rule is id"),
         (["--grid=model.lr=1e-4", "--model.lr=1"], "model.lr is tried and set by an option too"),
         (["--grid=model.lr=1e-4,1e-3", "--rule=tolerance"], "no regularizer's weight is tried"),
         (["--rule=inferred_groups"], "give its folder as --audit"),
@@ -408,6 +408,9 @@ def test_the_default_space_by_hand(config: Path) -> None:
     assert default_space(content, ()) == {WEIGHT: [1.25, 2.5, 5.0, 10.0], "model.lr": [1.8e-4, 6e-4, 1.8e-3]}
     assert [*default_space(content, ["--model.lr=1e-4"])] == [WEIGHT], "what is given stays"
     assert [*default_space(content, ["--model.regularizers=[]"])] == ["model.lr"]
+    shipped_order = yaml.safe_load((CONFIGS / "mini" / "starft.yaml").read_text(encoding="utf-8"))
+    backwards = {"model.betas": [1], "model.lr": [2], WEIGHT: [3], "data.new": [4]}
+    assert [*in_order(backwards, shipped_order)] == [WEIGHT, "model.lr", "data.new", "model.betas"]
 
 
 def test_a_space_of_a_file_and_its_options(config: Path, tmp_path: Path) -> None:

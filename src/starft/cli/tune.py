@@ -20,7 +20,7 @@ from starft.config.class_paths import import_prefix
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
-from starft.config.space import Space, check_keys, default_space, is_pull, points, read_space
+from starft.config.space import Space, check_keys, default_space, in_order, is_pull, points, read_space
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
 from starft.evaluation.rules import RULES, Candidate, Rule, Setting
@@ -111,6 +111,8 @@ def command(
         if not fits:
             limit = {"tolerance": "lie in [0, 100] points", "short": "lie in (0, 1]", "trials": "be at least 1"}[name]
             raise ConfigError(f"--{name} must {limit}; got {value}.")
+    if audit is not None and rule != "inferred_groups":
+        raise ConfigError(f"--audit is for --rule inferred_groups, and the rule is {rule or 'another'}; give both.")
     seconds = _seconds(budget) if budget is not None else None
     if from_ is not None:
         if grid or space or trials or budget:
@@ -124,7 +126,7 @@ def command(
     if not tried:
         raise ConfigError(f"The config {path} has no learning rate or weight to try; give --grid KEY=VALUE,VALUE.")
     check_keys(tried, content, overrides, SETS)
-    tried = dict(sorted(tried.items()))  # the order of --grid changes no trial
+    tried = in_order(tried, content)
     folder = out if out is not None else Path("runs") / "tune" / path.stem
     runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
     pulls = any(map(is_pull, tried))
@@ -132,7 +134,7 @@ def command(
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
-    claimed = {**content, "tried": tried, "order": [*tried], "short": short}
+    claimed = {**content, "tried": tried, "short": short}
     earlier = claim_runs(folder / "trials", claimed, overrides, "trial-*")
     if chooser.reads_frozen:
         own, scored = chooser.setting.id_set, folder / "frozen"
@@ -208,8 +210,6 @@ def make_rule(
     Raises:
         ConfigError: The rule needs what isn't there.
     """
-    if audit is not None and name != "inferred_groups":
-        raise ConfigError(f"--audit is for the rule inferred_groups, and the rule is {name}; leave one of them out.")
     options = [option for option in overrides if option.startswith("--data.")]
     data = data_of(content.get("data"), 0, str(path), options)
     setting = setting_of(data, tolerance, pulls)

@@ -113,6 +113,17 @@ def is_pull(key: str) -> bool:
     return key.endswith(WEIGHT) and not key.startswith("model.objective.")
 
 
+def in_order(space: Space, content: Mapping[str, Any]) -> Space:
+    """Return a space with its keys as they come in the config, others last: the order of options changes no trial.
+
+    Args:
+        space: What is tried.
+        content: Of the config.
+    """
+    places = {key: at for at, (key, _) in enumerate(leaves(content))}
+    return dict(sorted(space.items(), key=lambda item: (places.get(item[0], len(places)), item[0])))
+
+
 def points(space: Space, trials: int | None) -> list[dict[str, Any]]:
     """Return the combinations of values, in a random order that is always the same.
 
