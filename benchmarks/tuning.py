@@ -30,7 +30,7 @@ from starft.__main__ import main as starft
 from starft.cli import audit, tune
 from starft.cli.single_run import Run, finish, finish_apart, run_cli
 from starft.cli.trials import Search, Trial, make_trials
-from starft.config.space import WEIGHT, Space, default_space, points, read_space
+from starft.config.space import Space, default_space, in_order, is_pull, points, read_space
 from starft.errors import ConfigError
 from starft.evaluation.rules import RULES
 from starft.files.atomic import load_json, replace_file
@@ -132,7 +132,7 @@ class Study:
 
     def choice(self, rule: str, part: float) -> tuple[Trial, float]:
         """Return what a rule chooses from what has run, and the processor seconds of what tune runs for that."""
-        pulls, seconds = any(key.endswith(WEIGHT) for key in self.tried), 0.0
+        pulls, seconds = any(map(is_pull, self.tried)), 0.0
         found = self.folder / AUDIT
         chooser = tune.make_rule(rule, pulls, self.config, self.content, self.options, TOLERANCE, found)
         watch = self.watch
@@ -255,7 +255,7 @@ def main() -> None:
         content = dict(read_yaml(Path(config))) | {"seed_everything": seed}
         own = given.out / f"seed-{seed}.yaml"
         replace_file(own, dump_yaml(content).encode())
-        tried = read_space(given.grid, None) or default_space(content, overrides)
+        tried = in_order(read_space(given.grid, None) or default_space(content, overrides), content)
         study = Study(own, tried, given.out / f"seed-{seed}", tuple(overrides))
         with redirect_stdout(sys.stderr):
             study.carry_out("inferred_groups" in given.rules)

@@ -74,7 +74,7 @@ class FakeRuns:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
     made = FakeRuns()
     monkeypatch.setattr(compare, "finish_apart", made)
-    monkeypatch.setattr(compare, "check_command", lambda words: None)  # parses each config, which takes its time
+    monkeypatch.setattr(compare, "check_run", lambda words: None)  # parses each config, which takes its time
     return made
 
 
@@ -122,6 +122,19 @@ def test_one_seed_has_no_interval(fake: FakeRuns, capsys: pytest.CaptureFixture[
     assert metric["sd"] is None
     assert "one seed, so no interval" in " ".join(capsys.readouterr().out.split())
     assert "| ce | +10.0 |" in Path("out/table.md").read_text(encoding="utf-8")
+
+
+def test_values_that_a_run_would_refuse_are_told_before_any_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the last config too."""
+    made = FakeRuns()
+    monkeypatch.setattr(compare, "finish_apart", made)
+    text = Path("ce.yaml").read_text(encoding="utf-8")
+    Path("worse.yaml").write_text(text.replace("lr: 0.0006", "lr: -1"), encoding="utf-8")
+    assert refused(capsys, "--configs=ce.yaml,worse.yaml") == "lr must be a finite number, at least 0; got -1.0."
+    assert made.trained == {}
+    assert not Path("out").exists()
 
 
 def test_the_baseline_is_chosen(fake: FakeRuns) -> None:

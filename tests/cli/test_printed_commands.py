@@ -41,7 +41,7 @@ def test_compare_ends_with_a_report_of_all_its_runs(
     made: list[Run] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compare, "finish_apart", lambda run: (made.append(run), write(run)))
-    monkeypatch.setattr(compare, "check_command", lambda words: None)
+    monkeypatch.setattr(compare, "check_run", lambda words: None)
     out = "runs of mine/it's"
     words = ["compare", f"--configs={MINI}/zeroshot.yaml,{MINI}/ce.yaml", f"--seeds={seeds}", f"--out={out}"]
     assert main(words) == 0

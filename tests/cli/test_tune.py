@@ -22,8 +22,8 @@ from starft.cli import tune
 from starft.cli.single_run import Run, finish
 from starft.cli.trials import make_trials
 from starft.cli.tune_run import best_temperature, cooled
-from starft.config.space import check_keys, default_space, options_of, points, read_space
-from starft.errors import ConfigError
+from starft.config.space import check_keys, default_space, in_order, options_of, points, read_space
+from starft.errors import ConfigError, StarftError
 from starft.evaluation.rules import RULES, Candidate, Setting
 from starft.files.shipped import shipped
 from starft.runs.validation import read_validation
@@ -46,7 +46,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTrials:
     made = FakeTrials()
     monkeypatch.setattr(tune, "finish_apart", made)
-    monkeypatch.setattr(tune, "check_command", lambda words: None)  # parses each config, which takes its time
+    monkeypatch.setattr(tune, "check_run", lambda words: None)  # parses each config, which takes its time
     return made
 
 
@@ -193,8 +193,14 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
         ([f"--grid=model.{key}={','.join(map(str, range(60)))}" for key in "abc"], "60 x 60 x 60 = 216000 places"),
         (["--space=empty.yaml"], "The space empty.yaml must hold keys with lists of values"),
         (["--grid=model.regularizers.1.init_args.weight=1"], "The config has no model.regularizers.1.init_args.weight"),
+        (["--grid=model.regularizers.-1.init_args.weight=1"], "Did you mean model.regularizers.0.init_args.weight?"),
+        (["--grid=--model.lr=1e-4"], "The config has no --model.lr to try values of. Did you mean model.lr?"),
+        (["--space=numbers.yaml"], "The config has no 1 to try values of."),
+        (["--grid=model.objective.init_args.weight=1,2", "--rule=tolerance"], "no regularizer's weight is tried"),
+        (["--rule=inferred_groups", "--audit=nope"], "--audit nope is no folder"),
+        (["--rule=id", "--audit=."], "--audit is for --rule inferred_groups, and the rule is id"),
         (["--grid=model.lr=1e-4", "--model.lr=1"], "model.lr is tried and set by an option too"),
-        (["--grid=model.lr=1e-4,1e-3", "--rule=tolerance"], "no key that is tried ends in .weight"),
+        (["--grid=model.lr=1e-4,1e-3", "--rule=tolerance"], "no regularizer's weight is tried"),
         (["--rule=inferred_groups"], "give its folder as --audit"),
         (["--rule=best"], "rule"),
         (["--space=nope.yaml"], "The space nope.yaml doesn't exist"),
@@ -211,6 +217,7 @@ def test_mistakes_are_told_before_anything_runs(
     given: list[str], told: str, fake: FakeTrials, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty.yaml").write_text("{}", encoding="utf-8")
+    Path("numbers.yaml").write_text("1: [2, 3]", encoding="utf-8")
     assert told in refused(capsys, *given)
     assert fake.made == []
     assert not Path("out").exists()
@@ -223,16 +230,79 @@ def test_keys_and_types_are_the_parsers(capsys: pytest.CaptureFixture[str]) -> N
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("grid", "told"),
+    [
+        (["model.lr=1e-4,-1"], "lr must be a finite number, at least 0; got -1.0."),
+        ([f"{WEIGHT}=1,-2"], "weight of SpuriosityAlignment must be a finite number, at least 0; got -2.0."),
+        (["data.init_args.batch_size=12,0"], "batch_size must be at least 1; got 0."),
+        (
+            ["model.freeze_image_blocks=0,9"],
+            "freeze_image_blocks must lie in 0..4, the blocks of this image tower; got",
+        ),
+        (["model.head=text,linear", "model.head_start=zero_shot,probe"], "head_start probe is for the linear head"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else value[0],
+)
+def test_values_that_a_run_would_refuse_are_told_before_any_runs(
+    grid: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the last trial too, or of a pair of values, and before the frozen model is scored."""
+    made = FakeTrials()
+    monkeypatch.setattr(tune, "finish_apart", made)
+    assert told in refused(capsys, *(f"--grid={one}" for one in grid), "--rule=zero_shot_agreement")
+    assert made.made == []
+    assert not Path("out").exists()
+
+
 def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words()) == 0
     told = refused(capsys, "--grid=model.lr=1e-4,1e-3", GRID[1])
     assert told.startswith("out/trials was run with another config (tried.model.lr was [0.0001, 0.0003], is [0.0001, ")
 
 
+def test_the_order_of_keys_changes_no_trial(fake: FakeTrials) -> None:
+    assert main(words()) == 0
+    before = Path("out/trials.csv").read_bytes()
+    assert main(["tune", "--config=starft.yaml", *reversed(GRID), "--out=out"]) == 0
+    assert Path("out/trials.csv").read_bytes() == before, "each trial's numbers are those of its values"
+
+
+def test_a_later_trial_that_is_refused_leaves_the_others_alone(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as one whose batch doesn't fit into memory; the same command tries it again."""
+
+    def execute(run: Run) -> None:
+        if run.folder.parts[-2:] == ("trial-003", "short"):
+            raise StarftError("trial 3, seed 0 was killed by signal 9.")
+        fake(run)
+
+    monkeypatch.setattr(tune, "finish_apart", execute)
+    assert main(words()) == 0
+    assert "Note: trial 3, seed 0 was killed by signal 9. The other trials go on." in capsys.readouterr().err
+    with Path("out/trials.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)].count("failed") == 1
+    made = len(fake.made)
+    monkeypatch.setattr(tune, "finish_apart", fake)
+    assert main(words()) == 0
+    assert fake.made[made] == "trial-003/short"
+
+
+def test_lengths_may_be_tried(fake: FakeTrials) -> None:
+    """Two epochs aren't shortened, eight are."""
+    grid = ["--grid=trainer.max_epochs=2,8", "--grid=model.lr=3e-4", f"--grid={WEIGHT}=1"]
+    for rule in ("id", "tolerance"):
+        assert main(["tune", "--config=starft.yaml", *grid, f"--out={rule}", f"--rule={rule}"]) == 0
+        fulls = [name for name in fake.made if name.endswith("full")]
+        assert len(fake.made) == 3 == len(fulls) + 1, "what is chosen ran in full"
+        fake.made.clear()
+
+
 def test_a_folder_in_which_nothing_ran_takes_other_values(
     fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A value that only the model refuses is told by its first run."""
+    """A value that only the data refuse, when they are read, is told by its first run."""
 
     def refuse(run: Run) -> None:
         raise ConfigError("lr must be a finite number, at least 0; got -1.0.")
@@ -267,14 +337,57 @@ def test_a_rule_without_what_it_needs_is_told_before_the_second_trial(
     assert fake.made[1:] == ["out/frozen"]
 
 
+def test_the_frozen_model_is_scored_again_for_other_data(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of too few images, more are given, as the refusal says; or the same command has other options."""
+    fake.images = 20
+    assert "is sure (90%) of 20 images" in refused(capsys, *GRID, "--rule=zero_shot_agreement")
+    fake.images = 3600
+    fake.stop_at = 2
+    assert main(words("--rule=zero_shot_agreement")) == 130
+    fake.stop_at = None
+    assert main(words("--rule=zero_shot_agreement", "--model.warmup_steps=3")) == 0
+    assert fake.made[:3] == ["out/frozen"] * 3
+    fake.images = 20
+    Path("out/trials/trial-001/full/validation.json").unlink(missing_ok=True)
+    Path("out/trials/trial-001/short/validation.json").unlink()
+    told = refused(capsys, *GRID, "--rule=zero_shot_agreement", "--model.warmup_steps=3")
+    assert told.startswith(
+        "The frozen model was scored on 3600 images of id, and trial 1 on 20, so the data have changed"
+    )
+
+
+def test_another_process_with_other_values_is_told(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It comes while the frozen model is scored, when no trial has run."""
+
+    def execute(run: Run) -> None:
+        fake(run)
+        if run.folder.name == "frozen":
+            assert main(["tune", "--config=starft.yaml", "--out=out", GRID[0], f"--grid={WEIGHT}=1,4"]) == 0
+            capsys.readouterr()
+
+    monkeypatch.setattr(tune, "finish_apart", execute)
+    told = refused(capsys, *GRID, "--rule=zero_shot_agreement")
+    assert told.startswith("out/trials was run with another config")
+
+
 def test_only_values_that_are_tried_are_looked_at(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr(tune, "check_command", seen.append)
+    monkeypatch.setattr(tune, "check_run", seen.append)
     assert main(words("--trials=1")) == 0
     assert len(seen) == 1
+    assert main(words()) == 0
+    assert len({tuple(given) for given in seen}) == len(seen) - 1 == 6, "what has run isn't, but for the first"
+    monkeypatch.setattr(tune, "MOST_CHECKED", 0)
     Path("out").rename("before")
     assert main(words()) == 0
-    assert len(seen) == 1 + 3, "two learning rates beside three weights"
+    new = [tuple(word for word in given if "model.lr" in word or "regularizers" in word) for given in seen[7:]]
+    values = {value for pair in new for value in pair}
+    assert len(values) == 5, "two learning rates, three weights"
+    assert len(new) < 6
 
 
 TRAINED = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "common" and path.stem != "zeroshot")
@@ -295,6 +408,9 @@ def test_the_default_space_by_hand(config: Path) -> None:
     assert default_space(content, ()) == {WEIGHT: [1.25, 2.5, 5.0, 10.0], "model.lr": [1.8e-4, 6e-4, 1.8e-3]}
     assert [*default_space(content, ["--model.lr=1e-4"])] == [WEIGHT], "what is given stays"
     assert [*default_space(content, ["--model.regularizers=[]"])] == ["model.lr"]
+    shipped_order = yaml.safe_load((CONFIGS / "mini" / "starft.yaml").read_text(encoding="utf-8"))
+    backwards = {"model.betas": [1], "model.lr": [2], WEIGHT: [3], "data.new": [4]}
+    assert [*in_order(backwards, shipped_order)] == [WEIGHT, "model.lr", "data.new", "model.betas"]
 
 
 def test_a_space_of_a_file_and_its_options(config: Path, tmp_path: Path) -> None:
@@ -419,7 +535,7 @@ def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPa
 def test_from_photos_to_a_report_in_four_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever --out is called, the third command is run as it is printed."""
+    """Whatever --out is called, the last two are run as they are printed; chosen.yaml trains anew before or after."""
     monkeypatch.setattr(tune, "finish_apart", finish)
     own_images.write_table(tmp_path, name="photos.csv", attribute=False)
     photos = ["--config=csv/starft", "--data.init_args.file=photos.csv"]
@@ -428,13 +544,19 @@ def test_from_photos_to_a_report_in_four_commands(
     assert main(["data", "check", *photos]) == 0
     capsys.readouterr()
     assert main(["tune", *photos, *mini, *small, "--data.init_args.batch_size=8", "--trials=2", "--out=it's mine"]) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Next: "))
-    test = shlex.split(line)
-    assert test[1:3] == ["starft", "test"]
+    test, report = (shlex.split(line) for line in capsys.readouterr().out.splitlines()[-2:])
+    assert (test[:3], report[:3]) == (["Next:", "starft", "test"], ["Then:", "starft", "report"])
     assert main(test[2:]) == 0
     capsys.readouterr()
-    assert main(["report", "it's mine/chosen", "--out=report.html"]) == 0
+    assert main(report[2:]) == 0
     assert "Report of 1 run: report.html" in capsys.readouterr().out
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "val/id/acc" in page, "of a run that was trained"
+    assert "trial-00" in page, "and that has a name"
+    assert main(["fit", "--config=it's mine/chosen.yaml"]) == 0, "after a test too"
+    capsys.readouterr()
+    assert main(test[2:]) == 2
+    assert "full/results.json exists already" in capsys.readouterr().err, "as a test does, a training anew or not"
 
 
 def test_temperature_by_hand() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from starft.cli.fit import StarftCLI, _ParsedCLI, main
+from starft.cli.fit import ParsedCLI, StarftCLI, main
 from starft.config.data import keys_of
 from starft.config.early_checks import ELSEWHERE, OURS, check_words, ours
 from starft.config.parser_errors import near_key
@@ -18,7 +18,7 @@ CSV = str(shipped("lightning_configs") / "csv" / "ce.yaml")
 @pytest.fixture(scope="module")
 def keys() -> set[str]:
     """Every option of ``fit`` on a user's own table."""
-    cli: StarftCLI = main(["fit", f"--config={CSV}"], _ParsedCLI)
+    cli: StarftCLI = main(["fit", f"--config={CSV}"], ParsedCLI)
     actions = {action.dest for action in cli._parser("fit")._actions}
     return actions | {*keys_of(["--data", "CSV"], [])}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from starft.cli.fit import check_command
+from starft.cli.checks import check_run
 from starft.cli.single_run import Run, finish_apart, run_for_each_seed, stops_told, trains
 from starft.config.command import run_command
 from starft.config.data import data_of
@@ -138,7 +138,7 @@ def compare(
     for method in methods:
         missing = [item for item in runs if item.title == method.name and not item.done]
         if missing:
-            check_command(["fit" if trains(method.content) else "test", *missing[0].words])
+            check_run(["fit" if trains(method.content) else "test", *missing[0].words])
     if metrics is not None:
         _check_metrics(metrics, methods, options)
     spent = open_comparison(out, STATE, "comparison")

@@ -323,7 +323,7 @@ class _BuiltCLI(StarftCLI):
         pass
 
 
-class _ParsedCLI(_BuiltCLI):
+class ParsedCLI(_BuiltCLI):
     """Parses a command and does nothing of it."""
 
     def _set_seed(self) -> None:
@@ -360,7 +360,7 @@ def check_command(words: Sequence[str]) -> None:
     Raises:
         ConfigError: Options or config can't be used.
     """
-    main(words, _ParsedCLI)
+    main(words, ParsedCLI)
 
 
 def build(words: Sequence[str]) -> StarftCLI:

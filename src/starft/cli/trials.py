@@ -6,6 +6,7 @@ its own: a long one that is cut off would be judged while its learning rate and 
 
 import math
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from starft.cli.single_run import Run, stops_told
-from starft.config.space import WEIGHT, length, options_of
-from starft.errors import ConfigError
+from starft.config.space import is_pull, length, options_of
+from starft.errors import ConfigError, StarftError, Stopped
 from starft.evaluation.rules import Candidate, Rule
 from starft.reporting.console import Console
 from starft.runs.layout import CHECKPOINTS
 from starft.runs.validation import Validation, read_validation
-from starft.safe_text import visible
+from starft.safe_text import say, visible
 
 FEWEST_EPOCHS = 2
 """Of a short trial: a weight that falls from epoch to epoch is 0 in the last one."""
@@ -55,7 +56,7 @@ class Trial:
         Args:
             validation: Of one of its runs.
         """
-        weights = [float(value) for key, value in self.values.items() if key.endswith(WEIGHT) and _is_number(value)]
+        weights = [float(value) for key, value in self.values.items() if is_pull(key) and _is_number(value)]
         return Candidate(self.title, validation.metrics, validation.samples, sum(weights) if weights else None)
 
 
@@ -126,7 +127,7 @@ class Search:
         """
         self._carry_out([trial.first for trial in self.trials])
         ranked = self._ranked([(trial, trial.first) for trial in self.trials])
-        if self.trials[0].short is None:
+        if all(trial.short is None for trial in self.trials):
             return ranked[0]
         finalists = ranked[: self._finalists]
         if self.rule.near_the_best and self._most_accurate(ranked) not in finalists:
@@ -159,7 +160,7 @@ class Search:
                     if not self._fits(run):
                         break
                     self._take(run, runs, waits)
-                if run.done:
+                if run.done and run not in self.results:
                     self._read(run)
 
     def _take(self, run: Run, runs: Sequence[Run], waits: bool) -> None:
@@ -174,11 +175,14 @@ class Search:
                 self._console.print(self._progress(run, runs), style="bold")
                 with stops_told(run.title):
                     self._execute(run)
-        except ConfigError:
+        except StarftError as error:
             trial = run.folder.parent
             if all(path.name.startswith(".") for path in trial.iterdir()):  # so that the folder takes mended values
                 shutil.rmtree(trial, ignore_errors=True)
-            raise
+            if isinstance(error, Stopped) or not self.results:
+                raise
+            self.results[run] = Validation(failure=str(error))  # for now: the same command tries it again
+            say(f"Note: {error} The other trials go on.", file=sys.stderr)
         finally:
             lock.release()
 
@@ -195,7 +199,7 @@ class Search:
         needed = spent if run.folder.name == "full" else spent + whole
         if self.budget is not None and len(self.results) == 1 and needed > self.budget:
             raise ConfigError(
-                f"The budget of {self.budget:.0f} s holds not one trial: the first took {spent:.0f} s, and one in full "
+                f"The budget of {self.budget:g} s holds not one trial: the first took {spent:.0f} s, and one in full "
                 f"length takes about {whole:.0f} s; give --budget {math.ceil(needed)}s or more."
             )
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,14 +12,15 @@ from typing import Any, Literal
 import numpy as np
 
 from starft.audit.attributes import UNREADABLE, read_attributes
-from starft.cli.fit import check_command
+from starft.cli.checks import check_model, check_run
 from starft.cli.single_run import Run, finish_apart, stops_told, trains
 from starft.cli.trials import Search, Trial, make_trials
 from starft.cli.tune_run import choose_from
+from starft.config.class_paths import import_prefix
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
-from starft.config.space import WEIGHT, Space, check_keys, default_space, points, read_space
+from starft.config.space import Space, check_keys, default_space, in_order, is_pull, points, read_space
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
 from starft.evaluation.rules import RULES, Candidate, Rule, Setting
@@ -31,6 +33,7 @@ from starft.runs.comparison_folder import claim_runs, open_comparison, save_seco
 from starft.runs.layout import AUDIT, CHECKPOINTS, CONFIG, LAST
 from starft.runs.validation import Columns, read_validation
 from starft.safe_text import say
+from starft.training.arguments import WITHOUT_MODEL
 from starft.wording import count_of
 
 STATE = "tune.json"
@@ -39,6 +42,9 @@ SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path")
 """Options of a run that trials set."""
 PART = 0.25
 """Short trials have this part of the length, and this part of the trials runs in full: half of a grid's cost."""
+
+MOST_CHECKED = 200
+"""Trials that are looked at before the first one runs; of more, those with a value that none before them has."""
 
 RuleName = Literal["tolerance", "id", "zero_shot_agreement", "groups", "inferred_groups"]
 
@@ -105,6 +111,8 @@ def command(
         if not fits:
             limit = {"tolerance": "lie in [0, 100] points", "short": "lie in (0, 1]", "trials": "be at least 1"}[name]
             raise ConfigError(f"--{name} must {limit}; got {value}.")
+    if audit is not None and rule != "inferred_groups":
+        raise ConfigError(f"--audit is for --rule inferred_groups, and the rule is {rule or 'another'}; give both.")
     seconds = _seconds(budget) if budget is not None else None
     if from_ is not None:
         if grid or space or trials or budget:
@@ -118,27 +126,58 @@ def command(
     if not tried:
         raise ConfigError(f"The config {path} has no learning rate or weight to try; give --grid KEY=VALUE,VALUE.")
     check_keys(tried, content, overrides, SETS)
+    tried = in_order(tried, content)
     folder = out if out is not None else Path("runs") / "tune" / path.stem
     runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
-    pulls = any(key.endswith(WEIGHT) for key in tried)
+    pulls = any(map(is_pull, tried))
     name = rule or ("tolerance" if pulls else "id")
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
-    if not all(trial.first.folder.exists() for trial in runs):
-        used = {key: [value for value in tried[key] if value in (trial.values[key] for trial in runs)] for key in tried}
-        for at in range(max(map(len, used.values()))):  # each value once
-            point = {key: values[at % len(values)] for key, values in used.items()}
-            check_command(["fit", *make_trials(path, content, overrides, [point], folder, 1)[0].full.words])
+    check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
-    claim_runs(folder / "trials", {**content, "tried": tried, "short": short}, overrides, "trial-*")
+    claimed = {**content, "tried": tried, "short": short}
+    earlier = claim_runs(folder / "trials", claimed, overrides, "trial-*")
     if chooser.reads_frozen:
-        own = chooser.setting.id_set
-        chooser.frozen = frozen_predictions(path, overrides, folder / "frozen", own, finish_apart)
-        chooser.value(Candidate("the frozen model", {}, {own: chooser.frozen}))  # refuses what it can't choose by
+        own, scored = chooser.setting.id_set, folder / "frozen"
+        if earlier:
+            shutil.rmtree(scored, ignore_errors=True)
+        chooser.frozen = frozen_predictions(path, overrides, scored, own, finish_apart)
+        try:
+            chooser.value(Candidate("the frozen model", {}, {own: chooser.frozen}))  # refuses what it can't choose by
+        except ConfigError:
+            shutil.rmtree(scored, ignore_errors=True)  # of other images, next time
+            raise
+        claim_runs(folder / "trials", claimed, overrides, "trial-*")  # another process may have come with other values
     search = Search(runs, chooser, short, seconds, finish_apart)
     chosen = search.choose()
     save_seconds(folder / STATE, sum(item.seconds for item in search.results.values()))
     _write(search, chosen, tried, folder, content, name)
     return 0
+
+
+def check_trials(trials: Sequence[Trial], tried: Space) -> None:
+    """Refuse values that a trial would refuse, before anything runs.
+
+    Args:
+        trials: That haven't run, and one whose classes are to be loaded.
+        tried: Their keys, with all values.
+
+    Raises:
+        StarftError: The first value, or pair of values, that can't be used.
+    """
+    plain = tuple(f"model.{name}" for name in (*WITHOUT_MODEL, "objective", "regularizers"))
+    of_model = [key for key in tried if key.startswith("model.") and not key.startswith(plain)]
+    known: dict[str, set[str]] = {key: set() for key in tried}
+    models: set[str] = set()
+    for number, trial in enumerate(trials):
+        values = {key: str(value) for key, value in trial.values.items()}
+        if number < MOST_CHECKED or any(value not in known[key] for key, value in values.items()):
+            check_run(["fit", *trial.full.words])
+        for key, value in values.items():
+            known[key].add(value)
+        model = str([values[key] for key in of_model])
+        if of_model and model not in models:
+            check_model(["fit", *trial.full.words])
+            models.add(model)
 
 
 def _config_of(run: Path | None) -> Path:
@@ -175,6 +214,8 @@ def make_rule(
     data = data_of(content.get("data"), 0, str(path), options)
     setting = setting_of(data, tolerance, pulls)
     if name == "inferred_groups":
+        if audit is not None and not audit.is_dir():
+            raise ConfigError(f"--audit {audit} is no folder; give the one that `starft audit data` wrote into.")
         folder = audit or Path((content.get("trainer") or {}).get("default_root_dir") or "runs/latest") / AUDIT
         if folder.is_dir():
             found = read_attributes(folder, f"val/{setting.id_set}")
@@ -258,7 +299,8 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
             f"{rule.setting.id_set} has {count_of(images, 'validation image')}, so that one of them is "
             f"{100 / images:.1f} points of accuracy; with more the choice is less one of chance."
         )
-    checkpoint = chosen.full.folder / CHECKPOINTS / LAST
+    run, prefix = chosen.full.folder, import_prefix([chosen.full.config])
+    checkpoint = run / CHECKPOINTS / LAST
     number = count_of(len(search.trials), "trial")
     reasons = [
         f"Chosen by `starft tune` of {number} by the rule {name}: highest {rule.watches}{within}.",
@@ -267,9 +309,9 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
         f"{rule.watches}: {row.watched:.4g}. No test set was read.",
         *notes,
         f"This run is trained already: {checkpoint}",
-        f"Train it anew: {shlex.join(['starft', 'fit', '--config', str(out / CHOSEN)])}",
+        f"Train it anew: {prefix}{shlex.join(['starft', 'fit', '--config', str(out / CHOSEN)])}",
     ]
-    text = (chosen.full.folder / CONFIG).read_text(encoding="utf-8")
+    text = (run / CONFIG).read_text(encoding="utf-8")
     summary = (content.get("trainer") or {}).get("enable_model_summary")
     replace_file(out / CHOSEN, chosen_config(text, reasons, out / "chosen", summary).encode())
     Console(160).print(ranking_table(rows, rule.watches))
@@ -278,7 +320,9 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
     for note in notes:
         say(f"Note: {note}", file=sys.stderr)
     say(f"All trials: {out / TABLE}, {out / PLOT}; config: {out / CHOSEN}")
-    say(f"Next: {shlex.join(['starft', 'test', '--config', str(out / CHOSEN), '--ckpt_path', str(checkpoint)])}")
+    test = ["starft", "test", "--config", str(run / CONFIG), "--ckpt_path", str(checkpoint)]
+    say(f"Next: {prefix}{shlex.join(test)}")
+    say(f"Then: {shlex.join(['starft', 'report', str(run)])}")
 
 
 def _seconds(text: str) -> float:

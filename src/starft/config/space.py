@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import random
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -20,6 +21,7 @@ Space = dict[str, list[Any]]
 
 WEIGHT = ".weight"
 """End of the keys that say how strongly a model is drawn to the frozen one."""
+KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 RATES = (0.3, 1.0, 3.0)
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """The default space lies around a config's own values: of published recipes the order of magnitude is known."""
@@ -46,7 +48,7 @@ def read_space(grid: Sequence[str], file: Path | None) -> Space:
             raise ConfigError(f"The space {file} doesn't exist; check its path.") from None
         if not isinstance(content, dict) or not content:
             raise ConfigError(f"The space {file} must hold keys with lists of values, such as model.lr: [1e-5, 3e-5].")
-        pairs += content.items()
+        pairs += ((str(key), some) for key, some in content.items())
     for text in grid:
         key, equals, values = text.partition("=")
         if not (key and equals):
@@ -59,7 +61,7 @@ def read_space(grid: Sequence[str], file: Path | None) -> Space:
         tried = some if isinstance(some, list) else []
         if not tried or "" in tried or len(set(map(_told, tried))) < len(tried):
             raise ConfigError(f"{key} needs a list of different values, one at least; got {quoted(some)}.")
-        space[str(key)] = tried
+        space[key] = tried
     return space
 
 
@@ -98,6 +100,28 @@ def default_space(content: Mapping[str, Any], options: Sequence[str]) -> Space:
         if factors and isinstance(value, int | float) and value > 0 and not _given(key, options):
             space[key] = [float(f"{value * factor:.3g}") for factor in factors]
     return space
+
+
+def is_pull(key: str) -> bool:
+    """Return whether the numbers of a key say how strongly a model is drawn to the frozen one.
+
+    The objective's weight draws it to the data.
+
+    Args:
+        key: That is tried.
+    """
+    return key.endswith(WEIGHT) and not key.startswith("model.objective.")
+
+
+def in_order(space: Space, content: Mapping[str, Any]) -> Space:
+    """Return a space with its keys as they come in the config, others last: the order of options changes no trial.
+
+    Args:
+        space: What is tried.
+        content: Of the config.
+    """
+    places = {key: at for at, (key, _) in enumerate(leaves(content))}
+    return dict(sorted(space.items(), key=lambda item: (places.get(item[0], len(places)), item[0])))
 
 
 def points(space: Space, trials: int | None) -> list[dict[str, Any]]:
@@ -144,7 +168,7 @@ def options_of(point: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[st
 
 
 def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str], sets: Sequence[str] = ()) -> None:
-    """Refuse keys with a position in a list that isn't in the config, and those that an option or we set as well.
+    """Refuse keys with a position in a list that isn't in the config, or no names, and those that something else sets.
 
     Keys without one are the parser's to check, which knows what may be left out of a config.
 
@@ -164,9 +188,11 @@ def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str],
         if any(_given(name, [key]) for name in sets):
             raise ConfigError(f"{key} is set by this command itself, for each trial; try values of another key.")
         parts = key.split(".")
-        if not any(part.isdigit() for part in parts):
+        if KEY.fullmatch(key) and not any(part.isdigit() for part in parts):
             continue
         try:
+            if not KEY.fullmatch(key):
+                raise KeyError
             there = _at(content, parts[:-1])
             if not isinstance(there, dict | list) or (isinstance(there, list) and not parts[-1].isdigit()):
                 raise KeyError

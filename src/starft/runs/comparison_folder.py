@@ -58,7 +58,7 @@ def save_seconds(path: Path, seconds: float) -> None:
     replace_file(path, (json.dumps(state, indent=2) + "\n").encode())
 
 
-def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str], runs: str = "seed-*") -> None:
+def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str], runs: str = "seed-*") -> bool:
     """Note what the runs of one config are made with, or refuse those that were made with something else.
 
     Args:
@@ -67,14 +67,17 @@ def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str],
         options: Of the command line.
         runs: Pattern of the folders of runs in it.
 
+    Returns:
+        Whether something else was noted before, of which nothing ran.
+
     Raises:
         RunFolderError: The folder holds runs of another config, other options or another version.
     """
     with FileLock(folder.parent / f".{folder.name}.claim"):  # several processes may start in one folder
-        _claim(folder, content, options, runs)
+        return _claim(folder, content, options, runs)
 
 
-def _claim(folder: Path, content: Mapping[str, Any], options: Sequence[str], runs: str) -> None:
+def _claim(folder: Path, content: Mapping[str, Any], options: Sequence[str], runs: str) -> bool:
     path = folder / METHOD
     # What is written is read back as plain JSON, so it is compared as such.
     now = json.loads(json.dumps({"version": __version__, "config": content, "options": sorted(options)}, default=str))
@@ -85,7 +88,7 @@ def _claim(folder: Path, content: Mapping[str, Any], options: Sequence[str], run
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {folder} away.") from error
         if before == now:
-            return
+            return False
         if any(folder.glob(runs)):
             raise RunFolderError(
                 f"{folder} was run with {_other(before, now)}; "
@@ -93,8 +96,10 @@ def _claim(folder: Path, content: Mapping[str, Any], options: Sequence[str], run
             )
     elif files_in(folder):
         raise RunFolderError(f"{folder} holds something else; give another --out or move it away.")
+    anew = path.is_file()
     folder.mkdir(exist_ok=True)
     replace_file(path, (json.dumps(now, indent=2, ensure_ascii=False) + "\n").encode())
+    return anew
 
 
 def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -63,6 +63,9 @@ def check_limits(trainer: Mapping[str, Any], verb: str) -> None:
             instead = "run `starft test`" if verb == "fit" and key.startswith("max") else "leave it out"
             doing = {"fit": "train", "predict": "predict"}.get(verb, "score")
             raise ConfigError(f"trainer.{key} is 0, so there is nothing to {doing}; {instead}.")
+    for key in ("max_epochs", "max_steps"):
+        if isinstance(trainer.get(key), int) and trainer[key] < -1:
+            raise ConfigError(f"trainer.{key} must be at least 1, or -1 for no limit; got {trainer[key]}.")
     bounds = [trainer.get(key) for key in ("max_epochs", "max_steps")]
     by_default = bounds[0] is None and trainer.get("max_time") is None  # a thousand epochs, says Lightning
     if verb == "fit" and not by_default and all(bound in (None, -1) for bound in bounds):

@@ -21,6 +21,7 @@ POINTS = 200
 """Points of a curve; longer ones are thinned."""
 
 _SEED = re.compile(r"seed[-_]?\d+")
+_PART = re.compile(rf"{_SEED.pattern}|short|full")
 Curve = tuple[list[float], list[float]]
 """Steps and values."""
 
@@ -121,8 +122,8 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     resolved = [folder.resolve() for folder in folders]
     roots = [path.resolve() for path in paths]
     root = roots[0] if len(roots) == 1 and resolved != roots else _above(resolved)
-    if any(_SEED.fullmatch(item.relative_to(root).as_posix()) for item in resolved):
-        root = root.parent  # the runs of one method: its name tells more than their seeds
+    if any(_PART.fullmatch(item.relative_to(root).as_posix()) for item in resolved):
+        root = root.parent  # the runs of one method or trial: its name tells more than their seeds or lengths
     names = [item.relative_to(root).as_posix() for item in resolved]
     for wrong in not_text(names):
         raise ConfigError(f"The run folder {wrong} has a name that isn't UTF-8; rename it.")

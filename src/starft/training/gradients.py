@@ -141,6 +141,24 @@ def check_batches(terms: Sequence[Term], trainer: L.Trainer, rows: int | None) -
     check_rows(terms, rows, trainer.world_size)
 
 
+def check_pool_is_there(terms: Sequence[Term], pool: Pool | None) -> None:
+    """Refuse terms that draw from a pool where there is none.
+
+    Args:
+        terms: Of the run.
+        pool: Its pool, or None.
+
+    Raises:
+        ConfigError: So it is.
+    """
+    drawing = [type(term).__name__ for term in terms if term.draws_from_pool]
+    if pool is None and drawing:
+        raise ConfigError(
+            f"{drawing[0]} draws spurious templates from a pool, and model.pool is null; set it to one, such as "
+            "backgrounds, or leave that regularizer out."
+        )
+
+
 def check_terms(terms: Sequence[Term], pool: Pool | None, class_names: Sequence[str]) -> None:
     """Refuse a run whose terms draw from a pool that isn't there, or can't work with its classes.
 
@@ -152,12 +170,7 @@ def check_terms(terms: Sequence[Term], pool: Pool | None, class_names: Sequence[
     Raises:
         ConfigError: There is no pool, or a term refuses the classes.
     """
-    drawing = [type(term).__name__ for term in terms if term.draws_from_pool]
-    if pool is None and drawing:
-        raise ConfigError(
-            f"{drawing[0]} draws spurious templates from a pool, and model.pool is null; set it to one, such as "
-            "backgrounds, or leave that regularizer out."
-        )
+    check_pool_is_there(terms, pool)
     for term in terms:
         if not class_names and term.weight > 0 and (term.reads_classes or "logits" in term.reads):
             raise ConfigError(

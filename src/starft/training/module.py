@@ -12,9 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from starft.captions.pool_files import load_pools
 from starft.captions.sampler import CaptionSampler
-from starft.captions.templates import check_templates
 from starft.clip import (
     CaptionRuler,
     build_clip,
@@ -29,13 +27,14 @@ from starft.distributed import broadcast_from_first
 from starft.errors import ConfigError
 from starft.evaluation.evaluator import Evaluator, described_data, eval_sets_for_stage
 from starft.losses import Contrastive, Term
-from starft.losses.base import by_name, check_forward_is_defined
+from starft.losses.base import by_name
 from starft.losses.context import Progress, StepContext
 from starft.losses.teachers import Teacher
 from starft.runs.adapted import match_adapter, refill_base, strip_base
 from starft.runs.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
 from starft.runs.manifest import checked_pretrained
 from starft.training.adapters import adapter_of, as_options
+from starft.training.arguments import check_arguments
 from starft.training.encoders import freeze_and_prepare, make_twin, remember_captions
 from starft.training.gradients import (
     check_batches,
@@ -47,12 +46,12 @@ from starft.training.gradients import (
     zero_gradients_for_idle_parameters,
 )
 from starft.training.guards import GuardedModule
-from starft.training.keeping import check_keeping, keep_activations
+from starft.training.keeping import keep_activations
 from starft.training.layer_decay import layer_rates
-from starft.training.linear_head import check_head, with_unscaled_head
+from starft.training.linear_head import with_unscaled_head
 from starft.training.notes import tell_doubled_articles, tell_notes
-from starft.training.optim import adamw, check_recipe, parameter_groups, warmup_cosine
-from starft.training.probe import STRENGTHS, check_strengths, probe_of
+from starft.training.optim import adamw, parameter_groups, warmup_cosine
+from starft.training.probe import STRENGTHS, probe_of
 from starft.types import Batch, CaptionedData, ImagePreprocessing
 
 
@@ -133,22 +132,17 @@ class FinetuneModule(GuardedModule):
         keep_activations: Literal["ram", "disk"] | None = None,
     ) -> None:
         super().__init__()
-        check_recipe(lr, weight_decay, warmup_steps, betas, layer_decay)
-        check_templates(templates)
-        check_head(head, head_start, unscaled_head)
-        self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
-        check_strengths(self.probe_strengths)
-        self.adapter = adapter_of(adapter, twin_precision, {"text": freeze_text_tower, "image": freeze_image_tower})
+        terms = [objective or Contrastive(), *(regularizers or [])]
         self.save_hyperparameters(ignore=["objective", "regularizers", "adapter"])
+        self.pool = check_arguments({**self.hparams, "adapter": adapter}, terms)
+        self.adapter = adapter_of(adapter, twin_precision, {"text": freeze_text_tower, "image": freeze_image_tower})
         self.save_hyperparameters({"adapter": as_options(self.adapter)})
-        check_keeping(self.hparams, self.adapter)
+        self.probe_strengths = STRENGTHS if probe_strengths is None else tuple(probe_strengths)
         self.model_name, self.pretrained, self.head, self.head_start = model_name, pretrained, head, head_start
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.decay_one_dimensional, self.betas, self.seed = decay_one_dimensional, betas, seed
-        self.pool = load_pools(pool) if pool is not None else None
         self.clip = build_clip(model_name, checked_pretrained(pretrained), trim)
         self.twin_fingerprint = fingerprint(self.clip.state_dict())  # here, in float32, whatever the precision
-        check_forward_is_defined(terms := [objective or Contrastive(), *(regularizers or [])])
         rules = dict.fromkeys(term.teacher for term in terms if term.teacher is not None)
         followers = {name: Teacher(self.clip, rule) for name, rule in by_name(rules).items()}  # have their own weights
         self.twin = make_twin(self.clip, self.adapter, twin_precision, seed)

@@ -23,7 +23,7 @@ class ZeroShotAgreement(Rule):
             candidate: A model.
 
         Raises:
-            ConfigError: The frozen model is sure of too few images.
+            ConfigError: The frozen model is sure of too few images, or was scored on others.
         """
         sure = self.frozen["confidence"] >= SURE
         if sure.sum() < FEWEST:
@@ -32,4 +32,9 @@ class ZeroShotAgreement(Rule):
                 f"zero_shot_agreement needs {FEWEST}; give another --rule, or more validation images."
             )
         own = candidate.samples[self.setting.id_set]["prediction"]
+        if len(own) != len(sure):
+            raise ConfigError(
+                f"The frozen model was scored on {len(sure)} images of {self.setting.id_set}, and {candidate.title} on "
+                f"{len(own)}, so the data have changed; give another --out."
+            )
         return float((own == self.frozen["prediction"])[sure].mean())

@@ -14,7 +14,7 @@ class Tolerance(Rule):
         super().__init__(setting)
         if not setting.pulls:
             raise ConfigError(
-                "The rule tolerance chooses the largest weight, and no key that is tried ends in .weight; "
+                "The rule tolerance chooses the largest weight, and no regularizer's weight is tried; "
                 "add one, such as model.regularizers.0.init_args.weight, or give --rule id."
             )
 
