@@ -30,6 +30,7 @@ from starft.files.atomic import load_json
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import read_yaml
 from starft.mini.worlds import REGULARIZER, WORLDS
+from starft.runs.comparison_folder import claim_runs
 from starft.runs.layout import CHECKPOINTS, RESULTS, VALIDATION
 
 RATES = (3e-4, 6e-4, 1e-3, 2e-3, 4e-3)
@@ -42,7 +43,9 @@ BASELINES = {
     "lora": ("starft_lora",),
 }
 """Config -> those that add a regularizer to it."""
-COST = 0.01
+METHODS = [method for methods in BASELINES.values() for method in methods]
+COST = 0.01 + 1e-6
+"""A point, and what accuracies in float32 may be off."""
 METRICS = {"id": "id/acc", "ood": "ood/acc", "worst group": "groups/worst_group_acc"}
 
 
@@ -67,13 +70,17 @@ class Choice:
         point = {**WORLDS[self.world].point(method, content), **changed}
         title = "-".join([method, *(f"{value:g}" for value in changed.values())])
         words = (*options_of(point, content), "--data.init_args.val_size=1200", *self.options)
-        run = Run(title, config, 0, self.out / title, True, words, "validate")
+        self.out.mkdir(parents=True, exist_ok=True)
+        claim_runs(self.out / title, content, words)
+        run = Run(title, config, 0, self.out / title / "seed-0", True, words, "validate")
         finish(run)
         shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
-        scores = load_json((run.folder / VALIDATION).read_text(encoding="utf-8"))["metrics"]
-        row = {name: round(100 * scores[metric], 1) for name, metric in METRICS.items()}
-        print(json.dumps({"world": self.world, "method": method, **changed, **row}), flush=True)
-        return {name: scores[metric] for name, metric in METRICS.items()}
+        found = load_json((run.folder / VALIDATION).read_text(encoding="utf-8"))
+        scores = {name: found["metrics"].get(metric, 0.0) for name, metric in METRICS.items()}  # none of a failure
+        row = {name: round(100 * score, 1) for name, score in scores.items()}
+        failure = {"failure": found["failure"]} if found["failure"] else {}
+        print(json.dumps({"world": self.world, "method": method, **changed, **row, **failure}), flush=True)
+        return scores
 
     def rate(self, baseline: str) -> tuple[float, float]:
         """Return the learning rate at which a baseline has the highest ID accuracy, and that accuracy."""
@@ -123,7 +130,7 @@ def main() -> None:
     parser.add_argument("--stability", type=Path, metavar="OUT", help="of a comparison's ranking, and choose nothing")
     parser.add_argument("--world", choices=[name for name in WORLDS if name != "scenes"])
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
-    parser.add_argument("--methods", nargs="+", default=sum(BASELINES.values(), ()), help="whose weights are chosen")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="whose weights are chosen")
     parser.add_argument("--out", type=Path, help="folder of the runs; runs/worlds/WORLD where none is given")
     given, options = parser.parse_known_args()
     if given.stability is not None:

@@ -155,6 +155,8 @@ def test_a_sketch_wears_lines_alone() -> None:
     sketch = Picture("duck", "lake", "sketch", "a")
     for texture in TEXTURES:
         np.testing.assert_array_equal(draw(replace(sketch, texture=texture)), draw(sketch))
+    colored = {draw(replace(sketch, color=color)).tobytes() for color in COLORS}
+    assert len(colored) == len(COLORS), "its lines have the colour that its label says"
 
 
 def test_a_sketch_is_pale_and_grey_and_a_photo_is_not() -> None:
@@ -357,8 +359,8 @@ def test_other_shortcuts_have_the_same_sets(options: dict[str, Any], count: int,
 
 
 def test_textures_are_for_species() -> None:
-    with pytest.raises(ConfigError, match="Textures go with species; got shortcut texture and task 'kinds'"):
-        MiniWorld("kinds", "texture")
+    with pytest.raises(ConfigError, match="The shortcut texture needs task species; got 'kinds'"):
+        MiniWorld("kinds", shortcut="texture")
 
 
 def test_sizes_that_leave_varieties_uneven_are_refused() -> None:

@@ -17,7 +17,7 @@ from starft.config.space import options_of
 from starft.errors import ConfigError, RunFolderError
 from starft.evaluation.metrics import eval_metric_names
 from starft.files.atomic import replace_file
-from starft.files.shipped import with_shipped_configs
+from starft.files.shipped import shipped, with_shipped_configs
 from starft.files.yaml_reader import read_yaml
 from starft.mini.worlds import WORLDS
 from starft.reporting.comparison import compare_markdown, compare_tables, heading, summarize
@@ -40,8 +40,6 @@ MINI_COLUMNS = {
     "groups/worst_group_acc": "worst group",
 }
 """What is compared on the embedded world, and its headings."""
-
-MINI_DATA = "starft.mini.MiniWorld"
 
 SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path", "config")
 """Options of a run that the comparison sets."""
@@ -99,7 +97,7 @@ def command(
     """
     methods = [on_world(method, world) for method in read_methods(configs)]
     columns = metrics.split(",") if metrics is not None else None
-    compare(methods, read_seeds(seeds), out, _baseline(baseline, methods), columns, overrides)
+    compare(methods, read_seeds(seeds), out, _baseline(baseline, methods), columns, overrides, world)
     return 0
 
 
@@ -110,6 +108,7 @@ def compare(
     baseline: str,
     metrics: Sequence[str] | None = None,
     options: Sequence[str] = (),
+    world: str = "scenes",
 ) -> dict[str, Any]:
     """Run what is missing, print the tables, write results.json and table.md.
 
@@ -120,6 +119,7 @@ def compare(
         baseline: Name of the method that the others are compared with.
         metrics: ``{eval set}/{metric}`` or ``ood_acc``; null takes those that all runs have.
         options: Of the command line, for every run.
+        world: Of the methods.
 
     Returns:
         What results.json holds.
@@ -141,10 +141,12 @@ def compare(
             check_run(["fit" if trains(method.content) else "test", *missing[0].words])
     if metrics is not None:
         _check_metrics(metrics, methods, options)
-    spent = open_comparison(out, STATE, "comparison")
+    elsewhere = world != "scenes"
+    state = f"compare-{world}.json" if elsewhere else STATE
+    spent = open_comparison(out, state, f"comparison on the world {world}" if elsewhere else "comparison")
     for method in methods:
         claim_runs(out / method.name, method.content, (*method.options, *options))
-    seconds = run_all(runs, finish_apart, spent, lambda total: save_seconds(out / STATE, total))
+    seconds = run_all(runs, finish_apart, spent, lambda total: save_seconds(out / state, total))
     found = {name: [read_run(run.folder) for run in of_it] for name, of_it in of_method.items()}
     columns = _columns(found, metrics)
     results = {
@@ -175,20 +177,16 @@ def on_world(method: Method, world: str) -> Method:
     """Return a method as it runs on an embedded world.
 
     Args:
-        method: Of the folder ``mini/`` where the world isn't the first.
+        method: One of the shipped ``mini/`` where the world isn't the first.
         world: One of `WORLDS`.
 
     Raises:
-        ConfigError: Its data are others.
+        ConfigError: It is another, whose settings the world can't know.
     """
     if world == "scenes":
         return method
-    data = (method.content.get("data") or {}).get("class_path")
-    if data != MINI_DATA:
-        raise ConfigError(
-            f"--world {world} takes configs whose data are {MINI_DATA}, such as mini/ce; those of {method.path} are "
-            f"{data}."
-        )
+    if method.path.resolve().parent != (shipped("lightning_configs") / "mini").resolve():
+        raise ConfigError(f"--world {world} takes shipped configs of mini/, such as mini/ce; got {method.path}.")
     return replace(method, options=options_of(WORLDS[world].point(method.path.stem, method.content), method.content))
 
 
@@ -314,8 +312,8 @@ def _baseline(name: str | None, methods: Sequence[Method]) -> str:
 
 
 def _check_metrics(metrics: Sequence[str], methods: Sequence[Method], options: Sequence[str]) -> None:
-    data = [option for option in options if option.startswith("--data.")]
     for method in methods:
+        data = [option for option in (*method.options, *options) if option.startswith("--data.")]
         module = data_of(method.content.get("data"), 0, str(method.path), data)
         linear = (method.content.get("model") or {}).get("head") == "linear"
         known = eval_metric_names(module.test_sets, module.class_names if linear else ())

@@ -49,8 +49,9 @@ def read_weights(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], list[
     value: Any = (
         load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     )
-    if isinstance(value, Mapping) and USED in value:
-        value = with_unused_tokens(value, len(model.state_dict()[EMBEDDING]))
+    embedding = model.state_dict().get(EMBEDDING)
+    if isinstance(value, Mapping) and USED in value and embedding is not None:
+        value = with_unused_tokens(value, len(embedding))
     state, notes = _unwrapped(path, _under_a_key(path, value))
     if is_transformers(state):
         state, more = from_transformers(path, state, model)

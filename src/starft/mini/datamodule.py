@@ -12,6 +12,7 @@ from starft.mini.captions import CAPTIONS, DRESSED_CAPTIONS, KINDS
 from starft.mini.splits import (
     GROUPS,
     HOME_SHARE,
+    NAMES,
     SPECIES_TASK,
     TEXTURES_TASK,
     VARIETIES_TASK,
@@ -60,7 +61,7 @@ class _MiniBase(BaseDataModule):
 
     def _check_even(self, name: str, size: int) -> None:
         classes, what = len(self.tells_apart.names), "species"
-        if classes > len(SPECIES_TASK.names):
+        if classes > len(NAMES):
             what = "varieties"
         if size < classes or size % classes:
             raise ConfigError(f"{name} must be a multiple of {classes}, the number of {what}; got {size}.")
@@ -75,8 +76,13 @@ class _MiniBase(BaseDataModule):
     def val_sets(self) -> tuple[EvalSet, ...]:
         """``id``, ``ood`` and ``groups`` on pictures of their own; everything is chosen here."""
         id_set, ood, groups = self._sets("id", "ood", "groups")
-        names = self.tells_apart.home_groups
+        names = self.tells_apart.home_groups if self._has_home_groups else ()
         return replace(id_set, group_names=names), replace(ood, group_names=names), groups
+
+    @property
+    def _has_home_groups(self) -> bool:
+        """Whether groups of classes at home and away hold enough validation pictures to tell something."""
+        return len(self.tells_apart.names) == len(NAMES)
 
     @property
     def test_sets(self) -> tuple[EvalSet, ...]:
@@ -132,7 +138,7 @@ class _MiniBase(BaseDataModule):
         else:
             style: Style = "sketch" if name == "style" else "photo"
             rows = anywhere_pictures(f"{split}-{name}", size, WORLD, style, self.tells_apart)
-        return rows if split == "val" else without_groups(rows)
+        return rows if split == "val" and self._has_home_groups else without_groups(rows)
 
 
 class MiniWorld(_MiniBase):
@@ -145,8 +151,6 @@ class MiniWorld(_MiniBase):
     Args:
         task: What is told apart: twelve ``species``; two ``kinds``, landbird and waterbird, each mostly where it
             lives, as in Waterbirds; or sixty ``varieties``, species in five colours, each mostly in a scene.
-        shortcut: What mostly goes with a species in training: its home ``scene``, or the ``texture`` that it wears.
-        home_share: How many of the training pictures, and of those like them, show it on purpose; the rest is anything.
         train_size: Training pictures, in equal numbers a class; drawn anew for each seed.
         val_size: Pictures of each validation set (twice that for the groups).
         test_size: Pictures of each test set (twice that for the groups).
@@ -157,13 +161,13 @@ class MiniWorld(_MiniBase):
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
         seed: Draws the training pictures and their order.
+        shortcut: What mostly goes with a species in training: its home ``scene``, or the ``texture`` that it wears.
+        home_share: How many of the training pictures, and of those like them, show it on purpose; the rest is anything.
     """
 
     def __init__(
         self,
         task: Literal["species", "kinds", "varieties"] = "species",
-        shortcut: Literal["scene", "texture"] = "scene",
-        home_share: float = HOME_SHARE,
         train_size: int = 2400,
         val_size: int = 480,
         test_size: int = 1200,
@@ -172,13 +176,15 @@ class MiniWorld(_MiniBase):
         eval_batch_size: int = 240,
         num_workers: int = 0,
         seed: int = 0,
+        shortcut: Literal["scene", "texture"] = "scene",
+        home_share: float = HOME_SHARE,
     ) -> None:
         if shortcut == "texture" and task != "species":
-            raise ConfigError(f"Textures go with species; got shortcut texture and task {task!r}. Give task species.")
-        tasks = {"scene": SPECIES_TASK, "texture": TEXTURES_TASK}
+            raise ConfigError(f"The shortcut texture needs task species; got {task!r}.")
         if not 0 <= home_share <= 1:
             raise ConfigError(f"home_share must be a share, from 0 to 1; got {home_share}.")
-        self.tells_apart = replace(VARIETIES_TASK if task == "varieties" else tasks[shortcut], home_share=home_share)
+        species = TEXTURES_TASK if shortcut == "texture" else SPECIES_TASK
+        self.tells_apart = replace(VARIETIES_TASK if task == "varieties" else species, home_share=home_share)
         super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed, sampling)
         self._check_even("train_size", train_size)
         self.task, self.shortcut, self.train_size = task, shortcut, train_size
@@ -248,25 +254,25 @@ class MiniPretraining(_MiniBase):
 
     Args:
         train_size: Training pictures.
-        looks: Most birds wear a texture or a colour, and most captions say which.
         val_size: Pictures of each validation set (twice that for the groups).
         test_size: Pictures of each test set (twice that for the groups).
         batch_size: Training images a batch and process.
         eval_batch_size: Images a batch in evaluation.
         num_workers: Worker processes of each loader, no more than there are usable cores; results don't depend on it.
         seed: Draws the training pictures and their order.
+        looks: Most photos' birds wear a texture or a colour, and most of their captions say which.
     """
 
     def __init__(
         self,
         train_size: int = 24000,
-        looks: bool = False,
         val_size: int = 480,
         test_size: int = 1200,
         batch_size: int = 128,
         eval_batch_size: int = 240,
         num_workers: int = 0,
         seed: int = 0,
+        looks: bool = False,
     ) -> None:
         super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed)
         check_between("train_size", train_size, 1, MOST_PICTURES)

@@ -1,4 +1,4 @@
-"""What a bird may wear: a texture on its body, or a colour that its species doesn't have.
+"""What a bird may wear: a texture on its body, or a colour instead of its own.
 
 Textures are drawn in the bird's own frame, inside the ellipse of its body; sketches, which are lines, have none.
 """
@@ -36,16 +36,7 @@ def _bands(brush: Brush, length: float, height: float, color: Color) -> None:
 
 
 def _spots(brush: Brush, length: float, height: float, color: Color) -> None:
-    for x, y in (
-        (-0.6, -0.3),
-        (-0.6, 0.35),
-        (-0.2, 0.0),
-        (0.2, -0.5),
-        (0.2, 0.5),
-        (0.6, 0.0),
-        (-0.2, -0.65),
-        (0.65, 0.45),
-    ):
+    for x, y in SPOTS:
         brush.ellipse(x * length, y * height, 0.2 * height, 0.2 * height, color)
 
 

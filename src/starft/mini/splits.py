@@ -194,7 +194,7 @@ def as_kinds(rows: tuple[Labelled, ...]) -> tuple[Labelled, ...]:
 
 
 def without_groups(rows: tuple[Labelled, ...]) -> tuple[Labelled, ...]:
-    """Return the same pictures and labels; in a test set some of the 24 groups would hold next to nothing."""
+    """Return the same pictures and labels; in a small set some of the groups would hold next to nothing."""
     return tuple(replace(row, group=None) for row in rows)
 
 
@@ -205,7 +205,7 @@ def captioned_pictures(split: str, size: int, seed: int, looks: bool = False) ->
         split: Names the pictures.
         size: How many.
         seed: Draws them.
-        looks: Most birds wear a texture or a colour, and most captions say which.
+        looks: Most photos' birds wear a texture or a colour, and most of their captions say which.
     """
     position = {caption: index for index, caption in enumerate(DRESSED_CAPTIONS if looks else CAPTIONS)}
     rows = []

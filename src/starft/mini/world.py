@@ -137,7 +137,8 @@ def _painted(picture: Picture) -> tuple[Image.Image, Image.Image, Pen]:
         angle=pen.between(-0.25, 0.25),
         facing=1 if rng.random() < 0.5 else -1,
     )
-    outline = (40, 40, 44) if picture.style == "sketch" else None
+    ink = (40, 40, 44) if picture.color is None else COLORS[picture.color]
+    outline = ink if picture.style == "sketch" else None
     texture = None if picture.texture is None else textured(picture.texture, f"{picture.seed}/texture")
     paint(bird, pen, frame, tint=30.0, outline=outline, texture=texture)
     return bare, image, pen

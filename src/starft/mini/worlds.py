@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+EPOCHS = "trainer.max_epochs"
 REGULARIZER = "model.regularizers.0.init_args.weight"
 
 
@@ -38,10 +39,12 @@ class World:
         """
         if not self.keys:
             return {}
-        model = content["model"]
+        model, trainer = content["model"], content["trainer"]
         point = dict(self.keys)
-        if content["trainer"].get("max_epochs") == 0:
-            point.pop("trainer.max_epochs", None)
+        if trainer["max_epochs"] < point[EPOCHS]:  # it is only tested, or needs one epoch
+            del point[EPOCHS]
+        elif trainer.get("check_val_every_n_epoch", 1) > point[EPOCHS]:
+            point["trainer.check_val_every_n_epoch"] = point[EPOCHS]
         if not model.get("lr"):  # nothing is trained by steps
             point.pop("model.lr", None)
         if "pool" in model:
@@ -62,7 +65,7 @@ WORLDS: dict[str, World] = {
             "data.init_args.home_share": 0.5,
             "data.init_args.train_size": 3840,
             "data.init_args.test_size": 720,
-            "trainer.max_epochs": 4,
+            EPOCHS: 4,
             "model.lr": 4e-3,
         },
         weights={
@@ -86,7 +89,7 @@ WORLDS: dict[str, World] = {
             "data.init_args.shortcut": "texture",
             "data.init_args.train_size": 1920,
             "data.init_args.test_size": 720,
-            "trainer.max_epochs": 4,
+            EPOCHS: 4,
         },
         pool="mini_textures",
     ),
@@ -97,7 +100,7 @@ WORLDS: dict[str, World] = {
             "data.init_args.task": "varieties",
             "data.init_args.train_size": 3600,
             "data.init_args.test_size": 720,
-            "trainer.max_epochs": 4,
+            EPOCHS: 4,
         },
     ),
 }

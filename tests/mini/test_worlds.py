@@ -1,0 +1,58 @@
+"""What the shipped configs have on another world: every setting has its place in them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from starft.captions.pool_files import load_pool
+from starft.cli.checks import check_run
+from starft.config.space import options_of
+from starft.files.shipped import shipped
+from starft.files.yaml_reader import read_yaml
+from starft.mini.worlds import EPOCHS, REGULARIZER, WORLDS
+
+MINI = shipped("lightning_configs") / "mini"
+OTHERS = [name for name in WORLDS if name != "scenes"]
+
+
+def content(method: str) -> dict[str, Any]:
+    return dict(read_yaml(MINI / f"{method}.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted(MINI.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_first_world_is_that_of_the_configs(path: Path) -> None:
+    assert WORLDS["scenes"].point(path.stem, content(path.stem)) == {}
+
+
+@pytest.mark.parametrize("world", OTHERS)
+def test_each_setting_has_its_place(world: str) -> None:
+    settings = WORLDS[world]
+    assert settings.weights.keys() | settings.rates.keys() <= {path.stem for path in MINI.glob("*.yaml")}
+    for method, weight in settings.weights.items():
+        own = content(method)
+        assert own["model"]["regularizers"][0]["init_args"]["weight"] > 0
+        assert settings.point(method, own)[REGULARIZER] == weight
+    for method, rate in settings.rates.items():
+        assert settings.point(method, content(method))["model.lr"] == rate
+    assert load_pool(settings.pool).templates
+    assert settings.point("starft", content("starft"))["model.pool"] == settings.pool
+    assert "model.pool" not in settings.point("ce", content("ce"))
+
+
+@pytest.mark.parametrize("world", OTHERS)
+def test_what_trains_otherwise_keeps_its_length(world: str) -> None:
+    epochs = WORLDS[world].keys[EPOCHS]
+    for method, length in {"zeroshot": None, "linear_probe": None, "ce": epochs, "starft": epochs}.items():
+        assert WORLDS[world].point(method, content(method)).get(EPOCHS) == length
+    assert "model.lr" not in WORLDS[world].point("linear_probe", content("linear_probe"))
+    assert WORLDS[world].point("dfr", content("dfr"))["trainer.check_val_every_n_epoch"] == epochs
+    assert "trainer.check_val_every_n_epoch" not in WORLDS[world].point("ce", content("ce"))
+
+
+@pytest.mark.parametrize("world", OTHERS)
+@pytest.mark.parametrize("method", ["starft", "lora"])
+def test_a_run_takes_them(world: str, method: str) -> None:
+    own = content(method)
+    options = options_of(WORLDS[world].point(method, own), own)
+    check_run(["fit", f"--config={MINI / method}.yaml", *options])
