@@ -246,7 +246,7 @@ def test_a_folder_for_a_config(refused: Refused, tmp_path: Path) -> None:
         ("--model.lr=fast", "model.lr: expected float. Got value: fast."),
         ("--model.lr=nan", "model.lr: expected float. Got value: nan."),
         ("--trainer.max_epochs=many", "trainer.max_epochs: expected int or null. Got value: many."),
-        ("--trainer.max_epochs=-5", "`max_epochs` must be a non-negative integer or -1. You passed in -5."),
+        ("--trainer.max_epochs=-5", "trainer.max_epochs must be at least 1, or -1 for no limit; got -5."),
         ("--trainer.val_check_interval=9", "`val_check_interval` (9) must be less than or equal to the number of the "),
         ("--model.head=mlp", "model.head: expected 'text' or 'linear'. Got value: mlp."),
         ("--checkpoint.mode=most", "checkpoint.mode: expected 'max' or 'min'. Got value: most."),

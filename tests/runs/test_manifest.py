@@ -462,6 +462,9 @@ SMALL = [f"--data.init_args.{one}" for one in ("train_size=24", "val_size=12", "
 SMALL += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
 
+DRAWN_BY = {"task": "species", "shortcut": "scene", "home_share": 0.95, "train_size": 24, "val_size": 12, "seed": 0}
+
+
 @pytest.mark.slow
 def test_a_run_keeps_its_manifest_true_and_goes_on_with_the_same_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -483,7 +486,7 @@ def test_a_run_keeps_its_manifest_true_and_goes_on_with_the_same_alone(
     assert starft("fit", "--trainer.max_epochs=1", goes_on=False)[0] == 0
     manifest = read_manifest(run)
     assert {"config.yaml", "pool.json", "manifest.npz", "checkpoints/last.ckpt"} <= manifest["files"].keys()
-    assert manifest["drawn_by"] == {"task": "species", "train_size": 24, "val_size": 12, "seed": 0}
+    assert manifest["drawn_by"] == DRAWN_BY
     assert not (run / ".lock").exists()
     config = (run / "config.yaml").read_bytes()
 

@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 from torch.nn import functional as F
 
+from starft.captions.pool_files import load_pools
 from starft.captions.sampler import CaptionSampler
 from starft.cli.fit import main
 from starft.evaluation.evaluator import Evaluator
@@ -20,7 +21,6 @@ from starft.losses.context import Progress, StepContext
 from starft.losses.functional import contrastive_loss, spuriosity_alignment
 from starft.losses.objectives import Contrastive, CrossEntropy
 from starft.mini import MiniWorld
-from starft.training import module as finetune
 from starft.training.module import FinetuneModule
 from starft.training.optim import adamw
 from starft.types import EvalSet
@@ -36,7 +36,7 @@ def module() -> FinetuneModule:
     """The tiny CLIP with a linear head, at the highest scale that CLIP allows, its student moved away from its twin."""
     made = FinetuneModule(CrossEntropy(), "starft-mini", "mini", "linear", regularizers=[SpuriosityAlignment()])
     made.describe(MiniWorld().class_names, ("a photo of a {}.",))
-    made.pool = finetune.load_pools("mini_scenes")
+    made.pool = load_pools("mini_scenes")
     made.captions = CaptionSampler(made.class_names, made.templates, made.pool, 0)
     torch.manual_seed(0)
     with torch.no_grad():

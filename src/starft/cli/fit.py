@@ -352,10 +352,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def check_command(words: Sequence[str]) -> None:
-    """Parse a command as far as keys and types go; nothing is built or written.
-
-    Args:
-        words: The verb and its options.
+    """Parse a command, its verb and its options, as far as keys and types go; nothing is built or written.
 
     Raises:
         ConfigError: Options or config can't be used.
