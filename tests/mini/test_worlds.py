@@ -1,11 +1,14 @@
 """What the shipped configs have on another world: every setting has its place in them."""
 
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from starft.captions.pool_files import load_pool
+from starft.cli import compare, demo
 from starft.cli.checks import check_run
 from starft.config.space import options_of
 from starft.files.shipped import shipped
@@ -23,6 +26,12 @@ def content(method: str) -> dict[str, Any]:
 @pytest.mark.parametrize("path", sorted(MINI.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_first_world_is_that_of_the_configs(path: Path) -> None:
     assert WORLDS["scenes"].point(path.stem, content(path.stem)) == {}
+
+
+@pytest.mark.parametrize("command", [compare.command, demo.command])
+def test_commands_know_all_worlds(command: Callable[..., int]) -> None:
+    """They spell the names, so that their help needs no import."""
+    assert get_args(signature(command).parameters["world"].annotation) == tuple(WORLDS)
 
 
 @pytest.mark.parametrize("world", OTHERS)

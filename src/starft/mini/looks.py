@@ -1,6 +1,7 @@
 """What a bird may wear: a texture on its body, or a colour instead of its own.
 
-Textures are drawn in the bird's own frame, inside the ellipse of its body; sketches, which are lines, have none.
+Textures are drawn in the bird's own frame, inside the ellipse of its body. Sketches are lines, in the bird's colour and
+without texture.
 """
 
 import math

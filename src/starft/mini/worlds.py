@@ -17,14 +17,12 @@ class World:
     """What is set in every config to run it on a world.
 
     Args:
-        about: One line on it.
         keys: Dotted key -> value, for all methods.
         pool: Of the methods that have one.
         weights: Config name -> the weight of its regularizer.
         rates: Config name -> its learning rate, where it isn't that of ``keys``.
     """
 
-    about: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     pool: str = "mini_scenes"
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -57,9 +55,10 @@ class World:
 
 
 WORLDS: dict[str, World] = {
-    "scenes": World("twelve species, each mostly in its home scene"),
+    # Twelve species, each mostly in its home scene: what the configs say themselves.
+    "scenes": World(),
+    # Twelve species, half of each at home on purpose, and a frozen model that is far from good.
     "weak": World(
-        "twelve species, half of each at home on purpose, and a frozen model that is far from good",
         {
             "model.pretrained": "mini_weak",
             "data.init_args.home_share": 0.5,
@@ -82,8 +81,8 @@ WORLDS: dict[str, World] = {
         },
         rates=dict.fromkeys(("flyp", "carot", "tracer", "starft"), 2e-3),
     ),
+    # Twelve species, each mostly in its texture, in any scene.
     "textures": World(
-        "twelve species, each mostly in its texture, in any scene",
         {
             "model.pretrained": "mini_looks",
             "data.init_args.shortcut": "texture",
@@ -93,8 +92,8 @@ WORLDS: dict[str, World] = {
         },
         pool="mini_textures",
     ),
+    # Sixty varieties, species in five colours, each mostly in its home scene.
     "many": World(
-        "sixty varieties, species in five colours, each mostly in its home scene",
         {
             "model.pretrained": "mini_looks",
             "data.init_args.task": "varieties",

@@ -127,7 +127,7 @@ class StopBetweenBatches(Callback):
 
         The error that torch raises for a worker meets a thread that starts as well, which then isn't known any more.
         """
-        of_a_thread = isinstance(error, KeyError) and isinstance(error.args[0], threading.Thread)
+        of_a_thread = isinstance(error, KeyError) and any(isinstance(key, threading.Thread) for key in error.args)
         return self.received is not None and (of_a_thread or _lost_a_worker(error))
 
     def _cause_of(self, error: BaseException, trainer: L.Trainer) -> BaseException | None:
