@@ -142,7 +142,8 @@ def main() -> None:
     if given.world is None:
         parser.error("give --world or --stability")
     out = given.out or Path("runs/worlds") / given.world
-    choice = Choice(given.world, out, ("--trainer.enable_progress_bar=false", *options))
+    quick = ("--trainer.enable_progress_bar=false", "--trainer.num_sanity_val_steps=0")
+    choice = Choice(given.world, out, (*quick, *options))
     rates, weights = {}, {}
     for baseline in given.baselines:
         rates[baseline], best = choice.rate(baseline)

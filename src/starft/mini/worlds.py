@@ -97,7 +97,7 @@ WORLDS: dict[str, World] = {
         {
             "model.pretrained": "mini_looks",
             "data.init_args.task": "varieties",
-            "data.init_args.train_size": 3600,
+            "data.init_args.train_size": 2400,
             "data.init_args.test_size": 720,
             EPOCHS: 4,
         },
