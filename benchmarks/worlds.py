@@ -2,10 +2,11 @@
 
 On validation pictures only, with one seed, by two rules that were set beforehand: a learning rate is that at which the
 *baseline* has the highest ID accuracy, and its methods take it over; the weight of a regularizer is the largest that
-costs at most one point of ID accuracy against its own baseline. From the config's own weight, which was chosen on the
-first world, it goes up or down by about three at a time until that turns. One JSON line a run, and one for what is
-chosen, which `starft.mini.worlds` then holds. A choice that was stopped goes on by the same command; ``starft compare
---world weak --configs mini/ce,mini/starft --seeds 0,1,2,3,4 --out runs/weak`` makes the table.
+costs at most one point of ID accuracy against its own baseline; of StarFT on top of a rival, against the rival. From
+the config's own weight, which was chosen on the first world, it goes up or down by about three at a time until that
+turns. One JSON line a run, and one for what is chosen, which `starft.mini.worlds` then holds. A choice that was stopped
+goes on by the same command; ``starft compare --world weak --configs mini/ce,mini/starft --seeds 0,1,2,3,4 --out
+runs/weak`` makes the table.
 
 ``--stability runs/weak`` says how stable the table's ranking is: Kendall's tau between the rankings of the methods by
 two halves of the seeds, over all ways to halve them, for each metric.
@@ -43,6 +44,8 @@ BASELINES = {
     "lora": ("starft_lora",),
 }
 """Config -> those that add a regularizer to it."""
+ON_RIVALS = ("feature_distillation", "lipsum_ft", "tracer")
+"""Whose configs there are with StarFT beside them, as its second regularizer."""
 METHODS = [method for methods in BASELINES.values() for method in methods]
 COST = 0.01 + 1e-6
 """A point, and what accuracies in float32 may be off."""
@@ -89,25 +92,35 @@ class Choice:
         best = max(scores, key=lambda rate: scores[rate])
         return best, scores[best]
 
-    def weight(self, method: str, rate: float, least: float) -> float:
-        """Return the largest weight whose ID accuracy is at least ``least``; the smallest of all where none has it."""
+    def weight(self, method: str, least: float, changed: Mapping[str, Any], at: int = 0) -> tuple[float, float]:
+        """Return the largest weight whose ID accuracy is at least ``least``, or else the smallest, and its accuracy.
+
+        Args:
+            method: Name of its config.
+            least: In 0..1.
+            changed: What else its config has.
+            at: Which regularizer's weight it is.
+        """
         content = read_yaml(shipped("lightning_configs") / "mini" / f"{method}.yaml")
-        own = content["model"]["regularizers"][0]["init_args"]["weight"]
+        own = content["model"]["regularizers"][at]["init_args"]["weight"]
         weights = [float(f"{factor * own:.3g}") for factor in FACTORS]
+        scores: dict[int, float] = {}
 
-        def passes(at: int) -> bool:
-            return self.score(method, {"model.lr": rate, REGULARIZER: weights[at]})["id"] >= least
+        def passes(place: int) -> bool:
+            point = {**changed, REGULARIZER.format(at): weights[place]}
+            scores[place] = self.score(method, point)["id"]
+            return scores[place] >= least
 
-        at = FACTORS.index(1.0)
-        if passes(at):
-            while at + 1 < len(weights) and passes(at + 1):
-                at += 1
-            return weights[at]
-        while at > 0:
-            at -= 1
-            if passes(at):
-                break
-        return weights[at]
+        place = FACTORS.index(1.0)
+        if passes(place):
+            while place + 1 < len(weights) and passes(place + 1):
+                place += 1
+        else:
+            while place > 0:
+                place -= 1
+                if passes(place):
+                    break
+        return weights[place], scores[place]
 
 
 def stability(values: NDArray[np.float64]) -> dict[str, float]:
@@ -128,7 +141,7 @@ def main() -> None:
     """Choose, and print all runs."""
     parser = argparse.ArgumentParser(description="Choose the settings of an embedded world on its validation pictures.")
     parser.add_argument("--stability", type=Path, metavar="OUT", help="of a comparison's ranking, and choose nothing")
-    parser.add_argument("--world", choices=[name for name in WORLDS if name != "scenes"])
+    parser.add_argument("--world", choices=WORLDS)
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="whose weights are chosen")
     parser.add_argument("--out", type=Path, help="folder of the runs; runs/worlds/WORLD where none is given")
@@ -144,11 +157,18 @@ def main() -> None:
     out = given.out or Path("runs/worlds") / given.world
     quick = ("--trainer.enable_progress_bar=false", "--trainer.num_sanity_val_steps=0")
     choice = Choice(given.world, out, (*quick, *options))
-    rates, weights = {}, {}
+    rates: dict[str, float] = {}
+    weights: dict[str, list[float]] = {}
     for baseline in given.baselines:
         rates[baseline], best = choice.rate(baseline)
-        own = [method for method in BASELINES[baseline] if method in given.methods]
-        weights |= {method: choice.weight(method, rates[baseline], best - COST) for method in own}
+        at_rate = {"model.lr": rates[baseline]}
+        for method in (method for method in BASELINES[baseline] if method in given.methods):
+            weight, accuracy = choice.weight(method, best - COST, at_rate)
+            weights[method] = [weight]
+            if method in ON_RIVALS:
+                on_rival = f"starft_{method}"
+                own = {**at_rate, REGULARIZER.format(0): weight}
+                weights[on_rival] = [weight, choice.weight(on_rival, accuracy - COST, own, 1)[0]]
     print(json.dumps({"world": given.world, "rates": rates, "weights": weights}))
 
 

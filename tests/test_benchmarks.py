@@ -194,7 +194,7 @@ def test_what_is_chosen_on_a_world(
     rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stand-ins for runs: the second rate is best, and weights cost what `lost` says, times its order of magnitude."""
-    lost = {"l2_sp": 0.02, "kd": 0.0, "starft_ce": 1.0}
+    lost = {"l2_sp": 0.02, "kd": 0.0, "starft_ce": 1.0, "starft_lipsum_ft": 0.05}
     made: list[str] = []
 
     def rate_of(run: Run) -> str:
@@ -204,11 +204,11 @@ def test_what_is_chosen_on_a_world(
         made.append(run.title)
         method, rate = run.config.stem, f"{float(rate_of(run)):g}"
         assert run.scored_on == "validate"
-        weight = run.title.removeprefix(f"{method}-{rate}").removeprefix("-")
+        *_, weight = run.title.removeprefix(f"{method}-{rate}").split("-")
         accuracy = 0.7 if rate == "0.0006" else 0.6
         if weight:
             content = read_yaml(run.config)
-            own = content["model"]["regularizers"][0]["init_args"]["weight"]
+            own = content["model"]["regularizers"][-1]["init_args"]["weight"]
             accuracy -= lost.get(method, 0.005) * float(weight) / own
         metrics = {f"val/{name}": accuracy for name in ("id/acc", "ood/acc", "groups/worst_group_acc")}
         run.folder.mkdir(parents=True)
@@ -217,9 +217,10 @@ def test_what_is_chosen_on_a_world(
     monkeypatch.setattr("benchmarks.worlds.finish", stand_in)
     *_, chosen = rows("worlds", "--baselines", "ce", "--out", str(tmp_path / "ce"))
     assert chosen["rates"] == {"ce": 6e-4}
-    own = {"car_ft": 10.0, "feature_distillation": 3.0, "lipsum_ft": 1.0}
-    weights = {"l2_sp": 0.09, "kd": 5.0, "starft_ce": 0.05, **own}  # a third, ten times, a hundredth, their own
-    assert chosen["weights"] == pytest.approx(weights)
+    own = {"car_ft": [10.0], "feature_distillation": [3.0], "lipsum_ft": [1.0]}
+    weights = {"l2_sp": [0.09], "kd": [5.0], "starft_ce": [0.05], **own}  # a third, ten times, a hundredth, their own
+    on_rivals = {"starft_feature_distillation": [3.0, 15.0], "starft_lipsum_ft": [1.0, 1.5]}  # a point below the rival
+    assert chosen["weights"] == weights | on_rivals
     assert made.count("ce-0.0006") == 1
     assert [title for title in made if title.startswith("l2_sp")] == ["l2_sp-0.0006-0.3", "l2_sp-0.0006-0.09"]
 

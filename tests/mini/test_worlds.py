@@ -38,10 +38,11 @@ def test_commands_know_all_worlds(command: Callable[..., int]) -> None:
 def test_each_setting_has_its_place(world: str) -> None:
     settings = WORLDS[world]
     assert settings.weights.keys() | settings.rates.keys() <= {path.stem for path in MINI.glob("*.yaml")}
-    for method, weight in settings.weights.items():
+    for method, weights in settings.weights.items():
         own = content(method)
-        assert own["model"]["regularizers"][0]["init_args"]["weight"] > 0
-        assert settings.point(method, own)[REGULARIZER] == weight
+        assert [item["init_args"]["weight"] > 0 for item in own["model"]["regularizers"]] == [True] * len(weights)
+        for at, weight in enumerate(weights):
+            assert settings.point(method, own)[REGULARIZER.format(at)] == weight
     for method, rate in settings.rates.items():
         assert settings.point(method, content(method))["model.lr"] == rate
     assert load_pool(settings.pool).templates

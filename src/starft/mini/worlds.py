@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EPOCHS = "trainer.max_epochs"
-REGULARIZER = "model.regularizers.0.init_args.weight"
+REGULARIZER = "model.regularizers.{}.init_args.weight"
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class World:
     Args:
         keys: Dotted key -> value, for all methods.
         pool: Of the methods that have one.
-        weights: Config name -> the weight of its regularizer.
+        weights: Config name -> the weights of its regularizers, in their order.
         rates: Config name -> its learning rate, where it isn't that of ``keys``.
     """
 
     keys: Mapping[str, Any] = field(default_factory=dict)
     pool: str = "mini_scenes"
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
 
     def point(self, method: str, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,8 +47,7 @@ class World:
             point.pop("model.lr", None)
         if "pool" in model:
             point["model.pool"] = self.pool
-        if method in self.weights:
-            point[REGULARIZER] = self.weights[method]
+        point |= {REGULARIZER.format(at): weight for at, weight in enumerate(self.weights.get(method, ()))}
         if method in self.rates:
             point["model.lr"] = self.rates[method]
         return point
@@ -68,16 +67,16 @@ WORLDS: dict[str, World] = {
             "model.lr": 4e-3,
         },
         weights={
-            "l2_sp": 0.003,
-            "kd": 0.5,
-            "feature_distillation": 0.3,
-            "car_ft": 0.3,
-            "lipsum_ft": 0.3,
-            "starft_ce": 1.5,
-            "carot": 0.9,
-            "tracer": 0.1,
-            "starft": 1.5,
-            "starft_lora": 1.5,
+            "l2_sp": (0.003,),
+            "kd": (0.5,),
+            "feature_distillation": (0.3,),
+            "car_ft": (0.3,),
+            "lipsum_ft": (0.3,),
+            "starft_ce": (1.5,),
+            "carot": (0.9,),
+            "tracer": (0.1,),
+            "starft": (1.5,),
+            "starft_lora": (1.5,),
         },
         rates=dict.fromkeys(("flyp", "carot", "tracer", "starft"), 2e-3),
     ),
