@@ -10,6 +10,8 @@ from typing import Any
 
 EPOCHS = "trainer.max_epochs"
 REGULARIZER = "model.regularizers.{}.init_args.weight"
+CONTRASTIVE = ("flyp", "carot", "tracer", "starft", "starft_tracer")
+"""Configs with the learning rate of FLYP."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ WORLDS: dict[str, World] = {
             "starft": (1.5,),
             "starft_lora": (1.5,),
         },
-        rates=dict.fromkeys(("flyp", "carot", "tracer", "starft"), 2e-3),
+        rates=dict.fromkeys(CONTRASTIVE, 2e-3),
     ),
     # Twelve species, each mostly in its texture, in any scene.
     "textures": World(
@@ -88,8 +90,25 @@ WORLDS: dict[str, World] = {
             "data.init_args.train_size": 1920,
             "data.init_args.test_size": 720,
             EPOCHS: 4,
+            "model.lr": 1e-3,
         },
         pool="mini_textures",
+        weights={
+            "l2_sp": (0.03,),
+            "kd": (0.15,),
+            "feature_distillation": (0.9,),
+            "car_ft": (10.0,),
+            "lipsum_ft": (3.0,),
+            "starft_ce": (1.5,),
+            "carot": (0.3,),
+            "tracer": (0.1,),
+            "starft": (5.0,),
+            "starft_lora": (15.0,),
+            "starft_feature_distillation": (0.9, 1.5),
+            "starft_lipsum_ft": (3.0, 15.0),
+            "starft_tracer": (0.1, 5.0),
+        },
+        rates=dict.fromkeys(CONTRASTIVE, 3e-4) | dict.fromkeys(("lora", "starft_lora"), 4e-3),
     ),
     # Sixty varieties, species in five colours, each mostly in its home scene.
     "many": World(
@@ -99,7 +118,24 @@ WORLDS: dict[str, World] = {
             "data.init_args.train_size": 2400,
             "data.init_args.test_size": 720,
             EPOCHS: 4,
+            "model.lr": 4e-3,
         },
+        weights={
+            "l2_sp": (0.003,),
+            "kd": (0.5,),
+            "feature_distillation": (3.0,),
+            "car_ft": (1.0,),
+            "lipsum_ft": (10.0,),
+            "starft_ce": (1.5,),
+            "carot": (0.9,),
+            "tracer": (0.3,),
+            "starft": (5.0,),
+            "starft_lora": (5.0,),
+            "starft_feature_distillation": (3.0, 1.5),
+            "starft_lipsum_ft": (10.0, 50.0),
+            "starft_tracer": (0.3, 1.5),
+        },
+        rates=dict.fromkeys(CONTRASTIVE, 1e-3),
     ),
 }
 """Name -> the world; docs/mini.md says how each was made and chosen."""
