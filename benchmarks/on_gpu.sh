@@ -12,7 +12,7 @@ BF16=(--precision bfloat16)
 part() { # seconds, then a module and its options
     local seconds=$1 status
     shift
-    timeout --kill-after=5 "$seconds" "$PYTHON" -m "$@"
+    timeout --kill-after=3 "$seconds" "$PYTHON" -m "$@"
     status=$?
     [ $status -eq 0 ] || printf '{"row": "failed", "command": "%s", "status": %d}\n' "$*" $status
 }
@@ -30,7 +30,7 @@ part 30 benchmarks.transfer "${SIZE[@]}"
 if [ "$(nvidia-smi -L 2> /dev/null | wc -l)" -ge 2 ]; then # gradients gathered by NCCL
     out=$(mktemp -d)
     start=$SECONDS
-    timeout --kill-after=5 60 "$PYTHON" -m starft fit --config lightning_configs/mini/starft.yaml \
+    timeout --kill-after=3 60 "$PYTHON" -m starft fit --config lightning_configs/mini/starft.yaml \
         --trainer.accelerator gpu --trainer.devices 2 --trainer.precision bf16-mixed --trainer.max_epochs 1 \
         --trainer.default_root_dir "$out/run" >&2
     printf '{"row": "nccl", "devices": 2, "status": %d, "seconds": %d}\n' $? $((SECONDS - start))

@@ -272,6 +272,11 @@ def test_what_is_run_on_a_gpu(
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho one; echo two\n", encoding="utf-8")
     (tmp_path / "nvidia-smi").chmod(0o755)
     script = ["bash", str(ROOT / "benchmarks" / "on_gpu.sh")]
+    text = (ROOT / "benchmarks" / "on_gpu.sh").read_text(encoding="utf-8")
+    limits = re.findall(r"^part (\d+) |--kill-after=\d+ (\d+) ", text, re.M)
+    (grace,) = set(re.findall(r"--kill-after=(\d+)", text))
+    assert len(limits) == 7
+    assert sum(int(part or alone) + int(grace) for part, alone in limits) <= 8 * 60
     told = subprocess.run(script, env=size | {"PYTHON": str(python), "PATH": path}, capture_output=True, check=True)
     failed, nccl = map(json.loads, told.stdout.splitlines())
     assert (failed["row"], failed["status"]) == ("failed", 1)

@@ -152,6 +152,18 @@ def test_towers_layers_and_blocks_are_chosen(vit: ClipEncoder) -> None:
     assert len(names(LoRA(rank=2))) == 4 * (3 + 2)
 
 
+def test_a_pooling_behind_the_blocks_is_no_block(tmp_path: Path) -> None:
+    """As of SigLIP in timm, whose attention pools."""
+    model = build_clip(str(architectures.write(tmp_path, "siglip")), None).model
+    last = len(model.visual.trunk.blocks) - 1
+    add_updates(model, LoRA(rank=2, towers=["image"], blocks="last 1"), 0)
+    parts = {
+        name.removeprefix("visual.trunk.").split(".attn.")[0].split(".mlp.")[0] for name, _ in named_updates(model)
+    }
+    assert {part for part in parts if part.startswith("blocks")} == {f"blocks.{last}"}
+    assert any(part.startswith("attn_pool") for part in parts)
+
+
 def test_the_twin_has_the_frozen_weights_themselves_and_none_of_the_updates(vit: ClipEncoder) -> None:
     student = ClipEncoder(deepcopy(vit.model), vit.tokenize)
     freeze_base(student.model)
@@ -238,6 +250,8 @@ def test_what_a_tower_cannot_have_is_refused(
         ({"dropout": 1.0}, r"dropout of model.adapter must lie in \[0, 1\); got 1.0."),
         ({"blocks": "first 2"}, "blocks of model.adapter must be all, or such as last 4; got 'first 2'."),
         ({"towers": []}, "must name one at least; leave them out for all."),
+        ({"towers": ["image", "image"]}, "towers of model.adapter must name each one once; got image, image."),
+        ({"layers": ["mlp", "mlp"]}, "layers of model.adapter must name each one once; got mlp, mlp."),
     ],
 )
 def test_what_no_model_could_have_is_refused(options: dict[str, object], sentence: str) -> None:

@@ -19,6 +19,7 @@ from starft.losses import KD, SpuriosityAlignment
 from starft.losses.context import Progress
 from starft.losses.objectives import Contrastive
 from starft.mini import MiniWorld
+from starft.runs.checkpoints import fingerprint
 from starft.training.module import FinetuneModule
 
 NAMES = ("duck", "gull", "crow")
@@ -148,6 +149,20 @@ def test_a_block_that_is_thawed_in_the_middle_isnt_shared_any_more(configs: Call
     module.clip.model.requires_grad_(True)
     assert module.clip.begin_images(torch.zeros(1, 3, 32, 32)) is None
     assert module.clip.begin_texts(["a duck"]) is None
+
+
+def test_what_is_thawed_is_the_teachers_own_again(configs: Callable[[str], Path]) -> None:
+    module = build(configs("vit"), **FREEZE)
+    teachers = [module.twin, *module._followers()]
+    share(module)
+    start = [fingerprint(teacher.model.state_dict()) for teacher in teachers]
+    module.clip.model.requires_grad_(True)
+    _, gradients = loss_and_gradients(module)
+    assert "clip.model.visual.conv1.weight" in gradients
+    with torch.no_grad():
+        for weights in module.clip.parameters():
+            weights.add_(1)
+    assert [fingerprint(teacher.model.state_dict()) for teacher in teachers] == start
 
 
 def test_of_an_adapter_in_the_last_blocks_the_others_are_the_beginning(configs: Callable[[str], Path]) -> None:

@@ -29,6 +29,18 @@ TERM = {"class_path": "starft.losses.KD", "init_args": {"weight": 1.0}}
             {"model": {"regularizers": [TERM | {"init_args": {"temperature": None}}]}},
             "model.regularizers, item 1.init_args.temperature can't be null; give a value, or leave it out for 1.0.",
         ),
+        (
+            {"model": {"adapter": {"rank": None}}},
+            "model.adapter.rank can't be null; give a value, or leave it out for 1",
+        ),
+        (
+            {"data": DATA | {"init_args": {"augmentation": {"scale": None}}}},
+            "data.init_args.augmentation.scale can't be null; give a value, or leave it out for (0.9, 1.0).",
+        ),
+        (
+            {"data": DATA | {"init_args": {"evals": [{"ood": True}, {"name": None}]}}},
+            "data.init_args.evals, item 2.name can't be null; give a value.",
+        ),
         ({"trainer": {"default_root_dir": ""}}, "trainer.default_root_dir is empty"),
         ({"trainer": {"max_epochs": 0}}, "trainer.max_epochs is 0, so there is nothing to train"),
         ({"trainer": {"max_steps": 0}}, "trainer.max_steps is 0, so there is nothing to train"),

@@ -205,7 +205,7 @@ def test_facts_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 def basis(**given: Any) -> dict[str, Any]:
     pool = {"name": "backgrounds", "sha256": "a", "templates": 55}
     captions = {"val/id": {"class names": "c", "templates": "t"}}
-    whole = {"versions": {"torch": "2.6"}, "weights": "w", "pool": pool, "drawn_by": {"seed": 0}}
+    whole = {"versions": {"torch": "2.6"}, "weights": "w", "pretrained": "mini", "pool": pool, "drawn_by": {"seed": 0}}
     return whole | {"captions": captions} | given
 
 
@@ -214,6 +214,10 @@ def basis(**given: Any) -> dict[str, Any]:
     [
         (basis(), []),
         (basis(weights="v"), ["the pre-trained weights are others than those it began with"]),
+        (
+            basis(weights="v", pretrained="a.pt"),
+            ["the pre-trained weights are others than those it began with (mini, and now a.pt)"],
+        ),
         (
             basis(pool={"name": "backgrounds", "sha256": "b", "templates": 54}),
             ["pool backgrounds was edited (55 templates then, 54 now)"],

@@ -85,8 +85,10 @@ def test_the_loaded_model_is_the_trained_one(written: tuple[Path, FinetuneModule
     with torch.no_grad():
         images, texts = module.clip.encode_image(pixels()), module.clip.encode_text(["a duck", "a gull on a lake"])
         start = module.twin.encode_image(pixels())
-    torch.testing.assert_close(model.features(pixels()), images, rtol=0, atol=1e-5)
-    torch.testing.assert_close(model.encode_text(["a duck", "a gull on a lake"]), texts, rtol=0, atol=1e-5)
+    assert main(["export", str(path), f"--to={tmp_path / 'export'}"]) == 0
+    for whole in (model, load(tmp_path / "export", "cpu")):
+        torch.testing.assert_close(whole.features(pixels()), images, rtol=0, atol=1e-5)
+        torch.testing.assert_close(whole.encode_text(["a duck", "a gull on a lake"]), texts, rtol=0, atol=1e-5)
     assert (start - images).abs().max() > 1e-3
     again = build()
     checkpoint = torch.load(path, weights_only=True)
@@ -117,6 +119,31 @@ def test_of_another_base_or_adapter_a_checkpoint_is_refused(
     monkeypatch.setattr("starft.runs.adapted.fingerprint", lambda state: "another")
     with pytest.raises(WeightsError, match="adapters of other pre-trained weights than starft-mini with mini has now"):
         load(path, "cpu")
+
+
+@pytest.mark.parametrize("precision", ["same", "bf16"])
+def test_a_base_of_random_weights_is_in_the_checkpoint(precision: Any, tmp_path: Path) -> None:
+    """Nobody could build it again: each time it is another one."""
+    path = tmp_path / "last.ckpt"
+    module = checkpoints.write(path, pretrained=None, adapter=LoRA(rank=4, base_precision=precision))
+    expected = plain_lora.merged_state(module.clip.model)
+    torch.manual_seed(1)
+    averaged = read_weights(read_member(path))
+    for state in (
+        load(path, "cpu").clip.model.state_dict(),
+        {name.removeprefix("clip.model."): value for name, value in averaged.items()},
+    ):
+        assert state.keys() == expected.keys()
+        assert all(torch.allclose(value, expected[name].float(), atol=1e-6) for name, value in state.items())
+
+
+def test_a_base_that_a_callback_thaws_is_refused() -> None:
+    class Thaw(L.Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+            pl_module.clip.model.visual.requires_grad_(True)
+
+    with pytest.raises(ConfigError, match=r"has thawed visual\..* is the twin's, too, and must stay as it is; leave"):
+        fitted(build(objective=Contrastive()), Thaw(), max_steps=1)
 
 
 @pytest.mark.slow
@@ -153,6 +180,8 @@ def test_l2_sp_is_the_distance_of_the_merged_weights() -> None:
     expected = sum((end[name] - start[name]).double().square().sum() for name in end)
     ctx: Any = SimpleNamespace(clip=module.clip, twin=module.twin)
     assert L2SP()(ctx).item() == pytest.approx(float(expected), rel=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert L2SP()(ctx).item() == pytest.approx(float(expected), rel=1e-5), "in float32, whatever the trainer does"
 
 
 def test_a_restart_draws_the_updates_anew_and_alike() -> None:

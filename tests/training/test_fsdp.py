@@ -16,6 +16,7 @@ from fakes.processes import launched, together
 from starft.__main__ import main
 from starft.callbacks import DFR, JTT, WeightEMA
 from starft.cli.fit import build
+from starft.clip.lora import LoRA
 from starft.distributed import clip_norm, is_sharded, local_part, rank, world_size
 from starft.errors import ConfigError
 from starft.losses import L2SP
@@ -94,6 +95,8 @@ def test_what_it_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     image_tower = module.clip.model.visual
     cases: list[tuple[Any, str, Any, str]] = [
         (module.clip, "micro_batch_size", 4, "FSDP can't train with model.micro_batch_size; leave it out, or lay"),
+        (module, "adapter", LoRA(), "can't train with model.adapter; "),
+        (module.twin, "in_bfloat16", True, "can't train with model.twin_precision bf16; "),
         (image_tower, "_compiled_call_impl", print, "can't train with model.compile; "),
         (module, "head_start", "probe", "can't train with model.head_start probe; "),
         (trainer, "gradient_clip_algorithm", "value", "can't train with trainer.gradient_clip_algorithm value; "),

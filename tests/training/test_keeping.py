@@ -269,6 +269,16 @@ def test_what_has_no_room_is_refused(
         KeptActivations(where, 100_000, (6, 1000), tmp_path)
 
 
+def test_each_process_needs_room_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """12 bytes an image for 6 images; what a killed run has left counts as free, of all its processes."""
+    monkeypatch.setattr("starft.clip.kept_activations.disk_usage", lambda folder: SimpleNamespace(free=140))
+    given = ("disk", 6, (2, 3), tmp_path, torch.float32, "kept-0", "this run")
+    with pytest.raises(ConfigError, match=r"for 6 images in each of 2 processes, and 140 .* are free; set"):
+        KeptActivations(*given, processes=2)  # type: ignore[arg-type]
+    (tmp_path / "kept-1").write_bytes(b"0" * 4096)
+    KeptActivations(*given, processes=2)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

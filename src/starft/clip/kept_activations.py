@@ -10,6 +10,7 @@ image, written once the values of its batch are there: place + 1 and a checksum,
 
 import mmap
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -48,6 +49,7 @@ class KeptActivations:
         dtype: Of what the model computes.
         name: Of the file, which the caller removes; None for one that goes when its process ends, however it does.
         owner: Says whose activations they are: a file with this name that has others' is emptied.
+        processes: How many of this machine keep as many, each in a file of the same name with another number.
 
     Raises:
         ConfigError: There is no room.
@@ -62,6 +64,7 @@ class KeptActivations:
         dtype: torch.dtype = torch.float32,
         name: str | None = None,
         owner: str = "",
+        processes: int = 1,
     ) -> None:
         self._count, self._shape, self._size, self._dtype = count, tuple(shape), BYTES * prod(shape), dtype
         self._is_kept = np.zeros(count, dtype=bool)
@@ -69,9 +72,10 @@ class KeptActivations:
         self._owner = owner.encode()
         self._full = False
         room = _free_memory() if where == "ram" else _free_disk(folder, name)
-        if room is not None and self.size > room:
+        if room is not None and self.size * processes > room:
+            each = "" if processes == 1 else f" in each of {processes} processes"
             raise ConfigError(
-                f"model.keep_activations {where} takes {in_words(self.size)} for {count:,} images, and "
+                f"model.keep_activations {where} takes {in_words(self.size)} for {count:,} images{each}, and "
                 f"{in_words(room)} of {'memory' if where == 'ram' else f'the disk of {folder}'} are free; set it to "
                 f"{'disk' if where == 'ram' else 'ram'} or null, or freeze another number of blocks."
             )
@@ -181,10 +185,10 @@ class KeptActivations:
 
 
 def _free_disk(folder: Path, name: str | None) -> int:
-    """Return how much of a disk is free, in bytes; what a file has there already is its own."""
+    """Return how much of a disk is free, in bytes; what files have there already is the run's own."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / (name or "")
-    return disk_usage(folder).free + (512 * path.stat().st_blocks if path.is_file() else 0)
+    files = folder.glob(re.sub(r"\d+$", "*", name)) if name else ()
+    return disk_usage(folder).free + sum(512 * path.stat().st_blocks for path in files)
 
 
 def _free_memory() -> int | None:

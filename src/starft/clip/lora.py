@@ -75,6 +75,9 @@ class LoRA:
             raise ConfigError(f"blocks of model.adapter must be all, or such as last 4; got {self.blocks!r}.")
         if not (self.towers and self.layers):
             raise ConfigError("towers and layers of model.adapter must name one at least; leave them out for all.")
+        for name, given in (("towers", self.towers), ("layers", self.layers)):
+            if len({*given}) < len(given):
+                raise ConfigError(f"{name} of model.adapter must name each one once; got {', '.join(given)}.")
 
     @property
     def scale(self) -> float:

@@ -79,7 +79,8 @@ class LowRank(nn.Module):
     def squared_norm(self) -> Tensor:
         """Return the sum of the squares of `whole`, a scalar, from matrices of rank by rank."""
         up, down = self.up.float(), self.down.float()
-        return self.scale**2 * ((up.T @ up) * (down @ down.T)).sum()
+        with torch.autocast(up.device.type, enabled=False):
+            return self.scale**2 * ((up.T @ up) * (down @ down.T)).sum()
 
 
 class _Product(torch.autograd.Function):

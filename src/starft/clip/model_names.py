@@ -66,6 +66,16 @@ def is_path(model_name: str) -> bool:
     return model_name.startswith(LOCAL) or model_name.endswith(".json")
 
 
+def is_random(model_name: str, pretrained: str | None) -> bool:
+    """Return whether a model's weights are drawn when it is built, so that another time they are others.
+
+    Args:
+        model_name: As `build_clip` takes it.
+        pretrained: Likewise.
+    """
+    return pretrained is None and not model_name.startswith(SCHEMAS)
+
+
 def siglip_vocabulary(name: str, config: Mapping[str, Any]) -> str | None:
     """Return the vocabulary that open_clip takes because of a model's name alone, or None where the config decides.
 

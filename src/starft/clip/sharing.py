@@ -52,6 +52,22 @@ def share_beginnings(student: ClipEncoder, teachers: Sequence[Twin], compiled: b
                     yours.data = mine.data
 
 
+def part_thawed_beginnings(student: ClipEncoder, teachers: Sequence[Twin]) -> None:
+    """Give teachers numbers of their own again where a callback has thawed what they hold together with the student.
+
+    Args:
+        student: The model in training.
+        teachers: As `share_beginnings` got them.
+    """
+    for tower, beginning in [*student.beginnings.items()]:
+        if any(weight.requires_grad for weight in beginning.weights(student.model)):
+            del student.beginnings[tower]
+            for teacher in teachers:
+                if teacher.beginnings.pop(tower, None) is not None:
+                    for weight in beginning.weights(teacher.model):
+                        weight.data = weight.data.clone()
+
+
 def frozen_beginning(model: Any, tower: Tower) -> Beginning | None:
     """Return the first blocks of a tower that are frozen with all before them, but for its last block; None for none.
 

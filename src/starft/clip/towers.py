@@ -93,7 +93,7 @@ def tower_layers(model: Any) -> list[list[list[Part]]]:
 
 
 def before_last_blocks(model: Any, tower: str, count: int) -> Iterator[nn.Parameter]:
-    """Yield the weights of a tower's stem and of all but its last blocks.
+    """Yield the weights of a tower's stem and of all but its last blocks; what timm lists behind these is none.
 
     Args:
         model: Any open_clip model.
@@ -104,12 +104,12 @@ def before_last_blocks(model: Any, tower: str, count: int) -> Iterator[nn.Parame
         ConfigError: There are fewer blocks.
     """
     parts = _image_parts(model.visual) if tower == "image" else _text_parts(text_tower_of(model))
-    if count > len(parts) - STEM:
+    blocks = len(parts) - STEM - (len(_beside_blocks(model.visual)) if tower == "image" else 0)
+    if count > blocks:
         raise ConfigError(
-            f"blocks of model.adapter is last {count}, and the {tower} tower has {len(parts) - STEM} blocks; give all, "
-            "or fewer."
+            f"blocks of model.adapter is last {count}, and the {tower} tower has {blocks} blocks; give all, or fewer."
         )
-    for part in (part for listed in parts[: len(parts) - count] for part in listed):
+    for part in (part for listed in parts[: STEM + blocks - count] for part in listed):
         if part is not None:
             yield from [part] if isinstance(part, nn.Parameter) else part.parameters()
 

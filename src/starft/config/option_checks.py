@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from inspect import Parameter
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -98,6 +99,19 @@ def _check_nulls(key: str, arguments: Mapping[str, Any], named: type) -> None:
         if null and parameter.default is not None and not _takes_null(parameter.annotation):
             without = "" if parameter.default is Parameter.empty else f", or leave it out for {parameter.default!r}"
             raise ConfigError(f"{key}.{name} can't be null; give a value{without}.")
+        given = arguments.get(name)
+        for part in _data_classes(parameter.annotation):
+            for number, item in enumerate(given if isinstance(given, list) else [given], 1):
+                if isinstance(item, Mapping) and "class_path" not in item:
+                    _check_nulls(f"{key}.{name}{f', item {number}' if item is not given else ''}", item, part)
+
+
+def _data_classes(hint: Any) -> Iterator[type]:
+    """Yield the data classes that a hint names, as in ``list[EvalOn] | None``."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for inner in get_args(hint):
+        yield from _data_classes(inner)
 
 
 def _takes_null(hint: Any) -> bool:

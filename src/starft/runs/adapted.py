@@ -7,6 +7,7 @@ from torch import Tensor
 
 from starft.clip import ClipEncoder, build_clip, rebuild_clip
 from starft.clip.lora import MARK, SCALE, LoRA, merge
+from starft.clip.model_names import is_random
 from starft.errors import WeightsError
 from starft.runs.checkpoints import KEY, CheckpointFacts, fingerprint
 from starft.runs.manifest import checked_pretrained
@@ -18,12 +19,16 @@ STUDENT = "clip.model."
 def strip_base(checkpoint: dict[str, Any], adapter: Mapping[str, Any], pretrained: str | None) -> None:
     """Take the weights that adapters leave alone out of a checkpoint, and write down what they were.
 
+    Random ones stay in it: nobody could bring them back.
+
     Args:
         checkpoint: Of `strip_twin`, changed in place.
         adapter: Options of the adapter.
         pretrained: Names the weights that are left out.
     """
     checkpoint[KEY] |= {"adapter": dict(adapter), "pretrained": pretrained}
+    if is_random(checkpoint[KEY]["model_name"], pretrained):
+        return
     state = checkpoint["state_dict"]
     for key in [key for key in state if key.startswith(STUDENT)]:
         if MARK not in key and key != f"{STUDENT}{SCALE}":
@@ -80,11 +85,16 @@ def tuned_clip(facts: CheckpointFacts, state: Mapping[str, Tensor]) -> ClipEncod
     student = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
     if facts.adapter is None:
         return rebuild_clip(facts.config, student)
+    lora = LoRA(**facts.adapter)
+    if is_random(facts.model_name, facts.pretrained):
+        clip = rebuild_clip(facts.config, {key: value for key, value in student.items() if MARK not in key})
+        merge(clip.model, lora, {key: value for key, value in student.items() if MARK in key})
+        return clip
     clip = build_clip(facts.model_name, checked_pretrained(facts.pretrained))
     if fingerprint(clip.state_dict()) != facts.twin:
         raise WeightsError(
             f"The checkpoint holds adapters of other pre-trained weights than {facts.model_name} with "
             f"{facts.pretrained} has now; bring these back as they were."
         )
-    merge(clip.model, LoRA(**facts.adapter), student)
+    merge(clip.model, lora, student)
     return clip

@@ -44,6 +44,7 @@ def basis_of(model: L.LightningModule, data: BaseDataModule, stage: str) -> dict
     return {
         "versions": versions(),
         "weights": getattr(model, "twin_fingerprint", None),
+        "pretrained": getattr(model, "pretrained", None),
         "pool": None if pool is None else _pool_facts(pool),
         "class_names": list(data.class_names),
         "drawn_by": data.drawn_by,
@@ -91,7 +92,9 @@ def basis_changes(before: Mapping[str, Any], now: Mapping[str, Any], fits: bool)
     """
     other, notes = [], []
     if before.get("weights") and before["weights"] != now["weights"]:
-        other.append("the pre-trained weights are others than those it began with")
+        names = [item.get("pretrained") for item in (before, now)]
+        told = f" ({names[0]}, and now {names[1]})" if names[0] != names[1] and "pretrained" in before else ""
+        other.append(f"the pre-trained weights are others than those it began with{told}")
     old, new = before.get("pool"), now["pool"]
     if old and new and old["sha256"] != new["sha256"]:
         same = old["name"] == new["name"]

@@ -62,3 +62,20 @@ def check_trained(model: nn.Module) -> None:
             "No update of model.adapter is trained: freeze_*, or terms that don't read the text tower, leave all of "
             "them alone; give adapter.towers or adapter.blocks others, or freeze less."
         )
+
+
+def check_frozen(twin: nn.Module) -> None:
+    """Refuse to train weights of the twin, which has those in common with the student that an adapter leaves alone.
+
+    Args:
+        twin: Of the run.
+
+    Raises:
+        ConfigError: A callback has thawed one.
+    """
+    thawed = next((name for name, weight in twin.named_parameters() if weight.requires_grad), None)
+    if thawed is not None:
+        raise ConfigError(
+            f"A callback in trainer.callbacks has thawed {thawed.removeprefix('model.')}, which with model.adapter is "
+            "the twin's, too, and must stay as it is; leave the callback out, or set model.adapter to null."
+        )

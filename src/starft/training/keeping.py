@@ -76,7 +76,8 @@ def keep_activations(options: Mapping[str, Any], student: ClipEncoder, trainer: 
     count = len(cast(Any, trainer.train_dataloader).dataset)
     owner, name = _owner(trainer), f"{KEPT}-{trainer.global_rank}"
     folder = Path(trainer.default_root_dir)
-    kept = KeptActivations(where, count, begun.shape[1:], folder, begun.dtype, name if owner else None, owner)
+    here = trainer.num_devices
+    kept = KeptActivations(where, count, begun.shape[1:], folder, begun.dtype, name if owner else None, owner, here)
     if trainer.is_global_zero:
         each = "" if trainer.world_size == 1 else " for each of its processes"
         say(f"Note: activations of {count:,} images are kept ({where}): {kept.size_in_words}{each}.", file=sys.stderr)

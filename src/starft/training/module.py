@@ -21,7 +21,7 @@ from starft.clip import (
 )
 from starft.clip.kept_activations import KeptActivations
 from starft.clip.lora import LoRA, draw
-from starft.clip.sharing import share_beginnings
+from starft.clip.sharing import part_thawed_beginnings, share_beginnings
 from starft.clip.token_checks import check_captions
 from starft.distributed import broadcast_from_first
 from starft.errors import ConfigError
@@ -33,7 +33,7 @@ from starft.losses.teachers import Teacher
 from starft.runs.adapted import match_adapter, refill_base, strip_base
 from starft.runs.checkpoints import CheckpointFacts, fingerprint, match_classes, match_teachers, refill_twin, strip_twin
 from starft.runs.manifest import checked_pretrained
-from starft.training.adapters import adapter_of, as_options
+from starft.training.adapters import adapter_of, as_options, check_frozen
 from starft.training.arguments import check_arguments
 from starft.training.encoders import freeze_and_prepare, make_twin, remember_captions
 from starft.training.gradients import (
@@ -297,8 +297,9 @@ class FinetuneModule(GuardedModule):
         return total
 
     def on_train_epoch_start(self) -> None:
-        """Refuse, at the first epoch that would have it, that gradients of batches are added up where they mustn't."""
+        """Refuse, at the first epoch that would have it, what callbacks do that a run can't have."""
         check_batches(self._terms(), self.trainer, None)
+        check_frozen(self.twin)
 
     def on_after_backward(self) -> None:
         """Let rest what rests, as a process alone does: it got gradients of 0 for DDP, which waits for some."""
@@ -313,6 +314,7 @@ class FinetuneModule(GuardedModule):
 
     def _context(self, batch: Batch, progress: Progress) -> StepContext:
         assert self.captions is not None, "setup comes first"
+        part_thawed_beginnings(self.clip, [self.twin, *self._followers()])
         kept = self.kept.begin_images if self.kept is not None else None
         clean, spurious, sizes = self.captions.draw_share(self._host_labels, progress.step, self._host_index)
         return StepContext(
