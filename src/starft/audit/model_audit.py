@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.audit.attributes import InferredAttributes
+from starft.audit.attributes import NO_PHRASE, InferredAttributes
+from starft.audit.clusters import CLUSTER
 from starft.audit.data_audit import DataAudit
 from starft.audit.features import FeatureSet
 from starft.audit.inferred_groups import InferredGroups, inferred_groups, usual_values
@@ -258,7 +259,7 @@ def _in_words(
         )
         for at in own.tolist()
     )
-    places = " or ".join(share.name for share in frequent)
+    places = " or ".join(_place(share.name) for share in frequent if share.name != NO_PHRASE)
     taken = " or ".join(share.name for share in taken_for)
     words = " or ".join(share.name for share in classes) or "images of many classes"
     words += (f" {places}" if places else "") + (f", taken for {taken}" if taken else "")
@@ -266,8 +267,15 @@ def _in_words(
     if other is not None:
         right, others_right = images.predicted[own] == images.labels[own], other[own] == images.labels[own]
         error = float(1 - others_right.mean())
-        difference = paired_difference(right, others_right)  # of accuracies, the first's less the second's
+        difference = paired_difference(
+            right, others_right, level=item.level
+        )  # of accuracies, the first's less the second's
     return NamedSlice(item, words, tuple(frequent), tuple(classes), tuple(taken_for), shown, error, difference)
+
+
+def _place(name: str) -> str:
+    """Return an attribute as it reads behind the name of a class."""
+    return f"of {name}" if name.startswith(CLUSTER) else name
 
 
 def _shares(values: NDArray[np.int64], names: Sequence[str]) -> list[Share]:

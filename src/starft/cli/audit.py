@@ -16,7 +16,7 @@ from starft.files.addresses import address_of, shown
 from starft.files.atomic import replace_file
 from starft.runs.audit_result import read_audit
 from starft.runs.folder import check_writable, lock_folder
-from starft.runs.layout import AUDIT, AUDIT_PAGE
+from starft.runs.layout import AUDIT, AUDIT_PAGE, AUDIT_RESULT
 from starft.safe_text import say, visible
 from starft.wording import count_of
 
@@ -189,6 +189,7 @@ def _look(
     features.check_images(images)
     model = f"{run_config.model_name} ({run_config.pretrained})"
     import_module("starft.audit.kept").check_kept(model, folder)
+    import_module("starft.reporting.audit_page").check_beside(folder, AUDIT_RESULT)
     clip = features.frozen_clip(run_config.model_name, run_config.pretrained)
     asked = features.image_preprocessing(clip.model)
     images_of = features.own_sets(images, asked)
