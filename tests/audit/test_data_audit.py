@@ -1,6 +1,7 @@
 """``starft audit data``: scenes of the embedded world without their labels, the table, what is kept, bad input."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase
@@ -284,16 +285,27 @@ def test_an_audit_needs_a_folder_of_this_machine(
 
 
 @pytest.mark.slow
-def test_ones_own_table_keeps_its_rows_and_a_bad_image_is_skipped(tmp_path: Path) -> None:
+def test_ones_own_table_keeps_its_rows_and_a_bad_image_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = write_table(tmp_path, 80, attribute=False)
+    table.write_text(table.read_text().replace("path,label", "path,shoe"))
     (tmp_path / "images/003.jpg").write_bytes(b"no picture")
     words = ["audit", "data", "--config", CSV_CONFIG, f"--data.init_args.file={table}", *MINI, "--pool", "mini_scenes"]
-    words += ["--data.init_args.on_bad_image=skip", "--out", str(tmp_path / "out")]
-    assert main([*words, "--to", str(tmp_path / "new.csv")]) == 0
-    old, new = (file.read_text().splitlines() for file in (table, tmp_path / "new.csv"))
+    words += [
+        "--data.init_args.on_bad_image=skip",
+        "--data.init_args.label_column=shoe",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    (tmp_path / "new").mkdir()
+    assert main([*words, "--to", str(tmp_path / "new/new.csv")]) == 0
+    command = capsys.readouterr().out.rpartition("every command takes it, as `starft ")[2].partition("`")[0]
+    assert main(shlex.split(command)) == 0, "the printed command reads the table as this one read the first"
+    old, new = (file.read_text().splitlines() for file in (table, tmp_path / "new/new.csv"))
     assert [line.rsplit(",", 2)[0] for line in new] == old
     assert new[4] == "images/003.jpg,sandal,unreadable,0.0000"
-    assert len(CSV(tmp_path / "new.csv").source.attribute_names) > 1
+    assert "attribute" in new[0].split(",")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fakes import checkpoints
 from fakes.own_images import write_table
@@ -15,7 +16,7 @@ from starft.audit import predictions
 from starft.audit.attributes import NO_PHRASE, InferredAttributes
 from starft.audit.data_audit import DataAudit
 from starft.audit.features import FeatureSet
-from starft.audit.model_audit import audit_model
+from starft.audit.model_audit import ModelAudit, audit_model, in_words
 from starft.audit.slices_file import SCHEMA
 from starft.mini import MiniWorld
 from starft.mini.captions import KINDS, PLACES, kind_of
@@ -64,19 +65,25 @@ def test_words_of_images_that_no_phrase_fits() -> None:
     values = (np.arange(200) % 5 == 0).astype(np.int64)
     rows = rng.normal(0, 0.1, (200, 4)).astype(np.float16)
     rows[:, 0] += 4 * values
-    images = FeatureSet(
-        "val/id", rows, np.zeros((200, 1, 1, 3), np.uint8), np.arange(200) % 2, [*map(str, range(200))], ""
-    )
-    said = predictions.Predictions(np.where(values == 1, 1 - images.labels, images.labels), np.ones(200, np.float32))
+    labels, sure = np.arange(200) % 2, np.ones(200, dtype=np.float32)
+    pixels = np.zeros((200, 1, 1, 3), dtype=np.uint8)
+    images = FeatureSet("val/id", rows, pixels, labels, [*map(str, range(200))], "")
+
+    def found(name: str, said: NDArray[np.int64]) -> ModelAudit:
+        told = {"val/id": predictions.Predictions(said, sure)}
+        inferred = {"val/id": InferredAttributes(("in a forest", name), values, sure)}
+        audit = DataAudit((), inferred, 1.0, 200, 200, (), ())
+        return audit_model(audit, {"val/id": images}, told, ("owl", "duck"), 0)
 
     def words(name: str) -> str:
-        inferred = {"val/id": InferredAttributes(("in a forest", name), values, np.ones(200, np.float32))}
-        audit = DataAudit((), inferred, 1.0, 200, 200, (), ())
-        return audit_model(audit, {"val/id": images}, {"val/id": said}, ("owl", "duck"), 0).slices[0].words
+        return found(name, np.where(values == 1, 1 - labels, labels)).slices[0].words
 
     assert words("cluster 2 (near in a city)").split(", ")[0].endswith(" of cluster 2 (near in a city)")
     assert words("in a city").split(", ")[0].endswith(" in a city")
     assert NO_PHRASE not in words(NO_PHRASE)
+    assert in_words(found("in a city", labels)) == (
+        "No error slice: on one half of 200 images the model fails on no group of 5 or more beyond its classes."
+    )
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from starft.audit.data_audit import DataAudit
 from starft.audit.features import FeatureSet
 from starft.audit.inferred_groups import InferredGroups, inferred_groups, usual_values
 from starft.audit.predictions import Predictions
+from starft.audit.slices import FEWEST as GROUP
 from starft.audit.slices import ErrorSlice, error_slices, first_half, named
 from starft.errors import DataError
 from starft.reporting.table import percent
@@ -296,6 +297,9 @@ def in_words(audit: ModelAudit) -> str:
     looked = (
         f"{count_of(audit.looked_at, 'candidate')} found on one half of {audit.images:,} images, measured on the other"
     )
+    if not audit.looked_at:
+        half = f"one half of {audit.images:,} images"
+        return f"No error slice: on {half} the model fails on no group of {GROUP} or more beyond its classes."
     if not audit.slices:
         return f"No error slice: of {looked}, none has more errors than its classes beyond chance."
     first = audit.slices[0]
