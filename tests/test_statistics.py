@@ -145,6 +145,14 @@ def test_a_paired_difference_by_hand_and_beside_mcnemar() -> None:
     assert (low, high) == pytest.approx((0.11 - error, 0.11 + error), abs=0.012)
 
 
+def test_a_paired_difference_at_another_level_is_wider() -> None:
+    kind = np.repeat([0, 1, 2], [48, 20, 332])
+    first, second = kind != 1, kind != 0
+    (low, high), error = paired_difference(first, second, level=0.99).interval, (0.17 - 0.07**2) ** 0.5 / 20
+    assert (low, high) == pytest.approx((0.07 - 2.576 * error, 0.07 + 2.576 * error), abs=0.006)
+    assert paired_difference(first, second) == paired_difference(first, second, level=0.95)
+
+
 def test_a_paired_difference_of_group_means() -> None:
     group = np.array([0] * 90 + [1] * 10)
     first = np.array([True] * 90 + [True] * 10)

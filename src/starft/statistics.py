@@ -152,7 +152,11 @@ class Difference:
 
 
 def paired_difference(
-    first: NDArray[Any], second: NDArray[Any], group: NDArray[np.int64] | None = None, seed: int = SEED
+    first: NDArray[Any],
+    second: NDArray[Any],
+    group: NDArray[np.int64] | None = None,
+    seed: int = SEED,
+    level: float = LEVEL,
 ) -> Difference:
     """Return accuracy of the first model less that of the second on the same samples, with its bootstrap interval.
 
@@ -165,17 +169,19 @@ def paired_difference(
         second: The same of the second, on the same samples in the same order.
         group: Group ids (n,): the difference of group means; None for that of accuracies.
         seed: Of the draws.
+        level: Of the interval; as many draws lie beyond its ends whatever it is.
     """
     generator = np.random.default_rng(seed)
     step = np.round(first.astype(np.float64) - second.astype(np.float64), 9)
     parts = [step] if group is None else [step[group == item] for item in np.unique(group)]
     added = {1.0: 0.5, -1.0: 0.5, 0.0: 1.0}
     steps = np.array([*added, *(item for item in np.unique(step).tolist() if item not in added)])
-    draws = np.zeros(DRAWS)
+    number = round(DRAWS * (1 - LEVEL) / (1 - level))
+    draws = np.zeros(number)
     for part in parts:
         counts = np.array([(part == item).sum() + added.get(item, 0.0) for item in steps.tolist()])
-        draws += generator.multinomial(len(part), counts / counts.sum(), DRAWS) @ steps / len(part) / len(parts)
-    return Difference(float(np.mean([part.mean() for part in parts])), _percentiles(draws))
+        draws += generator.multinomial(len(part), counts / counts.sum(), number) @ steps / len(part) / len(parts)
+    return Difference(float(np.mean([part.mean() for part in parts])), _percentiles(draws, level))
 
 
 def independent_difference(first: tuple[float, Interval], second: tuple[float, Interval]) -> Difference:
@@ -238,6 +244,6 @@ def half_width_over_seeds(values: Sequence[float], level: float = LEVEL) -> floa
     return float(quantile) * stdev(values) / sqrt(n)
 
 
-def _percentiles(draws: NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def _percentiles(draws: NDArray[np.float64], level: float = LEVEL) -> Interval:
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -1,14 +1,16 @@
 """``starft audit data``: scenes of the embedded world without their labels, the table, what is kept, bad input."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase
 
 import jsonschema
 import numpy as np
 import pytest
 
-from fakes import shards
+from fakes import audits, shards
 from fakes.own_images import write_table
 from starft.__main__ import main
 from starft.audit.association import Ranked
@@ -169,11 +171,15 @@ def test_images_that_no_phrase_fits_make_clusters_and_nonsense_is_refused(
     for home in ("ocean", "bamboo grove"):  # in no phrase: each is a cluster of its own
         own = names[[row.picture.scene == home for row in rows]]
         assert np.mean(np.char.startswith(own, "cluster")) > 0.9
-    Path("none.txt").write_text("\n".join(f"{word}q zx{word}" for word in ("vx", "kq", "wz", "jx")))
-    assert main(["audit", "data", "--config", "config.yaml", "--pools", "none.txt"]) == 2
-    assert "recognises none of the 4 phrases of the pool none: they are no better than chance on 180 images" in (
-        capsys.readouterr().err
-    )
+    for count in (1, 4, 12, 24, 40):
+        rng = np.random.default_rng(count)
+        words = ["".join(rng.choice([*ascii_lowercase], 5)) for _ in range(3 * count)]
+        Path("none.txt").write_text("\n".join(" ".join(words[at : at + 3]) for at in range(0, len(words), 3)))
+        assert main(["audit", "data", "--config", "config.yaml", "--pools", "none.txt"]) == 2
+        phrases = f"{count} phrase{'s' if count > 1 else ''}"
+        assert f"recognises none of the {phrases} of the pool none: they are no better than chance on 180 images" in (
+            capsys.readouterr().err
+        )
 
 
 def test_groups_by_hand() -> None:
@@ -198,7 +204,10 @@ def test_a_phrase_that_is_called_as_images_without_one_keeps_its_braces() -> Non
     assert _attribute_model(text, ["{} dark", "{} in a forest"], text, 10.0).names == ("dark", "in a forest")
 
 
-@pytest.mark.parametrize("name", ["train.npy", "val-id.npy", "test-id.json", "audit.json", "slices.json"])
+NAMES = ["train.npy", "val-id.npy", "test-id.json", "train.attributes.npz", "copies.json", "audit.json", "slices.json"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_files_that_are_no_audits_are_not_replaced(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +224,48 @@ def test_files_that_are_no_audits_are_not_replaced(
     )
     assert {path.name for path in mine.parent.iterdir()} == {name, "notes.json"}
     assert mine.read_text() == '{"of": "mine"}'
+
+
+@pytest.mark.parametrize("verb", ["data", "model"])
+@pytest.mark.parametrize("damage", ["version", "sentence", "row"])
+def test_what_the_page_would_show_of_an_earlier_audit_is_read_before_work(
+    verb: str, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, out = write_table(tmp_path, 80, attribute=False), Path("out")
+    audits.write_audit(out)
+    audits.write_slices(out)
+    other = out / ("slices.json" if verb == "data" else "audit.json")
+    told = json.loads(other.read_text())
+    if damage == "row":
+        del told["slices" if verb == "data" else "attributes"][0]["images"]
+    else:
+        told |= {"version": {"schema_version": 0}, "sentence": {"verdict": None}}[damage]
+    other.write_text(json.dumps(told))
+    before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    monkeypatch.setattr("starft.audit.features.build_clip", None)
+    monkeypatch.setattr("starft.audit.predictions.load", None)
+    given = ["--config", CSV_CONFIG, f"--data.init_args.file={table}", *MINI, "--out", "out"]
+    assert main(["audit", verb, *(["any.ckpt"] if verb == "model" else []), *given]) == 2
+    assert capsys.readouterr().err == (
+        f"starft: {other} is damaged or of another version, and the page would show it too; move it away, or give "
+        "another --out.\n"
+    )
+    assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_there")
+def test_features_of_another_version_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = Path("run/audit/train.small.npy")
+    before = kept.read_bytes()
+    np.save(kept, np.load(kept)[:, ::2, ::2])
+    assert main(["audit", "data", "--config", "config.yaml"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"starft: run/audit/train.npy or {kept} is damaged or of another version; remove run/audit to make the "
+        "features anew."
+    )
+    kept.write_bytes(before)
 
 
 def test_an_audit_needs_a_folder_of_this_machine(
@@ -234,16 +285,27 @@ def test_an_audit_needs_a_folder_of_this_machine(
 
 
 @pytest.mark.slow
-def test_ones_own_table_keeps_its_rows_and_a_bad_image_is_skipped(tmp_path: Path) -> None:
+def test_ones_own_table_keeps_its_rows_and_a_bad_image_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = write_table(tmp_path, 80, attribute=False)
+    table.write_text(table.read_text().replace("path,label", "path,shoe"))
     (tmp_path / "images/003.jpg").write_bytes(b"no picture")
     words = ["audit", "data", "--config", CSV_CONFIG, f"--data.init_args.file={table}", *MINI, "--pool", "mini_scenes"]
-    words += ["--data.init_args.on_bad_image=skip", "--out", str(tmp_path / "out")]
-    assert main([*words, "--to", str(tmp_path / "new.csv")]) == 0
-    old, new = (file.read_text().splitlines() for file in (table, tmp_path / "new.csv"))
+    words += [
+        "--data.init_args.on_bad_image=skip",
+        "--data.init_args.label_column=shoe",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    (tmp_path / "new").mkdir()
+    assert main([*words, "--to", str(tmp_path / "new/new.csv")]) == 0
+    command = capsys.readouterr().out.rpartition("every command takes it, as `starft ")[2].partition("`")[0]
+    assert main(shlex.split(command)) == 0, "the printed command reads the table as this one read the first"
+    old, new = (file.read_text().splitlines() for file in (table, tmp_path / "new/new.csv"))
     assert [line.rsplit(",", 2)[0] for line in new] == old
     assert new[4] == "images/003.jpg,sandal,unreadable,0.0000"
-    assert len(CSV(tmp_path / "new.csv").source.attribute_names) > 1
+    assert "attribute" in new[0].split(",")
 
 
 @pytest.mark.slow

@@ -7,11 +7,16 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fakes import checkpoints
 from fakes.own_images import write_table
 from starft.__main__ import main
 from starft.audit import predictions
+from starft.audit.attributes import NO_PHRASE, InferredAttributes
+from starft.audit.data_audit import DataAudit
+from starft.audit.features import FeatureSet
+from starft.audit.model_audit import ModelAudit, audit_model, in_words
 from starft.audit.slices_file import SCHEMA
 from starft.mini import MiniWorld
 from starft.mini.captions import KINDS, PLACES, kind_of
@@ -52,6 +57,33 @@ def check_loss_and_page(result: dict[str, Any]) -> None:
     assert [item["label"] == KINDS[images_of(item["set"])[item["index"]].label] for item in mistakes] == [True]
     shown = sum(min(len(item["images"]), 12) for item in result["slices"]) + 3 * len(mistakes)
     assert Path("run/audit/audit.html").read_text().count("<img") == shown
+
+
+def test_words_of_images_that_no_phrase_fits() -> None:
+    """Of 200 images those of one value are wrong; a cluster is told as one, images without a phrase by class alone."""
+    rng = np.random.default_rng(0)
+    values = (np.arange(200) % 5 == 0).astype(np.int64)
+    rows = rng.normal(0, 0.1, (200, 4)).astype(np.float16)
+    rows[:, 0] += 4 * values
+    labels, sure = np.arange(200) % 2, np.ones(200, dtype=np.float32)
+    pixels = np.zeros((200, 1, 1, 3), dtype=np.uint8)
+    images = FeatureSet("val/id", rows, pixels, labels, [*map(str, range(200))], "")
+
+    def found(name: str, said: NDArray[np.int64]) -> ModelAudit:
+        told = {"val/id": predictions.Predictions(said, sure)}
+        inferred = {"val/id": InferredAttributes(("in a forest", name), values, sure)}
+        audit = DataAudit((), inferred, 1.0, 200, 200, (), ())
+        return audit_model(audit, {"val/id": images}, told, ("owl", "duck"), 0)
+
+    def words(name: str) -> str:
+        return found(name, np.where(values == 1, 1 - labels, labels)).slices[0].words
+
+    assert words("cluster 2 (near in a city)").split(", ")[0].endswith(" of cluster 2 (near in a city)")
+    assert words("in a city").split(", ")[0].endswith(" in a city")
+    assert NO_PHRASE not in words(NO_PHRASE)
+    assert in_words(found("in a city", labels)) == (
+        "No error slice: on one half of 200 images the model fails on no group of 5 or more beyond its classes."
+    )
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from starft.audit.clusters import find_clusters, label_directions, without
-from starft.audit.phrases import image_bits, nonsense_phrases, same_meaning, shown
+from starft.audit.phrases import image_bits, nonsense_phrases, recognised, same_meaning, shown
 
 
 def test_phrases_that_add_the_same_to_a_caption_are_joined() -> None:
@@ -21,6 +21,29 @@ def test_image_bits_by_hand() -> None:
     assert image_bits(scores) == pytest.approx(1 / np.log2(3))
     assert image_bits(np.full((4, 3), 1 / 3)) == pytest.approx(0, abs=1e-12)
     assert image_bits(np.tile([0.1, 0.8, 0.1], (5, 1))) == pytest.approx(0, abs=1e-12), "the same for every image"
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("phrases", [4, 24, 60])
+def test_a_pool_is_held_against_as_many_phrases_of_random_letters(phrases: int) -> None:
+    """Images of eight places; letters lie anywhere, and a known phrase names a place, one in three of a pool."""
+    rng = np.random.default_rng(phrases)
+    places = np.eye(8, 64)
+    rows = unit(places[rng.integers(8, size=400)] + rng.normal(0, 0.1, (400, 64)))
+
+    def text(count: int, known: int = 0) -> np.ndarray:
+        added = rng.normal(0, 0.1, (count, 64))
+        added[:known] += places[np.arange(known) % 8]
+        plain = np.full(64, 0.125)
+        return unit(np.concatenate([plain[None], plain + added]))
+
+    nonsense = text(96)
+    taken = [recognised(rows, text(phrases), nonsense, 20.0, seed) for seed in range(20)]
+    assert sum(taken) <= 4, "5 % of twenty, and their spread"
+    assert all(recognised(rows, text(phrases, max(phrases // 3, 2)), nonsense, 20.0, seed) for seed in range(20))
 
 
 def test_nonsense_is_the_same_for_a_seed_and_phrases_lose_their_braces() -> None:

@@ -57,6 +57,16 @@ def test_a_large_class_has_its_phrase_as_a_small_one_has() -> None:
     assert {item.template: item.classes for item in ranked} == {"{} on land": ("a",), "{} on water": ("b",)}
 
 
+@pytest.mark.parametrize(("share", "told"), [(0.7, True), (0.58, False)])
+def test_of_two_classes_a_phrase_goes_with_the_one_that_shows_it_more(share: float, told: bool) -> None:
+    """Of 70 and 30 % one is more than twice the other, though no 1.5 times their mean."""
+    labels, place = np.repeat([0, 1], 1000), np.tile(np.arange(1000) / 1000, 2)
+    scores = np.where(labels == 0, place < share, place >= share)[:, None].astype(float)
+    (row,) = rank_phrases(["{} on land"], scores, labels, "ab", 50, 0)
+    assert row.p_any < 0.05
+    assert row.classes == (("a",) if told else ())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_homes_come_before_scenes_that_tell_nothing(capsys: pytest.CaptureFixture[str], seed: int) -> None:

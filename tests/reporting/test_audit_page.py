@@ -93,6 +93,14 @@ def test_only_pictures_of_the_folder_itself_are_embedded(tmp_path: Path) -> None
     assert audit_page(folder).count("<img") == 3, "the maps alone"
 
 
+def test_audits_of_other_phrases_have_a_sentence_each(folder: Path) -> None:
+    told = json.loads((folder / "audit.json").read_text())
+    (folder / "audit.json").write_text(json.dumps(told | {"pools": ["backgrounds", "textures"]}))
+    page = Page(audit_page(folder)).text
+    own, model = f"By the phrases of backgrounds, textures: {audits.SENTENCE}", "By the phrases of mini_scenes: "
+    assert page.index(own) < page.index(model) < page.index("where it is missing the model loses accuracy")
+
+
 def test_a_page_is_put_in_the_folder_or_where_out_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("c.yaml").write_text("trainer: {default_root_dir: run}\ndata: {class_path: starft.mini.MiniWorld}\n")

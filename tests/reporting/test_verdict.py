@@ -283,7 +283,7 @@ def test_runs_without_groups_lead_to_the_audit_and_have_its_words(
     sketch = fake.eval_set({"all": (1, 2)}, ood=True)
     assert messages(fake.write_run(tmp_path / "ood", {"id": without, "sketch": sketch})) == []
     (alone / "audit").mkdir()
-    (alone / "audit" / "audit.json").write_text('{"schema_version": 1, "verdict": "Strongest: lake."}')
+    (alone / "audit" / "audit.json").write_text('{"schema_version": 1, "verdict": "Strongest: lake.", "pools": []}')
     told = "By attributes inferred from the images (it's alone/audit): Strongest: lake."
     assert messages(alone) == [(told, "")]
     (alone / "audit" / "audit.json").write_text('{"schema_version": 0}')

@@ -30,6 +30,8 @@ SOME_CLASSES = 8
 """Captions are averaged over at most so many classes, evenly spread: more changes little and costs text encoding."""
 PHRASES = 32
 """Phrases whose captions go through the text tower at a time."""
+MORE = 1.5
+"""How much more of a phrase a class shows than the other classes on the mean, if the phrase goes with it."""
 SHUFFLES = 25
 """Shuffled labels that are added up at a time."""
 
@@ -47,7 +49,7 @@ class Ranked:
         chance: Mean mutual information with shuffled labels, in bits; already taken off.
         p_value: Share of the shuffles that reach the phrase's value, the true order counted as one of them.
         share: Mean score: how much of the data shows it.
-        classes: The classes that have more of it than the mean of all classes, large or small, most first.
+        classes: The classes that have `MORE` times as much of it as the others on the mean, large or small, most first.
         p_any: Share of the shuffles in which any phrase reaches this one's bits (Westfall and Young, 1993).
     """
 
@@ -159,10 +161,12 @@ def rank_phrases(
     p_any = (1 + (best[:, None] >= beyond - 1e-12).sum(axis=0)) / (1 + permutations)
     mean = scores.mean(axis=0)
     _, by_class = _by_class(scores, labels)
-    present, usual = np.unique(labels), by_class.mean(axis=0)
+    present = np.unique(labels)
+    others = (by_class.sum(axis=0) - by_class) / max(len(present) - 1, 1)
     ranked = []
     for index, phrase in enumerate(phrases):
-        above = [c for c in np.argsort(-by_class[:, index], kind="stable") if by_class[c, index] > 1.5 * usual[index]]
+        own, rest = by_class[:, index], MORE * others[:, index]
+        above = [c for c in np.argsort(-own, kind="stable") if own[c] > rest[c]]
         ranked.append(
             Ranked(
                 template=phrase,

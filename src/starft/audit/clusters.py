@@ -17,6 +17,9 @@ SMALLEST = 25
 MOST, DIMENSIONS, FITTED = 8, 16, 5000
 """Clusters at most, principal components they are found in, and images they are fitted to."""
 
+CLUSTER = "cluster "
+"""What the names of clusters begin with."""
+
 
 @dataclass(frozen=True)
 class Clusters:
@@ -106,5 +109,5 @@ def find_clusters(
     added /= np.linalg.norm(added, axis=1, keepdims=True).clip(1e-12)
     middles = best.means_ @ pca.components_ + pca.mean_
     nearest = np.argsort(-(middles - middles.mean(axis=0) * (len(middles) > 1)) @ added.T, axis=1, kind="stable")[:, :2]
-    names = [f"cluster {at} (near {' and '.join(phrases[p] for p in row)})" for at, row in enumerate(nearest, 1)]
+    names = [f"{CLUSTER}{at} (near {' and '.join(phrases[p] for p in row)})" for at, row in enumerate(nearest, 1)]
     return Clusters(basis, pca.components_, pca.mean_, best, tuple(names))

@@ -13,9 +13,7 @@ import torch
 from starft.audit.features import FeatureSet
 from starft.data.near_duplicates import MOST_PAIRS, Copy, copies
 from starft.files.atomic import load_json, replace_file
-
-KEPT = "copies.json"
-"""In the folder of an audit: copies by pair of sets, with digests of the two."""
+from starft.runs.layout import AUDIT_COPIES
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def copies_across(sets: Mapping[str, FeatureSet], device: torch.device | str, fo
         device: Where pictures are compared.
         folder: Where the result is kept.
     """
-    known, now = _read(folder / KEPT), {}
+    known, now = _read(folder / AUDIT_COPIES), {}
     results: list[CopyPair] = []
     large: list[tuple[str, str]] = []
     for of_set, name in combinations(sets, 2):
@@ -77,7 +75,7 @@ def copies_across(sets: Mapping[str, FeatureSet], device: torch.device | str, fo
             CopyPair(name, own.paths[at], of_set, others.paths[of], round(likeness, 4)) for at, of, likeness in now[key]
         ]
     if any(known.get(key) != rows for key, rows in now.items()):
-        replace_file(folder / KEPT, json.dumps(known | now).encode())
+        replace_file(folder / AUDIT_COPIES, json.dumps(known | now).encode())
     return CopySearch(tuple(results), tuple(large))
 
 

@@ -20,13 +20,16 @@ from starft.audit.attributes import (
 from starft.audit.clusters import find_clusters
 from starft.audit.copies import NOT_SEARCHED, CopyPair, CopySearch
 from starft.audit.features import TRAIN, FeatureSet, check_labels
-from starft.audit.phrases import image_bits, nonsense_phrases, same_meaning, shown
+from starft.audit.phrases import nonsense_phrases, recognised, same_meaning, shown
 from starft.captions.pools import Pool
 from starft.clip import ClipEncoder, zero_shot_head
 from starft.errors import PoolError
+from starft.wording import count_of
 
 RANKED = 20_000
 """Training images that the ranking looks at, at most, drawn at random."""
+RECOGNISED = 2000
+"""Of them those that tell whether the model recognises a pool, at most."""
 PERMUTATIONS = 200
 """How often labels are shuffled to know chance."""
 SHOWN_CLASSES = 4
@@ -105,13 +108,15 @@ def audit_data(
     phrases = sorted({phrase for pool in pools for phrase in _phrases(pool)})
     text = phrase_features(clip, phrases, class_names, template)
     scale = float(clip.logit_scale)
-    chance = image_bits(presence(rows, phrase_features(clip, nonsense_phrases(seed), class_names, template), scale))
+    nonsense = phrase_features(clip, nonsense_phrases(seed), class_names, template)
+    some = np.random.default_rng(seed).permutation(len(rows))[:RECOGNISED]
     for pool in pools:
         own = [0, *(1 + phrases.index(phrase) for phrase in _phrases(pool))]
-        if image_bits(presence(rows, text[own], scale)) <= chance:
+        if not recognised(rows[some], text[own], nonsense, scale, seed):
             raise PoolError(
-                f"The model recognises none of the {len(own) - 1} phrases of the pool {pool.name}: they are no better "
-                f"than chance on {len(rows)} images, which is what phrases of random letters give; give another --pool."
+                f"The model recognises none of the {count_of(len(own) - 1, 'phrase')} of the pool {pool.name}: they "
+                f"are no better than chance on {len(some)} images, which is what phrases of random letters give; "
+                "give another --pool."
             )
     model = _attribute_model(text, phrases, rows, scale)
     unfit = np.concatenate([*unfit_rows(model, train, chosen)])

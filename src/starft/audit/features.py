@@ -317,10 +317,13 @@ def features_of(
         raise stale(note, f"{whose} than there are now")
     try:
         opened = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (rows, small)]
-        if any(len(array) != len(images) for array in opened):
+        forms = [(array.dtype, array.ndim, len(array), *array.shape[2:]) for array in opened]
+        if forms != [(np.float16, 2, len(images)), (np.uint8, 4, len(images), SIDE, 3)]:
             raise ValueError
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{rows} or {small} is damaged; remove {folder} to make the features anew.") from error
+        raise RunFolderError(
+            f"{rows} or {small} is damaged or of another version; remove {folder} to make the features anew."
+        ) from error
     digest = blake2b(json.dumps(expected).encode(), digest_size=16).hexdigest()
     labels = np.asarray(images.labels, dtype=np.int64)
     return FeatureSet(name, opened[0], opened[1], labels, paths_of(name, images), digest)

@@ -7,15 +7,17 @@ from typing import Any
 
 from starft.errors import RunFolderError
 from starft.files.atomic import load_json
-from starft.runs.layout import AUDIT_RESULT, AUDIT_SLICES
+from starft.runs.layout import AUDIT_COPIES, AUDIT_RESULT, AUDIT_SLICES
 
 FIRST = "train"
 """The set whose features are made first."""
-OF_SETS = re.compile(r"(train|(val|test)-.+)\.(npy|json)")
+OF_SETS = re.compile(r"(train|(val|test)-.+)\.(npy|json|attributes\.npz)")
 SMALL = ".small.npy"
 """How the name of a set's small pictures ends; they are written before all else of it."""
 NOTE = {"model", "weights", "images"}
 """What the note on a set's features says."""
+PAIR = re.compile(r"[0-9a-f]{32} [0-9a-f]{32}")
+"""Two sets, as the file of copies calls them."""
 
 
 def read_note(note: Path) -> dict[str, Any]:
@@ -65,6 +67,8 @@ def _is_ours(path: Path) -> bool:
     """Return whether a file is an audit's, or has a name that no audit replaces."""
     if path.name in (AUDIT_RESULT, AUDIT_SLICES):
         return "schema_version" in read_note(path)
+    if path.name == AUDIT_COPIES:
+        return all(map(PAIR.fullmatch, read_note(path) or [""]))
     named = OF_SETS.fullmatch(path.name)
     if named is None or path.name.endswith(SMALL):
         return True

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from starft.audit.attributes import InferredAttributes
+from starft.audit.attributes import NO_PHRASE, InferredAttributes
+from starft.audit.clusters import CLUSTER
 from starft.audit.data_audit import DataAudit
 from starft.audit.features import FeatureSet
 from starft.audit.inferred_groups import InferredGroups, inferred_groups, usual_values
 from starft.audit.predictions import Predictions
+from starft.audit.slices import FEWEST as GROUP
 from starft.audit.slices import ErrorSlice, error_slices, first_half, named
 from starft.errors import DataError
 from starft.reporting.table import percent
@@ -258,7 +260,7 @@ def _in_words(
         )
         for at in own.tolist()
     )
-    places = " or ".join(share.name for share in frequent)
+    places = " or ".join(_place(share.name) for share in frequent if share.name != NO_PHRASE)
     taken = " or ".join(share.name for share in taken_for)
     words = " or ".join(share.name for share in classes) or "images of many classes"
     words += (f" {places}" if places else "") + (f", taken for {taken}" if taken else "")
@@ -266,8 +268,15 @@ def _in_words(
     if other is not None:
         right, others_right = images.predicted[own] == images.labels[own], other[own] == images.labels[own]
         error = float(1 - others_right.mean())
-        difference = paired_difference(right, others_right)  # of accuracies, the first's less the second's
+        difference = paired_difference(
+            right, others_right, level=item.level
+        )  # of accuracies, the first's less the second's
     return NamedSlice(item, words, tuple(frequent), tuple(classes), tuple(taken_for), shown, error, difference)
+
+
+def _place(name: str) -> str:
+    """Return an attribute as it reads behind the name of a class."""
+    return f"of {name}" if name.startswith(CLUSTER) else name
 
 
 def _shares(values: NDArray[np.int64], names: Sequence[str]) -> list[Share]:
@@ -288,6 +297,9 @@ def in_words(audit: ModelAudit) -> str:
     looked = (
         f"{count_of(audit.looked_at, 'candidate')} found on one half of {audit.images:,} images, measured on the other"
     )
+    if not audit.looked_at:
+        half = f"one half of {audit.images:,} images"
+        return f"No error slice: on {half} the model fails on no group of {GROUP} or more beyond its classes."
     if not audit.slices:
         return f"No error slice: of {looked}, none has more errors than its classes beyond chance."
     first = audit.slices[0]

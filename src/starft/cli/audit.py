@@ -16,7 +16,7 @@ from starft.files.addresses import address_of, shown
 from starft.files.atomic import replace_file
 from starft.runs.audit_result import read_audit
 from starft.runs.folder import check_writable, lock_folder
-from starft.runs.layout import AUDIT, AUDIT_PAGE
+from starft.runs.layout import AUDIT, AUDIT_PAGE, AUDIT_RESULT
 from starft.safe_text import say, visible
 from starft.wording import count_of
 
@@ -84,7 +84,7 @@ def data(
     _tell(found, folder)
     _write_page(folder, page)
     if to is not None:
-        say(f"Wrote {to}; {_next_command(images, config, to)}")
+        say(f"Wrote {to}; {_next_command(images, config, to, overrides)}")
     return 0
 
 
@@ -189,6 +189,7 @@ def _look(
     features.check_images(images)
     model = f"{run_config.model_name} ({run_config.pretrained})"
     import_module("starft.audit.kept").check_kept(model, folder)
+    import_module("starft.reporting.audit_page").check_beside(folder, AUDIT_RESULT)
     clip = features.frozen_clip(run_config.model_name, run_config.pretrained)
     asked = features.image_preprocessing(clip.model)
     images_of = features.own_sets(images, asked)
@@ -236,12 +237,13 @@ def _tell(found: "DataAudit", folder: Path) -> None:
     say(f"All of it is in {folder}/audit.json.")
 
 
-def _next_command(images: "BaseDataModule", config: str, to: Path) -> str:
-    """Return how a training takes the table."""
+def _next_command(images: "BaseDataModule", config: str, to: Path, overrides: Sequence[str]) -> str:
+    """Return how a training takes the table: a copy of a table by the options that read that one."""
     source = getattr(images, "source", None)
     words = ["starft", "data", "check", "--config", config, "--data.init_args.file", str(to)]
+    words += [word for word in overrides if word.partition("=")[0].rpartition(".")[2] not in ("file", "root")]
     if type(source).__name__ != "CSVSource":
-        words[4] = "lightning_configs/csv/ce.yaml"
+        words[4:] = ["lightning_configs/csv/ce.yaml", *words[5:7]]
     elif source is not None and Path(source.root).absolute() != to.parent.absolute():
         words += ["--data.init_args.root", str(source.root)]
     return f"every command takes it, as `{shlex.join(words)}`."

@@ -29,11 +29,12 @@ from starft.config.prompts import RunConfig
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
 from starft.inference.classifier import Classifier
+from starft.reporting.audit_page import check_beside
 from starft.reporting.audit_tables import groups_table, slices_table
 from starft.reporting.console import Console
 from starft.reporting.mistakes import shown_mistakes
 from starft.runs.audit_result import read_slices
-from starft.runs.layout import run_folder_of
+from starft.runs.layout import AUDIT_SLICES, run_folder_of
 from starft.runs.run_reader import find_runs
 from starft.safe_text import say, visible
 from starft.wording import count_of
@@ -69,6 +70,7 @@ def look(
     check_images(data)
     model = f"{run_config.model_name} ({run_config.pretrained})"
     check_kept(model, folder)
+    check_beside(folder, AUDIT_SLICES)
     models = [load_for(path, data) for path in checkpoints]
     clip = frozen_clip(run_config.model_name, run_config.pretrained)
     asked = image_preprocessing(clip.model)

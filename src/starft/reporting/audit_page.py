@@ -222,6 +222,27 @@ def audit_of(folder: Path) -> AuditContent:
     return content
 
 
+def check_beside(folder: Path, written: str) -> None:
+    """Refuse what an earlier audit left in a folder if no page can show it, before another one works there.
+
+    Args:
+        folder: Of the audit.
+        written: The file that it will write anew, whose content doesn't matter.
+
+    Raises:
+        RunFolderError: The other file is damaged or of another version.
+    """
+    for name, read, add in ((AUDIT_RESULT, read_audit, _add_data), (AUDIT_SLICES, read_slices, _add_slices)):
+        if name != written and (folder / name).is_file():
+            try:
+                add(AuditContent("", ""), folder, read(folder))
+            except (RunFolderError, KeyError, TypeError, ValueError, AttributeError) as error:
+                raise RunFolderError(
+                    f"{folder / name} is damaged or of another version, and the page would show it too; move it away, "
+                    "or give another --out."
+                ) from error
+
+
 def _add_slices(content: AuditContent, folder: Path, told: Mapping[str, Any]) -> str:
     for item in told["slices"][:SLICES]:
         difference = item["difference"] or {"value": 0.0, "interval": (0.0, 0.0)}

@@ -38,7 +38,7 @@ def read_slices(folder: Path) -> dict[str, Any]:
 def _read(path: Path, command: str) -> dict[str, Any]:
     try:
         value = load_json(path.read_text(encoding="utf-8"))
-        if value["schema_version"] != SCHEMA_VERSION:
+        if value["schema_version"] != SCHEMA_VERSION or not {str} >= {*map(type, [value["verdict"], *value["pools"]])}:
             raise ValueError
         return dict(value)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -57,15 +57,21 @@ def has_audit(folder: Path) -> bool:
 def headline(folder: Path) -> str:
     """Return the sentence on the strongest shortcut: what a model loses by it, where one was audited.
 
+    Of data and a model that were audited with different pools there are two.
+
     Args:
         folder: Of the audit.
 
     Raises:
-        RunFolderError: Its files are damaged or of another version.
+        RunFolderError: Its files are missing, damaged or of another version.
     """
-    if (folder / AUDIT_SLICES).is_file():
-        return str(read_slices(folder).get("headline"))
-    return str(read_audit(folder).get("verdict"))
+    data, model = ((folder / name).is_file() for name in (AUDIT_RESULT, AUDIT_SLICES))
+    told = [read_audit(folder)] if data or not model else []
+    told += [read_slices(folder)] if model else []
+    found = {", ".join(item["pools"]): str(item.get("headline", item["verdict"])) for item in told}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return " ".join(f"By the phrases of {pools}: {sentence}" for pools, sentence in found.items())
 
 
 def audit_picture(folder: Path, eval_set: str, path: str, kind: str = "") -> Path:

@@ -42,6 +42,8 @@ DAWIN, DAWIN_IMAGES = "dawin.json", "dawin.csv"
 AUDIT = "audit"
 """Folder of ``starft audit``: features, inferred attributes and what was found; a training may come after it."""
 AUDIT_RESULT, AUDIT_SLICES, AUDIT_PAGE = "audit.json", "slices.json", "audit.html"
+AUDIT_COPIES = "copies.json"
+"""Near duplicates by pair of sets, with digests of the two."""
 AUDIT_PICTURES = "pictures"
 """Folder of the small pictures that the page of an audit shows."""
 
