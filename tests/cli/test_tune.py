@@ -204,6 +204,7 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
         (["--grid=model.lr="], "model.lr needs a list of different values, one at least; got []."),
         (["--grid=model.lr=1e-4,,1e-3"], "model.lr needs a list of different values"),
         (["--grid==1e-4"], "--grid takes KEY=VALUE,VALUE"),
+        (["--grid=data.init_args.seed=1,2"], "data.init_args.seed is set by this command itself"),
         (["--grid=trainer.default_root_dir=a,b"], "trainer.default_root_dir is set by this command itself"),
         ([f"--grid=model.{key}={','.join(map(str, range(60)))}" for key in "abc"], "60 x 60 x 60 = 216000 places"),
         (["--space=empty.yaml"], "The space empty.yaml must hold keys with lists of values"),
@@ -621,7 +622,9 @@ def test_inferred_groups_of_ten_images_count() -> None:
 
 
 @pytest.mark.slow
-def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_search_ends_in_a_config_that_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(tune, "finish_apart", finish)  # here; tests/cli/test_compare.py runs them apart
     grid = f"--grid={WEIGHT}=1,4"
     assert main(["tune", "--config=starft.yaml", grid, "--out=out", "--short=1", "--trainer.max_epochs=1"]) == 0
@@ -642,8 +645,11 @@ def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPa
     state = torch.load("line/chosen.ckpt", weights_only=True)["state_dict"]
     assert made_of["alpha"] in (0.0, 1.0)
     monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 1000)
+    Path("out/chosen/unfinished.json").write_text("{}", encoding="utf-8")
+    capsys.readouterr()
     assert main(["tune", "--from=out/chosen", "--rule=zero_shot_agreement", "--out=other"]) == 2
     assert not Path("other/trials.csv").exists(), "told after the frozen model is scored, before all else"
+    assert "Note: The training in out/chosen hasn't ended" in capsys.readouterr().err
     assert 0.05 < made_of["temperature"] < 20
     assert all(bool(value.isfinite().all()) for value in state.values())
 

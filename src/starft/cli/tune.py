@@ -38,7 +38,7 @@ from starft.wording import count_of
 
 STATE = "tune.json"
 TABLE, PLOT, CHOSEN = "trials.csv", "trials.png", "chosen.yaml"
-SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path")
+SETS = ("seed_everything", "model.seed", "data.init_args.seed", "trainer.default_root_dir", "ckpt_path")
 """Options of a run that trials set."""
 FROZEN = ("model.model_name", "model.pretrained")
 """Keys that say what the frozen model is."""
