@@ -20,12 +20,14 @@ from starft.__main__ import main
 from starft.audit.attributes import InferredAttributes, attributes_path
 from starft.cli import tune
 from starft.cli.single_run import Run, finish
-from starft.cli.trials import make_trials
+from starft.cli.trials import make_trials, pulls
 from starft.cli.tune_run import best_temperature, cooled
 from starft.config.space import check_keys, default_space, in_order, options_of, points, read_space
-from starft.errors import ConfigError, StarftError
+from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.evaluation.rules import RULES, Candidate, Setting
 from starft.files.shipped import shipped
+from starft.files.yaml_reader import load_yaml
+from starft.runs.comparison_folder import claim_runs
 from starft.runs.validation import read_validation
 
 CONFIGS = shipped("lightning_configs")
@@ -171,6 +173,19 @@ def test_a_budget_ends_the_search(fake: FakeTrials, capsys: pytest.CaptureFixtur
     assert len(fake.made) == len(set(fake.made))
 
 
+def test_what_fails_and_what_others_ran_count_in_the_budget(fake: FakeTrials) -> None:
+    fake.fails = {"trial-001", "trial-002"}
+    assert main(words("--budget=1m15s")) == 0
+    assert [name.split("/")[1] for name in fake.made] == ["short"] * 3 + ["full"], "30 s, of them 20 s failed, and 40 s"
+    fake.fails = set()
+    Path("out").rename("before")
+    assert main(words()) == 0
+    Path("out/trials/trial-001/short/validation.json").unlink()
+    fake.made.clear()
+    assert main(words("--budget=1m15s")) == 0
+    assert fake.made == [], "five short trials took 50 s, and one in full takes 40 s"
+
+
 @pytest.mark.slow
 def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
     assert main(words("--trials=2")) == 0
@@ -189,6 +204,7 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
         (["--grid=model.lr="], "model.lr needs a list of different values, one at least; got []."),
         (["--grid=model.lr=1e-4,,1e-3"], "model.lr needs a list of different values"),
         (["--grid==1e-4"], "--grid takes KEY=VALUE,VALUE"),
+        (["--grid=data.init_args.seed=1,2"], "data.init_args.seed is set by this command itself"),
         (["--grid=trainer.default_root_dir=a,b"], "trainer.default_root_dir is set by this command itself"),
         ([f"--grid=model.{key}={','.join(map(str, range(60)))}" for key in "abc"], "60 x 60 x 60 = 216000 places"),
         (["--space=empty.yaml"], "The space empty.yaml must hold keys with lists of values"),
@@ -200,6 +216,20 @@ def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
         (["--rule=inferred_groups", "--audit=nope"], "--audit nope is no folder"),
         (["--rule=id", "--audit=."], "--audit is for --rule inferred_groups, and the rule is id"),
         (["--grid=model.lr=1e-4", "--model.lr=1"], "model.lr is tried and set by an option too"),
+        (["--grid=model.lr=1e-4,'1e-4'"], "model.lr needs a list of different values"),
+        ([*GRID, "--model.regularizers+=starft.losses.L2SP"], "set by an option too, --model.regularizers+; leave one"),
+        (
+            [*GRID, "--model.regularizers.init_args.schedule=constant"],
+            "option too, --model.regularizers.init_args.sche",
+        ),
+        (
+            [*GRID, "--grid=model.regularizers=[],null"],
+            f"model.regularizers and {WEIGHT}, which is a part of it, can't",
+        ),
+        (
+            ["--grid=model.pretrained=mini,mini_weak", "--rule=zero_shot_agreement"],
+            "The rule zero_shot_agreement compares with one frozen model, and model.pretrained is tried",
+        ),
         (["--grid=model.lr=1e-4,1e-3", "--rule=tolerance"], "no regularizer's weight is tried"),
         (["--rule=inferred_groups"], "give its folder as --audit"),
         (["--rule=best"], "rule"),
@@ -253,6 +283,73 @@ def test_values_that_a_run_would_refuse_are_told_before_any_runs(
     assert told in refused(capsys, *(f"--grid={one}" for one in grid), "--rule=zero_shot_agreement")
     assert made.made == []
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (
+            "--trainer.limit_val_batches=0",
+            "trainer.limit_val_batches is 0, so there is nothing to score; leave it out.",
+        ),
+        (
+            "--trainer.fast_dev_run=true",
+            "trainer.fast_dev_run keeps no checkpoint, which would be scored; leave it out.",
+        ),
+    ],
+)
+def test_what_leaves_nothing_to_score_is_told_before_any_runs(
+    option: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = FakeTrials()
+    monkeypatch.setattr(tune, "finish_apart", made)
+    assert refused(capsys, *GRID, "--trials=1", option) == told
+    assert made.made == []
+    assert not Path("out").exists()
+
+
+def test_another_order_of_the_configs_keys_is_refused(
+    config: Path, fake: FakeTrials, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would number the trials anew, and each would be taken for another one."""
+    assert main(words()) == 0
+    keys = yaml.safe_load(config.read_text(encoding="utf-8"))
+    keys["model"] = dict(reversed(keys["model"].items()))
+    config.write_text(yaml.safe_dump(keys, sort_keys=False), encoding="utf-8")
+    assert refused(capsys, *GRID).startswith(
+        "out/trials was run with keys in another order, which numbers its trials "
+        f"(model.lr, {WEIGHT}; now {WEIGHT}, model.lr); give another --out"
+    )
+
+
+def test_the_order_of_an_option_that_is_given_twice_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "trials"
+    claim_runs(folder, {}, ["--model.lr=1", "--model.lr=2", "--data.a=1"])
+    (folder / "seed-0").mkdir()
+    assert not claim_runs(folder, {}, ["--data.a=1", "--model.lr=1", "--model.lr=2"])
+    with pytest.raises(RunFolderError, match=r"was run with other options"):
+        claim_runs(folder, {}, ["--model.lr=2", "--model.lr=1", "--data.a=1"])
+
+
+def test_trials_on_other_images_are_not_compared(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words()) == 0
+    Path("out/trials/trial-006/short/validation.json").unlink()
+    fake.images = 20
+    assert refused(capsys, *GRID).startswith(
+        "trial 1 and trial 6 were validated on different images of id, so they can't be compared: the data have changed"
+    )
+
+
+def test_where_no_finalist_is_finite_in_full_the_next_ones_are_trained(fake: FakeTrials) -> None:
+    assert main(words()) == 0
+    fake.fails = {*fake.made[6:]}
+    assert len(fake.fails) == 2
+    Path("out").rename("before")
+    fake.made.clear()
+    assert main(words()) == 0
+    assert len(fake.made) == 6 + 2 + 1
+    assert chosen()["length"] == "full"
+    assert fake.made[-1] not in fake.fails
 
 
 def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
@@ -376,7 +473,7 @@ def test_another_process_with_other_values_is_told(
 
 def test_only_values_that_are_tried_are_looked_at(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr(tune, "check_run", seen.append)
+    monkeypatch.setattr(tune, "check_run", lambda given: seen.append(given) if given[0] == "fit" else None)
     assert main(words("--trials=1")) == 0
     assert len(seen) == 1
     assert main(words()) == 0
@@ -407,7 +504,8 @@ def test_the_default_space_by_hand(config: Path) -> None:
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     assert default_space(content, ()) == {WEIGHT: [1.25, 2.5, 5.0, 10.0], "model.lr": [1.8e-4, 6e-4, 1.8e-3]}
     assert [*default_space(content, ["--model.lr=1e-4"])] == [WEIGHT], "what is given stays"
-    assert [*default_space(content, ["--model.regularizers=[]"])] == ["model.lr"]
+    for option in ("=[]", "+=starft.losses.L2SP", ".init_args.weight=3"):
+        assert [*default_space(content, [f"--model.regularizers{option}"])] == ["model.lr"], "no trial may lose it"
     shipped_order = yaml.safe_load((CONFIGS / "mini" / "starft.yaml").read_text(encoding="utf-8"))
     backwards = {"model.betas": [1], "model.lr": [2], WEIGHT: [3], "data.new": [4]}
     assert [*in_order(backwards, shipped_order)] == [WEIGHT, "model.lr", "data.new", "model.betas"]
@@ -429,12 +527,30 @@ def test_a_space_of_a_file_and_its_options(config: Path, tmp_path: Path) -> None
     assert (rate, pool) == ("--model.lr=1e-05", "--model.pool=null")
     assert json.loads(regularizers.removeprefix("--model.regularizers=")) == json.loads(whole)
     assert content["model"]["regularizers"][0]["init_args"]["weight"] == 5.0, "the config is as it was"
+    (templates,) = options_of({"model.templates": ["a \U0001f426 {}."]}, content)
+    assert load_yaml(templates.partition("=")[2]) == ["a \U0001f426 {}."]
 
 
 @pytest.mark.parametrize(("epochs", "short"), [(8, 2), (20, 5), (3, 2), (2, None)])
 def test_short_trials_have_two_epochs_at_least(epochs: int, short: int | None, tmp_path: Path) -> None:
     (trial,) = make_trials(tmp_path / "c.yaml", {"trainer": {"max_epochs": epochs}}, (), [{}], tmp_path, 0.25)
     assert (trial.short.options if trial.short else None) == ((f"--trainer.max_epochs={short}",) if short else None)
+
+
+def test_whatever_bounds_a_training_is_shortened(tmp_path: Path) -> None:
+    """Eight epochs may end before 1000 steps do, or after them. The seed is the config's, however it is written."""
+    content = {"trainer": {"max_epochs": 8, "max_steps": 1000}, "seed_everything": "7"}
+    (trial,) = make_trials(tmp_path / "c.yaml", content, (), [{}], tmp_path, 0.25)
+    assert trial.short is not None
+    assert {*trial.short.options} == {"--trainer.max_steps=250", "--trainer.max_epochs=2"}
+    assert trial.short.seed == 7
+
+
+def test_weights_of_two_terms_count_alike() -> None:
+    other = WEIGHT.replace("0", "1")
+    assert pulls([{WEIGHT: 1, "model.lr": 9}, {WEIGHT: "2", "model.lr": 9}]) == [1, 2]
+    assert pulls([{WEIGHT: 1, other: 100}, {WEIGHT: 2, other: 60}, {WEIGHT: 0, other: 0}]) == [1.5, 1.6, 0]
+    assert pulls([{"model.lr": 1}]) == [None]
 
 
 def candidate(title: str, acc: float, pull: float | None = None, **columns: Any) -> Candidate:
@@ -474,6 +590,8 @@ def test_groups_of_ten_images_count_in_the_set_whose_smallest_group_is_largest()
     }
     assert rule.value(Candidate("model", {}, sets)) == pytest.approx(6 / 12)
     assert RULES["groups"](Setting("id", ("id",))).value(Candidate("model", {}, sets)) == 1, "one image is no group"
+    sets["id"] = {"group": np.array([-1] * 3 + [0] * 20 + [1] * 15), "right": np.array([True] * 24 + [False] * 14)}
+    assert rule.value(Candidate("model", {}, sets)) == pytest.approx(1 / 15), "three images of no group are no group"
     few = {"id": {"group": np.arange(9), "right": np.ones(9, bool)}}
     with pytest.raises(ConfigError, match="No group of id has 10 validation images; give another --rule"):
         RULES["groups"](Setting("id", ("id",))).value(Candidate("model", {}, few))
@@ -504,7 +622,9 @@ def test_inferred_groups_of_ten_images_count() -> None:
 
 
 @pytest.mark.slow
-def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_search_ends_in_a_config_that_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(tune, "finish_apart", finish)  # here; tests/cli/test_compare.py runs them apart
     grid = f"--grid={WEIGHT}=1,4"
     assert main(["tune", "--config=starft.yaml", grid, "--out=out", "--short=1", "--trainer.max_epochs=1"]) == 0
@@ -525,8 +645,11 @@ def test_a_real_search_ends_in_a_config_that_trains(monkeypatch: pytest.MonkeyPa
     state = torch.load("line/chosen.ckpt", weights_only=True)["state_dict"]
     assert made_of["alpha"] in (0.0, 1.0)
     monkeypatch.setattr("starft.evaluation.rules.agreement.FEWEST", 1000)
+    Path("out/chosen/unfinished.json").write_text("{}", encoding="utf-8")
+    capsys.readouterr()
     assert main(["tune", "--from=out/chosen", "--rule=zero_shot_agreement", "--out=other"]) == 2
     assert not Path("other/trials.csv").exists(), "told after the frozen model is scored, before all else"
+    assert "Note: The training in out/chosen hasn't ended" in capsys.readouterr().err
     assert 0.05 < made_of["temperature"] < 20
     assert all(bool(value.isfinite().all()) for value in state.values())
 

@@ -55,12 +55,12 @@ class FakeTrials:
         values = dict(option.removeprefix("--").split("=", 1) for option in run.options)
         rate = float(values["model.lr"])
         weight = json.loads(values["model.regularizers"])[0]["init_args"]["weight"]
-        if run.folder.parent.name in self.fails:
-            write_failure(run.folder, "The loss is NaN.")
+        full = run.folder.name == "full"
+        if self.fails & {name, run.folder.parent.name}:
+            write_failure(run.folder, "The loss is NaN.", 40.0 if full else 10.0)
             return
         text = "trainer:\n  default_root_dir: x\n  enable_model_summary: false\n  max_epochs: 8\nmodel: {}\n"
         (run.folder / "config.yaml").write_text(text, encoding="utf-8")
-        full = run.folder.name == "full"
         accuracy = ID_ACC[rate, weight] - (0 if full else 0.1)
         metrics = {"val/id/acc": accuracy, "val/ood_acc": 0.5}
         sets = {"id": samples(30 + weight, self.images), "groups": samples(30 - weight, self.images)}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from starft.cli.fit import ParsedCLI, main
 from starft.config.option_checks import check_options
 from starft.config.own_data import check_there
+from starft.errors import ConfigError
 from starft.losses import Contrastive
 from starft.training.arguments import check_training
 from starft.training.fsdp import check_strategy
@@ -45,6 +46,8 @@ class _ModelCLI(ParsedCLI):
     def before_instantiate_classes(self) -> None:
         """Check what is checked before a run builds anything, but for its folder."""
         config = self.config[str(self.subcommand)]
+        if self._is_trial:
+            raise ConfigError("trainer.fast_dev_run keeps no checkpoint, which would be scored; leave it out.")
         check_options(str(self.subcommand), config.as_dict(), FinetuneModule)
         check_strategy(self._get(self.config, "trainer.strategy"))
         check_there(self._get(self.config, "data"))

@@ -125,12 +125,13 @@ def finish(run: Run) -> None:
     with FileLock(run.folder.parent / f".{run.folder.name}.lock"):
         if run.done:
             return
+        start = time.monotonic()
         try:
             _finish(run)
         except NotFiniteError as error:
             if run.scored_on == "test":
                 raise
-            write_failure(run.folder, str(error))
+            write_failure(run.folder, str(error), time.monotonic() - start)
 
 
 def _finish(run: Run) -> None:

@@ -7,17 +7,20 @@ its own: a long one that is cut off would be judged while its learning rate and 
 import math
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from starft.cli.single_run import Run, stops_told
-from starft.config.space import is_pull, length, options_of
+from starft.config.space import is_pull, lengths, options_of
 from starft.errors import ConfigError, StarftError, Stopped
 from starft.evaluation.rules import Candidate, Rule
+from starft.files.yaml_reader import seed_of
 from starft.reporting.console import Console
 from starft.runs.layout import CHECKPOINTS
 from starft.runs.validation import Validation, read_validation
@@ -38,12 +41,14 @@ class Trial:
         values: Tried key -> value.
         full: Its run in full length.
         short: Its short run; None where it isn't shortened.
+        pull: How strongly it is drawn to the frozen model; None where no such weight is tried.
     """
 
     title: str
     values: Mapping[str, Any]
     full: Run
     short: Run | None
+    pull: float | None = None
 
     @property
     def first(self) -> Run:
@@ -56,8 +61,7 @@ class Trial:
         Args:
             validation: Of one of its runs.
         """
-        weights = [float(value) for key, value in self.values.items() if is_pull(key) and _is_number(value)]
-        return Candidate(self.title, validation.metrics, validation.samples, sum(weights) if weights else None)
+        return Candidate(self.title, validation.metrics, validation.samples, self.pull)
 
 
 def make_trials(
@@ -78,21 +82,36 @@ def make_trials(
         folder: Of the trials.
         part: Of the whole length, for short runs; 1 makes none.
     """
-    seed = content.get("seed_everything")
-    trials = []
-    for number, point in enumerate(grid, 1):
+    seed, trials = seed_of(content), []
+    for number, (point, pull) in enumerate(zip(grid, pulls(grid), strict=True), 1):
         title, own = f"trial {number}", (*options, *options_of(point, content))
         here = folder / f"trial-{number:03}"
-        whole = length(content, own)
-        fewest = FEWEST_EPOCHS if whole and whole[0].endswith("max_epochs") else 1
-        steps = max(fewest, round(whole[1] * part)) if whole else 0
-        shorter = (*own, f"--{whole[0]}={steps}") if whole and steps < whole[1] else None
+        shorter = own
+        for key, whole in lengths(content, own).items():
+            some = max(FEWEST_EPOCHS if key.endswith("max_epochs") else 1, round(whole * part))
+            shorter = (*shorter, f"--{key}={some}") if some < whole else shorter
 
         def run(name: str, words: tuple[str, ...], title: str = title, here: Path = here) -> Run:
-            return Run(title, config, seed if type(seed) is int else 0, here / name, True, words, "validate")
+            return Run(title, config, seed, here / name, True, words, "validate")
 
-        trials.append(Trial(title, point, run("full", own), run("short", shorter) if shorter else None))
+        short = run("short", shorter) if shorter != own else None
+        trials.append(Trial(title, point, run("full", own), short, pull))
     return trials
+
+
+def pulls(grid: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Return how strongly each trial is drawn to the frozen model: its weight.
+
+    The weights of several terms have units of their own, so each counts as a part of the largest that is tried.
+
+    Args:
+        grid: Tried key -> value, for each trial.
+    """
+    weights = [{key: _number(value) for key, value in point.items() if is_pull(key)} for point in grid]
+    largest = {key: max(item[key] for item in weights) or 1.0 for key in weights[0]} if weights else {}
+    if len(largest) == 1:
+        largest = dict.fromkeys(largest, 1.0)
+    return [sum(value / largest[key] for key, value in item.items()) if item else None for item in weights]
 
 
 class Search:
@@ -133,6 +152,12 @@ class Search:
         if self.rule.near_the_best and self._most_accurate(ranked) not in finalists:
             finalists = [*finalists[:-1], self._most_accurate(ranked)]  # what the others must be near to
         self._carry_out([trial.full for trial in finalists])
+        for trial in ranked:
+            if any(run in self.results and not self.results[run].failure for run in (item.full for item in finalists)):
+                break
+            if trial not in finalists:  # what was finite when it was short need not be so in full
+                finalists = [*finalists, trial]
+                self._carry_out([trial.full])
         return self._ranked([(trial, trial.full) for trial in finalists])[0]
 
     @property
@@ -154,24 +179,20 @@ class Search:
         """Run what is free; then wait for what another process was at, and take up what was left by one that died."""
         for waits in (False, True):
             for run in runs:
-                if run in self.results:
-                    continue
-                if not run.done:
-                    if not self._fits(run):
-                        break
+                self._read_done(runs)  # what other processes did counts in the budget
+                if run not in self.results and (self._fits(run) or (waits and _lock_of(run).is_file())):
                     self._take(run, runs, waits)
-                if run.done and run not in self.results:
-                    self._read(run)
+        self._read_done(runs)
 
     def _take(self, run: Run, runs: Sequence[Run], waits: bool) -> None:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run.folder.parent / f".{run.folder.name}.taken")
+        lock, start = FileLock(_lock_of(run)), time.monotonic()
         try:
             lock.acquire(timeout=-1 if waits else 0)
         except Timeout:
             return
         try:
-            if not run.done:
+            if not run.done and self._fits(run):
                 self._console.print(self._progress(run, runs), style="bold")
                 with stops_told(run.title):
                     self._execute(run)
@@ -181,27 +202,49 @@ class Search:
                 shutil.rmtree(trial, ignore_errors=True)
             if isinstance(error, Stopped) or not self.results:
                 raise
-            self.results[run] = Validation(failure=str(error))  # for now: the same command tries it again
+            failure = Validation(failure=str(error), seconds=time.monotonic() - start)
+            self.results[run] = failure  # for now: the same command tries it again
             say(f"Note: {error} The other trials go on.", file=sys.stderr)
         finally:
             lock.release()
 
+    def _read_done(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            if run not in self.results and run.done:
+                self._read(run)
+
     def _read(self, run: Run) -> None:
-        result = self.results[run] = read_validation(run.folder)
+        result = read_validation(run.folder)
         if not result.failure:
-            self.rule.value(
-                self._trial_of(run).candidate(result)
-            )  # what it can't choose by is refused after the first trial
+            seen = self._trial_of(run).candidate(result)
+            self.rule.id_accuracy(seen)  # what it can't choose by is refused after the first trial
+            self.rule.value(seen)
+            self._check_same_images(seen)
+        self.results[run] = result
         if run.folder.name == "short":  # with its optimizer a ViT-L takes 5 GB
             shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
-        whole = self._seconds("full")
-        spent = sum(item.seconds for item in self.results.values())
-        needed = spent if run.folder.name == "full" else spent + whole
-        if self.budget is not None and len(self.results) == 1 and needed > self.budget:
+        first = not result.failure and sum(not item.failure for item in self.results.values()) == 1
+        whole = self._seconds("full") if run.folder.name != "full" else 0.0
+        if self.budget is not None and first and result.seconds + whole > self.budget:
             raise ConfigError(
-                f"The budget of {self.budget:g} s holds not one trial: the first took {spent:.0f} s, and one in full "
-                f"length takes about {whole:.0f} s; give --budget {math.ceil(needed)}s or more."
+                f"The budget of {self.budget:g} s holds not one trial: the first took {result.seconds:.0f} s, and one "
+                f"in full length takes about {self._seconds('full'):.0f} s; "
+                f"give --budget {math.ceil(result.seconds + whole)}s or more."
             )
+
+    def _check_same_images(self, seen: Candidate) -> None:
+        """Refuse to compare accuracies on different images."""
+        before = next(((run, item) for run, item in self.results.items() if not item.failure), None)
+        if before is None:
+            return
+        for name, columns in before[1].samples.items():
+            own = seen.samples.get(name, {})
+            if not all(np.array_equal(columns[column], own.get(column, ())) for column in ("position", "label")):
+                raise ConfigError(
+                    f"{self._trial_of(before[0]).title} and {seen.title} were validated on different images of {name}, "
+                    "so they can't be compared: the data have changed, or a tried key changes them; "
+                    "give another --out, or leave that key out."
+                )
 
     def _fits(self, run: Run) -> bool:
         """Return whether a run fits the budget, with one in full length after it where this is a short one."""
@@ -216,7 +259,11 @@ class Search:
         """Return how long a run takes, by those that are done: the mean of its own length, or of the other's."""
         times = {"short": self.part, "full": 1.0}
         for other in (name, *times):
-            own = [item.seconds for run, item in self.results.items() if run.folder.name == other and item.seconds]
+            own = [
+                item.seconds
+                for run, item in self.results.items()
+                if run.folder.name == other and item.seconds and not item.failure
+            ]
             if own:
                 return sum(own) / len(own) * times[name] / times[other]
         return 0.0
@@ -250,5 +297,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _lock_of(run: Run) -> Path:
+    return run.folder.parent / f".{run.folder.name}.taken"
+
+
+def _number(value: Any) -> float:
+    """Return a weight as the parser of options reads it; 0 of what is none, which a run refuses."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0

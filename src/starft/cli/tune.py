@@ -38,8 +38,10 @@ from starft.wording import count_of
 
 STATE = "tune.json"
 TABLE, PLOT, CHOSEN = "trials.csv", "trials.png", "chosen.yaml"
-SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path")
+SETS = ("seed_everything", "model.seed", "data.init_args.seed", "trainer.default_root_dir", "ckpt_path")
 """Options of a run that trials set."""
+FROZEN = ("model.model_name", "model.pretrained")
+"""Keys that say what the frozen model is."""
 PART = 0.25
 """Short trials have this part of the length, and this part of the trials runs in full: half of a grid's cost."""
 
@@ -132,6 +134,8 @@ def command(
     pulls = any(map(is_pull, tried))
     name = rule or ("tolerance" if pulls else "id")
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
+    if chooser.reads_frozen and (other := next((key for key in FROZEN if key in tried), None)):
+        raise ConfigError(f"The rule {name} compares with one frozen model, and {other} is tried; give another --rule.")
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
     claimed = {**content, "tried": tried, "short": short}
@@ -172,6 +176,8 @@ def check_trials(trials: Sequence[Trial], tried: Space) -> None:
         values = {key: str(value) for key, value in trial.values.items()}
         if number < MOST_CHECKED or any(value not in known[key] for key, value in values.items()):
             check_run(["fit", *trial.full.words])
+        if number == 0:
+            check_run([trial.full.scored_on, *trial.full.words])
         for key, value in values.items():
             known[key].add(value)
         model = str([values[key] for key in of_model])

@@ -5,6 +5,7 @@ over T are those of a head, or an exp(logit_scale), over T.
 """
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from starft.evaluation.rules import Candidate, Rule
 from starft.files.atomic import is_taken, replace_file
 from starft.reporting.console import Console
 from starft.reporting.tuning import Row, ranking_table, trials_plot, trials_table
+from starft.runs.ending import unfinished_note
 from starft.runs.folder import check_writable
 from starft.runs.layout import CHECKPOINTS
 from starft.runs.validation import COLUMNS, Validation
@@ -64,6 +66,8 @@ def choose_from(run: Path, config: Path, rule: Rule, options: tuple[str, ...], o
     if not members:
         raise ConfigError(f"{run} has no checkpoint to choose from; give the folder of a training.")
     check_writable(out)
+    if note := unfinished_note(members[0].path):
+        say(f"Note: {note}", file=sys.stderr)
     scorer, kept = Scorer(config, members[0], "validate", options), KeptPredictions()
     scorer.cli.trainer.callbacks.append(kept)  # type: ignore[attr-defined]
     start = pretrained_weights(members[0])

@@ -22,6 +22,8 @@ Space = dict[str, list[Any]]
 WEIGHT = ".weight"
 """End of the keys that say how strongly a model is drawn to the frozen one."""
 KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
+PLACE = re.compile(r"\.\d+(?=\.|$)")
+"""A position in a list."""
 RATES = (0.3, 1.0, 3.0)
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """The default space lies around a config's own values: of published recipes the order of magnitude is known."""
@@ -73,8 +75,9 @@ def _values(text: str) -> list[Any]:
 
 
 def _told(value: Any) -> str:
-    """Return what is equal for equal values: 1 and 1.0 are one learning rate."""
-    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value, default=str)
+    """Return what is equal for equal values: 1, 1.0 and the text 1 are one learning rate."""
+    plain = _value(value) if isinstance(value, str) else value
+    return json.dumps(int(plain) if isinstance(plain, float) and plain.is_integer() else plain, default=str)
 
 
 def _value(text: str) -> Any:
@@ -164,7 +167,11 @@ def options_of(point: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[st
         name = ".".join(parts[:at])
         given.setdefault(name, copy.deepcopy(_at(content, parts[:at])))
         _at(given[name], parts[at:-1])[_place(parts[-1])] = value
-    return tuple(f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items())
+    return tuple(f"--{key}={value if isinstance(value, str) else _json(value)}" for key, value in given.items())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # YAML knows no halves of a character
 
 
 def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str], sets: Sequence[str] = ()) -> None:
@@ -183,8 +190,10 @@ def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str],
     """
     known = [key for key, _ in leaves(content)]
     for key in space:
-        if _given(key, options):
-            raise ConfigError(f"{key} is tried and set by an option too; leave one of them out.")
+        if option := _given(key, options):
+            raise ConfigError(f"{key} is tried and set by an option too, --{option}; leave one of them out.")
+        if part := next((other for other in space if other.startswith(f"{key}.")), None):
+            raise ConfigError(f"{key} and {part}, which is a part of it, can't both be tried; leave one of them out.")
         if any(_given(name, [key]) for name in sets):
             raise ConfigError(f"{key} is set by this command itself, for each trial; try values of another key.")
         parts = key.split(".")
@@ -202,8 +211,8 @@ def check_keys(space: Space, content: Mapping[str, Any], options: Sequence[str],
             raise ConfigError(f"The config has no {key} to try values of.{did_you_mean(key, known, 1)}") from None
 
 
-def length(content: Mapping[str, Any], options: Sequence[str]) -> tuple[str, int] | None:
-    """Return the key that sets how long a config trains, and its value; None where nothing bounds it.
+def lengths(content: Mapping[str, Any], options: Sequence[str]) -> dict[str, int]:
+    """Return the keys that bound how long a config trains, and their values; what comes first ends it.
 
     Args:
         content: Of the config.
@@ -214,11 +223,8 @@ def length(content: Mapping[str, Any], options: Sequence[str]) -> tuple[str, int
         name, _, value = option.removeprefix("--").partition("=")
         if name.startswith("trainer."):
             trainer[name.removeprefix("trainer.")] = _value(value)
-    for key in ("max_steps", "max_epochs"):
-        number = trainer.get(key)
-        if isinstance(number, int) and number > 0:
-            return f"trainer.{key}", number
-    return None
+    numbers = {f"trainer.{key}": trainer.get(key) for key in ("max_steps", "max_epochs")}
+    return {key: number for key, number in numbers.items() if isinstance(number, int) and number > 0}
 
 
 def _at(value: Any, parts: Sequence[str]) -> Any:
@@ -231,6 +237,15 @@ def _place(part: str) -> Any:
     return int(part) if part.isdigit() else part
 
 
-def _given(key: str, options: Sequence[str]) -> bool:
-    names = (option.removeprefix("--").partition("=")[0] for option in options)
-    return any(key == name or key.startswith(f"{name}.") for name in names)
+def _given(key: str, options: Sequence[str]) -> str:
+    """Return the name of an option that sets a key, or the list that it lies in; empty where none does.
+
+    A trial gives such a list as a whole, so that what ``--LIST+=`` adds to it, or ``--LIST.NAME=`` changes in its last
+    item, would be lost.
+    """
+    names = [option.removeprefix("--").partition("=")[0] for option in options]
+    inside = f"{PLACE.split(key)[0]}." if PLACE.search(key) else None
+    for name in names:
+        if f"{key}.".startswith(f"{name.removesuffix('+')}.") or (inside and name.startswith(inside)):
+            return name
+    return ""

@@ -79,15 +79,15 @@ def claim_runs(folder: Path, content: Mapping[str, Any], options: Sequence[str],
 
 def _claim(folder: Path, content: Mapping[str, Any], options: Sequence[str], runs: str) -> bool:
     path = folder / METHOD
-    # What is written is read back as plain JSON, so it is compared as such.
-    now = json.loads(json.dumps({"version": __version__, "config": content, "options": sorted(options)}, default=str))
+    method = {"version": __version__, "config": content, "options": sorted(options, key=_name)}
+    now = json.loads(json.dumps(method, default=str))  # as it will be read back, so that the two can be compared
     if path.is_file():
         try:
             value = load_json(path.read_text(encoding="utf-8"))
             before = {key: value[key] for key in now}
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {folder} away.") from error
-        if before == now:
+        if before == now and _tried(before) == _tried(now):
             return False
         if any(folder.glob(runs)):
             raise RunFolderError(
@@ -112,4 +112,17 @@ def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if before["options"] != now["options"]:
         messages = [" ".join(options) or "none" for options in (before["options"], now["options"])]
         return f"other options ({messages[0]}; now {messages[1]})"
+    if _tried(before) != _tried(now):
+        messages = [", ".join(_tried(item)) for item in (before, now)]
+        return f"keys in another order, which numbers its trials ({messages[0]}; now {messages[1]})"
     return f"another version ({before['version']}; this is {now['version']})"
+
+
+def _name(option: str) -> str:
+    """Return what options are sorted by: of one that is given twice the last counts."""
+    return option.partition("=")[0]
+
+
+def _tried(method: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a search in their order, which its trials are numbered by."""
+    return [*(method["config"].get("tried") or ())]

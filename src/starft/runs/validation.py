@@ -58,17 +58,18 @@ def write_validation(folder: Path, metrics: Mapping[str, float], samples: Mappin
     _write(folder, {"metrics": plain, "sets": list(samples), "seconds": round(seconds, 2), "failure": ""})
 
 
-def write_failure(folder: Path, why: str) -> None:
+def write_failure(folder: Path, why: str, seconds: float = 0.0) -> None:
     """Note that a trial gave no finite numbers, which is its result; what it would have gone on with goes.
 
     Args:
         folder: Of the run.
         why: A sentence.
+        seconds: That it took.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob(f"{KEPT}-*"):
         path.unlink()
-    _write(folder, {"metrics": {}, "sets": [], "seconds": 0.0, "failure": why})
+    _write(folder, {"metrics": {}, "sets": [], "seconds": round(seconds, 2), "failure": why})
 
 
 def _write(folder: Path, content: dict[str, Any]) -> None:

@@ -33,7 +33,9 @@ class Groups(Rule):
         """
 
         def smallest(name: str) -> int:
-            return int(np.unique(candidate.samples[name]["group"], return_counts=True)[1].min())
+            group = candidate.samples[name]["group"]
+            sizes = np.unique(group[group >= 0], return_counts=True)[1]
+            return int(sizes.min()) if len(sizes) else 0
 
         name = max(self.setting.group_sets, key=smallest)
         samples = candidate.samples[name]
