@@ -106,5 +106,5 @@ def test_mistakes_that_a_report_shows_have_maps_of_both_models_in_it(
 
 def write_maps(folder: Path, maps: list[Mistake]) -> None:
     """Write the part of slices.json that a gallery reads."""
-    told = {"schema_version": 1, "maps": [vars(item) for item in maps]}
+    told = {"schema_version": 1, "verdict": "", "pools": [], "maps": [vars(item) for item in maps]}
     (folder / "slices.json").write_text(json.dumps(told))
