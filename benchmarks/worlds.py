@@ -9,7 +9,8 @@ goes on by the same command; ``starft compare --world weak --configs mini/ce,min
 runs/weak`` makes the table.
 
 ``--stability runs/weak`` says how stable the table's ranking is: Kendall's tau between the rankings of the methods by
-two halves of the seeds, over all ways to halve them, for each metric.
+two halves of the seeds, over all ways to halve them, for each metric. ``--added runs/weak`` says what StarFT adds to the
+methods of that comparison, seed by seed: points, mean and 95 % interval.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from starft.files.yaml_reader import read_yaml
 from starft.mini.worlds import REGULARIZER, WORLDS
 from starft.runs.comparison_folder import claim_runs
 from starft.runs.layout import CHECKPOINTS, RESULTS, VALIDATION
+from starft.statistics import half_width_over_seeds
 
 RATES = (3e-4, 6e-4, 1e-3, 2e-3, 4e-3)
 ADAPTER_RATES = (1e-3, 2e-3, 4e-3)
@@ -46,6 +49,14 @@ BASELINES = {
 """Config -> those that add a regularizer to it."""
 ON_RIVALS = ("feature_distillation", "lipsum_ft", "tracer")
 """Whose configs there are with StarFT beside them, as its second regularizer."""
+STEPS = (
+    ("ce", "starft_ce"),
+    ("ce", "feature_distillation"),
+    *((rival, f"starft_{rival}") for rival in ON_RIVALS),
+    ("flyp", "starft"),
+    ("lora", "starft_lora"),
+)
+"""What is added to which method; feature distillation to compare StarFT with."""
 METHODS = [method for methods in BASELINES.values() for method in methods]
 COST = 0.01 + 1e-6
 """A point, and what accuracies in float32 may be off."""
@@ -137,15 +148,40 @@ def stability(values: NDArray[np.float64]) -> dict[str, float]:
     return {"halvings": len(taus), "tau": round(float(np.mean(taus)), 2), "smallest_tau": round(float(min(taus)), 2)}
 
 
+def added(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what each of `STEPS` whose methods both ran adds to every metric: points, mean and its 95 % interval.
+
+    Args:
+        results: Of a comparison.
+    """
+    rows = []
+    for without, method in STEPS:
+        ends = [results["configs"].get(name) for name in (without, method)]
+        if all(ends):
+            row: dict[str, Any] = {"to": without, "added": method}
+            for metric in results["metrics"]:
+                before, after = (end["metrics"][metric]["values"] for end in ends)
+                gains = [100 * (ours - theirs) for ours, theirs in zip(after, before, strict=True)]
+                mean, half = fmean(gains), half_width_over_seeds(gains)
+                row[metric] = [round(value, 1) for value in (mean, mean - half, mean + half)]
+            rows.append(row)
+    return rows
+
+
 def main() -> None:
     """Choose, and print all runs."""
     parser = argparse.ArgumentParser(description="Choose the settings of an embedded world on its validation pictures.")
     parser.add_argument("--stability", type=Path, metavar="OUT", help="of a comparison's ranking, and choose nothing")
+    parser.add_argument("--added", type=Path, metavar="OUT", help="what StarFT adds in a comparison; choose nothing")
     parser.add_argument("--world", choices=WORLDS)
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="whose weights are chosen")
     parser.add_argument("--out", type=Path, help="folder of the runs; runs/worlds/WORLD where none is given")
     given, options = parser.parse_known_args()
+    if given.added is not None:
+        for row in added(load_json((given.added / RESULTS).read_text(encoding="utf-8"))):
+            print(json.dumps(row))
+        return
     if given.stability is not None:
         results = load_json((given.stability / RESULTS).read_text(encoding="utf-8"))
         for metric in results["metrics"]:
@@ -153,7 +189,7 @@ def main() -> None:
             print(json.dumps({"metric": metric, "methods": len(values), **stability(np.array(values))}))
         return
     if given.world is None:
-        parser.error("give --world or --stability")
+        parser.error("give --world, --stability or --added")
     out = given.out or Path("runs/worlds") / given.world
     quick = ("--trainer.enable_progress_bar=false", "--trainer.num_sanity_val_steps=0")
     choice = Choice(given.world, out, (*quick, *options))

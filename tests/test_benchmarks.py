@@ -236,6 +236,15 @@ def test_how_stable_a_ranking_is(rows: Callable[..., list[dict[str, Any]]], tmp_
     assert row == {"metric": "ood/acc", "methods": 3, "halvings": 3, "tau": pytest.approx(0.33), "smallest_tau": 0.0}
 
 
+def test_what_starft_adds(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
+    """Gains of 1, 2 and 3 points: Student's 0.975 quantile of two degrees of freedom is 4.303, times sqrt(1 / 3)."""
+    values = {"ce": [0.5, 0.6, 0.7], "starft_ce": [0.51, 0.62, 0.73], "starft": [0.1, 0.2, 0.3]}
+    configs = {name: {"metrics": {"ood/acc": {"values": some}}} for name, some in values.items()}
+    (tmp_path / "results.json").write_text(json.dumps({"metrics": ["ood/acc"], "configs": configs}), encoding="utf-8")
+    (row,) = rows("worlds", "--added", str(tmp_path))  # flyp, to which starft is added, didn't run
+    assert row == {"to": "ce", "added": "starft_ce", "ood/acc": [2.0, -0.5, 4.5]}
+
+
 def test_what_is_chosen_on_a_world_is_run(
     rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
