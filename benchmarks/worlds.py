@@ -9,8 +9,8 @@ goes on by the same command; ``starft compare --world weak --configs mini/ce,min
 runs/weak`` makes the table.
 
 ``--stability runs/weak`` says how stable the table's ranking is: Kendall's tau between the rankings of the methods by
-two halves of the seeds, over all ways to halve them, for each metric. ``--added runs/weak`` says what StarFT adds to the
-methods of that comparison, seed by seed: points, mean and 95 % interval.
+two halves of the seeds, over all ways to halve them, for each metric. ``--added runs/weak`` says what StarFT adds to
+the methods of that comparison, seed by seed: points, mean and 95 % interval.
 """
 
 import argparse
