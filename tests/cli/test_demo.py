@@ -133,8 +133,8 @@ def test_another_world_gives_every_run_its_own_settings(
         assert options["data.init_args.test_size"] == str(settings.keys["data.init_args.test_size"])
         assert options.get("model.pool") == (settings.pool if method.startswith("starft") else None)
         if method in settings.weights:
-            (term,) = yaml.safe_load(options["model.regularizers"])
-            assert term["init_args"]["weight"] == settings.weights[method]
+            terms = yaml.safe_load(options["model.regularizers"])
+            assert tuple(term["init_args"]["weight"] for term in terms) == settings.weights[method]
     assert results(Path(f"runs/demo-{world}"))["world"] == world
     out = capsys.readouterr().out
     assert f"starft demo --world {world} --seeds 0,1,2 --out runs/demo-{world}" in out

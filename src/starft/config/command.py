@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
+from threading import Lock
 from typing import Any, get_args, get_origin
 
 from docstring_parser import parse
@@ -20,6 +21,10 @@ from starft.wording import did_you_mean
 
 OVERRIDES = "overrides"
 """The parameter of a command that takes options with a dot in their name, which change its config."""
+
+
+PARSING = Lock()
+"""Held while source is parsed: Python 3.11 counts the depth of all threads' parsing together, and trips over it."""
 
 
 WRITTEN = ("out", "to")
@@ -110,7 +115,8 @@ def check_command(module: str, prog: str, words: Sequence[str], name: str = "com
     Raises:
         ConfigError: An option can't be used.
     """
-    command, sets = _outline(module, name)
+    with PARSING:
+        command, sets = _outline(module, name)
     _parsed(command, prog, words, sets)
 
 
