@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -33,9 +32,9 @@ from starft.files.atomic import load_json
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import read_yaml
 from starft.mini.worlds import REGULARIZER, WORLDS
+from starft.reporting.comparison import difference
 from starft.runs.comparison_folder import claim_runs
 from starft.runs.layout import CHECKPOINTS, RESULTS, VALIDATION
-from starft.statistics import half_width_over_seeds
 
 RATES = (3e-4, 6e-4, 1e-3, 2e-3, 4e-3)
 ADAPTER_RATES = (1e-3, 2e-3, 4e-3)
@@ -161,9 +160,8 @@ def added(results: Mapping[str, Any]) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"to": without, "added": method}
             for metric in results["metrics"]:
                 before, after = (end["metrics"][metric]["values"] for end in ends)
-                gains = [100 * (ours - theirs) for ours, theirs in zip(after, before, strict=True)]
-                mean, half = fmean(gains), half_width_over_seeds(gains)
-                row[metric] = [round(value, 1) for value in (mean, mean - half, mean + half)]
+                gain = difference(after, before)
+                row[metric] = [round(100 * value, 1) for value in (gain["mean"], *(gain["ci95"] or ()))]
             rows.append(row)
     return rows
 

@@ -268,9 +268,8 @@ def _in_words(
     if other is not None:
         right, others_right = images.predicted[own] == images.labels[own], other[own] == images.labels[own]
         error = float(1 - others_right.mean())
-        difference = paired_difference(
-            right, others_right, level=item.level
-        )  # of accuracies, the first's less the second's
+        # Of accuracies, the first's less the second's.
+        difference = paired_difference(right, others_right, level=item.level)
     return NamedSlice(item, words, tuple(frequent), tuple(classes), tuple(taken_for), shown, error, difference)
 
 

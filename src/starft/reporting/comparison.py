@@ -32,22 +32,28 @@ def summarize(
     summary: dict[str, Any] = {"metrics": {}}
     for metric in metrics:
         values, others = ([item["metrics"][metric] for item in some] for some in (runs, baseline))
-        gains = [ours - theirs for ours, theirs in zip(values, others, strict=True)]
-        mean, half = fmean(gains), half_width_over_seeds(gains)
         summary["metrics"][metric] = {
             "values": values,
             "mean": fmean(values),
             "sd": _sd(values),
-            "difference": {
-                "mean": mean,
-                "ci95": [mean - half, mean + half] if len(gains) > 1 else None,
-                "n": len(gains),
-            },
+            "difference": difference(values, others),
         }
     for cost in ("training_seconds", "peak_memory_bytes", "peak_gpu_memory_bytes"):
         summary[cost] = [run[cost] for run in runs]
     summary["git_commits"] = list(dict.fromkeys(run["git_commit"] for run in runs if run["git_commit"] is not None))
     return summary
+
+
+def difference(values: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
+    """Return what a method gains over another with the same seeds: mean, 95 % interval (None of one seed), and number.
+
+    Args:
+        values: Of the method, one a seed.
+        others: Of the other, in the same order.
+    """
+    gains = [ours - theirs for ours, theirs in zip(values, others, strict=True)]
+    mean, half = fmean(gains), half_width_over_seeds(gains)
+    return {"mean": mean, "ci95": [mean - half, mean + half] if len(gains) > 1 else None, "n": len(gains)}
 
 
 def heading(metric: str) -> str:
