@@ -5,8 +5,9 @@ On validation pictures only, with one seed, by two rules that were set beforehan
 costs at most one point of ID accuracy against its own baseline; of StarFT on top of a rival, against the rival. From
 the config's own weight, which was chosen on the first world, it goes up or down by about three at a time until that
 turns. One JSON line a run, and one for what is chosen, which `starft.mini.worlds` then holds. A choice that was stopped
-goes on by the same command; ``starft compare --world weak --configs mini/ce,mini/starft --seeds 0,1,2,3,4 --out
-runs/weak`` makes the table.
+goes on by the same command; ``--on-rivals tracer`` takes what was chosen for a rival and chooses what StarFT has on
+top of it; ``starft compare --world weak --configs mini/ce,mini/starft --seeds 0,1,2,3,4 --out runs/weak`` makes the
+table.
 
 ``--stability runs/weak`` says how stable the table's ranking is: Kendall's tau between the rankings of the methods by
 two halves of the seeds, over all ways to halve them, for each metric. ``--added runs/weak`` says what StarFT adds to
@@ -37,6 +38,8 @@ from starft.runs.comparison_folder import claim_runs
 from starft.runs.layout import CHECKPOINTS, RESULTS, VALIDATION
 
 RATES = (3e-4, 6e-4, 1e-3, 2e-3, 4e-3)
+LOWER_RATES = {"kinds": (1e-4, 3e-4, 6e-4, 1e-3)}
+"""Of worlds where the lowest of `RATES` isn't low enough."""
 ADAPTER_RATES = (1e-3, 2e-3, 4e-3)
 FACTORS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of a config's own weight."""
@@ -46,6 +49,8 @@ BASELINES = {
     "lora": ("starft_lora",),
 }
 """Config -> those that add a regularizer to it."""
+FEW_CLASSES = {"kinds": {"ce": ("starft_ce", "starft_kinds")}}
+"""World -> the same, where most others aren't compared."""
 ON_RIVALS = ("feature_distillation", "lipsum_ft", "tracer")
 """Whose configs there are with StarFT beside them, as its second regularizer."""
 STEPS = (
@@ -56,7 +61,7 @@ STEPS = (
     ("lora", "starft_lora"),
 )
 """What is added to which method; feature distillation to compare StarFT with."""
-METHODS = [method for methods in BASELINES.values() for method in methods]
+METHODS = [*(method for methods in BASELINES.values() for method in methods), "starft_kinds"]
 COST = 0.01 + 1e-6
 """A point, and what accuracies in float32 may be off."""
 METRICS = {"id": "id/acc", "ood": "ood/acc", "worst group": "groups/worst_group_acc"}
@@ -95,9 +100,21 @@ class Choice:
         print(json.dumps({"world": self.world, "method": method, **changed, **row, **failure}), flush=True)
         return scores
 
+    def on_rival(self, method: str) -> list[float]:
+        """Return the weights of StarFT on top of a rival whose own settings stand: the rival's, and StarFT's.
+
+        Args:
+            method: The rival.
+        """
+        content = read_yaml(shipped("lightning_configs") / "mini" / f"{method}.yaml")
+        own = content["model"]["regularizers"][0]["init_args"]["weight"]
+        weight = WORLDS[self.world].weights.get(method, (own,))[0]
+        accuracy = self.score(method, {})["id"]
+        return [weight, self.weight(f"starft_{method}", accuracy - COST, {REGULARIZER.format(0): weight}, 1)[0]]
+
     def rate(self, baseline: str) -> tuple[float, float]:
         """Return the learning rate at which a baseline has the highest ID accuracy, and that accuracy."""
-        rates = ADAPTER_RATES if baseline == "lora" else RATES
+        rates = ADAPTER_RATES if baseline == "lora" else LOWER_RATES.get(self.world, RATES)
         scores = {rate: self.score(baseline, {"model.lr": rate})["id"] for rate in rates}
         best = max(scores, key=lambda rate: scores[rate])
         return best, scores[best]
@@ -174,6 +191,9 @@ def main() -> None:
     parser.add_argument("--world", choices=WORLDS)
     parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="whose weights are chosen")
+    parser.add_argument(
+        "--on-rivals", nargs="+", choices=ON_RIVALS, help="choose only StarFT's weights on top of these"
+    )
     parser.add_argument("--out", type=Path, help="folder of the runs; runs/worlds/WORLD where none is given")
     given, options = parser.parse_known_args()
     if given.added is not None:
@@ -191,12 +211,17 @@ def main() -> None:
     out = given.out or Path("runs/worlds") / given.world
     quick = ("--trainer.enable_progress_bar=false", "--trainer.num_sanity_val_steps=0")
     choice = Choice(given.world, out, (*quick, *options))
+    if given.on_rivals:
+        chosen = {f"starft_{method}": choice.on_rival(method) for method in given.on_rivals}
+        print(json.dumps({"world": given.world, "weights": chosen}))
+        return
     rates: dict[str, float] = {}
     weights: dict[str, list[float]] = {}
-    for baseline in given.baselines:
+    methods = FEW_CLASSES.get(given.world, BASELINES)
+    for baseline in (name for name in given.baselines if name in methods):
         rates[baseline], best = choice.rate(baseline)
         at_rate = {"model.lr": rates[baseline]}
-        for method in (method for method in BASELINES[baseline] if method in given.methods):
+        for method in (method for method in methods[baseline] if method in given.methods):
             weight, accuracy = choice.weight(method, best - COST, at_rate)
             weights[method] = [weight]
             if method in ON_RIVALS:

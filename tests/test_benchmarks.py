@@ -198,13 +198,14 @@ def test_what_is_chosen_on_a_world(
     made: list[str] = []
 
     def rate_of(run: Run) -> str:
-        return next(option for option in run.options if option.startswith("--model.lr=")).partition("=")[2]
+        given = [option.partition("=")[2] for option in run.options if option.startswith("--model.lr=")]
+        return given[-1] if given else "6e-4"
 
     def stand_in(run: Run) -> None:
         made.append(run.title)
         method, rate = run.config.stem, f"{float(rate_of(run)):g}"
         assert run.scored_on == "validate"
-        *_, weight = run.title.removeprefix(f"{method}-{rate}").split("-")
+        *_, weight = run.title.removeprefix(method).removeprefix(f"-{rate}").split("-")
         accuracy = 0.7 if rate == "0.0006" else 0.6
         if weight:
             content = read_yaml(run.config)
@@ -222,6 +223,12 @@ def test_what_is_chosen_on_a_world(
     on_rivals = {"starft_feature_distillation": [3.0, 15.0], "starft_lipsum_ft": [1.0, 1.5]}  # a point below the rival
     assert chosen["weights"] == weights | on_rivals
     assert made.count("ce-0.0006") == 1
+    *_, alone = rows("worlds", "--on-rivals", "lipsum_ft", "--out", str(tmp_path / "alone"))
+    assert alone["weights"] == {"starft_lipsum_ft": [0.3, 0.5]}  # 5 costs five points, the rival keeps what it has there
+    assert made[-4:] == ["lipsum_ft", *(f"starft_lipsum_ft-0.3-{weight}" for weight in ("5", "1.5", "0.5"))]
+    *_, kinds = rows("worlds", "--world", "kinds", "--baselines", "ce", "flyp", "--out", str(tmp_path / "kinds"))
+    assert kinds["rates"] == {"ce": 6e-4}
+    assert kinds["weights"].keys() == {"starft_ce", "starft_kinds"}
     assert [title for title in made if title.startswith("l2_sp")] == ["l2_sp-0.0006-0.3", "l2_sp-0.0006-0.09"]
 
 

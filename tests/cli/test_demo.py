@@ -120,7 +120,7 @@ def test_results_table_and_plot(cli: FakeCli, tmp_path: Path, capsys: pytest.Cap
         assert picture.size == (1350, 630)
 
 
-@pytest.mark.parametrize("world", ["weak", "textures", "many"])
+@pytest.mark.parametrize("world", ["weak", "textures", "many", "kinds"])
 def test_another_world_gives_every_run_its_own_settings(
     world: str, cli: FakeCli, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,8 +129,8 @@ def test_another_world_gives_every_run_its_own_settings(
     given = {method: options for (_, method, _, _), options in zip(cli.calls, cli.given, strict=True)}
     settings = WORLDS[world]
     for method, options in given.items():
-        assert options["model.pretrained"] == settings.keys["model.pretrained"]
-        assert options["data.init_args.test_size"] == str(settings.keys["data.init_args.test_size"])
+        for key in {"model.pretrained", "data.init_args.test_size", "data.init_args.task"} & settings.keys.keys():
+            assert options[key] == str(settings.keys[key])
         assert options.get("model.pool") == (settings.pool if method.startswith("starft") else None)
         if method in settings.weights:
             terms = yaml.safe_load(options["model.regularizers"])

@@ -56,7 +56,8 @@ def test_what_trains_otherwise_keeps_its_length(world: str) -> None:
     for method, length in {"zeroshot": None, "linear_probe": None, "ce": epochs, "starft": epochs}.items():
         assert WORLDS[world].point(method, content(method)).get(EPOCHS) == length
     assert "model.lr" not in WORLDS[world].point("linear_probe", content("linear_probe"))
-    assert WORLDS[world].point("dfr", content("dfr"))["trainer.check_val_every_n_epoch"] == epochs
+    dfr = {"trainer.check_val_every_n_epoch": content("dfr")["trainer"]["check_val_every_n_epoch"]}
+    assert (dfr | WORLDS[world].point("dfr", content("dfr")))["trainer.check_val_every_n_epoch"] == epochs
     assert "trainer.check_val_every_n_epoch" not in WORLDS[world].point("ce", content("ce"))
 
 

@@ -74,7 +74,7 @@ def command(
     out: Path = Path("runs/compare"),
     baseline: str | None = None,
     metrics: str | None = None,
-    world: Literal["scenes", "weak", "textures", "many"] = "scenes",
+    world: Literal["scenes", "weak", "textures", "many", "kinds"] = "scenes",
     overrides: tuple[str, ...] = (),
 ) -> int:
     """Run several configs with several seeds, each once, and compare them in one table.
@@ -221,7 +221,7 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
     Raises:
         Stopped: A run was asked to stop.
     """
-    console, start = Console(160), time.monotonic()
+    console, start, total = Console(160), time.monotonic(), spent
     for number, item in enumerate(runs, 1):
         title = f"{number}/{len(runs)}  {visible(item.title)}, seed {item.seed}"
         console.print(title + " (done)" * item.done, style="bold")
@@ -231,8 +231,9 @@ def run_all(runs: Sequence[Run], execute: Callable[[Run], None], spent: float, n
             with stops_told(f"{item.title}, seed {item.seed}"):
                 execute(item)
         finally:
-            note(spent + time.monotonic() - start)
-    return spent + time.monotonic() - start
+            total = spent + time.monotonic() - start
+            note(total)
+    return total
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def command(
     seeds: str = "0",
     out: Path | None = None,
     show: bool = False,
-    world: Literal["scenes", "weak", "textures", "many"] = "scenes",
+    world: Literal["scenes", "weak", "textures", "many", "kinds"] = "scenes",
 ) -> int:
     """Fine-tune the tiny CLIP on the embedded world with every method and compare them.
 
@@ -68,7 +68,7 @@ def command(
         seeds: Seeds to run, such as 0,1,2.
         out: Where runs, table and plot go; null takes runs/demo, or runs/demo-WORLD.
         show: Only draw the world: write OUT/world.png.
-        world: Species in home scenes; the same with a weak frozen model; species in textures; or sixty varieties.
+        world: Species in home scenes; a weak frozen model there; species in textures; sixty varieties; or two kinds.
 
     Raises:
         ConfigError: The seeds can't be used.
