@@ -218,9 +218,9 @@ def test_what_is_chosen_on_a_world(
     monkeypatch.setattr("benchmarks.worlds.finish", stand_in)
     *_, chosen = rows("worlds", "--baselines", "ce", "--out", str(tmp_path / "ce"))
     assert chosen["rates"] == {"ce": 6e-4}
-    own = {"car_ft": [10.0], "feature_distillation": [3.0], "lipsum_ft": [1.0]}
+    own = {"car_ft": [10.0], "feature_distillation": [3.0], "lipsum_ft": [3.0]}
     weights = {"l2_sp": [0.09], "kd": [5.0], "starft_ce": [0.05], **own}  # a third, ten times, a hundredth, their own
-    on_rivals = {"starft_feature_distillation": [3.0, 15.0], "starft_lipsum_ft": [1.0, 1.5]}  # a point below the rival
+    on_rivals = {"starft_feature_distillation": [3.0, 15.0], "starft_lipsum_ft": [3.0, 1.5]}  # a point below the rival
     assert chosen["weights"] == weights | on_rivals
     assert made.count("ce-0.0006") == 1
     *_, alone = rows("worlds", "--on-rivals", "lipsum_ft", "--out", str(tmp_path / "alone"))
