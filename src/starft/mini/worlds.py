@@ -138,6 +138,9 @@ WORLDS: dict[str, World] = {
         rates=dict.fromkeys(CONTRASTIVE, 1e-3),
     ),
     # Landbird or waterbird, each mostly where it lives; with few classes a tower soon learns the rare groups by heart.
-    "kinds": World({"data.init_args.task": "kinds", EPOCHS: 8, "model.lr": 1e-4}),
+    "kinds": World(
+        {"data.init_args.task": "kinds", EPOCHS: 8, "model.lr": 1e-4},
+        weights={"starft_ce": (50.0,), "starft_kinds": (6.0,)},
+    ),
 }
 """Name -> the world; docs/mini.md says how each was made and chosen."""
