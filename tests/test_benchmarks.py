@@ -224,7 +224,7 @@ def test_what_is_chosen_on_a_world(
     assert chosen["weights"] == weights | on_rivals
     assert made.count("ce-0.0006") == 1
     *_, alone = rows("worlds", "--on-rivals", "lipsum_ft", "--out", str(tmp_path / "alone"))
-    assert alone["weights"] == {"starft_lipsum_ft": [0.3, 0.5]}  # 5 costs five points, the rival keeps what it has there
+    assert alone["weights"] == {"starft_lipsum_ft": [0.3, 0.5]}  # 5 costs five points
     assert made[-4:] == ["lipsum_ft", *(f"starft_lipsum_ft-0.3-{weight}" for weight in ("5", "1.5", "0.5"))]
     *_, kinds = rows("worlds", "--world", "kinds", "--baselines", "ce", "flyp", "--out", str(tmp_path / "kinds"))
     assert kinds["rates"] == {"ce": 6e-4}
