@@ -127,10 +127,10 @@ def test_no_file_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("gone.csv", "There is no gone.csv; give a table or a folder of your images."),
         ("notes.doc", "notes.doc must be a folder, or a table that ends in one of .csv, .tsv, .txt, .parquet"),
-        ("empty.csv", "empty.csv can't be read: No columns to parse from file; mend it, or write it anew."),
+        ("empty.csv", "empty.csv is empty (0 bytes); it needs a header and rows."),
         ("rows.csv", "rows.csv has no rows; it needs one row an image."),
         ("paths.csv", "paths.csv has no column that looks like one of labels; its columns are path. Call it label"),
-        ("latin.csv", "latin.csv can't be read: 'utf-8' codec can't decode"),
+        ("latin.csv", "latin.csv isn't UTF-8 text; save it as UTF-8."),
         (".", ". holds no class folders; it needs a folder for each class"),
     ],
 )

@@ -102,6 +102,23 @@ def test_short_trials_come_first_and_the_largest_weight_within_a_point_is_chosen
     assert few[:25] not in capsys.readouterr().err
 
 
+def test_the_id_rule_tells_each_number_once(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words("--trials=1", "--rule=id")) == 0
+    told = capsys.readouterr().out
+    assert told.count("ID accuracy ") == 2, "the table's heading, and the reason"
+    (line,) = (line for line in told.splitlines() if line.startswith("ID accuracy "))
+    assert line == "ID accuracy 0.9150 on validation (the best of 1 in full length: 0.9150). No test set was read."
+
+
+def test_a_space_that_options_leave_empty_is_told_by_its_keys(
+    fake: FakeTrials, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, "--model.lr=1e-4", "--model.regularizers=[]")
+    assert told.startswith("Nothing is left to try: model.lr")
+    assert "of starft.yaml stays as the options say; leave those out, or give --grid" in told
+    assert fake.made == []
+
+
 @pytest.mark.slow
 def test_all_in_full_and_by_other_rules(fake: FakeTrials) -> None:
     assert main(words("--short=1", "--rule=id")) == 0

@@ -11,6 +11,7 @@ from starft.audit.inferred_groups import usual_values
 from starft.audit.predictions import Predictions
 from starft.reporting.table import percent, points
 from starft.statistics import Difference, stratified_difference
+from starft.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def headline(audit: DataAudit, loss: ShortcutLoss | None) -> str:
     return (
         f"Strongest shortcut: {loss.name!r}, which {first.support:,} of the {first.class_images:,} training images of "
         f"{listed(loss.classes)} show, and {first.images - first.support:,} of the others; where it is missing the "
-        f"model {does}: {with_it} % of these classes are right with it and {without} % without it, on "
-        f"{loss.images[1]:,} images, a difference of {change} points (95 %: {low} to {high})."
+        f"model {does}: of {'this class' if len(loss.classes) == 1 else 'these classes'} in validation and test it has "
+        f"{with_it} % right with it ({count_of(loss.images[0], 'image')}) and {without} % without it "
+        f"({count_of(loss.images[1], 'image')}), a difference of {change} points (95 %: {low} to {high})."
     )

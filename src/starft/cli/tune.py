@@ -20,7 +20,7 @@ from starft.config.class_paths import import_prefix
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
-from starft.config.space import Space, check_keys, default_space, in_order, is_pull, points, read_space
+from starft.config.space import Space, check_keys, default_space, in_order, is_pull, nothing_to_try, points, read_space
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
 from starft.evaluation.rules import RULES, Candidate, Rule, Setting
@@ -28,7 +28,7 @@ from starft.files.atomic import replace_file
 from starft.files.shipped import with_shipped_configs
 from starft.files.yaml_reader import read_yaml
 from starft.reporting.console import Console
-from starft.reporting.tuning import Row, chosen_config, edge_note, ranking_table, trials_plot, trials_table
+from starft.reporting.tuning import ID_ACCURACY, Row, chosen_config, edge_note, ranking_table, trials_plot, trials_table
 from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
 from starft.runs.layout import AUDIT, CHECKPOINTS, CONFIG, LAST
 from starft.runs.validation import Columns, read_validation
@@ -126,7 +126,7 @@ def command(
         raise ConfigError(f"The config {path} trains nothing, so there is nothing to tune; give one that trains.")
     tried = read_space(grid, space) or default_space(content, overrides)
     if not tried:
-        raise ConfigError(f"The config {path} has no learning rate or weight to try; give --grid KEY=VALUE,VALUE.")
+        raise ConfigError(nothing_to_try(path, content))
     check_keys(tried, content, overrides, SETS)
     tried = in_order(tried, content)
     folder = out if out is not None else Path("runs") / "tune" / path.stem
@@ -311,8 +311,8 @@ def _write(search: Search, chosen: Trial, tried: Space, out: Path, content: Mapp
     reasons = [
         f"Chosen by `starft tune` of {number} by the rule {name}: highest {rule.watches}{within}.",
         f"{chosen.title}: " + ", ".join(f"{key} {value}" for key, value in chosen.values.items()),
-        f"ID accuracy {row.accuracy:.4f} on validation (the best of {len(full)} in full length: {best:.4f}); "
-        f"{rule.watches}: {row.watched:.4g}. No test set was read.",
+        f"ID accuracy {row.accuracy:.4f} on validation (the best of {len(full)} in full length: {best:.4f})"
+        f"{'' if rule.watches == ID_ACCURACY else f'; {rule.watches}: {row.watched:.4g}'}. No test set was read.",
         *notes,
         f"This run is trained already: {checkpoint}",
         f"Train it anew: {prefix}{shlex.join(['starft', 'fit', '--config', str(out / CHOSEN)])}",

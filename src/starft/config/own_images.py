@@ -64,6 +64,8 @@ def look_at_table(path: Path) -> Own:
     Raises:
         DataError: It can't be read, or has no column of paths or of labels.
     """
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes); it needs a header and rows.")
     frame = _read(path).rename(columns=lambda name: str(name).strip())
     if named := next((name for name in frame.columns if _is_path(name)), None):
         raise DataError(
@@ -115,6 +117,8 @@ def _read(path: Path) -> pd.DataFrame:
         )
     except ImportError as error:
         raise DataError(f"Reading {path} needs pyarrow; install it: pip install 'starft[parquet]'.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} isn't UTF-8 text; save it as UTF-8.") from error
     except (ValueError, OSError) as error:  # pandas' and pyarrow's errors of parsing are ValueErrors
         why = " ".join(str(error).split()).rstrip(".")[:200]
         raise DataError(f"{path} can't be read: {why}; mend it, or write it anew.") from error

@@ -105,6 +105,22 @@ def default_space(content: Mapping[str, Any], options: Sequence[str]) -> Space:
     return space
 
 
+def nothing_to_try(path: Path, content: Mapping[str, Any]) -> str:
+    """Return why a config's default space is empty, and what to do: its options or the config itself leave nothing.
+
+    Args:
+        path: Of the config.
+        content: Of it.
+    """
+    given = ", ".join(default_space(content, ()))
+    if not given:
+        return f"The config {path} has no learning rate or weight to try; give --grid KEY=VALUE,VALUE."
+    return (
+        f"Nothing is left to try: {given} of {path} stays as the options say; leave those out, or give "
+        "--grid KEY=VALUE,VALUE."
+    )
+
+
 def is_pull(key: str) -> bool:
     """Return whether the numbers of a key say how strongly a model is drawn to the frozen one.
 

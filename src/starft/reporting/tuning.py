@@ -14,6 +14,9 @@ from starft.reporting.table import Table
 from starft.runs.validation import PREFIX, Validation
 from starft.safe_text import visible
 
+ID_ACCURACY = "ID accuracy"
+"""What a rule watches that needs no number beside the ID accuracy."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -65,18 +68,22 @@ def trials_table(rows: Sequence[Row]) -> Table:
 
 
 def ranking_table(rows: Sequence[Row], watches: str) -> Table:
-    """Return what a terminal shows: the keys, ID accuracy and what the rule watches.
+    """Return what a terminal shows: the keys, ID accuracy and what the rule watches beside it.
 
     Args:
         rows: The runs, one at least.
         watches: What the rule watches.
     """
+    watched = [watches] if watches != ID_ACCURACY else []
     cells = [
-        [row.trial, row.length, *map(str, row.values.values()), *map(_digits, (row.accuracy, row.watched)), row.state]
+        [row.trial, row.length, *map(str, row.values.values()), _digits(row.accuracy)]
+        + [_digits(row.watched)] * len(watched)
+        + [row.state]
         for row in rows
     ]
     headings = ["trial", "length", *(key.removesuffix(".weight").replace(".init_args", "") for key in rows[0].values)]
-    return Table([*headings, "ID", watches, ""], cells, align=f"ll{'r' * (len(rows[0].values) + 2)}l")
+    align = f"ll{'r' * (len(rows[0].values) + 1 + len(watched))}l"
+    return Table([*headings, ID_ACCURACY, *watched, ""], cells, align=align)
 
 
 def _digits(value: float | None) -> str:
