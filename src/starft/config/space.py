@@ -116,6 +116,21 @@ def is_pull(key: str) -> bool:
     return key.endswith(WEIGHT) and not key.startswith("model.objective.")
 
 
+def extremes(values: Sequence[Any]) -> set[str]:
+    """Return the texts of the smallest and the largest fraction among some values, and of all that are no fractions.
+
+    Args:
+        values: Of one key.
+
+    Example:
+        >>> sorted(extremes([0.3, 0.1, 0.2, 8, "epoch"]))
+        ['0.1', '0.3', '8', 'epoch']
+    """
+    fractions = [value for value in values if type(value) is float and math.isfinite(value)]
+    between = {str(value) for value in fractions if min(fractions) < value < max(fractions)}
+    return {str(value) for value in values} - between
+
+
 def in_order(space: Space, content: Mapping[str, Any]) -> Space:
     """Return a space with its keys as they come in the config, others last: the order of options changes no trial.
 
