@@ -175,19 +175,20 @@ def check_trials(trials: Sequence[Trial], tried: Space) -> None:
     of_model = [key for key in tried if key.startswith("model.") and not key.startswith(plain)]
     left = {key: extremes([trial.values[key] for trial in trials]) for key in tried}
     corners = [trial for trial in trials if all(str(value) in left[key] for key, value in trial.values.items())]
-    looked_at = {trial.title for trial in (*trials[:1], *corners[:MOST_CHECKED])}
-    for number, trial in enumerate(trials):
+    first, looked_at = [*trials[:1], *corners[:MOST_CHECKED]], {}
+    for number, trial in enumerate((*first, *trials)):
         values = {key: str(value) for key, value in trial.values.items()}
-        if trial.title in looked_at or any(value in left[key] for key, value in values.items()):
-            check_run(["fit", *trial.full.words])
-        if number == 0:
+        if number < len(first) or any(value in left[key] for key, value in values.items()):
+            looked_at[trial.title] = trial
+            for key, value in values.items():
+                left[key].discard(value)
+    for trial in looked_at.values():
+        check_run(["fit", *trial.full.words])
+        if trial is trials[0]:
             check_run([trial.full.scored_on, *trial.full.words])
-        for key, value in values.items():
-            left[key].discard(value)
-        model = str([values[key] for key in of_model])
-        if of_model and model not in models:
-            check_model(["fit", *trial.full.words])
-            models.add(model)
+    models = {str([trial.values[key] for key in of_model]): trial for trial in reversed(trials)} if of_model else {}
+    for trial in reversed(models.values()):
+        check_model(["fit", *trial.full.words])
 
 
 def _config_of(run: Path | None) -> Path:

@@ -233,13 +233,31 @@ def lengths(content: Mapping[str, Any], options: Sequence[str]) -> dict[str, int
         content: Of the config.
         options: Of the command line.
     """
-    trainer = dict(content.get("trainer") or {})
-    for option in options:
-        name, _, value = option.removeprefix("--").partition("=")
-        if name.startswith("trainer."):
-            trainer[name.removeprefix("trainer.")] = _value(value)
+    trainer = _section("trainer", content, options)
     numbers = {f"trainer.{key}": trainer.get(key) for key in ("max_steps", "max_epochs")}
     return {key: number for key, number in numbers.items() if isinstance(number, int) and number > 0}
+
+
+def warmup(content: Mapping[str, Any], options: Sequence[str], default: int) -> int:
+    """Return the steps of warm-up that a config asks for; 0 where that is no number of steps, which a run refuses.
+
+    Args:
+        content: Of the config.
+        options: Of the command line.
+        default: Where neither says it.
+    """
+    steps = _section("model", content, options).get("warmup_steps", default)
+    return steps if isinstance(steps, int) and steps > 0 else 0
+
+
+def _section(name: str, content: Mapping[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """Return a section of a config as options leave it, but for what is nested in its keys."""
+    section = dict(content.get(name) or {})
+    for option in options:
+        key, _, value = option.removeprefix("--").partition("=")
+        if key.startswith(f"{name}."):
+            section[key.removeprefix(f"{name}.")] = _value(value)
+    return section
 
 
 def _at(value: Any, parts: Sequence[str]) -> Any:
