@@ -175,7 +175,8 @@ def check_trials(trials: Sequence[Trial], tried: Space) -> None:
     of_model = [key for key in tried if key.startswith("model.") and not key.startswith(plain)]
     left = {key: extremes([trial.values[key] for trial in trials]) for key in tried}
     corners = [trial for trial in trials if all(str(value) in left[key] for key, value in trial.values.items())]
-    first, looked_at = [*trials[:1], *corners[:MOST_CHECKED]], {}
+    first = [*trials[:1], *corners[:MOST_CHECKED]]
+    looked_at: dict[str, Trial] = {}
     for number, trial in enumerate((*first, *trials)):
         values = {key: str(value) for key, value in trial.values.items()}
         if number < len(first) or any(value in left[key] for key, value in values.items()):
