@@ -550,7 +550,8 @@ def test_a_space_of_a_file_and_its_options(config: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("epochs", "short"), [(8, 2), (20, 5), (3, 2), (2, None)])
 def test_short_trials_have_two_epochs_at_least(epochs: int, short: int | None, tmp_path: Path) -> None:
-    (trial,) = make_trials(tmp_path / "c.yaml", {"trainer": {"max_epochs": epochs}}, (), [{}], tmp_path, 0.25)
+    content = {"trainer": {"max_epochs": epochs}, "model": {"warmup_steps": 0}}
+    (trial,) = make_trials(tmp_path / "c.yaml", content, (), [{}], tmp_path, 0.25)
     assert (trial.short.options if trial.short else None) == ((f"--trainer.max_epochs={short}",) if short else None)
 
 
@@ -559,8 +560,55 @@ def test_whatever_bounds_a_training_is_shortened(tmp_path: Path) -> None:
     content = {"trainer": {"max_epochs": 8, "max_steps": 1000}, "seed_everything": "7"}
     (trial,) = make_trials(tmp_path / "c.yaml", content, (), [{}], tmp_path, 0.25)
     assert trial.short is not None
-    assert {*trial.short.options} == {"--trainer.max_steps=250", "--trainer.max_epochs=2"}
+    lengths = {"--trainer.max_steps=250", "--trainer.max_epochs=2"}
+    assert {*trial.short.options} == {*lengths, "--model.warmup_steps=125"}, "of the default, 500"
     assert trial.short.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("trainer", "given", "point", "steps"),
+    [
+        ({"max_epochs": 8}, (), {}, 5),
+        ({"max_epochs": 3}, (), {}, 13),  # two epochs of three
+        ({"max_epochs": 3, "max_steps": 1000}, (), {}, 13),  # whichever of the two ends it
+        ({"max_epochs": 8}, ("--model.warmup_steps=100",), {}, 25),
+        ({"max_epochs": 8}, (), {"model.warmup_steps": 1}, 1),
+        ({"max_epochs": 8}, (), {"model.warmup_steps": 0}, 0),
+    ],
+)
+def test_a_short_trial_has_its_part_of_the_warm_up(
+    trainer: dict[str, int], given: tuple[str, ...], point: dict[str, int], steps: int, tmp_path: Path
+) -> None:
+    content = {"trainer": trainer, "model": {"warmup_steps": 20}}
+    (trial,) = make_trials(tmp_path / "c.yaml", content, given, [point], tmp_path, 0.25)
+    assert trial.short is not None
+    own = [option for option in trial.short.options if option.startswith("--model.warmup_steps=")]
+    assert int(own[-1].partition("=")[2]) == steps, "the last one counts"
+    assert trial.full.options == (*given, *options_of(point, content))
+
+
+def test_fractions_between_two_that_are_taken_are_taken(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corners of a grid are looked at; numbers that aren't fractions are, each of them."""
+    seen: list[tuple[str, ...]] = []
+
+    def look(given: list[str]) -> None:
+        seen.append(tuple(word for word in given if "model.lr" in word or "dropout" in word or "batch_size" in word))
+
+    monkeypatch.setattr(tune, "check_run", look)
+    monkeypatch.setattr(tune, "check_model", lambda given: None)
+    space = {"model.lr": [1e-4, 2e-4, 3e-4, 4e-4], "model.adapter.dropout": [0.0, 0.1, 0.2]}
+    trials = make_trials(Path("starft.yaml"), {}, (), points(space, None), Path("trials"), 1)
+    trials.sort(key=lambda item: (*item.values.values(),) != (2e-4, 0.1))
+    tune.check_trials(trials, space)
+    corners = {
+        (f"--model.lr={rate}", f"--model.adapter.dropout={part}") for rate in (1e-4, 4e-4) for part in (0.0, 0.2)
+    }
+    within = ("--model.lr=0.0002", "--model.adapter.dropout=0.1")
+    assert {*seen} == {within, *corners}, "the first trial is looked at wherever it lies"
+    seen.clear()
+    numbers = {"data.init_args.batch_size": [12, 24, 36, 48]}
+    tune.check_trials(make_trials(Path("starft.yaml"), {}, (), points(numbers, None), Path("trials"), 1), numbers)
+    assert {value for (value,) in seen} == {f"--data.init_args.batch_size={size}" for size in (12, 24, 36, 48)}
 
 
 def test_weights_of_two_terms_count_alike() -> None:

@@ -225,7 +225,7 @@ def finish_apart(run: Run) -> None:
     """
     context = get_context("forkserver" if sys.platform == "linux" else "spawn")
     if sys.platform == "linux":
-        context.set_forkserver_preload(["starft.cli.fit"])
+        context.set_forkserver_preload(["starft.cli.preloaded"])
     ours, theirs = context.Pipe(duplex=False)
     given = (run, theirs, Path.cwd(), get_start_method())
     process = context.Process(target=_apart, args=given)  # type: ignore[attr-defined]

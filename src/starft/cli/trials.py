@@ -1,7 +1,8 @@
 """The trials of ``starft tune``: short ones first, those that the rule likes best in full, each once.
 
 That is successive halving (Jamieson and Talwalkar, AISTATS 2016) in two rounds. A short trial has a whole schedule of
-its own: a long one that is cut off would be judged while its learning rate and its weights are still high.
+its own, warm-up included: a long one that is cut off would be judged while its learning rate and its weights are still
+high, and one with the whole warm-up might never reach the rate that it stands for.
 """
 
 import math
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from starft.cli.single_run import Run, stops_told
-from starft.config.space import is_pull, lengths, options_of
+from starft.config.space import is_pull, lengths, options_of, warmup
 from starft.errors import ConfigError, StarftError, Stopped
 from starft.evaluation.rules import Candidate, Rule
 from starft.files.yaml_reader import seed_of
@@ -25,9 +27,11 @@ from starft.reporting.console import Console
 from starft.runs.layout import CHECKPOINTS
 from starft.runs.validation import Validation, read_validation
 from starft.safe_text import say, visible
+from starft.training.module import FinetuneModule
 
 FEWEST_EPOCHS = 2
 """Of a short trial: a weight that falls from epoch to epoch is 0 in the last one."""
+WARMUP: int = signature(FinetuneModule).parameters["warmup_steps"].default
 FINALISTS = 2
 """Trials that run in full at least."""
 
@@ -86,10 +90,16 @@ def make_trials(
     for number, (point, pull) in enumerate(zip(grid, pulls(grid), strict=True), 1):
         title, own = f"trial {number}", (*options, *options_of(point, content))
         here = folder / f"trial-{number:03}"
-        shorter = own
-        for key, whole in lengths(content, own).items():
-            some = max(FEWEST_EPOCHS if key.endswith("max_epochs") else 1, round(whole * part))
-            shorter = (*shorter, f"--{key}={some}") if some < whole else shorter
+        whole = lengths(content, own)
+        some = {
+            key: min(number, max(FEWEST_EPOCHS if key.endswith("max_epochs") else 1, round(number * part)))
+            for key, number in whole.items()
+        }
+        shorter = (*own, *(f"--{key}={number}" for key, number in some.items() if number < whole[key]))
+        steps = warmup(content, own, WARMUP)
+        if steps and shorter != own:  # of several bounds any may end the run, and less warm-up is the greater risk
+            left = max(some[key] / whole[key] for key in whole)
+            shorter = (*shorter, f"--model.warmup_steps={max(1, round(steps * left))}")
 
         def run(name: str, words: tuple[str, ...], title: str = title, here: Path = here) -> Run:
             return Run(title, config, seed, here / name, True, words, "validate")

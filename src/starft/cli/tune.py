@@ -20,7 +20,17 @@ from starft.config.class_paths import import_prefix
 from starft.config.command import run_command
 from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
-from starft.config.space import Space, check_keys, default_space, in_order, is_pull, nothing_to_try, points, read_space
+from starft.config.space import (
+    Space,
+    check_keys,
+    default_space,
+    extremes,
+    in_order,
+    is_pull,
+    nothing_to_try,
+    points,
+    read_space,
+)
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
 from starft.evaluation.rules import RULES, Candidate, Rule, Setting
@@ -46,7 +56,7 @@ PART = 0.25
 """Short trials have this part of the length, and this part of the trials runs in full: half of a grid's cost."""
 
 MOST_CHECKED = 200
-"""Trials that are looked at before the first one runs; of more, those with a value that none before them has."""
+"""Trials that are looked at before the first one runs; of more, those with an extreme that none before them has."""
 
 RuleName = Literal["tolerance", "id", "zero_shot_agreement", "groups", "inferred_groups"]
 
@@ -161,6 +171,9 @@ def command(
 def check_trials(trials: Sequence[Trial], tried: Space) -> None:
     """Refuse values that a trial would refuse, before anything runs.
 
+    Limits of fractions are intervals, or say that one isn't above another: where the corners of a grid are taken, so
+    is all between them. Of each key the smallest and the largest fraction are looked at, and every other value.
+
     Args:
         trials: That haven't run, and one whose classes are to be loaded.
         tried: Their keys, with all values.
@@ -170,20 +183,23 @@ def check_trials(trials: Sequence[Trial], tried: Space) -> None:
     """
     plain = tuple(f"model.{name}" for name in (*WITHOUT_MODEL, "objective", "regularizers"))
     of_model = [key for key in tried if key.startswith("model.") and not key.startswith(plain)]
-    known: dict[str, set[str]] = {key: set() for key in tried}
-    models: set[str] = set()
-    for number, trial in enumerate(trials):
+    left = {key: extremes([trial.values[key] for trial in trials]) for key in tried}
+    corners = [trial for trial in trials if all(str(value) in left[key] for key, value in trial.values.items())]
+    first = [*trials[:1], *corners[:MOST_CHECKED]]
+    looked_at: dict[str, Trial] = {}
+    for number, trial in enumerate((*first, *trials)):
         values = {key: str(value) for key, value in trial.values.items()}
-        if number < MOST_CHECKED or any(value not in known[key] for key, value in values.items()):
-            check_run(["fit", *trial.full.words])
-        if number == 0:
+        if number < len(first) or any(value in left[key] for key, value in values.items()):
+            looked_at[trial.title] = trial
+            for key, value in values.items():
+                left[key].discard(value)
+    for trial in looked_at.values():
+        check_run(["fit", *trial.full.words])
+        if trial is trials[0]:
             check_run([trial.full.scored_on, *trial.full.words])
-        for key, value in values.items():
-            known[key].add(value)
-        model = str([values[key] for key in of_model])
-        if of_model and model not in models:
-            check_model(["fit", *trial.full.words])
-            models.add(model)
+    models = {str([trial.values[key] for key in of_model]): trial for trial in reversed(trials)} if of_model else {}
+    for trial in reversed(models.values()):
+        check_model(["fit", *trial.full.words])
 
 
 def _config_of(run: Path | None) -> Path:

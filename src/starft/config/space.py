@@ -132,6 +132,21 @@ def is_pull(key: str) -> bool:
     return key.endswith(WEIGHT) and not key.startswith("model.objective.")
 
 
+def extremes(values: Sequence[Any]) -> set[str]:
+    """Return the texts of the smallest and the largest fraction among some values, and of all that are no fractions.
+
+    Args:
+        values: Of one key.
+
+    Example:
+        >>> sorted(extremes([0.3, 0.1, 0.2, 8, "epoch"]))
+        ['0.1', '0.3', '8', 'epoch']
+    """
+    fractions = [value for value in values if type(value) is float and math.isfinite(value)]
+    between = {str(value) for value in fractions if min(fractions) < value < max(fractions)}
+    return {str(value) for value in values} - between
+
+
 def in_order(space: Space, content: Mapping[str, Any]) -> Space:
     """Return a space with its keys as they come in the config, others last: the order of options changes no trial.
 
@@ -234,13 +249,31 @@ def lengths(content: Mapping[str, Any], options: Sequence[str]) -> dict[str, int
         content: Of the config.
         options: Of the command line.
     """
-    trainer = dict(content.get("trainer") or {})
-    for option in options:
-        name, _, value = option.removeprefix("--").partition("=")
-        if name.startswith("trainer."):
-            trainer[name.removeprefix("trainer.")] = _value(value)
+    trainer = _section("trainer", content, options)
     numbers = {f"trainer.{key}": trainer.get(key) for key in ("max_steps", "max_epochs")}
     return {key: number for key, number in numbers.items() if isinstance(number, int) and number > 0}
+
+
+def warmup(content: Mapping[str, Any], options: Sequence[str], default: int) -> int:
+    """Return the steps of warm-up that a config asks for; 0 where that is no number of steps, which a run refuses.
+
+    Args:
+        content: Of the config.
+        options: Of the command line.
+        default: Where neither says it.
+    """
+    steps = _section("model", content, options).get("warmup_steps", default)
+    return steps if isinstance(steps, int) and steps > 0 else 0
+
+
+def _section(name: str, content: Mapping[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """Return a section of a config as options leave it, but for what is nested in its keys."""
+    section = dict(content.get(name) or {})
+    for option in options:
+        key, _, value = option.removeprefix("--").partition("=")
+        if key.startswith(f"{name}."):
+            section[key.removeprefix(f"{name}.")] = _value(value)
+    return section
 
 
 def _at(value: Any, parts: Sequence[str]) -> Any:
