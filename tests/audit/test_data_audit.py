@@ -141,13 +141,14 @@ def test_features_of_another_model_or_of_other_images_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_there")
-def test_kept_copies_that_cant_be_are_looked_for_anew() -> None:
+def test_kept_copies_that_cant_be_are_looked_for_anew(capsys: pytest.CaptureFixture[str]) -> None:
     kept = Path("run/audit/copies.json")
     before = json.loads(kept.read_text())
     assert len(before) == 3
     kept.write_text(json.dumps({key: [[0, 99_999, 1.0]] for key in before}))
     assert main(["audit", "data", "--config", "config.yaml"]) == 0
     assert json.loads(kept.read_text()) == before
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Next: the same command --to TABLE"), "without a table"
 
 
 @pytest.mark.slow

@@ -85,6 +85,8 @@ def data(
     _write_page(folder, page)
     if to is not None:
         say(f"Wrote {to}; {_next_command(images, config, to, overrides)}")
+    elif import_module("starft.audit.data_audit").strongest(found) is not None:
+        say("Next: the same command --to TABLE writes groups to train with; after training, see starft audit model.")
     return 0
 
 
@@ -114,7 +116,8 @@ def model(
         pool: One name or file of a pool, in the place of --pools.
         checked: A table with columns path and attribute: the true attribute of validation or test images that you drew
             at random and looked at.
-        maps: How many of the surest mistakes get a heat map of where the tuned and the frozen model look; 0 for none.
+        maps: How many of the surest mistakes get a heat map of where the tuned and the frozen model look, besides those
+            that a report shows; 0 for none.
         out: Folder for features, findings and the page audit.html; null takes audit in the config's run folder. A name
             that ends in .html is that of the page alone.
         overrides: Options that change the config, as ``--data.init_args.NAME=VALUE``.
