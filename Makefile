@@ -4,8 +4,9 @@ BIN := $(VENV)/bin
 SEEDS ?= 0
 # src/ goes onto the path itself; an import hook would lose to a folder called starft beside a script.
 EDITABLE := --config-settings editable_mode=compat
-# Two test processes of one thread each, for two cores; three took longer.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# Two test processes of one thread each, for two cores; three took longer. Each takes whole files, whose tests share
+# what is made once, the slow files first (tests/conftest.py).
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo docs test coverage test-fast test-faults test-models test-servers check lint format type mini-pretrain clean

@@ -1,7 +1,9 @@
 """What holds in every process of the tests: no network, little memory, and fixtures where tests run."""
 
+import gc
 import os
 import signal
+from collections import Counter
 from importlib import import_module
 
 import pytest
@@ -15,6 +17,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Load the fixtures, and torch with them; the process that only hands out tests to others needs neither."""
+    """Load the fixtures, and torch with them; the process that only hands out tests to others needs neither.
+
+    Imports and lists of tests make no garbage, so it isn't looked for meanwhile.
+    """
+    gc.disable()
     import_module("fakes.verbs")
     collector.config.pluginmanager.import_plugin("fakes.fixtures")
+
+
+def pytest_collection_finish() -> None:
+    """Let looks for garbage pass over the tests themselves and all that they import; there is one after each file."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with many slow tests first: processes take whole files, and short ones at the end even out."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])

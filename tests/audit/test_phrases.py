@@ -27,7 +27,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("phrases", [4, 24, 60])
+@pytest.mark.parametrize("phrases", [4, *(pytest.param(many, marks=pytest.mark.slow) for many in (24, 60))])
 def test_a_pool_is_held_against_as_many_phrases_of_random_letters(phrases: int) -> None:
     """Images of eight places; letters lie anywhere, and a known phrase names a place, one in three of a pool."""
     rng = np.random.default_rng(phrases)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 
 from fakes import own_images
 from fakes.tuned import GRID, WEIGHT, FakeTrials
@@ -45,11 +46,18 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTrials:
+def fake_with_plot(monkeypatch: pytest.MonkeyPatch) -> FakeTrials:
     made = FakeTrials()
     monkeypatch.setattr(tune, "finish_apart", made)
     monkeypatch.setattr(tune, "check_run", lambda words: None)  # parses each config, which takes its time
     return made
+
+
+@pytest.fixture
+def fake(fake_with_plot: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> FakeTrials:
+    """The same; plots are made and not rendered, which takes as long as all the rest."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)
+    return fake_with_plot
 
 
 def words(*more: str) -> list[str]:
@@ -71,8 +79,9 @@ def chosen() -> dict[str, str]:
 
 
 def test_short_trials_come_first_and_the_largest_weight_within_a_point_is_chosen(
-    fake: FakeTrials, capsys: pytest.CaptureFixture[str]
+    fake_with_plot: FakeTrials, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    fake = fake_with_plot
     assert main(words()) == 0
     shorts, fulls = fake.made[:6], fake.made[6:]
     assert sorted(shorts) == [f"trial-00{at}/short" for at in range(1, 7)]
@@ -283,11 +292,16 @@ def test_keys_and_types_are_the_parsers(capsys: pytest.CaptureFixture[str]) -> N
         (["model.lr=1e-4,-1"], "lr must be a finite number, at least 0; got -1.0."),
         ([f"{WEIGHT}=1,-2"], "weight of SpuriosityAlignment must be a finite number, at least 0; got -2.0."),
         (["data.init_args.batch_size=12,0"], "batch_size must be at least 1; got 0."),
-        (
+        pytest.param(
             ["model.freeze_image_blocks=0,9"],
             "freeze_image_blocks must lie in 0..4, the blocks of this image tower; got",
+            marks=pytest.mark.slow,
         ),
-        (["model.head=text,linear", "model.head_start=zero_shot,probe"], "head_start probe is for the linear head"),
+        pytest.param(
+            ["model.head=text,linear", "model.head_start=zero_shot,probe"],
+            "head_start probe is for the linear head",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: "" if isinstance(value, str) else value[0],
 )

@@ -46,7 +46,7 @@ def search(folder: str, log: str) -> None:
         os.dup2(file, output)
     torch.set_num_threads(1)
     if not CAMPAIGN:
-        vars(tune).update(finish_apart=FakeTrials(pause=0.2), check_run=lambda words: None)
+        vars(tune).update(finish_apart=FakeTrials(pause=0.05), check_run=lambda words: None)
     sys.exit(main(["tune", "--config=mini/starft", "--out=out", *(TRAINED if CAMPAIGN else GRID)]))
 
 

@@ -90,6 +90,7 @@ def test_no_verb_scores_the_model_of_another_run_in_its_folder(
     assert everything(run) == before
 
 
+@pytest.mark.slow
 def test_a_mixed_model_outside_of_runs_gets_a_folder_of_its_own(
     run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

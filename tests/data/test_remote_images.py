@@ -104,6 +104,7 @@ def test_the_check_lists_a_bucket_and_fetches_no_image(tmp_path: Path, capsys: p
     assert kept == ["gap.csv", "shoes.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 def test_a_table_of_new_images_may_be_remote(local: Path) -> None:
     table = NewImages(Path("s3://shoes/shoes.csv"), CSVSource(local / "shoes.csv")).table("test")
@@ -112,6 +113,7 @@ def test_a_table_of_new_images_may_be_remote(local: Path) -> None:
         NewImages(Path("s3://shoes/images"), CSVSource(local / "shoes.csv")).table("test")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize(
     ("address", "sentence"),
@@ -126,6 +128,7 @@ def test_what_is_not_there_is_one_sentence(address: str, sentence: str) -> None:
     assert str(caught.value) == sentence
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 def test_missing_credentials_are_named_and_present_ones_never_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -141,6 +144,7 @@ def test_missing_credentials_are_named_and_present_ones_never_printed(
     assert "a-secret" not in "".join(capsys.readouterr())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 def test_the_manifest_notices_an_image_that_was_replaced(
     files: dict[str, bytes], server: FileServer, monkeypatch: pytest.MonkeyPatch

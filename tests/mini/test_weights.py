@@ -146,6 +146,7 @@ def test_ship_round_trip(tmp_path: Path) -> None:
     assert ship(tmp_path / "last.ckpt", folder).read_bytes() == content, "the same checkpoint, other bytes"
 
 
+@pytest.mark.slow
 def test_weights_of_another_world_hold_the_words_that_they_saw(tmp_path: Path) -> None:
     """Unused rows are drawn anew: the same ones each time, as far apart as they were."""
     captions = ["a duck", "a gull"]

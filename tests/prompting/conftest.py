@@ -3,10 +3,8 @@
 import os
 import ssl
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
-import open_clip
 import pytest
 from chat_server import KEY, ChatServer, Generate
 
@@ -26,9 +24,6 @@ GENERAL = QUERY.format(kind="general", more="").replace('does "{class_name}"', "
 PER_CLASS = QUERY.format(kind="per_class", more="fallback: ['{} where it is']")
 
 
-read_tokenizer_once = lru_cache(open_clip.get_tokenizer)
-
-
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, URL or proxy of the machine reaches a test, and relative paths lie in a folder of its own."""
@@ -37,7 +32,6 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("STARFT_DEBUG", raising=False)
-    monkeypatch.setattr(open_clip, "get_tokenizer", read_tokenizer_once)
     # Each client reads the authorities of the world's certificates, a third of a command's time; no test needs them.
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *args, **options: None)
     monkeypatch.chdir(tmp_path)

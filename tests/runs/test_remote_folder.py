@@ -28,6 +28,8 @@ from starft.runs.manifest import read_manifest, replace_listed_file
 from starft.runs.remote_folder import RemoteFolder
 from starft.training.stopping import StopSafely
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NUMBERS = count()
 
@@ -99,7 +101,6 @@ def state(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_from_the_store_on_another_machine(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

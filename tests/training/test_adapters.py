@@ -121,6 +121,7 @@ def test_of_another_base_or_adapter_a_checkpoint_is_refused(
         load(path, "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["same", "bf16"])
 def test_a_base_of_random_weights_is_in_the_checkpoint(precision: Any, tmp_path: Path) -> None:
     """Nobody could build it again: each time it is another one."""

@@ -12,6 +12,8 @@ from starft.data import PackedSource
 from starft.errors import DataError
 from starft.files import stores
 
+pytestmark = pytest.mark.slow
+
 
 class Unlisted:
     """A store in which only the names of files are of use: what isn't there is forbidden, as by S3 without ListBucket.

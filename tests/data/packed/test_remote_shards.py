@@ -84,6 +84,7 @@ def test_shards_of_a_bucket_are_those_of_the_folder(shards: str, local: Path, ca
     assert len([*cache.glob("??/*")]) == (1 if shards.endswith("parquet") else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize(
     ("root", "sentence"),
@@ -103,6 +104,7 @@ def test_what_is_wrong_with_a_bucket_is_one_sentence(root: str, sentence: str) -
     assert str(caught.value) == sentence
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
