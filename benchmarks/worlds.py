@@ -202,6 +202,8 @@ def main() -> None:
         return
     if given.stability is not None:
         results = load_json((given.stability / RESULTS).read_text(encoding="utf-8"))
+        if len(results["seeds"]) < 2:
+            parser.error(f"the comparison in {given.stability} has one seed, and halves need two or more")
         for metric in results["metrics"]:
             values = [item["metrics"][metric]["values"] for item in results["configs"].values()]
             print(json.dumps({"metric": metric, "methods": len(values), **stability(np.array(values))}))

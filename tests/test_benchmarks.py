@@ -236,11 +236,15 @@ def test_how_stable_a_ranking_is(rows: Callable[..., list[dict[str, Any]]], tmp_
     """Three methods, three seeds: the half {0} agrees with the rest on all pairs, {1} and {2} on as many as not."""
     values = {"a": [0.1, 0.2, 0.1], "b": [0.2, 0.1, 0.3], "c": [0.3, 0.4, 0.2]}
     configs = {name: {"metrics": {"ood/acc": {"values": some}}} for name, some in values.items()}
-    (tmp_path / "results.json").write_text(json.dumps({"metrics": ["ood/acc"], "configs": configs}), encoding="utf-8")
+    results = {"metrics": ["ood/acc"], "seeds": [0, 1, 2], "configs": configs}
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     (row,) = rows("worlds", "--stability", str(tmp_path))
     # Means of the rest: {1, 2} gives a .15, b .2, c .3; {0, 2} a .1, b .25, c .25 (a tie); {0, 1} a .15, b .15, c .35.
     # So tau is 1; between b < a < c and a < b = c it is 0; between a < c < b and a = b < c it is 0.
     assert row == {"metric": "ood/acc", "methods": 3, "halvings": 3, "tau": pytest.approx(0.33), "smallest_tau": 0.0}
+    (tmp_path / "results.json").write_text(json.dumps(results | {"seeds": [0]}), encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        rows("worlds", "--stability", str(tmp_path))
 
 
 def test_what_starft_adds(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
