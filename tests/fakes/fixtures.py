@@ -5,6 +5,7 @@ import gc
 import multiprocessing
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from fakes import checkpoints, preloaded  # noqa: F401  # makes what every command makes once
 from fakes.processes import forking
 from fakes.sources import parsed
+from starft.signals import STOPS
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -38,6 +40,15 @@ def _memory_is_given_back() -> Iterator[None]:
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _signals_as_before() -> Iterator[None]:
+    """After each file; a trainer that a test or a benchmark runs by itself, outside of a command, keeps noting them."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
