@@ -42,8 +42,6 @@ SMALL = [
 ]
 AUDITED = ["--data.init_args.train_size=120", "--data.init_args.val_size=240", "--data.init_args.test_size=12"]
 """The fewest pictures with two of each group in validation."""
-FEW_STEPS = ["--data.init_args.batch_size=40"]
-"""Three an epoch on those pictures."""
 TWICE = ["--trainer.callbacks.init_args.epochs=1", "--trainer.max_epochs=2"]
 CALLBACKS = {"dfr": ["--trainer.callbacks.init_args.min_group_size=2"], "jtt": TWICE, "spare": TWICE}
 """Config -> what its callback needs of small data."""
@@ -77,7 +75,6 @@ def small(command: list[str]) -> list[str]:
     if command[1] == "fit" and "--ckpt_path" in command:  # the run that it goes on with was whole: an epoch more
         return [*SMALL, "--trainer.max_epochs=2"]
     own = [*OWN, *CALLBACKS.get(Path(command[3]).stem, ())] if len(command) > 3 else OWN
-    own = [*own, *FEW_STEPS] if "birds.csv" in command else own
     return own if {"csv", "imagefolder", "packed", "photos.yaml"} & {*"/".join(command).split("/")} else SMALL
 
 

@@ -85,7 +85,7 @@ def data(
     _write_page(folder, page)
     if to is not None:
         say(f"Wrote {to}; {_next_command(images, config, to, overrides)}")
-    elif import_module("starft.audit.data_audit").strongest(found) is not None:
+    elif import_module("starft.audit.inferred_groups").usual_values(found, images.class_names):  # there are groups
         say("Next: the same command --to TABLE writes groups to train with; after training, see starft audit model.")
     return 0
 
