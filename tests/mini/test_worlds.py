@@ -47,7 +47,25 @@ def test_each_setting_has_its_place(world: str) -> None:
         assert settings.point(method, content(method))["model.lr"] == rate
     assert load_pool(settings.pool).templates
     assert settings.point("starft", content("starft"))["model.pool"] == settings.pool
+    pools = settings.point("starft_pools", content("starft_pools"))["model.pool"]
+    assert pools == [settings.pool, "textures", "resolution"]
     assert "model.pool" not in settings.point("ce", content("ce"))
+
+
+@pytest.mark.parametrize("world", OTHERS)
+def test_contrastive_methods_share_a_learning_rate(world: str) -> None:
+    """That of FLYP; one that isn't named would have cross-entropy's, without a word."""
+    own = {path.stem: content(path.stem) for path in MINI.glob("*.yaml") if not path.stem.startswith("pretrain")}
+    contrastive = (".Contrastive", ".ReCalCon")
+    methods = [
+        name
+        for name, item in own.items()
+        if item["model"]["objective"]["class_path"].endswith(contrastive)
+        and "adapter" not in item["model"]
+        and name != "zeroshot"
+    ]
+    assert {"flyp", "class_positives", "recalcon", "starft_pools"} <= set(methods)
+    assert len({WORLDS[world].point(method, own[method])["model.lr"] for method in methods}) == 1
 
 
 @pytest.mark.parametrize("world", OTHERS)

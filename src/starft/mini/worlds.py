@@ -10,7 +10,7 @@ from typing import Any
 
 EPOCHS = "trainer.max_epochs"
 REGULARIZER = "model.regularizers.{}.init_args.weight"
-CONTRASTIVE = ("flyp", "carot", "tracer", "starft", "starft_tracer")
+CONTRASTIVE = ("flyp", "class_positives", "recalcon", "carot", "tracer", "starft", "starft_pools", "starft_tracer")
 """Configs with the learning rate of FLYP."""
 
 
@@ -47,8 +47,9 @@ class World:
             point["trainer.check_val_every_n_epoch"] = point[EPOCHS]
         if not model.get("lr"):  # nothing is trained by steps
             point.pop("model.lr", None)
-        if "pool" in model:
-            point["model.pool"] = self.pool
+        if "pool" in model:  # of several, the first is that of the scenes
+            pool = model["pool"]
+            point["model.pool"] = [self.pool, *pool[1:]] if isinstance(pool, list) else self.pool
         point |= {REGULARIZER.format(at): weight for at, weight in enumerate(self.weights.get(method, ()))}
         if method in self.rates:
             point["model.lr"] = self.rates[method]
@@ -78,6 +79,7 @@ WORLDS: dict[str, World] = {
             "carot": (0.9,),
             "tracer": (0.1,),
             "starft": (1.5,),
+            "starft_pools": (1.5,),
             "starft_lora": (1.5,),
         },
         rates=dict.fromkeys(CONTRASTIVE, 2e-3),
@@ -103,6 +105,7 @@ WORLDS: dict[str, World] = {
             "carot": (0.3,),
             "tracer": (0.1,),
             "starft": (5.0,),
+            "starft_pools": (5.0,),
             "starft_lora": (15.0,),
             "starft_feature_distillation": (0.9, 1.5),
             "starft_lipsum_ft": (3.0, 15.0),
@@ -130,6 +133,7 @@ WORLDS: dict[str, World] = {
             "carot": (0.9,),
             "tracer": (0.3,),
             "starft": (5.0,),
+            "starft_pools": (5.0,),
             "starft_lora": (5.0,),
             "starft_feature_distillation": (3.0, 1.5),
             "starft_lipsum_ft": (10.0, 50.0),
