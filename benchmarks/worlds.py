@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--stability", type=Path, metavar="OUT", help="of a comparison's ranking, and choose nothing")
     parser.add_argument("--added", type=Path, metavar="OUT", help="what StarFT adds in a comparison; choose nothing")
     parser.add_argument("--world", choices=WORLDS)
-    parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
+    parser.add_argument("--baselines", nargs="+", choices=BASELINES, help="all where none is named")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="whose weights are chosen")
     parser.add_argument(
         "--on-rivals", nargs="+", choices=ON_RIVALS, help="choose only StarFT's weights on top of these"
@@ -210,6 +210,11 @@ def main() -> None:
         return
     if given.world is None:
         parser.error("give --world, --stability or --added")
+    methods = FEW_CLASSES.get(given.world, BASELINES)
+    baselines = given.baselines or [*methods]
+    for baseline in baselines:
+        if baseline not in methods:
+            parser.error(f"on --world {given.world} nothing is chosen for {baseline}, only for {', '.join(methods)}")
     out = given.out or Path("runs/worlds") / given.world
     quick = ("--trainer.enable_progress_bar=false", "--trainer.num_sanity_val_steps=0")
     choice = Choice(given.world, out, (*quick, *options))
@@ -219,8 +224,7 @@ def main() -> None:
         return
     rates: dict[str, float] = {}
     weights: dict[str, list[float]] = {}
-    methods = FEW_CLASSES.get(given.world, BASELINES)
-    for baseline in (name for name in given.baselines if name in methods):
+    for baseline in baselines:
         rates[baseline], best = choice.rate(baseline)
         at_rate = {"model.lr": rates[baseline]}
         for method in (method for method in methods[baseline] if method in given.methods):

@@ -226,10 +226,12 @@ def test_what_is_chosen_on_a_world(
     *_, alone = rows("worlds", "--on-rivals", "lipsum_ft", "--out", str(tmp_path / "alone"))
     assert alone["weights"] == {"starft_lipsum_ft": [0.3, 0.5]}  # 5 costs five points
     assert made[-4:] == ["lipsum_ft", *(f"starft_lipsum_ft-0.3-{weight}" for weight in ("5", "1.5", "0.5"))]
-    *_, kinds = rows("worlds", "--world", "kinds", "--baselines", "ce", "flyp", "--out", str(tmp_path / "kinds"))
+    *_, kinds = rows("worlds", "--world", "kinds", "--out", str(tmp_path / "kinds"))
     assert kinds["rates"] == {"ce": 6e-4}
     assert kinds["weights"].keys() == {"starft_ce", "starft_kinds"}
     assert [title for title in made if title.startswith("l2_sp")] == ["l2_sp-0.0006-0.3", "l2_sp-0.0006-0.09"]
+    with pytest.raises(SystemExit, match="2"):
+        rows("worlds", "--world", "kinds", "--baselines", "lora", "--out", str(tmp_path / "none"))
 
 
 def test_how_stable_a_ranking_is(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
