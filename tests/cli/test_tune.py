@@ -695,6 +695,11 @@ def test_inferred_groups_of_ten_images_count() -> None:
     }
     rule = RULES["inferred_groups"](Setting("id", attributes=attributes))
     assert rule.value(candidate("model", 0.7, **columns)) == pytest.approx(0.8)
+    attributes[-1] = 1  # a tenth image of what is rare, of another label
+    columns["label"][-1] = 1
+    assert rule.value(candidate("model", 0.7, **columns)) == 0, "small groups count together"
+    columns["right"][10:14] = True
+    assert rule.value(candidate("model", 0.7, **columns)) == pytest.approx(0.4)
     other = RULES["inferred_groups"](Setting("id", attributes=attributes[1:]))
     with pytest.raises(ConfigError, match="The audit is of 43 images of id, and validation has 44"):
         other.value(candidate("model", 0.7, **columns))

@@ -181,25 +181,34 @@ def check_trials(trials: Sequence[Trial], tried: Space) -> None:
     Raises:
         StarftError: The first value, or pair of values, that can't be used.
     """
-    plain = tuple(f"model.{name}" for name in (*WITHOUT_MODEL, "objective", "regularizers"))
-    of_model = [key for key in tried if key.startswith("model.") and not key.startswith(plain)]
-    left = {key: extremes([trial.values[key] for trial in trials]) for key in tried}
-    corners = [trial for trial in trials if all(str(value) in left[key] for key, value in trial.values.items())]
-    first = [*trials[:1], *corners[:MOST_CHECKED]]
-    looked_at: dict[str, Trial] = {}
-    for number, trial in enumerate((*first, *trials)):
-        values = {key: str(value) for key, value in trial.values.items()}
-        if number < len(first) or any(value in left[key] for key, value in values.items()):
-            looked_at[trial.title] = trial
-            for key, value in values.items():
-                left[key].discard(value)
-    for trial in looked_at.values():
+    for trial in trials_to_check(trials, tried):
         check_run(["fit", *trial.full.words])
         if trial is trials[0]:
             check_run([trial.full.scored_on, *trial.full.words])
+    plain = tuple(f"model.{name}" for name in (*WITHOUT_MODEL, "objective", "regularizers"))
+    of_model = [key for key in tried if key.startswith("model.") and not key.startswith(plain)]
     models = {str([trial.values[key] for key in of_model]): trial for trial in reversed(trials)} if of_model else {}
     for trial in reversed(models.values()):
         check_model(["fit", *trial.full.words])
+
+
+def trials_to_check(trials: Sequence[Trial], tried: Space) -> list[Trial]:
+    """Return the first trial, corners of the grid, and a trial for each value that none of these has.
+
+    Args:
+        trials: Of the whole grid, or of a part of it.
+        tried: Their keys, with all values.
+    """
+    missing = {(key, text) for key in tried for text in extremes([trial.values[key] for trial in trials])}
+    values = {trial.title: {(key, str(value)) for key, value in trial.values.items()} for trial in trials}
+    corners = [trial for trial in trials if values[trial.title] <= missing]
+    chosen = {trial.title: trial for trial in (*trials[:1], *corners[:MOST_CHECKED])}
+    missing -= {item for title in chosen for item in values[title]}
+    for trial in trials:
+        if values[trial.title] & missing:
+            chosen[trial.title] = trial
+            missing -= values[trial.title]
+    return [*chosen.values()]
 
 
 def _config_of(run: Path | None) -> Path:

@@ -14,7 +14,7 @@ from starft.runs.validation import Columns
 from starft.wording import did_you_mean
 
 FEWEST_OF_GROUP = 10
-"""Images of a group that counts: the accuracy of fewer is chance."""
+"""Images of a group that counts by itself: the accuracy of fewer is chance."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,15 @@ def metric_of(candidate: Candidate, name: str) -> float:
 def worst_of_groups(group: NDArray[np.int64], right: NDArray[np.bool_]) -> float | None:
     """Return the accuracy of the worst group of `FEWEST_OF_GROUP` images or more; None where there is none.
 
+    Smaller groups count together, as one: what is rare in each of many classes may be enough in all of them.
+
     Args:
         group: Of each image, at least 0 (n,).
         right: Whether its prediction is right (n,).
     """
     sizes = np.bincount(group)
-    large = sizes >= FEWEST_OF_GROUP
-    accuracies = np.bincount(group, weights=right.astype(float))[large] / sizes[large]
+    pooled = np.where(sizes >= FEWEST_OF_GROUP, np.arange(len(sizes)), len(sizes))[group]
+    totals = np.bincount(pooled)
+    counted = totals >= FEWEST_OF_GROUP
+    accuracies = np.bincount(pooled, weights=right.astype(float))[counted] / totals[counted]
     return float(accuracies.min()) if len(accuracies) else None

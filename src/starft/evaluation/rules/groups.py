@@ -9,7 +9,7 @@ from starft.evaluation.rules.base import FEWEST_OF_GROUP, Candidate, Rule, Setti
 class Groups(Rule):
     """The highest accuracy of the worst group, in the validation set whose smallest group has the most images.
 
-    Groups of fewer than ten images count nowhere: the embedded world's ID set has one image of an owl away from home.
+    Groups of fewer than ten images count together: the embedded world's ID set has one image of an owl away from home.
     """
 
     watches = "worst-group accuracy"

@@ -7,7 +7,7 @@ from starft.evaluation.rules.base import FEWEST_OF_GROUP, Candidate, Rule, Setti
 
 
 class InferredGroups(Rule):
-    """The highest accuracy of the worst inferred group, of those with `FEWEST_OF_GROUP` images or more."""
+    """The highest accuracy of the worst inferred group; those of fewer than `FEWEST_OF_GROUP` images are one group."""
 
     watches = "accuracy of the worst inferred group"
 
