@@ -59,6 +59,24 @@ def test_weights_by_name() -> None:
     check_accumulation([CrossEntropy(logit_adjustment=1.0)], 2)
 
 
+def test_a_batch_that_weighs_nothing_teaches_nothing() -> None:
+    """0 / 0 otherwise, and a run of small batches would end there."""
+    for smoothing in (0.0, 0.1):
+        term = CrossEntropy(class_weights={"swan": 0.0}, label_smoothing=smoothing)
+        term.check_classes(["duck", "gull", "swan"])
+        logits = LOGITS.clone().requires_grad_()
+        value = term(SimpleNamespace(logits=logits, labels=torch.tensor([2, 2, 2, 2])))  # type: ignore[arg-type]
+        assert value.item() == 0
+        assert not torch.autograd.grad(value, logits)[0].any()
+
+
+def test_any_word_may_be_the_name_of_a_class() -> None:
+    term = CrossEntropy(class_weights={"owner": 2.0, "self": 3.0})
+    term.check_classes(["owner", "pet", "self"])
+    expected = F.cross_entropy(LOGITS, LABELS, torch.tensor([2.0, 1.0, 3.0]))
+    torch.testing.assert_close(term(CTX), expected)
+
+
 def test_a_class_without_images_counts_as_one_of_one() -> None:
     assert log_priors([3, 0]).exp().tolist() == pytest.approx([0.75, 0.25])
     assert balanced_weights([3, 0]).tolist() == pytest.approx([4 / 6, 2.0])
@@ -73,6 +91,11 @@ def test_a_class_without_images_counts_as_one_of_one() -> None:
             "class_weights to balanced. Did you mean swan?",
         ),
         ({"duck": -1.0}, "duck of class_weights must be a finite number, at least 0; got -1.0."),
+        (
+            {"duck": 0.0, "gull": 0.0, "swan": 0.0},
+            "class_weights are 0 for all 3 training classes, so nothing would be learned; give one of them a weight "
+            "above 0.",
+        ),
     ],
 )
 def test_weights_that_cant_be_used(given: dict[str, float], sentence: str) -> None:

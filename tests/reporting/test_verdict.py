@@ -40,6 +40,14 @@ def config(
         (config(freeze_image_tower=True), "other"),
         (config(head_start="probe"), "other"),
         (config(objective={"class_path": "starft.losses.GroupDRO"}), "other"),
+        (config(objective=CE | {"init_args": {"logit_adjustment": 1.0}}), "other"),
+        (config(objective=CE | {"init_args": {"class_weights": "balanced"}}), "other"),
+        (config(objective=CE | {"init_args": {"logit_adjustment": 0.0, "class_weights": None}}), "CE"),
+        (config(objective=FLYP | {"init_args": {"positives": "class"}}), "other"),
+        (config(objective=FLYP | {"init_args": {"positives": "diagonal"}}), "FLYP"),
+        (config(layer_decay=0.65), "other"),
+        (config(unscaled_head=True), "other"),
+        (config(layer_decay=1.0, unscaled_head=False), "CE"),
         (config("runs/soup.ckpt"), "other"),
         (config() | {"trainer": {"callbacks": [{"class_path": "starft.callbacks.JTT"}]}}, "other"),
         (config() | {"trainer": {"callbacks": {"class_path": "lightning.pytorch.callbacks.Timer"}}}, "CE"),
@@ -53,6 +61,7 @@ def test_the_role_of_a_run_is_read_off_its_config(held: Mapping[str, Any], role:
 
 def test_what_a_run_is_held_against_goes_by_its_objective() -> None:
     assert [plain_of(config(objective=one)) for one in (CE, FLYP)] == ["CE", "FLYP"]
+    assert plain_of(config(objective={"class_path": "starft.losses.ReCalCon"})) == "FLYP"
     assert plain_of({}) == "CE"
 
 

@@ -1,6 +1,8 @@
 """Layer-wise learning-rate decay by hand count, and the unscaled head against a plain AdamW of one."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from starft.clip import build_clip
 from starft.errors import ConfigError
 from starft.losses import CrossEntropy
 from starft.training.layer_decay import layer_rates
@@ -42,6 +45,21 @@ def test_rates_of_the_tiny_clip() -> None:
     assert lrs["visual.transformer.resblocks.3.ln_1.weight"] == (0.4, 0.0)
     assert lrs["token_embedding.weight"] == (0.1, 0.1)
     assert len(lrs) == len(names)
+
+
+def test_a_pooling_of_timm_s_is_no_block(tmp_path: Path) -> None:
+    """SigLIP's attention pooling learns at the whole rate, as that of CLIP's ResNets does; its last block at a half."""
+    vision = {"timm_model_name": "test_vit", "timm_model_pretrained": False, "timm_pool": "map", "timm_proj": "none"}
+    text = {"context_length": 16, "vocab_size": 64, "width": 16, "heads": 2, "layers": 2}
+    config = {"embed_dim": 64, "vision_cfg": vision | {"image_size": 160}, "text_cfg": text, "custom_text": True}
+    path = tmp_path / "pooled.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    model = build_clip(str(path), None).model
+    rates, trunk = layer_rates(model, 0.5), model.visual.trunk
+    for block, rate in zip(trunk.blocks, (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2), strict=True):
+        assert {rates[parameter] for parameter in block.parameters()} == {rate}
+    assert rates[trunk.pos_embed] == 1 / 128
+    assert not any(parameter in rates for parameter in trunk.attn_pool.parameters())
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.1, -1.0, float("nan")])

@@ -80,16 +80,19 @@ def freeze(
         _freeze_first("freeze_image_blocks", "image tower", parts, image_blocks, beside)
 
 
-def tower_layers(model: Any) -> list[list[list[Part]]]:
+def tower_layers(model: Any, behind: bool = True) -> list[list[list[Part]]]:
     """Return the layers of both towers: the stem or the embeddings, then the blocks; a part may be None.
 
     Args:
         model: Any open_clip model.
+        behind: Return what timm lists behind an image tower's blocks, such as its pooling, as layers too.
 
     Raises:
         ConfigError: The blocks of a tower aren't known.
     """
-    return [_image_parts(model.visual), _text_parts(text_tower_of(model))]
+    image = _image_parts(model.visual)
+    end = len(image) if behind else len(image) - len(_beside_blocks(model.visual))
+    return [image[:end], _text_parts(text_tower_of(model))]
 
 
 def before_last_blocks(model: Any, tower: str, count: int) -> Iterator[nn.Parameter]:

@@ -113,7 +113,7 @@ class Term(nn.Module):
         raise NotImplementedError
 
 
-def check_factors(owner: str, **factors: float) -> None:
+def check_factors(owner: str, /, **factors: float) -> None:
     """Refuse factors of a loss that aren't finite numbers of at least 0.
 
     Args:

@@ -50,7 +50,7 @@ def named_weights(weights: Mapping[str, float], class_names: Sequence[str]) -> T
         class_names: In label order.
 
     Raises:
-        ConfigError: A name is no training class, or a weight no finite number of at least 0.
+        ConfigError: A name is no training class, a weight no finite number of at least 0, or every weight 0.
     """
     check_factors("class_weights", **weights)
     for name in weights:
@@ -60,4 +60,10 @@ def named_weights(weights: Mapping[str, float], class_names: Sequence[str]) -> T
                 f"class_weights has a weight for {name!r}, which is none of the {len(class_names)} training classes; "
                 f"name those, or set class_weights to balanced.{near}"
             )
-    return torch.tensor([float(weights.get(name, 1.0)) for name in class_names])
+    result = torch.tensor([float(weights.get(name, 1.0)) for name in class_names])
+    if not result.any():
+        raise ConfigError(
+            f"class_weights are 0 for all {len(class_names)} training classes, so nothing would be learned; give one "
+            "of them a weight above 0."
+        )
+    return result

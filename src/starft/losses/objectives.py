@@ -1,5 +1,6 @@
 """The two objectives: cross-entropy with a trained head, and the contrastive loss of images and their captions."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -90,9 +91,14 @@ class CrossEntropy(Term):
         if self._log_priors is not None:
             self._log_priors = self._log_priors.to(logits)
             logits = logits + self.logit_adjustment * self._log_priors
-        if self._weights is not None:
-            self._weights = self._weights.to(logits)
-        return F.cross_entropy(logits, ctx.labels, self._weights, label_smoothing=self.label_smoothing)
+        if self._weights is None:
+            return F.cross_entropy(logits, ctx.labels, label_smoothing=self.label_smoothing)
+        self._weights = self._weights.to(logits)
+        summed = F.cross_entropy(
+            logits, ctx.labels, self._weights, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        total = self._weights[ctx.labels].sum()
+        return summed / total.masked_fill(total == 0, math.inf)  # a batch that weighs nothing teaches nothing
 
 
 class Contrastive(Term):

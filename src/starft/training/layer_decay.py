@@ -15,6 +15,7 @@ def layer_rates(model: Any, decay: float) -> dict[nn.Parameter, float]:
     """Return the factor on the learning rate of each parameter in a tower's stem or blocks; others have none.
 
     Of a tower of L blocks, the last has ``decay``, the first ``decay ** L``, what comes before it ``decay ** (L + 1)``.
+    Pooling, projections and heads have none, timm's either.
 
     Args:
         model: Any open_clip model.
@@ -27,7 +28,7 @@ def layer_rates(model: Any, decay: float) -> dict[nn.Parameter, float]:
         return {}
     return {
         parameter: decay ** (len(layers) - depth)
-        for layers in tower_layers(model)
+        for layers in tower_layers(model, behind=False)
         for depth, layer in enumerate(layers)
         for part in layer
         if part is not None
