@@ -386,6 +386,7 @@ def test_soups_through_the_command(run: Path, tmp_path: Path, capsys: pytest.Cap
     for wrong, sentence in (
         ([paths, "--kind=greedy", f"--out={tmp_path / 'x.ckpt'}"], "needs --config"),
         ([f"--ckpt_paths={start}", f"--out={tmp_path / 'x.ckpt'}"], "two different checkpoints or more"),
+        ([f"--ckpt_paths={start},", f"--out={tmp_path / 'x.ckpt'}"], "two different checkpoints or more"),
         ([paths, f"--out={start}"], "exists already"),
         ([f"--ckpt_paths={start},{tmp_path / 'no.ckpt'}", f"--out={tmp_path / 'x.ckpt'}"], "no.ckpt doesn't exist"),
     ):

@@ -50,7 +50,7 @@ def test_rates_of_the_tiny_clip() -> None:
 def test_a_pooling_of_timm_s_is_no_block(tmp_path: Path) -> None:
     """SigLIP's attention pooling learns at the whole rate, as that of CLIP's ResNets does; its last block at a half."""
     vision = {"timm_model_name": "test_vit", "timm_model_pretrained": False, "timm_pool": "map", "timm_proj": "none"}
-    text = {"context_length": 16, "vocab_size": 64, "width": 16, "heads": 2, "layers": 2}
+    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
     config = {"embed_dim": 64, "vision_cfg": vision | {"image_size": 160}, "text_cfg": text, "custom_text": True}
     path = tmp_path / "pooled.json"
     path.write_text(json.dumps(config), encoding="utf-8")

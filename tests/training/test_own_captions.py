@@ -30,6 +30,7 @@ from starft.losses import (
     GroupDRO,
     KindAlignment,
     LipsumFT,
+    ReCalCon,
     SpuriosityAlignment,
     Tracer,
 )
@@ -151,7 +152,12 @@ def test_other_captions_are_another_run(run: PairsRun, tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize(
     ("term", "names", "noted"),
-    [(Contrastive(), ["boot"], True), (Contrastive(), [], False), (CrossEntropy(), ["boot"], False)],
+    [
+        (Contrastive(), ["boot"], True),
+        (ReCalCon(), ["boot"], True),
+        (Contrastive(), [], False),
+        (CrossEntropy(), ["boot"], False),
+    ],
 )
 def test_a_caption_column_that_replaces_templates_is_told(
     term: Term, names: list[str], noted: bool, capsys: pytest.CaptureFixture[str]

@@ -64,7 +64,7 @@ def command(
         WeightsError: A checkpoint can't be used.
         RunFolderError: What would be written exists already.
     """
-    paths = [Path(word.strip()) for word in ckpt_paths.split(",")]
+    paths = [Path(word) for word in map(str.strip, ckpt_paths.split(",")) if word]
     if len(paths) < 2 or len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError(f"A soup takes two different checkpoints or more; got {ckpt_paths!r}.")
     if (kind == "greedy") != (config is not None):

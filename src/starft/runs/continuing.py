@@ -66,7 +66,10 @@ OPTIONS: dict[str, dict[str, May]] = {
 Checkpoints refuse other weights than ``pretrained`` was; where data lie and how they are loaded may change.
 """
 
-CAME_LATER = {"data": {"decode": "exact", "eval_decode": "exact"}}
+CAME_LATER: dict[str, dict[str, Any]] = {
+    "model": {"unscaled_head": False, "layer_decay": 1.0, "adapter": None},
+    "data": {"decode": "exact", "eval_decode": "exact"},
+}
 """What runs had that are older than an option; their configs don't name it."""
 
 CALLBACKS = _options(

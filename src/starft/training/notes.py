@@ -7,7 +7,7 @@ from typing import Any, cast
 import lightning as L
 
 from starft.captions.english import doubled_articles
-from starft.losses import Contrastive, Term
+from starft.losses import Contrastive, ReCalCon, Term
 from starft.losses.base import notes_on_epochs
 from starft.safe_text import say
 from starft.training.optim import plan_notes
@@ -48,7 +48,7 @@ def tell_notes(trainer: L.Trainer, terms: Sequence[Term], class_names: Sequence[
         say(f"Note: {note}", file=sys.stderr)
     data = trainer.datamodule  # type: ignore[attr-defined]
     texts = data.train_captions if isinstance(data, CaptionedData) and class_names else None
-    if texts and any(isinstance(term, Contrastive) for term in terms):
+    if texts and any(isinstance(term, Contrastive | ReCalCon) for term in terms):
         say(
             "Note: The contrastive objective pairs each image with its own caption, not with a template, such as "
             f'"{shortened(texts[0])}"; data.init_args.caption_column: "" goes back to templates.',
