@@ -90,9 +90,8 @@ def tower_layers(model: Any, behind: bool = True) -> list[list[list[Part]]]:
     Raises:
         ConfigError: The blocks of a tower aren't known.
     """
-    image = _image_parts(model.visual)
-    end = len(image) if behind else len(image) - len(_beside_blocks(model.visual))
-    return [image[:end], _text_parts(text_tower_of(model))]
+    image_layers = _image_parts if behind else _image_layers_to_last_block
+    return [image_layers(model.visual), _text_parts(text_tower_of(model))]
 
 
 def before_last_blocks(model: Any, tower: str, count: int) -> Iterator[nn.Parameter]:
@@ -106,8 +105,8 @@ def before_last_blocks(model: Any, tower: str, count: int) -> Iterator[nn.Parame
     Raises:
         ConfigError: There are fewer blocks.
     """
-    parts = _image_parts(model.visual) if tower == "image" else _text_parts(text_tower_of(model))
-    blocks = len(parts) - STEM - (len(_beside_blocks(model.visual)) if tower == "image" else 0)
+    parts = _image_layers_to_last_block(model.visual) if tower == "image" else _text_parts(text_tower_of(model))
+    blocks = len(parts) - STEM
     if count > blocks:
         raise ConfigError(
             f"blocks of model.adapter is last {count}, and the {tower} tower has {blocks} blocks; give all, or fewer."
@@ -209,6 +208,12 @@ def _beside_blocks(visual: Any) -> list[str]:
         for names, is_block in zip(behind, numbered, strict=True)
         if not is_block
     ]
+
+
+def _image_layers_to_last_block(visual: Any) -> list[list[Part]]:
+    """Return an image tower's stem and its blocks, without what timm lists behind these."""
+    parts = _image_parts(visual)
+    return parts[: len(parts) - len(_beside_blocks(visual))]
 
 
 def _text_parts(text: Any) -> list[list[Part]]:
