@@ -104,10 +104,10 @@ def test_a_local_folder_with_config_and_weights(config: Path, tmp_path: Path) ->
 def test_quick_gelu_follows_the_tag(monkeypatch: pytest.MonkeyPatch, model: str, tag: str | None, quick: bool) -> None:
     """OpenAI's weights were trained with another GELU; without it they lose accuracy in silence."""
     asked: list[tuple[str, dict[str, Any]]] = []
+    made = nn.Linear(1, 1)
 
     def create(name: str, **options: Any) -> nn.Module:
         asked.append((name, options))
-        made = nn.Linear(1, 1)
         made.preprocess_cfg = {"size": 32}  # type: ignore[assignment]
         return made
 
@@ -297,6 +297,34 @@ def test_weight_files_that_do_not_load(
     path = tmp_path / f"weights{suffix}"
     write(path, state(build_clip(str(config), None)))
     assert sentence(WeightsError, config, path).startswith(f"The weights {path} don't load into this model: ")
+
+
+def test_weights_take_the_place_of_what_would_be_drawn(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    expected = state(build_clip(str(config), None))
+    torch.save(expected, path)
+    filled = state(build_clip(str(config), str(path)))
+    assert filled.keys() == expected.keys()
+    assert all(torch.equal(filled[name], values) for name, values in expected.items())
+
+
+@pytest.mark.parametrize(
+    "left", ["visual.conv1.weight", "token_embedding.weight", "transformer.resblocks.0.mlp.c_fc.weight"]
+)
+def test_what_weights_do_not_fill_is_told(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """Such a file of big_vision is loaded array by array, by open_clip's own code."""
+    path = tmp_path / "weights.npz"
+    path.write_bytes(b"")
+    given = {
+        name: torch.ones_like(values) for name, values in state(build_clip(str(config), None)).items() if name != left
+    }
+    load = lambda model, path: model.load_state_dict(given, strict=False)  # noqa: E731
+    monkeypatch.setattr(open_clip.factory, "load_checkpoint", load)
+    assert sentence(WeightsError, config, path) == (
+        f"The weights {path} can't be used: {left} holds a NaN or an infinity; give others."
+    )
 
 
 def test_weights_of_another_model(config: Path, tmp_path: Path) -> None:

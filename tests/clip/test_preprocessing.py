@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import open_clip
 import pytest
@@ -93,12 +93,12 @@ def test_an_architectures_tags_agree_or_say_nothing() -> None:
 
 def test_random_weights_take_what_the_tags_share(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
+    model: Any = torch.nn.Linear(1, 1)
+    model.visual = SimpleNamespace(preprocess_cfg={"size": 8}, image_size=8)
 
     def create(name: str, **options: Any) -> torch.nn.Module:
         asked.append(options)
-        model: Any = torch.nn.Linear(1, 1)
-        model.visual = SimpleNamespace(preprocess_cfg={"size": 8}, image_size=8)
-        return model
+        return cast(torch.nn.Module, model)
 
     monkeypatch.setattr(open_clip, "create_model", create)
     monkeypatch.setattr(open_clip, "get_tokenizer", lambda name: None)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from starft.clip.preprocessing import shared_preprocessing, unlike_preprocessing
 from starft.clip.rebuild import folder_config
 from starft.clip.shipped_weights import MINI_TAGS, checked_mini_weights
 from starft.clip.towers import check_blocks
+from starft.clip.undrawn import Undrawn
 from starft.errors import ConfigError, StarftError, WeightsError
 from starft.files.digests import check_weights_file
 from starft.wording import did_you_mean
@@ -56,15 +57,17 @@ def build_clip(model_name: str, pretrained: str | None, trim: bool = True) -> Cl
         "force_preprocess_cfg": None if own or tag is not None else shared_preprocessing(name),
         "pretrained_text": False,  # null asks for random weights, and a weight file holds both towers
     }
+    filled = weights is not None or options["require_pretrained"]
     notes: list[str] = []
     with _told(name, f" with weights {pretrained!r}", tag) as config, loading_as_here(notes):
         check_extra(name, config)
-        model: nn.Module = open_clip.create_model(name, **options)
+        with Undrawn() if filled else nullcontext():
+            model: nn.Module = open_clip.create_model(name, **options)
         check_blocks(name, model)
         tokenize = _tokenizer(name, config)
     if weights is not None:
         notes += load_weights(model, weights) + unlike_preprocessing(model, weights)
-    if weights is not None or options["require_pretrained"]:
+    if filled:
         check_finite(model, pretrained if weights is not None or not own else name)
     else:
         _draw_what_is_left_out(model)

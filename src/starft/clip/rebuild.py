@@ -16,6 +16,7 @@ from starft.clip.encoder import ClipEncoder, Tokenize
 from starft.clip.hub import LOCAL, OFFLINE, asked_once, check_extra, needs_hub, why
 from starft.clip.loading import mismatch_message, tell
 from starft.clip.model_names import FOLDER_CONFIG, NOTES, VOCABULARY, siglip_vocabulary
+from starft.clip.undrawn import Undrawn
 from starft.errors import StarftError, WeightsError
 
 
@@ -75,7 +76,8 @@ def rebuild_clip(config: Mapping[str, Any], state: Mapping[str, Tensor], tokens:
         with TemporaryDirectory() as folder, asked_once(tokens is None and needs_hub("", None, model_cfg)):
             (Path(folder) / FOLDER_CONFIG).write_text(json.dumps(config), encoding="utf-8")
             name = f"{LOCAL}{folder}"
-            model: nn.Module = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+            with Undrawn():
+                model: nn.Module = open_clip.create_model(name, load_weights=False, pretrained_text=False)
             tokenize = _tokenizer(name, config, tokens)
     except StarftError:
         raise
