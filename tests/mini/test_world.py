@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from starft.mini.splits import (
     PictureSet,
     anywhere_pictures,
     captioned_pictures,
+    counts_of_long_tail,
     group_pictures,
     home_pictures,
     kind_pictures,
@@ -232,6 +234,37 @@ def test_training_is_mostly_at_home_in_equal_numbers() -> None:
     for name in NAMES:  # 191 of 200 expected, 2.9 the deviation, 15 is five of them
         assert sum(row.picture.scene == HOMES[name] for row in rows if row.picture.species == name) >= 191 - 15
     assert {row.picture.scene for row in rows if row.picture.scene != HOMES[row.picture.species]} == set(SCENES)
+
+
+def test_a_long_tail_has_the_first_class_most_often() -> None:
+    """Each class has 50 ** (-1 / 11) = 0.70 of the one before it; they add up to 1920."""
+    expected = [583, 408, 286, 201, 140, 98, 69, 48, 34, 24, 17, 12]
+    assert counts_of_long_tail(1920, 12, 50) == expected
+    rows = home_pictures("train", 1920, 0, imbalance=50)
+    assert [Counter(row.label for row in rows)[label] for label in range(12)] == expected
+    assert all(NAMES[row.label] == row.picture.species for row in rows)
+    assert home_pictures("train", 1920, 0, imbalance=1) == home_pictures("train", 1920, 0)
+    data = MiniWorld(train_size=120, val_size=12, test_size=12, imbalance=4.0)
+    data.setup("fit")
+    assert Counter(data.train_set.labels)[0] == 4 * Counter(data.train_set.labels)[11]
+    assert set(Counter(data.val_data[0].labels).values()) == {1}
+    assert data.drawn_by["imbalance"] == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"imbalance": 0.5}, "imbalance must be at least 1, which is none; got 0.5."),
+        ({"imbalance": math.nan}, "imbalance must be at least 1, which is none; got nan."),
+        ({"imbalance": 2.0, "task": "kinds"}, "imbalance is of species or varieties, and the task is kinds; got 2."),
+        ({"imbalance": 1e6}, "With imbalance 1e+06 the last of 12 classes has none of 24 training pictures; take a"),
+        ({"imbalance": math.inf}, "With imbalance inf the last of 12 classes has none of 24 training pictures; take a"),
+    ],
+)
+def test_a_tail_that_cannot_be(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        MiniWorld(train_size=24, **given)
+    assert str(caught.value).startswith(told)
 
 
 @pytest.mark.parametrize("style", ["photo", "sketch"])

@@ -22,6 +22,7 @@ from starft.mini.splits import (
     anywhere_pictures,
     as_kinds,
     captioned_pictures,
+    counts_of_long_tail,
     group_pictures,
     home_pictures,
     kind_pictures,
@@ -151,7 +152,7 @@ class MiniWorld(_MiniBase):
     Args:
         task: What is told apart: twelve ``species``; two ``kinds``, landbird and waterbird, each mostly where it
             lives, as in Waterbirds; or sixty ``varieties``, species in five colours, each mostly in a scene.
-        train_size: Training pictures, in equal numbers a class; drawn anew for each seed.
+        train_size: Training pictures, in equal numbers a class without imbalance; drawn anew for each seed.
         val_size: Pictures of each validation set (twice that for the groups).
         test_size: Pictures of each test set (twice that for the groups).
         sampling: Which images an epoch holds: ``shuffle`` takes each once; ``class_balanced`` and ``group_balanced``
@@ -163,6 +164,8 @@ class MiniWorld(_MiniBase):
         seed: Draws the training pictures and their order.
         shortcut: What mostly goes with a species in training: its home ``scene``, or the ``texture`` that it wears.
         home_share: How many of the training pictures, and of those like them, show it on purpose; the rest is anything.
+        imbalance: Of the training pictures, how many times as many the first class has as the last: a long tail, each
+            class with the same part of the one before it. Other sets have equal numbers.
     """
 
     def __init__(
@@ -178,6 +181,7 @@ class MiniWorld(_MiniBase):
         seed: int = 0,
         shortcut: Literal["scene", "texture"] = "scene",
         home_share: float = HOME_SHARE,
+        imbalance: float = 1.0,
     ) -> None:
         if shortcut == "texture" and task != "species":
             raise ConfigError(f"The shortcut texture needs task species; got {task!r}.")
@@ -187,7 +191,20 @@ class MiniWorld(_MiniBase):
         self.tells_apart = replace(VARIETIES_TASK if task == "varieties" else species, home_share=home_share)
         super().__init__(val_size, test_size, batch_size, eval_batch_size, num_workers, seed, sampling)
         self._check_even("train_size", train_size)
-        self.task, self.shortcut, self.train_size = task, shortcut, train_size
+        self.task, self.shortcut, self.train_size, self.imbalance = task, shortcut, train_size, imbalance
+        self._check_imbalance()
+
+    def _check_imbalance(self) -> None:
+        if not self.imbalance >= 1:
+            raise ConfigError(f"imbalance must be at least 1, which is none; got {self.imbalance:g}.")
+        if self.imbalance > 1 and self.task == "kinds":
+            raise ConfigError(f"imbalance is of species or varieties, and the task is kinds; got {self.imbalance:g}.")
+        classes = len(self.tells_apart.names)
+        if not counts_of_long_tail(self.train_size, classes, self.imbalance)[-1]:
+            raise ConfigError(
+                f"With imbalance {self.imbalance:g} the last of {classes} classes has none of {self.train_size} "
+                "training pictures; take a smaller one, or more pictures."
+            )
 
     @property
     def varies_images(self) -> bool:
@@ -196,9 +213,14 @@ class MiniWorld(_MiniBase):
 
     @property
     def drawn_by(self) -> dict[str, Any]:
-        """Task, shortcut, sizes and seed, which tell every picture."""
-        world = {"task": self.task, "shortcut": self.shortcut, "home_share": self.tells_apart.home_share}
-        return world | {"train_size": self.train_size, "val_size": self.val_size, "seed": self.seed}
+        """Task, shortcut, sizes, imbalance and seed, which tell every picture."""
+        world: dict[str, Any] = {
+            "task": self.task,
+            "shortcut": self.shortcut,
+            "home_share": self.tells_apart.home_share,
+        }
+        sizes = {"train_size": self.train_size, "val_size": self.val_size, "imbalance": self.imbalance}
+        return world | sizes | {"seed": self.seed}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -227,7 +249,7 @@ class MiniWorld(_MiniBase):
             rows = (
                 kind_pictures("train", self.train_size, self.seed, self.tells_apart.home_share)
                 if self.task == "kinds"
-                else home_pictures("train", self.train_size, self.seed, self.tells_apart)
+                else home_pictures("train", self.train_size, self.seed, self.tells_apart, self.imbalance)
             )
             self.train_set = PictureSet(rows)
         super().setup(stage)

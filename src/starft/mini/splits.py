@@ -147,9 +147,35 @@ def _drawn(rows: tuple[Labelled, ...]) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def home_pictures(split: str, size: int, seed: int, task: Task = SPECIES_TASK) -> tuple[Labelled, ...]:
-    """Return classes in equal numbers, mostly at home: the fine-tuning distribution. Groups: ``task.home_groups``."""
-    return _classes(split, size, seed, "photo", task, task.home_share)
+def home_pictures(
+    split: str, size: int, seed: int, task: Task = SPECIES_TASK, imbalance: float = 1.0
+) -> tuple[Labelled, ...]:
+    """Return classes, mostly at home: the fine-tuning distribution. Groups: ``task.home_groups``.
+
+    Args:
+        split: Names the pictures.
+        size: How many.
+        seed: Draws them.
+        task: The classes and what goes with them.
+        imbalance: As `counts_of_long_tail` takes it.
+    """
+    return _classes(split, size, seed, "photo", task, task.home_share, imbalance)
+
+
+def counts_of_long_tail(size: int, classes: int, imbalance: float) -> list[int]:
+    """Return how many pictures each class has, the first most, where each has the same part of the one before it.
+
+    Args:
+        size: How many all have.
+        classes: How many there are, two at least.
+        imbalance: The first's number by the last's; 1 for equal numbers.
+    """
+    weights = float(imbalance) ** (-np.arange(classes) / (classes - 1))
+    exact = size * weights / weights.sum()
+    counts = np.floor(exact).astype(int)
+    most_cut = np.argsort(counts - exact, kind="stable")[: size - counts.sum()]
+    counts[most_cut] += 1
+    return [int(count) for count in counts]
 
 
 def anywhere_pictures(
@@ -246,12 +272,15 @@ def _caption(picture: Picture, rng: random.Random) -> str:
     return f"{medium} a {picture.scene}"
 
 
-def _classes(split: str, size: int, seed: int, style: Style, task: Task, home_share: float) -> tuple[Labelled, ...]:
+def _classes(
+    split: str, size: int, seed: int, style: Style, task: Task, home_share: float, imbalance: float = 1.0
+) -> tuple[Labelled, ...]:
     rows = []
     places = tuple(TEXTURES) if task.textures else PLACE_NAMES
-    for index in range(size):
+    counts = counts_of_long_tail(size, len(task.names), imbalance)
+    labels = (label for turn in range(max(counts)) for label, count in enumerate(counts) if turn < count)
+    for index, label in enumerate(labels):
         rng = random.Random(f"rows/{split}/{seed}/{index}")
-        label = index % len(task.names)
         name = task.names[label]
         at_home = home_share and rng.random() < home_share
         place = task.homes[name] if at_home else _any(places, rng)

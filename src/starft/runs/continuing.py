@@ -68,7 +68,7 @@ Checkpoints refuse other weights than ``pretrained`` was; where data lie and how
 
 CAME_LATER: dict[str, dict[str, Any]] = {
     "model": {"unscaled_head": False, "layer_decay": 1.0, "adapter": None},
-    "data": {"decode": "exact", "eval_decode": "exact"},
+    "data": {"decode": "exact", "eval_decode": "exact", "imbalance": 1.0},
 }
 """What runs had that are older than an option; their configs don't name it."""
 
