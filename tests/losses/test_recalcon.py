@@ -37,6 +37,21 @@ def test_where_no_two_rows_share_a_class_class_positives_are_the_diagonal(golden
     torch.testing.assert_close(Contrastive(positives="class")(ctx), Contrastive()(ctx))
 
 
+def test_where_all_captions_of_a_class_are_equal_class_positives_are_the_diagonal(golden: Any) -> None:
+    """Each row of a class then has the same logits; what both do to a class's one caption is the sum over its rows."""
+    case = golden("recalcon_batch")
+    same = case["labels"][:, None] == case["labels"][None, :]
+    assert same.sum() > len(same), "some rows share a class"
+    case["text"] = case["text"][same.int().argmax(dim=1)]
+    found = []
+    for term in (Contrastive(positives="class"), Contrastive()):
+        ctx, leaves = step_of(case)
+        value = term(ctx)
+        image, text, scale = torch.autograd.grad(value, [leaves[key] for key in ("image", "text", "scale")])
+        found.append((value, image, same.to(text.dtype) @ text, scale))
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("term", [ReCalCon(), Contrastive(positives="class")])
 def test_a_batch_of_one_class_stays_finite(term: Term, golden: Any) -> None:
     ctx, leaves = step_of(golden("recalcon_batch"))

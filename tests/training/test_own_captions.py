@@ -150,6 +150,14 @@ def test_other_captions_are_another_run(run: PairsRun, tmp_path: Path, capsys: p
     assert all(f"captions of {name} are others" in told for name in ("train", "val/id", "test/id")), told
 
 
+def about_to_start(captions: list[str]) -> Any:
+    """Return a trainer with images and, maybe, captions of their own."""
+    trainer: Any = SimpleNamespace(is_global_zero=True, fast_dev_run=False, world_size=1, max_epochs=2)
+    trainer.train_dataloader = SimpleNamespace(sampler=range(8), batch_size=4)
+    trainer.datamodule = SimpleNamespace(train_captions=captions)
+    return trainer
+
+
 @pytest.mark.parametrize(
     ("term", "names", "noted"),
     [
@@ -163,12 +171,27 @@ def test_a_caption_column_that_replaces_templates_is_told(
     term: Term, names: list[str], noted: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where there are classes, and an objective that reads captions."""
-    loader = SimpleNamespace(sampler=range(8), batch_size=4)
-    trainer: Any = SimpleNamespace(is_global_zero=True, fast_dev_run=False, world_size=1, max_epochs=2)
-    trainer.train_dataloader, trainer.datamodule = loader, SimpleNamespace(train_captions=["old laces"])
-    tell_notes(trainer, [term], names, 1, 4)
+    tell_notes(about_to_start(["old laces"]), [term], names, ["a {}."], 1, 4)
     note = 'Note: The contrastive objective pairs each image with its own caption, not with a template, such as "old'
     assert (note in capsys.readouterr().err) == noted
+
+
+@pytest.mark.parametrize(
+    ("term", "templates", "captions", "noted"),
+    [
+        (Contrastive(positives="class"), ["a {}."], [], True),
+        (Contrastive(positives="class"), ["a {}.", "the {}."], [], False),
+        (Contrastive(positives="class"), ["a {}."], ["old laces"], False),
+        (Contrastive(), ["a {}."], [], False),
+        (ReCalCon(), ["a {}."], [], False),
+    ],
+)
+def test_class_positives_of_one_template_are_told(
+    term: Term, templates: list[str], captions: list[str], noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are the diagonal then, whose name the run would not have."""
+    tell_notes(about_to_start(captions), [term], ["boot"], templates, 1, 4)
+    assert ("and positives class is the same loss as diagonal" in capsys.readouterr().err) == noted
 
 
 @pytest.mark.slow

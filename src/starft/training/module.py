@@ -231,7 +231,8 @@ class FinetuneModule(GuardedModule):
                 "The checkpoint's head was refitted by DFR at the end of its run, so training can't go on from it; "
                 "give an earlier checkpoint, or start a new run."
             )
-        tell_notes(self.trainer, self._terms(), self.class_names, self.warmup_steps, self.total_steps)
+        steps = (self.warmup_steps, self.total_steps)
+        tell_notes(self.trainer, self._terms(), self.class_names, self.templates, *steps)
 
     def _start_from_probe(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]

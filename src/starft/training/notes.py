@@ -28,7 +28,14 @@ def tell_doubled_articles(trainer: L.Trainer, class_names: Sequence[str], templa
         say(f"Note: {note[0].upper()}{note[1:]}.", file=sys.stderr)
 
 
-def tell_notes(trainer: L.Trainer, terms: Sequence[Term], class_names: Sequence[str], warmup: int, total: int) -> None:
+def tell_notes(
+    trainer: L.Trainer,
+    terms: Sequence[Term],
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    warmup: int,
+    total: int,
+) -> None:
     """Tell of a warm-up that fills the run, of images that no epoch holds, of terms that rest or are used oddly.
 
     Also of captions that come with images: a column of that name is enough for them to take the place of templates.
@@ -37,6 +44,7 @@ def tell_notes(trainer: L.Trainer, terms: Sequence[Term], class_names: Sequence[
         trainer: Of the run, which is about to start.
         terms: Of the run.
         class_names: Of the training classes.
+        templates: Of their captions.
         warmup: Length of the warm-up in steps.
         total: Length of the run in steps.
     """
@@ -52,6 +60,12 @@ def tell_notes(trainer: L.Trainer, terms: Sequence[Term], class_names: Sequence[
         say(
             "Note: The contrastive objective pairs each image with its own caption, not with a template, such as "
             f'"{shortened(texts[0])}"; data.init_args.caption_column: "" goes back to templates.',
+            file=sys.stderr,
+        )
+    elif len(templates) == 1 and any(isinstance(term, Contrastive) and term.positives == "class" for term in terms):
+        say(
+            "Note: With one template all captions of a class are equal, and positives class is the same loss as "
+            "diagonal; give several, as model.templates.",
             file=sys.stderr,
         )
     idle = notes_on_epochs(terms, trainer.max_epochs)
