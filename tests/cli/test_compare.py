@@ -115,6 +115,21 @@ def test_numbers_by_hand(fake: FakeRuns, capsys: pytest.CaptureFixture[str]) -> 
     assert "mean over 3 seeds (95 % interval)" in " ".join(capsys.readouterr().out.split())
 
 
+def test_other_data_than_the_baselines_are_told(fake: FakeRuns, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not where an option gives all the same, nor how images come."""
+    keys = yaml.safe_load(Path("ce.yaml").read_text(encoding="utf-8"))
+    keys["data"]["init_args"] |= {"imbalance": 4.0, "sampling": "class_balanced"}
+    Path("ce.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
+    words = ["compare", "--configs=zeroshot.yaml,ce.yaml"]
+    assert main([*words, "--out=unlike"]) == 0
+    note = "Note: ce and zeroshot differ in data.init_args.imbalance, so not by method alone; "
+    note += "give it as an option, for all."
+    assert capsys.readouterr().err.splitlines().count(note) == 1
+    for number, given in enumerate((["--data.init_args.imbalance=4"], ["--data.init_args.imbalance", "4"])):
+        assert main([*words, f"--out=same-{number}", *given]) == 0
+        assert "Note: ce" not in capsys.readouterr().err
+
+
 def test_one_seed_has_no_interval(fake: FakeRuns, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--configs=zeroshot.yaml,ce.yaml", "--out=out"]) == 0
     metric = results()["configs"]["ce"]["metrics"]["id/acc"]

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from starft.clip import ClipEncoder, build_clip
+from starft.clip.undrawn import Undrawn
 from starft.errors import ConfigError, WeightsError
 
 TINY = {
@@ -325,6 +326,26 @@ def test_what_weights_do_not_fill_is_told(
     assert sentence(WeightsError, config, path) == (
         f"The weights {path} can't be used: {left} holds a NaN or an infinity; give others."
     )
+
+
+class Noisy(nn.Module):
+    """Draws a parameter, a buffer that isn't saved, and one of a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3))
+        nn.init.normal_(self.weight)
+        self.register_buffer("noise", torch.empty(3).normal_(), persistent=False)
+        self.fixed = nn.Parameter(torch.empty(3))
+        nn.init.normal_(self.fixed, generator=torch.Generator().manual_seed(0))
+
+
+def test_what_no_weights_replace_is_drawn() -> None:
+    with Undrawn():
+        made = Noisy()
+    assert made.weight.isnan().all()
+    assert made.get_buffer("noise").isfinite().all()
+    torch.testing.assert_close(made.fixed.detach(), torch.randn(3, generator=torch.Generator().manual_seed(0)))
 
 
 def test_weights_of_another_model(config: Path, tmp_path: Path) -> None:

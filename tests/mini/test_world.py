@@ -240,6 +240,8 @@ def test_a_long_tail_has_the_first_class_most_often() -> None:
     """Each class has 50 ** (-1 / 11) = 0.70 of the one before it; they add up to 1920."""
     expected = [583, 408, 286, 201, 140, 98, 69, 48, 34, 24, 17, 12]
     assert counts_of_long_tail(1920, 12, 50) == expected
+    assert counts_of_long_tail(24, 12, 1000) == [8, 5, 2, *9 * [1]], "each has one"
+    assert counts_of_long_tail(12, 12, math.inf) == 12 * [1]
     rows = home_pictures("train", 1920, 0, imbalance=50)
     assert [Counter(row.label for row in rows)[label] for label in range(12)] == expected
     assert all(NAMES[row.label] == row.picture.species for row in rows)
@@ -249,6 +251,7 @@ def test_a_long_tail_has_the_first_class_most_often() -> None:
     assert [Counter(data.train_set.labels)[label] for label in range(12)] == counts_of_long_tail(120, 12, 4)
     assert set(Counter(data.val_data[0].labels).values()) == {1}
     assert data.drawn_by["imbalance"] == 4
+    assert "imbalance" not in MiniWorld().drawn_by
 
 
 @pytest.mark.parametrize(
@@ -256,9 +259,14 @@ def test_a_long_tail_has_the_first_class_most_often() -> None:
     [
         ({"imbalance": 0.5}, "imbalance must be at least 1, which is none; got 0.5."),
         ({"imbalance": math.nan}, "imbalance must be at least 1, which is none; got nan."),
-        ({"imbalance": 2.0, "task": "kinds"}, "imbalance is of species or varieties, and the task is kinds; got 2."),
-        ({"imbalance": 1e6}, "With imbalance 1e+06 the last of 12 classes has none of 24 training pictures; take a"),
-        ({"imbalance": math.inf}, "With imbalance inf the last of 12 classes has none of 24 training pictures; take a"),
+        (
+            {"imbalance": 2.0, "task": "kinds"},
+            "imbalance is of species or varieties; set it to 1 for the task kinds; got 2.0.",
+        ),
+        (
+            {"imbalance": 1e6},
+            "With imbalance 1000000.0 the last of 12 classes has none of 24 training pictures; take a",
+        ),
     ],
 )
 def test_a_tail_that_cannot_be(given: dict[str, Any], told: str) -> None:

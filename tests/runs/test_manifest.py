@@ -467,7 +467,6 @@ SMALL += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary
 
 
 DRAWN_BY = {"task": "species", "shortcut": "scene", "home_share": 0.95, "train_size": 24, "val_size": 12, "seed": 0}
-DRAWN_BY |= {"imbalance": 1.0}
 
 
 @pytest.mark.slow

@@ -194,6 +194,29 @@ def test_class_positives_of_one_template_are_told(
     assert ("and positives class is the same loss as diagonal" in capsys.readouterr().err) == noted
 
 
+@pytest.mark.parametrize(
+    ("term", "sampling", "noted"),
+    [
+        (CrossEntropy(logit_adjustment=1.0), "class_balanced", "sampling class_balanced and logit_adjustment each"),
+        (
+            CrossEntropy(class_weights="balanced"),
+            "class_subsampled",
+            "sampling class_subsampled and class_weights each",
+        ),
+        (CrossEntropy(logit_adjustment=1.0, class_weights="balanced"), "shuffle", "logit_adjustment and class_weights"),
+        (CrossEntropy(logit_adjustment=1.0), "group_balanced", ""),
+        (CrossEntropy(), "class_balanced", ""),
+    ],
+)
+def test_balancing_twice_is_told(term: Term, sampling: str, noted: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = about_to_start([])
+    trainer.datamodule.sampling = sampling
+    tell_notes(trainer, [term], ["boot"], ["a {}."], 1, 4)
+    told = capsys.readouterr().err
+    assert ("counts rare ones twice" in told) == bool(noted)
+    assert noted in told
+
+
 @pytest.mark.slow
 def test_pairs_are_tested_by_retrieval_and_reported(
     run: PairsRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]

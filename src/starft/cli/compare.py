@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,9 @@ MINI_COLUMNS = {
 
 SETS = ("seed_everything", "trainer.default_root_dir", "ckpt_path", "config")
 """Options of a run that the comparison sets."""
+
+HOW_IMAGES_COME = ("sampling", "batch_size", "eval_batch_size", "num_workers", "decode", "eval_decode", "seed")
+"""Options of data by which methods may differ on the same images."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ def compare(
     spent = open_comparison(out, state, f"comparison on the world {world}" if elsewhere else "comparison")
     for method in methods:
         claim_runs(out / method.name, method.content, (*method.options, *options))
+    for note in _notes_on_data(methods, baseline, options):
+        say(f"Note: {note}.", file=sys.stderr)
     seconds = run_all(runs, finish_apart, spent, lambda total: save_seconds(out / state, total))
     found = {name: [read_run(run.folder) for run in of_it] for name, of_it in of_method.items()}
     columns = _columns(found, metrics)
@@ -172,6 +178,28 @@ def compare(
     say(f"{results['seconds']} s in all calls; numbers in {out / RESULTS}, table in {out / TABLE}")
     say(f"All of it on a page: {report_command(out)}")
     return results
+
+
+def _notes_on_data(methods: Sequence[Method], baseline: str, options: Sequence[str]) -> list[str]:
+    """Return a note for each method whose config has other training data than the baseline's."""
+    of_baseline = next(method for method in methods if method.name == baseline)
+    notes = []
+    for method in methods:
+        given = [*method.options, *of_baseline.options, *options]
+        mine, theirs = (_data_options(one.content, given) for one in (method, of_baseline))
+        if unlike := sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)):
+            notes.append(
+                f"{method.name} and {baseline} differ in data.init_args.{unlike[0]}, so not by method alone; give it "
+                "as an option, for all"
+            )
+    return notes
+
+
+def _data_options(content: Mapping[str, Any], given: Sequence[str]) -> dict[str, Any]:
+    """Return what a config's data are by, but for what options give for all, and what doesn't change the images."""
+    values = (content.get("data") or {}).get("init_args") or {}
+    set_for_all = [option.partition("=")[0].removeprefix("--data.init_args.") for option in given]
+    return {key: value for key, value in values.items() if key not in (*set_for_all, *HOW_IMAGES_COME)}
 
 
 def on_world(method: Method, world: str) -> Method:

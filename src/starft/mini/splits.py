@@ -163,19 +163,20 @@ def home_pictures(
 
 
 def counts_of_long_tail(size: int, classes: int, imbalance: float) -> list[int]:
-    """Return how many pictures each class has, the first most, where each has the same part of the one before it.
+    """Return how many pictures each class has: the same part of the one before it, and one at least.
 
     Args:
-        size: How many all have.
+        size: How many all have, no fewer than there are classes.
         classes: How many there are, two at least.
         imbalance: The first's number by the last's; 1 for equal numbers.
     """
-    weights = float(imbalance) ** (-np.arange(classes) / (classes - 1))
-    exact = size * weights / weights.sum()
+    weights, many = float(imbalance) ** (-np.arange(classes) / (classes - 1)), classes
+    while (exact := (size - classes + many) * weights[:many] / weights[:many].sum())[-1] < 1:
+        many -= 1  # the others have one each
     counts = np.floor(exact).astype(int)
-    most_cut = np.argsort(counts - exact, kind="stable")[: size - counts.sum()]
+    most_cut = np.argsort(counts - exact, kind="stable")[: size - classes + many - counts.sum()]
     counts[most_cut] += 1
-    return [int(count) for count in counts]
+    return [*map(int, counts), *(classes - many) * [1]]
 
 
 def anywhere_pictures(

@@ -7,7 +7,7 @@ from typing import Any, cast
 import lightning as L
 
 from starft.captions.english import doubled_articles
-from starft.losses import Contrastive, ReCalCon, Term
+from starft.losses import Contrastive, CrossEntropy, ReCalCon, Term
 from starft.losses.base import notes_on_epochs
 from starft.safe_text import say
 from starft.training.optim import plan_notes
@@ -68,6 +68,14 @@ def tell_notes(
             "diagonal; give several, as model.templates.",
             file=sys.stderr,
         )
+    sampling = str(getattr(data, "sampling", ""))
+    for term in terms:
+        if isinstance(term, CrossEntropy):
+            given = {f"sampling {sampling}": sampling.startswith("class_"), "logit_adjustment": term.logit_adjustment}
+            ways = [way for way, used in {**given, "class_weights": term.class_weights is not None}.items() if used]
+            if len(ways) > 1:
+                told = f"Note: {' and '.join(ways)} each balance the classes, which counts rare ones twice; take one."
+                say(told, file=sys.stderr)
     idle = notes_on_epochs(terms, trainer.max_epochs)
     for note in filter(None, (*idle, *(term.advice(class_names) for term in terms))):
         say(f"Note: {note}.", file=sys.stderr)
