@@ -43,9 +43,9 @@ OPTIONS: dict[str, dict[str, May]] = {
     ),
     "data": _options(
         not_change="sampling shots augmentation split_seed val_fraction test_fraction equal_groups splits label_map "
-        "train_size val_size seed task shortcut home_share looks dataset templates class_names label_column "
-        "attribute_column attribute_level group_column split_column caption_column image_column shards on_bad_image "
-        "allow_partial evals decode eval_decode",
+        "train_size val_size seed task shortcut home_share imbalance looks dataset templates class_names "
+        "label_column attribute_column attribute_level group_column split_column caption_column image_column shards "
+        "on_bad_image allow_partial evals decode eval_decode",
         change_with_devices="batch_size",
         change="root file train path_column separator name ood predict eval_batch_size num_workers test_size "
         "a celeba counteranimal objectnet r sketch v2 vid_robust waterbirds",
