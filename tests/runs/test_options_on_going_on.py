@@ -90,6 +90,10 @@ def test_a_run_from_before_an_option_had_what_was_usual_then(tmp_path: Path) -> 
     checkpoint = a_run(tmp_path, config("data", "batch_size", 4))
     check_message(checkpoint, config("data", "decode", "fast"), r"had: data.init_args.decode exact \(given is fast\)")
     check_message(checkpoint, config("data", "decode", "exact"), [])
+    check_message(
+        checkpoint, config("data", "imbalance", 50.0), r"had: data.init_args.imbalance 1\.0 \(given is 50\.0\)"
+    )
+    check_message(checkpoint, config("data", "imbalance", 1.0), [])
     for key, value, had in (("unscaled_head", True, "False"), ("layer_decay", 0.5, r"1\.0")):
         check_message(checkpoint, config("model", key, value), rf"had: model.{key} {had} \(given is {value}\)")
     check_message(checkpoint, config("model", "unscaled_head", False), [])
