@@ -679,8 +679,16 @@ def test_groups_of_ten_images_count_in_the_set_whose_smallest_group_is_largest()
 def test_agreement_counts_where_the_frozen_model_is_sure() -> None:
     rule = RULES["zero_shot_agreement"](Setting("id"))
     rule.frozen = {"prediction": np.zeros(40, int), "confidence": np.array([0.95] * 30 + [0.5] * 10)}
-    model = candidate("model", 0.9, prediction=np.array([0] * 24 + [1] * 16))
-    assert rule.value(model) == pytest.approx(24 / 30)
+    own, certain = np.array([0] * 24 + [1] * 16), np.array([0.95] * 12 + [1.0] * 6 + [0.475] * 6 + [0.9] * 16)
+    model = candidate("model", 0.9, prediction=own, confidence=certain)
+    assert rule.value(model) == pytest.approx((12 + 6 + 6 / 2) / 30), "surer than the frozen model is no more than 1"
+    rule.frozen |= {"prediction": own, "confidence": certain}
+    assert rule.value(candidate("itself", 0.9, prediction=own, confidence=certain)) == 1
+    rule.frozen = {"prediction": np.zeros(40, int), "confidence": np.array([0.95] * 30 + [0.5] * 10)}
+    changed = {"prediction": np.where(np.arange(40) < 3, 1, 0), "confidence": np.full(40, 0.95)}
+    unsure = {"prediction": np.zeros(40, int), "confidence": np.full(40, 0.6)}
+    kept, lost = candidate("changed", 0.9, **changed), candidate("unsure", 0.9, **unsure)
+    assert rule.value(kept) > rule.value(lost), "three lost of thirty are less than a third of each"
     rule.frozen = {"prediction": np.zeros(40, int), "confidence": np.array([0.95] * 29 + [0.5] * 11)}
     with pytest.raises(ConfigError, match=r"sure \(90%\) of 29 images of id, and .* needs 30"):
         rule.value(model)

@@ -1,5 +1,7 @@
 """``zero_shot_agreement``: what the frozen model is sure of stays, at little ID accuracy."""
 
+import numpy as np
+
 from starft.errors import ConfigError
 from starft.evaluation.rules.base import Candidate, Rule
 
@@ -10,14 +12,19 @@ FEWEST = 30
 
 
 class ZeroShotAgreement(Rule):
-    """The most predictions like the frozen model's where it is sure, within the tolerance of the best ID accuracy."""
+    """The most of the frozen model's certainty kept where it is sure, within the tolerance of the best ID accuracy.
+
+    Predictions alone hardly change there, in a few images of hundreds; how sure a model still is of them tells more.
+    """
 
     watches = "agreement with the frozen model where it is sure"
     near_the_best = True
     reads_frozen = True
 
     def value(self, candidate: Candidate) -> float:
-        """Return the share of equal predictions.
+        """Return how much of the frozen model's probability of its predictions the model has: 1 where none is lost.
+
+        An image of which the model says something else counts 0, and one of which it is surer than the frozen model 1.
 
         Args:
             candidate: A model.
@@ -37,4 +44,6 @@ class ZeroShotAgreement(Rule):
                 f"The frozen model was scored on {len(sure)} images of {self.setting.id_set}, and {candidate.title} on "
                 f"{len(own)}, so the data have changed; give another --out."
             )
-        return float((own == self.frozen["prediction"])[sure].mean())
+        confidence = candidate.samples[self.setting.id_set]["confidence"].astype(float)
+        kept = np.minimum(confidence / self.frozen["confidence"], 1) * (own == self.frozen["prediction"])
+        return float(kept[sure].mean())
