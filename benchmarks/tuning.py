@@ -7,10 +7,13 @@ JSON line a rule and seed, then the means; ``processor_share`` is the processor 
 that of the whole grid in full. A study that was stopped goes on by the same command, and ``starft tune --config
 OUT/seed-0.yaml --out OUT/seed-0`` chooses from its trials.
 
+``--world weak`` asks the same on another embedded world, around the settings that the config has there.
+
 ``--engine 60`` runs `starft tune` itself on so many values of one key, and says what it takes beside its runs.
 """
 
 import argparse
+import copy
 import json
 import os
 import shutil
@@ -36,6 +39,7 @@ from starft.evaluation.rules import RULES
 from starft.files.atomic import load_json, replace_file
 from starft.files.shipped import with_shipped_configs
 from starft.files.yaml_reader import dump_yaml, read_yaml
+from starft.mini.worlds import WORLDS
 from starft.runs.comparison_folder import claim_runs, open_comparison
 from starft.runs.layout import AUDIT, CHECKPOINTS, LAST, RESULTS
 from starft.runs.results import read_results
@@ -183,6 +187,24 @@ class Study:
         return {"row": "grid", "best": best, "regret_at_random": mean, "processor_seconds": took, "trials": each}
 
 
+def on_world(method: str, content: dict[str, Any], world: str) -> dict[str, Any]:
+    """Return what a config holds on an embedded world.
+
+    Args:
+        method: Name of the config, such as ``starft``.
+        content: What it holds itself.
+        world: Its name.
+    """
+    content = copy.deepcopy(content)
+    for key, value in WORLDS[world].point(method, content).items():
+        *parts, last = key.split(".")
+        there: Any = content
+        for part in parts:
+            there = there[int(part) if isinstance(there, list) else part]
+        there[last] = value
+    return content
+
+
 def means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the means of each rule over the seeds."""
     found = []
@@ -237,6 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the rules of `starft tune`.", allow_abbrev=False)
     parser.add_argument("--config", default="mini/starft")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--world", choices=WORLDS, default="scenes")
     parser.add_argument("--grid", action="append", default=[], help="as tune takes it; else the config's default space")
     parser.add_argument("--rules", nargs="+", default=[*RULES])
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/tuning"))
@@ -252,7 +275,7 @@ def main() -> None:
         return
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
-        content = dict(read_yaml(Path(config))) | {"seed_everything": seed}
+        content = on_world(Path(config).stem, dict(read_yaml(Path(config))), given.world) | {"seed_everything": seed}
         own = given.out / f"seed-{seed}.yaml"
         replace_file(own, dump_yaml(content).encode())
         tried = in_order(read_space(given.grid, None) or default_space(content, overrides), content)

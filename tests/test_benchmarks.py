@@ -21,6 +21,7 @@ from starft.runs.validation import write_validation
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
+STARFT = ROOT / "lightning_configs" / "mini" / "starft.yaml"
 SMALL = ["--rounds", "1"]
 TINY = ["--model", "starft-mini", "--batch-size", "4", *SMALL]
 SIZED: dict[str, list[str]] = {
@@ -146,6 +147,17 @@ def test_found_groups(rows: Callable[..., list[dict[str, Any]]]) -> None:
     assert (ce["groups_right"], ce["on"]) == (None, "test")
     assert inferred["groups_right"] > 90
     assert kept == {"row": "kept", "percent_of_the_gain": {}}, "no true groups to compare with"
+
+
+def test_a_config_on_another_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    tuning = import_module("benchmarks.tuning")
+    content = read_yaml(STARFT)
+    there = tuning.on_world("starft", content, "weak")
+    weight = there["model"]["regularizers"][0]["init_args"]["weight"]
+    assert (there["model"]["pretrained"], there["model"]["lr"], weight) == ("mini_weak", 2e-3, 1.5)
+    assert there["data"]["init_args"]["home_share"] == 0.5
+    assert content == read_yaml(STARFT) == tuning.on_world("starft", content, "scenes")
 
 
 def test_tuning(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
