@@ -1,4 +1,4 @@
-"""``starft demo``: every method on the embedded world, from its shipped config, and what came of it."""
+"""``starft demo``: five methods on the embedded world, each from its shipped config, and what came of it."""
 
 import json
 import shlex
@@ -62,7 +62,7 @@ def command(
     show: bool = False,
     world: Literal["scenes", "weak", "textures", "many", "kinds"] = "scenes",
 ) -> int:
-    """Fine-tune the tiny CLIP on the embedded world with every method and compare them.
+    """Fine-tune the tiny CLIP on the embedded world, plainly, as FLYP does and with StarFT on either, and compare.
 
     Args:
         seeds: Seeds to run, such as 0,1,2.

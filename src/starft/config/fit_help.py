@@ -17,7 +17,7 @@ OPTIONS = (
     ("--model.lr 1e-5", "peak learning rate"),
     ("--model.weight_decay 0.1", "of AdamW"),
     ("--model.warmup_steps 500", "steps of linear warm-up, before the cosine"),
-    ("--model.objective starft.losses.CrossEntropy", "the objective: Contrastive or CrossEntropy"),
+    ("--model.objective starft.losses.CrossEntropy", "the objective: or Contrastive, GroupDRO, ReCalCon"),
     ("--model.regularizers+=starft.losses.KD", "add a regularizer"),
     ("--model.head linear", "text: made of captions; linear: trained from there"),
     ("--model.pool backgrounds", "where spurious captions come from: a shipped name or a file"),

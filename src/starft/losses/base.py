@@ -1,4 +1,4 @@
-"""Terms of the training loss: the call shape they share, and the two objectives.
+"""Terms of the training loss: the call shape they share.
 
 A term reads a `StepContext` and returns a scalar. The module adds up ``weight * term`` over its objective and its
 regularizers; nothing else about a loss lives anywhere else.

@@ -59,7 +59,8 @@ class FinetuneModule(GuardedModule):
     """Fine-tune CLIP with one objective and any number of regularizers.
 
     Args:
-        objective: The term that carries the supervision: ``Contrastive`` (FLYP) or ``CrossEntropy`` (FT).
+        objective: The term that carries the supervision: ``Contrastive`` (FLYP), ``CrossEntropy`` (FT), ``GroupDRO``
+            or ``ReCalCon``.
         model_name: An open_clip architecture, a ``hf-hub:`` or ``local-dir:`` name, or a model config (JSON path).
         pretrained: A tag of open_clip's weights, a local weight file, or null for random weights; ``hf-hub:`` and
             ``local-dir:`` models bring their own.
