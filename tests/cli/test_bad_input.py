@@ -248,6 +248,7 @@ def test_a_folder_for_a_config(refused: Refused, tmp_path: Path) -> None:
         ("--trainer.max_epochs=many", "trainer.max_epochs: expected int or null. Got value: many."),
         ("--trainer.max_epochs=-5", "trainer.max_epochs must be at least 1, or -1 for no limit; got -5."),
         ("--trainer.val_check_interval=9", "`val_check_interval` (9) must be less than or equal to the number of the "),
+        ("--model.head=txt", "model.head: expected 'text' or 'linear'. Got value: txt. Did you mean text?"),
         ("--model.head=mlp", "model.head: expected 'text' or 'linear'. Got value: mlp."),
         ("--checkpoint.mode=most", "checkpoint.mode: expected 'max' or 'min'. Got value: most."),
         ("--checkpoint.every_n_train_steps=0", "checkpoint.every_n_train_steps: "),
@@ -262,6 +263,12 @@ def test_a_value_that_cant_be_used(option: str, told: str, refused: Refused, tmp
     assert "Union" not in sentence
     assert "<class" not in sentence
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", [("audit", "data"), ("tune",)])
+def test_a_config_without_its_option(verb: tuple[str, ...], refused: Refused) -> None:
+    told = "There is no option before photos.yaml. Did you mean --config photos.yaml?"
+    assert refused([*verb, "photos.yaml"]) == told
 
 
 def test_a_negative_weight_of_a_term(refused: Refused, tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def test_every_kind_of_option_arrives() -> None:
         (["f"], "The following arguments are required: toppings, oven_at. See `starft bake --help`."),
         (["f", "a", "--oven-at=hot"], "--oven-at: expected int. Got value: hot. See `starft bake --help`."),
         (["f", "a", "--oven-at=1", "--kind=x"], "--kind: expected 'thin' or 'thick'. Got value: x. See `starft bake"),
+        (["f", "a", "--oven-at=1", "--kind=thik"], "--kind: expected 'thin' or 'thick'. Got value: thik. Did you"),
+        (["f", "a", "--oven-at=1", "pie.yaml"], "Unrecognized arguments: pie.yaml. See `starft bake --help`."),
         (["f", "a", "--oven-at=1", "--dryrun"], "There is no option --dryrun. Did you mean --dry-run?"),
         (["f", "a", "--oven-at=1", "--epochs=1"], "There is no option --epochs. Did you mean --trainer.max_epochs?"),
         (["f", "a", "--oven-at=1", "--seed=1"], "There is no option --seed. See `starft bake --help`."),

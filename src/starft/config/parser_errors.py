@@ -20,6 +20,7 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
         keys: The keys there are, to suggest from.
         classes: Key -> the class that what it takes derives from.
     """
+    keys = [*keys]
     output: list[str] = []
     expected: list[str] = []
     given = ""
@@ -47,6 +48,8 @@ def one_sentence(error: Exception, keys: Iterable[str] = (), classes: Mapping[st
         return _no_class(match["key"], match["given"], names, in_list=match["path"] is not None)
     if match := re.search(r"nrecognized arguments: (--[\w.-]+)", message):
         return f"There is no option {match[1]}.{near_key(match[1].removeprefix('--'), keys, '--')}"
+    if "config" in keys and (match := re.search(r"nrecognized arguments: (\S+\.ya?ml)$", message)):
+        return f"There is no option before {match[1]}. Did you mean --config {match[1]}?"
     if message.endswith(":"):  # nothing but types that it isn't of
         message += f" expected {' or '.join(dict.fromkeys(expected))}. Got value: {given}"
     if len(message) > LONGEST:
@@ -108,7 +111,9 @@ def _plain(type_name: str) -> str:
 
 
 def _near(told: str, keys: Iterable[str]) -> str:
-    """Return a suggestion for the name that an error complains of."""
+    """Return a suggestion for the name that an error complains of, or for the value that is none of a few."""
+    if match := re.search(r"expected ('.*)\. Got value: ([\w.-]+)$", told):
+        return did_you_mean(match[2], re.findall(r"'([^']+)'", match[1]), likeness=0.6)
     if match := re.search(r"class_path '([\w.]+)\.(\w+)': Option '([\w.]+)' is not accepted", told):
         return did_you_mean(match[3], parameters_of(getattr(sys.modules[match[1]], match[2])))
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", told):
