@@ -61,7 +61,9 @@ def fake(fake_with_plot: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> FakeTri
 
 
 def words(*more: str) -> list[str]:
-    return ["tune", "--config=starft.yaml", *GRID, "--out=out", *more]
+    """A search by the rule that the fake numbers are made for, unless another is named."""
+    named = any(word.startswith("--rule=") for word in more)
+    return ["tune", "--config=starft.yaml", *GRID, "--out=out", *([] if named else ["--rule=tolerance"]), *more]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *given: str) -> str:
@@ -109,6 +111,31 @@ def test_short_trials_come_first_and_the_largest_weight_within_a_point_is_chosen
     assert chosen()[WEIGHT] == "4", "0.92 of so few is known to five points"
     assert main(words("--tolerance=3")) == 0
     assert few[:25] not in capsys.readouterr().err
+
+
+def test_where_no_rule_is_named_what_the_frozen_model_is_sure_of_stays(
+    fake: FakeTrials, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it is sure of too little, or isn't the same in all trials, ID accuracy is all there is."""
+    plain = ["tune", "--config=starft.yaml", *GRID, "--out=out"]
+    assert main(plain) == 0
+    assert fake.made[0] == "out/frozen"
+    assert "by the rule zero_shot_agreement: " in Path("out/chosen.yaml").read_text(encoding="utf-8")
+    assert chosen()[WEIGHT] == "2"
+    Path("out").rename("sure")
+    fake.images = 20
+    capsys.readouterr()
+    assert main(plain) == 0
+    told = "Note: The frozen model is sure (90%) of 20 images of id, and the rule zero_shot_agreement needs 30, so that "
+    assert f"{told}the rule is id.\n" in capsys.readouterr().err
+    assert chosen()[WEIGHT] == "1", "the most accurate"
+    made = len(fake.made)
+    assert main(plain) == 0
+    assert len(fake.made) == made, "nothing is scored again"
+    Path("out").rename("unsure")
+    assert main([*plain, "--grid=model.pretrained=mini,mini_weak"]) == 0
+    assert "out/frozen" not in fake.made[made:]
+    assert "by the rule id: " in Path("out/chosen.yaml").read_text(encoding="utf-8")
 
 
 def test_the_id_rule_tells_each_number_once(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +214,7 @@ def test_a_trial_without_finite_numbers_is_a_result(fake: FakeTrials, capsys: py
 
 
 def test_a_budget_ends_the_search(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
-    told = refused(capsys, *GRID, "--budget=45s")
+    told = refused(capsys, *GRID, "--rule=id", "--budget=45s")
     assert told == (
         "The budget of 45 s holds not one trial: the first took 10 s, and one in full length takes about 40 s; "
         "give --budget 50s or more."
@@ -366,7 +393,7 @@ def test_trials_on_other_images_are_not_compared(fake: FakeTrials, capsys: pytes
     assert main(words()) == 0
     Path("out/trials/trial-006/short/validation.json").unlink()
     fake.images = 20
-    assert refused(capsys, *GRID).startswith(
+    assert refused(capsys, *GRID, "--rule=tolerance").startswith(
         "trial 1 and trial 6 were validated on different images of id, so they can't be compared: the data have changed"
     )
 
@@ -392,7 +419,7 @@ def test_a_folder_of_another_space_is_refused(fake: FakeTrials, capsys: pytest.C
 def test_the_order_of_keys_changes_no_trial(fake: FakeTrials) -> None:
     assert main(words()) == 0
     before = Path("out/trials.csv").read_bytes()
-    assert main(["tune", "--config=starft.yaml", *reversed(GRID), "--out=out"]) == 0
+    assert main(["tune", "--config=starft.yaml", *reversed(GRID), "--out=out", "--rule=tolerance"]) == 0
     assert Path("out/trials.csv").read_bytes() == before, "each trial's numbers are those of its values"
 
 
@@ -718,8 +745,8 @@ def test_a_real_search_ends_in_a_config_that_trains(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tune, "finish_apart", finish)  # here; tests/cli/test_compare.py runs them apart
-    grid = f"--grid={WEIGHT}=1,4"
-    assert main(["tune", "--config=starft.yaml", grid, "--out=out", "--short=1", "--trainer.max_epochs=1"]) == 0
+    grid, whole = f"--grid={WEIGHT}=1,4", ("--rule=tolerance", "--short=1", "--trainer.max_epochs=1")
+    assert main(["tune", "--config=starft.yaml", grid, "--out=out", *whole]) == 0
     assert chosen()[WEIGHT] == "4", "with one epoch the weight is 0, so all are equal"
     found = read_validation(Path("out/trials/trial-001/full"))
     assert found.samples["id"]["right"].mean() == pytest.approx(found.metrics["id/acc"])

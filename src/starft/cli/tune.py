@@ -58,7 +58,9 @@ PART = 0.25
 MOST_CHECKED = 200
 """Trials that are looked at before the first one runs; of more, those with an extreme that none before them has."""
 
-RuleName = Literal["tolerance", "id", "zero_shot_agreement", "groups", "inferred_groups"]
+RuleName = Literal["zero_shot_agreement", "id", "tolerance", "groups", "inferred_groups"]
+RECOMMENDED, IF_NOT = "zero_shot_agreement", "id"
+"""The rule where none is named, and where the frozen model can't say what to keep (docs/tuning.md measures both)."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -93,9 +95,10 @@ def command(
         grid: KEY=VALUE,VALUE, such as model.lr=1e-5,3e-5; may be given several times. Without it and --space, values
             around the config's own learning rate and weights are tried.
         space: YAML file of the same: keys with lists of values.
-        rule: What chooses. tolerance: the largest weight that costs little ID accuracy. id: the best ID accuracy.
-            zero_shot_agreement: what the frozen model is sure of stays. groups: the worst group. inferred_groups: the
-            same with groups of `starft audit data`. null: tolerance where weights are tried, else id.
+        rule: What chooses. zero_shot_agreement: what the frozen model is sure of stays. id: the best ID accuracy.
+            tolerance: the largest weight that costs little ID accuracy. groups: the worst group. inferred_groups: the
+            same with groups of `starft audit data`. null: zero_shot_agreement, or id where the frozen model is sure
+            of too little or isn't the same in all trials; with --from, tolerance.
         tolerance: Points of ID accuracy that the rules tolerance and zero_shot_agreement may lose, beside a standard
             error of the best.
         audit: Folder of `starft audit data`; null takes audit in the config's run folder.
@@ -142,9 +145,10 @@ def command(
     folder = out if out is not None else Path("runs") / "tune" / path.stem
     runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
     pulls = any(map(is_pull, tried))
-    name = rule or ("tolerance" if pulls else "id")
+    other = next((key for key in FROZEN if key in tried), None)
+    name = rule or (RECOMMENDED if other is None else IF_NOT)
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
-    if chooser.reads_frozen and (other := next((key for key in FROZEN if key in tried), None)):
+    if chooser.reads_frozen and other is not None:
         raise ConfigError(f"The rule {name} compares with one frozen model, and {other} is tried; give another --rule.")
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
@@ -157,9 +161,13 @@ def command(
         chooser.frozen = frozen_predictions(path, overrides, scored, own, finish_apart)
         try:
             chooser.value(Candidate("the frozen model", {}, {own: chooser.frozen}))  # refuses what it can't choose by
-        except ConfigError:
-            shutil.rmtree(scored, ignore_errors=True)  # of other images, next time
-            raise
+        except ConfigError as error:
+            if rule is not None:
+                shutil.rmtree(scored, ignore_errors=True)  # of other images, next time
+                raise
+            name = IF_NOT
+            chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
+            say(f"Note: {str(error).partition(';')[0]}, so that the rule is {name}.", file=sys.stderr)
         claim_runs(folder / "trials", claimed, overrides, "trial-*")  # another process may have come with other values
     search = Search(runs, chooser, short, seconds, finish_apart)
     chosen = search.choose()
