@@ -126,8 +126,8 @@ def test_where_no_rule_is_named_what_the_frozen_model_is_sure_of_stays(
     fake.images = 20
     capsys.readouterr()
     assert main(plain) == 0
-    told = "Note: The frozen model is sure (90%) of 20 images of id, and the rule zero_shot_agreement needs 30, so that "
-    assert f"{told}the rule is id.\n" in capsys.readouterr().err
+    told = "Note: The frozen model is sure (90%) of 20 images of id, and the rule zero_shot_agreement needs 30, so "
+    assert f"{told}that the rule is id.\n" in capsys.readouterr().err
     assert chosen()[WEIGHT] == "1", "the most accurate"
     made = len(fake.made)
     assert main(plain) == 0
@@ -136,6 +136,14 @@ def test_where_no_rule_is_named_what_the_frozen_model_is_sure_of_stays(
     assert main([*plain, "--grid=model.pretrained=mini,mini_weak"]) == 0
     assert "out/frozen" not in fake.made[made:]
     assert "by the rule id: " in Path("out/chosen.yaml").read_text(encoding="utf-8")
+
+
+def test_a_frozen_model_that_gives_no_numbers_is_told(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.fails = {"out/frozen"}
+    told = "The frozen model can't be scored, so there is nothing to compare with: The model gave a NaN."
+    assert refused(capsys, *GRID) == told
+    fake.fails = set()
+    assert main(words("--rule=zero_shot_agreement")) == 0, "once it is mended the same command goes on"
 
 
 def test_the_id_rule_tells_each_number_once(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,25 +155,32 @@ def command(
     claimed = {**content, "tried": tried, "short": short}
     earlier = claim_runs(folder / "trials", claimed, overrides, "trial-*")
     if chooser.reads_frozen:
-        own, scored = chooser.setting.id_set, folder / "frozen"
+        frozen = folder / "frozen"
         if earlier:
-            shutil.rmtree(scored, ignore_errors=True)
-        chooser.frozen = frozen_predictions(path, overrides, scored, own, finish_apart)
-        try:
-            chooser.value(Candidate("the frozen model", {}, {own: chooser.frozen}))  # refuses what it can't choose by
-        except ConfigError as error:
-            if rule is not None:
-                shutil.rmtree(scored, ignore_errors=True)  # of other images, next time
-                raise
-            name = IF_NOT
-            chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
-            say(f"Note: {str(error).partition(';')[0]}, so that the rule is {name}.", file=sys.stderr)
+            shutil.rmtree(frozen, ignore_errors=True)
+        if not _takes_frozen(chooser, path, overrides, frozen, named=rule is not None):
+            name, chooser = IF_NOT, make_rule(IF_NOT, pulls, path, content, overrides, tolerance / 100, audit)
         claim_runs(folder / "trials", claimed, overrides, "trial-*")  # another process may have come with other values
     search = Search(runs, chooser, short, seconds, finish_apart)
     chosen = search.choose()
     save_seconds(folder / STATE, sum(item.seconds for item in search.results.values()))
     _write(search, chosen, tried, folder, content, name)
     return 0
+
+
+def _takes_frozen(rule: Rule, path: Path, overrides: Sequence[str], folder: Path, named: bool) -> bool:
+    """Give a rule the frozen model's predictions; return whether it can choose by them, or refuse where it is named."""
+    own = rule.setting.id_set
+    rule.frozen = frozen_predictions(path, overrides, folder, own, finish_apart)
+    try:
+        rule.value(Candidate("the frozen model", {}, {own: rule.frozen}))
+    except ConfigError as error:
+        if named:
+            shutil.rmtree(folder, ignore_errors=True)  # of other images, next time
+            raise
+        say(f"Note: {str(error).partition(';')[0]}, so that the rule is {IF_NOT}.", file=sys.stderr)
+        return False
+    return True
 
 
 def check_trials(trials: Sequence[Trial], tried: Space) -> None:
@@ -296,13 +303,20 @@ def frozen_predictions(
         folder: Of the run that scores it, which is made once.
         id_set: That set.
         execute: Does what is missing of a run.
+
+    Raises:
+        ConfigError: It gives a NaN or an infinity for an image.
     """
     run = Run("the frozen model", path, 0, folder, False, tuple(overrides), "validate")
     if not run.done:
         Console(160).print("The frozen model on the validation sets", style="bold")
         with stops_told(run.title):
             execute(run)
-    return read_validation(folder).samples[id_set]
+    found = read_validation(folder)
+    if found.failure:
+        shutil.rmtree(folder, ignore_errors=True)  # mended images or weights are scored anew
+        raise ConfigError(f"The frozen model can't be scored, so there is nothing to compare with: {found.failure}")
+    return found.samples[id_set]
 
 
 def _rows(search: Search, chosen: Trial) -> list[Row]:
