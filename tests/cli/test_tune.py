@@ -129,18 +129,33 @@ def test_where_no_rule_is_named_what_the_frozen_model_is_sure_of_stays(
     told = "Note: The frozen model is sure (90%) of 20 images of id, and the rule zero_shot_agreement needs 30, so "
     assert f"{told}that the rule is id.\n" in capsys.readouterr().err
     assert chosen()[WEIGHT] == "1", "the most accurate"
+    assert main(plain) == 0, "trials are there: what is scored now stays"
     made = len(fake.made)
     assert main(plain) == 0
-    assert len(fake.made) == made, "nothing is scored again"
+    assert fake.made[made:] == []
     Path("out").rename("unsure")
     assert main([*plain, "--grid=model.pretrained=mini,mini_weak"]) == 0
     assert "out/frozen" not in fake.made[made:]
+    assert "Note: model.pretrained is tried, so that there is no one frozen model; the rule is id." in (
+        capsys.readouterr().err
+    )
     assert "by the rule id: " in Path("out/chosen.yaml").read_text(encoding="utf-8")
+
+
+def test_more_images_are_looked_at_where_no_trial_has_run(fake: FakeTrials) -> None:
+    """As the note asks for, after a stop before the first trial."""
+    plain = ["tune", "--config=starft.yaml", *GRID, "--out=out"]
+    fake.images, fake.stop_at = 20, 1
+    assert main(plain) == 130
+    fake.images, fake.stop_at = 3600, None
+    assert main(plain) == 0
+    assert fake.made[:2] == ["out/frozen"] * 2
+    assert chosen()[WEIGHT] == "2"
 
 
 def test_a_frozen_model_that_gives_no_numbers_is_told(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
     fake.fails = {"out/frozen"}
-    told = "The frozen model can't be scored, so there is nothing to compare with: The model gave a NaN."
+    told = "The frozen model wasn't scored, so there is nothing to compare with: The model gave a NaN."
     assert refused(capsys, *GRID) == told
     fake.fails = set()
     assert main(words("--rule=zero_shot_agreement")) == 0, "once it is mended the same command goes on"
@@ -517,7 +532,7 @@ def test_the_frozen_model_is_scored_again_for_other_data(
     Path("out/trials/trial-001/short/validation.json").unlink()
     told = refused(capsys, *GRID, "--rule=zero_shot_agreement", "--model.warmup_steps=3")
     assert told.startswith(
-        "The frozen model was scored on 3600 images of id, and trial 1 on 20, so the data have changed"
+        "The frozen model and trial 1 were scored on different images of id: the data have changed, or a tried key"
     )
 
 
@@ -714,19 +729,30 @@ def test_groups_of_ten_images_count_in_the_set_whose_smallest_group_is_largest()
 def test_agreement_counts_where_the_frozen_model_is_sure() -> None:
     rule = RULES["zero_shot_agreement"](Setting("id"))
     rule.frozen = {"prediction": np.zeros(40, int), "confidence": np.array([0.95] * 30 + [0.5] * 10)}
+    images = {"position": np.arange(40), "label": np.zeros(40, int)}
+    rule.frozen |= images
     own, certain = np.array([0] * 24 + [1] * 16), np.array([0.95] * 12 + [1.0] * 6 + [0.475] * 6 + [0.9] * 16)
-    model = candidate("model", 0.9, prediction=own, confidence=certain)
+    model = candidate("model", 0.9, prediction=own, confidence=certain, **images)
     assert rule.value(model) == pytest.approx((12 + 6 + 6 / 2) / 30), "surer than the frozen model is no more than 1"
     rule.frozen |= {"prediction": own, "confidence": certain}
-    assert rule.value(candidate("itself", 0.9, prediction=own, confidence=certain)) == 1
-    rule.frozen = {"prediction": np.zeros(40, int), "confidence": np.array([0.95] * 30 + [0.5] * 10)}
+    assert rule.value(candidate("itself", 0.9, prediction=own, confidence=certain, **images)) == 1
+    rule.frozen = {**images, "prediction": np.zeros(40, int), "confidence": np.array([0.95] * 30 + [0.5] * 10)}
     changed = {"prediction": np.where(np.arange(40) < 3, 1, 0), "confidence": np.full(40, 0.95)}
     unsure = {"prediction": np.zeros(40, int), "confidence": np.full(40, 0.6)}
-    kept, lost = candidate("changed", 0.9, **changed), candidate("unsure", 0.9, **unsure)
+    kept, lost = candidate("changed", 0.9, **changed, **images), candidate("unsure", 0.9, **unsure, **images)
     assert rule.value(kept) > rule.value(lost), "three lost of thirty are less than a third of each"
-    rule.frozen = {"prediction": np.zeros(40, int), "confidence": np.array([0.95] * 29 + [0.5] * 11)}
+    rule.frozen = {**images, "prediction": np.zeros(40, int), "confidence": np.array([0.95] * 29 + [0.5] * 11)}
     with pytest.raises(ConfigError, match=r"sure \(90%\) of 29 images of id, and .* needs 30"):
         rule.value(model)
+
+
+def test_agreement_is_of_the_same_images() -> None:
+    columns = {"position": np.arange(40), "prediction": np.zeros(40, int), "confidence": np.ones(40)}
+    rule = RULES["zero_shot_agreement"](Setting("id"))
+    rule.frozen = {**columns, "label": np.zeros(40, int)}
+    assert rule.value(candidate("same", 0.9, **columns, label=np.zeros(40, int))) == 1
+    with pytest.raises(ConfigError, match="and others were scored on different images of id: the data have changed"):
+        rule.value(candidate("others", 0.9, **columns, label=np.ones(40, int)))
 
 
 def test_inferred_groups_of_ten_images_count() -> None:

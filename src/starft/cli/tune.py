@@ -145,11 +145,8 @@ def command(
     folder = out if out is not None else Path("runs") / "tune" / path.stem
     runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
     pulls = any(map(is_pull, tried))
-    other = next((key for key in FROZEN if key in tried), None)
-    name = rule or (RECOMMENDED if other is None else IF_NOT)
+    name = _rule_for(tried, rule)
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
-    if chooser.reads_frozen and other is not None:
-        raise ConfigError(f"The rule {name} compares with one frozen model, and {other} is tried; give another --rule.")
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
     claimed = {**content, "tried": tried, "short": short}
@@ -158,7 +155,8 @@ def command(
         frozen = folder / "frozen"
         if earlier:
             shutil.rmtree(frozen, ignore_errors=True)
-        if not _takes_frozen(chooser, path, overrides, frozen, named=rule is not None):
+        begun = any((folder / "trials").glob("trial-*"))
+        if not _takes_frozen(chooser, path, overrides, frozen, named=rule is not None, begun=begun):
             name, chooser = IF_NOT, make_rule(IF_NOT, pulls, path, content, overrides, tolerance / 100, audit)
         claim_runs(folder / "trials", claimed, overrides, "trial-*")  # another process may have come with other values
     search = Search(runs, chooser, short, seconds, finish_apart)
@@ -168,15 +166,29 @@ def command(
     return 0
 
 
-def _takes_frozen(rule: Rule, path: Path, overrides: Sequence[str], folder: Path, named: bool) -> bool:
+def _rule_for(tried: Space, rule: str | None) -> str:
+    """Return the rule that is named, or the default; refuse one that the tried keys leave nothing to compare with."""
+    other = next((key for key in FROZEN if key in tried), None)
+    if other is None:
+        return rule or RECOMMENDED
+    if rule is None:
+        say(f"Note: {other} is tried, so that there is no one frozen model; the rule is {IF_NOT}.", file=sys.stderr)
+        return IF_NOT
+    if RULES[rule].reads_frozen:
+        raise ConfigError(f"The rule {rule} compares with one frozen model, and {other} is tried; give another --rule.")
+    return rule
+
+
+def _takes_frozen(rule: Rule, path: Path, overrides: Sequence[str], folder: Path, named: bool, begun: bool) -> bool:
     """Give a rule the frozen model's predictions; return whether it can choose by them, or refuse where it is named."""
     own = rule.setting.id_set
     rule.frozen = frozen_predictions(path, overrides, folder, own, finish_apart)
     try:
         rule.value(Candidate("the frozen model", {}, {own: rule.frozen}))
     except ConfigError as error:
-        if named:
+        if named or not begun:
             shutil.rmtree(folder, ignore_errors=True)  # of other images, next time
+        if named:
             raise
         say(f"Note: {str(error).partition(';')[0]}, so that the rule is {IF_NOT}.", file=sys.stderr)
         return False
@@ -313,9 +325,10 @@ def frozen_predictions(
         with stops_told(run.title):
             execute(run)
     found = read_validation(folder)
-    if found.failure:
+    if id_set not in found.samples:
         shutil.rmtree(folder, ignore_errors=True)  # mended images or weights are scored anew
-        raise ConfigError(f"The frozen model can't be scored, so there is nothing to compare with: {found.failure}")
+        why = found.failure or f"The data had no set {id_set} then; run the same command again."
+        raise ConfigError(f"The frozen model wasn't scored, so there is nothing to compare with: {why}")
     return found.samples[id_set]
 
 

@@ -154,6 +154,8 @@ def _parsed(
         option_of = {action.dest: text for action in parser._actions for text in action.option_strings[-1:]}
         keys = [text.removeprefix("--") for text in option_of.values()]
         keys += [key for key in ELSEWHERE if OVERRIDES in takes and "." in key and key not in sets]
+        if any(word.partition("=")[0] in ("--config", "--from") for word in own):
+            keys = [key for key in keys if key != "config"]  # a file without an option is something else
         sentence = one_sentence(error, keys)
         key = sentence.partition(":")[0]
         sentence = option_of.get(key, key if key in takes else key[:1].upper() + key[1:]) + sentence.removeprefix(key)

@@ -112,8 +112,9 @@ def _plain(type_name: str) -> str:
 
 def _near(told: str, keys: Iterable[str]) -> str:
     """Return a suggestion for the name that an error complains of, or for the value that is none of a few."""
-    if match := re.search(r"expected ('.*)\. Got value: ([\w.-]+)$", told):
-        return did_you_mean(match[2], re.findall(r"'([^']+)'", match[1]), likeness=0.6)
+    if match := re.search(r"expected (.*'.*)\. Got value: ([\w.-]+)$", told):
+        likeness = 0.6 if match[1].startswith("'") else 0.8  # fp16 isn't bf16
+        return did_you_mean(match[2], re.findall(r"'([^']+)'", match[1]), likeness=likeness)
     if match := re.search(r"class_path '([\w.]+)\.(\w+)': Option '([\w.]+)' is not accepted", told):
         return did_you_mean(match[3], parameters_of(getattr(sys.modules[match[1]], match[2])))
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", told):

@@ -38,12 +38,12 @@ class ZeroShotAgreement(Rule):
                 f"The frozen model is sure ({SURE:.0%}) of {sure.sum()} images of {self.setting.id_set}, and the rule "
                 f"zero_shot_agreement needs {FEWEST}; give another --rule, or more validation images."
             )
-        own = candidate.samples[self.setting.id_set]["prediction"]
-        if len(own) != len(sure):
+        own = candidate.samples[self.setting.id_set]
+        if not all(np.array_equal(own[column], self.frozen[column]) for column in ("position", "label")):
             raise ConfigError(
-                f"The frozen model was scored on {len(sure)} images of {self.setting.id_set}, and {candidate.title} on "
-                f"{len(own)}, so the data have changed; give another --out."
+                f"The frozen model and {candidate.title} were scored on different images of {self.setting.id_set}: the "
+                "data have changed, or a tried key changes them; give another --out, leave that key out, or give "
+                "--rule id."
             )
-        confidence = candidate.samples[self.setting.id_set]["confidence"].astype(float)
-        kept = np.minimum(confidence / self.frozen["confidence"], 1) * (own == self.frozen["prediction"])
-        return float(kept[sure].mean())
+        kept = np.minimum(own["confidence"][sure].astype(float) / self.frozen["confidence"][sure], 1)
+        return float((kept * (own["prediction"] == self.frozen["prediction"])[sure]).mean())
