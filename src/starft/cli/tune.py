@@ -155,8 +155,7 @@ def command(
         frozen = folder / "frozen"
         if earlier:
             shutil.rmtree(frozen, ignore_errors=True)
-        begun = any((folder / "trials").glob("trial-*"))
-        if not _takes_frozen(chooser, path, overrides, frozen, named=rule is not None, begun=begun):
+        if not _takes_frozen(chooser, path, overrides, frozen, named=rule is not None):
             name, chooser = IF_NOT, make_rule(IF_NOT, pulls, path, content, overrides, tolerance / 100, audit)
         claim_runs(folder / "trials", claimed, overrides, "trial-*")  # another process may have come with other values
     search = Search(runs, chooser, short, seconds, finish_apart)
@@ -179,14 +178,14 @@ def _rule_for(tried: Space, rule: str | None) -> str:
     return rule
 
 
-def _takes_frozen(rule: Rule, path: Path, overrides: Sequence[str], folder: Path, named: bool, begun: bool) -> bool:
+def _takes_frozen(rule: Rule, path: Path, overrides: Sequence[str], folder: Path, named: bool) -> bool:
     """Give a rule the frozen model's predictions; return whether it can choose by them, or refuse where it is named."""
     own = rule.setting.id_set
     rule.frozen = frozen_predictions(path, overrides, folder, own, finish_apart)
     try:
         rule.value(Candidate("the frozen model", {}, {own: rule.frozen}))
     except ConfigError as error:
-        if named or not begun:
+        if named or not any((folder.parent / "trials").glob("trial-*")):
             shutil.rmtree(folder, ignore_errors=True)  # of other images, next time
         if named:
             raise
