@@ -250,6 +250,7 @@ def test_a_folder_for_a_config(refused: Refused, tmp_path: Path) -> None:
         ("--trainer.val_check_interval=9", "`val_check_interval` (9) must be less than or equal to the number of the "),
         ("--model.head=txt", "model.head: expected 'text' or 'linear'. Got value: txt. Did you mean text?"),
         ("--model.head=mlp", "model.head: expected 'text' or 'linear'. Got value: mlp."),
+        ("--trainer.precision=16-mix", "or null. Got value: 16-mix. Did you mean 16-mixed"),
         ("--checkpoint.mode=most", "checkpoint.mode: expected 'max' or 'min'. Got value: most."),
         ("--checkpoint.every_n_train_steps=0", "checkpoint.every_n_train_steps: "),
         ("--seed_everything=-3", "seed_everything can't be used: -3 is not in bounds"),
@@ -269,6 +270,8 @@ def test_a_value_that_cant_be_used(option: str, told: str, refused: Refused, tmp
 def test_a_config_without_its_option(verb: tuple[str, ...], refused: Refused) -> None:
     told = "There is no option before photos.yaml. Did you mean --config photos.yaml?"
     assert refused([*verb, "photos.yaml"]) == told
+    told = f"Unrecognized arguments: photos.yaml. See `starft {' '.join(verb)} --help`."
+    assert refused([*verb, "--config=mini/starft", "photos.yaml"]) == told, "it has one"
 
 
 def test_a_negative_weight_of_a_term(refused: Refused, tmp_path: Path) -> None:

@@ -159,6 +159,11 @@ def test_a_frozen_model_that_gives_no_numbers_is_told(fake: FakeTrials, capsys: 
     assert refused(capsys, *GRID) == told
     fake.fails = set()
     assert main(words("--rule=zero_shot_agreement")) == 0, "once it is mended the same command goes on"
+    kept = Path("out/frozen/validation.json")
+    kept.write_text(kept.read_text(encoding="utf-8").replace('"id"', '"dev"'), encoding="utf-8")
+    told = refused(capsys, *GRID, "--rule=zero_shot_agreement")
+    assert told.endswith("nothing to compare with: The data had no set id then; run the same command again.")
+    assert main(words("--rule=zero_shot_agreement")) == 0
 
 
 def test_the_id_rule_tells_each_number_once(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:

@@ -316,7 +316,7 @@ def frozen_predictions(
         execute: Does what is missing of a run.
 
     Raises:
-        ConfigError: It gives a NaN or an infinity for an image.
+        ConfigError: It gives a NaN or an infinity for an image, or was scored when the data had no such set.
     """
     run = Run("the frozen model", path, 0, folder, False, tuple(overrides), "validate")
     if not run.done:
