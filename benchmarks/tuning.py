@@ -1,11 +1,11 @@
 """What the rules of ``starft tune`` cost: the choice of each beside the best of the whole grid, on test sets.
 
-Run it: ``python -m benchmarks.tuning``. For each seed every trial runs short, as tune runs it first, and in full. Test
-sets score the full ones, for the regret alone: points of accuracy that a rule's choice lies below the best of the grid.
-Each rule chooses by tune's own engine from what has run; ``short`` 1 is its choice with the whole grid in full. One
-JSON line a rule and seed, then the means; ``processor_share`` is the processor time of the runs that tune makes over
-that of the whole grid in full. A study that was stopped goes on by the same command, and ``starft tune --config
-OUT/seed-0.yaml --out OUT/seed-0`` chooses from its trials.
+Run it: ``python -m benchmarks.tuning``. For each seed every trial runs in full, and of more than
+four short before, as tune runs them. Test sets score the full ones, for the regret alone: points of accuracy that a
+rule's choice lies below the best of the grid. Each rule chooses by tune's own engine from what has run; ``short`` 1 is
+its choice with the whole grid in full. One JSON line a rule and seed, then the means; ``processor_share`` is the
+processor time of the runs that tune makes over that of the whole grid in full. A study that was stopped goes on by the
+same command, and ``starft tune --config OUT/seed-0.yaml --out OUT/seed-0`` chooses from its trials.
 
 ``--world weak`` asks the same on another embedded world, around the settings that the config has there.
 
@@ -32,7 +32,8 @@ import torch
 from starft.__main__ import main as starft
 from starft.cli import audit, tune
 from starft.cli.single_run import Run, finish, finish_apart, run_cli
-from starft.cli.trials import Search, Trial, make_trials
+from starft.cli.trials import PART, Search, Trial, make_trials, part_of
+from starft.cli.tune_rule import frozen_predictions, make_rule
 from starft.config.space import Space, default_space, in_order, is_pull, points, read_space
 from starft.errors import ConfigError
 from starft.evaluation.rules import RULES
@@ -87,17 +88,24 @@ class Study:
         tried: The grid.
         folder: Of the trials, as tune has it.
         options: For every run.
+        short: Of the first trials, as tune's option; None takes tune's own length.
     """
 
     config: Path
     tried: Space
     folder: Path
     options: tuple[str, ...]
+    short: float | None
 
     @property
     def content(self) -> dict[str, Any]:
         """What the config holds."""
         return dict(read_yaml(self.config))
+
+    @property
+    def part(self) -> float:
+        """How long the first trials are."""
+        return part_of(len(points(self.tried, None)), self.short)
 
     def trials(self, part: float) -> list[Trial]:
         """Return the trials as tune makes them."""
@@ -105,12 +113,12 @@ class Study:
         return make_trials(self.config, self.content, self.options, grid, self.folder / "trials", part)
 
     def carry_out(self, audits: bool) -> None:
-        """Run what is missing: every trial short and in full, the test of the full ones, and the audit for its rule."""
+        """Run what is missing: every trial short, where tune does, and in full, the tests, the audit for its rule."""
         open_comparison(self.folder, tune.STATE, "search of `starft tune`")
-        claimed = {**self.content, "tried": self.tried, "short": tune.PART}
+        claimed = {**self.content, "tried": self.tried, "short": PART if self.short is None else self.short}
         claim_runs(self.folder / "trials", claimed, self.options, "trial-*")
-        watch, trials = self.watch, self.trials(tune.PART)
-        for run in [*(trial.first for trial in trials), *(trial.full for trial in trials)]:
+        watch, trials = self.watch, self.trials(self.part)
+        for run in dict.fromkeys([*(trial.first for trial in trials), *(trial.full for trial in trials)]):
             watch.once(name_of(run), run.folder, lambda run=run: finish(run))  # type: ignore[misc]
         for run in (trial.full for trial in trials):
             last = run.folder / CHECKPOINTS / LAST
@@ -130,7 +138,7 @@ class Study:
 
     def tested(self) -> dict[str, dict[str, float]]:
         """Return what test sets say of each trial, in %; a trial whose loss wasn't finite is left out."""
-        files = {trial.title: trial.full.folder / RESULTS for trial in self.trials(tune.PART)}
+        files = {trial.title: trial.full.folder / RESULTS for trial in self.trials(self.part)}
         metrics = {title: read_results(file).metrics for title, file in files.items() if file.is_file()}
         return {title: {name: 100 * found[name] for name in QUOTED} for title, found in metrics.items()}
 
@@ -138,13 +146,13 @@ class Study:
         """Return what a rule chooses from what has run, and the processor seconds of what tune runs for that."""
         pulls, seconds = any(map(is_pull, self.tried)), 0.0
         found = self.folder / AUDIT
-        chooser = tune.make_rule(rule, pulls, self.config, self.content, self.options, TOLERANCE, found)
+        chooser = make_rule(rule, pulls, self.config, self.content, self.options, TOLERANCE, found)
         watch = self.watch
         if chooser.reads_frozen:
             out = self.folder / "frozen"
             given = (self.config, self.options, out, chooser.setting.id_set)
-            watch.once("frozen", out, lambda: tune.frozen_predictions(*given, finish))
-            chooser.frozen = tune.frozen_predictions(*given, finish)
+            watch.once("frozen", out, lambda: frozen_predictions(*given, finish))
+            chooser.frozen = frozen_predictions(*given, finish)
             seconds += watch.seconds["frozen"]
         if rule == "inferred_groups":
             seconds += watch.seconds[AUDIT]
@@ -167,7 +175,7 @@ class Study:
 
     def grid_seconds(self) -> float:
         """Return the processor seconds of the whole grid in full."""
-        return sum(self.watch.seconds[name_of(trial.full)] for trial in self.trials(tune.PART))
+        return sum(self.watch.seconds[name_of(trial.full)] for trial in self.trials(self.part))
 
     def grid_row(self) -> dict[str, Any]:
         """Return what the grid holds: its best, and what a choice at random would cost on average."""
@@ -177,10 +185,10 @@ class Study:
             name: round(best[name] - float(np.mean([scores[name] for scores in tested.values()])), 2) for name in best
         }
         seconds = self.watch.seconds
-        short = sum(seconds[name_of(trial.first)] for trial in self.trials(tune.PART))
+        short = sum(seconds[name_of(trial.short)] for trial in self.trials(self.part) if trial.short is not None)
         each = [
             {**trial.values, **{name: round(value, 2) for name, value in tested[trial.title].items()}}
-            for trial in self.trials(tune.PART)
+            for trial in self.trials(self.part)
             if trial.title in tested
         ]
         took = {"full": round(self.grid_seconds(), 1), "short": round(short, 1)}
@@ -261,6 +269,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--world", choices=WORLDS, default="scenes")
     parser.add_argument("--grid", action="append", default=[], help="as tune takes it; else the config's default space")
+    parser.add_argument("--short", type=float, default=None, help="as tune takes it; else as tune does without it")
     parser.add_argument("--rules", nargs="+", default=[*RULES])
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/tuning"))
     parser.add_argument("--engine", type=int, default=0, help="measure tune's own share of so many trials instead")
@@ -279,10 +288,10 @@ def main() -> None:
         own = given.out / f"seed-{seed}.yaml"
         replace_file(own, dump_yaml(content).encode())
         tried = in_order(read_space(given.grid, None) or default_space(content, overrides), content)
-        study = Study(own, tried, given.out / f"seed-{seed}", tuple(overrides))
+        study = Study(own, tried, given.out / f"seed-{seed}", tuple(overrides), given.short)
         with redirect_stdout(sys.stderr):
             study.carry_out("inferred_groups" in given.rules)
-            choices = [study.row(rule, part) for rule in given.rules for part in (tune.PART, 1)]
+            choices = [study.row(rule, part) for rule in given.rules for part in dict.fromkeys((study.part, 1))]
         rows += [{**choice, "seed": seed} for choice in choices]
         for row in ({**study.grid_row(), "seed": seed}, *rows[-len(choices) :]):
             print(json.dumps(row), flush=True)

@@ -165,7 +165,7 @@ def test_tuning(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     weight = "model.regularizers.0.init_args.weight"
     sizes = [f"--data.init_args.{name}" for name in ("train_size=48", "val_size=12", "test_size=12", "batch_size=12")]
-    small = [f"--grid={weight}=1,4,16", *sizes, "--trainer.max_epochs=3"]
+    small = [f"--grid={weight}=1,4,16", "--short=0.25", *sizes, "--trainer.max_epochs=3"]
     study = (*small, "--rules", "id", "tolerance", "zero_shot_agreement", "--out", "study", "--seeds", "0")
     grid, *choices = rows("tuning", *study)
     assert len(grid["trials"]) == 3

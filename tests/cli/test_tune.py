@@ -6,6 +6,7 @@ import json
 import shlex
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from fakes import own_images
@@ -29,7 +31,7 @@ from starft.evaluation.rules import RULES, Candidate, Setting
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import load_yaml
 from starft.runs.comparison_folder import claim_runs
-from starft.runs.validation import read_validation
+from starft.runs.validation import Validation, read_validation
 
 CONFIGS = shipped("lightning_configs")
 SMALL = {"train_size": 24, "val_size": 36, "test_size": 12, "batch_size": 12}
@@ -476,7 +478,7 @@ def test_lengths_may_be_tried(fake: FakeTrials) -> None:
     """Two epochs aren't shortened, eight are."""
     grid = ["--grid=trainer.max_epochs=2,8", "--grid=model.lr=3e-4", f"--grid={WEIGHT}=1"]
     for rule in ("id", "tolerance"):
-        assert main(["tune", "--config=starft.yaml", *grid, f"--out={rule}", f"--rule={rule}"]) == 0
+        assert main(["tune", "--config=starft.yaml", *grid, f"--out={rule}", f"--rule={rule}", "--short=0.25"]) == 0
         fulls = [name for name in fake.made if name.endswith("full")]
         assert len(fake.made) == 3 == len(fulls) + 1, "what is chosen ran in full"
         fake.made.clear()
@@ -544,17 +546,56 @@ def test_the_frozen_model_is_scored_again_for_other_data(
 def test_another_process_with_other_values_is_told(
     fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It comes while the frozen model is scored, when no trial has run."""
+    """It comes while the frozen model is scored, when no trial has run, and needs no frozen model itself."""
 
     def execute(run: Run) -> None:
         fake(run)
         if run.folder.name == "frozen":
-            assert main(["tune", "--config=starft.yaml", "--out=out", GRID[0], f"--grid={WEIGHT}=1,4"]) == 0
+            assert (
+                main(["tune", "--config=starft.yaml", "--out=out", GRID[0], f"--grid={WEIGHT}=1,4", "--rule=id"]) == 0
+            )
             capsys.readouterr()
 
     monkeypatch.setattr(tune, "finish_apart", execute)
     told = refused(capsys, *GRID, "--rule=zero_shot_agreement")
     assert told.startswith("out/trials was run with another config")
+
+
+def test_one_process_at_a_time_looks_at_the_frozen_model(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that isn't sure enough the first one removes it, and a second would read what isn't there any more."""
+    taken = []
+
+    def other() -> None:
+        with pytest.raises(Timeout):
+            FileLock("out/.frozen.taken").acquire(timeout=0)
+
+    def read(folder: Path) -> Validation:
+        with ThreadPoolExecutor(1) as pool:
+            taken.append(pool.submit(other).result())
+        return read_validation(folder)
+
+    monkeypatch.setattr("starft.cli.tune_rule.read_validation", read)
+    fake.images = 20
+    assert main(["tune", "--config=starft.yaml", *GRID, "--out=out"]) == 0
+    assert len(taken) == 1
+    FileLock("out/.frozen.taken").acquire(timeout=0).lock.release()
+
+
+def test_four_trials_run_in_full_at_once(fake: FakeTrials) -> None:
+    """Five don't, nor do four where a length is given; all go on from what is there."""
+
+    def lengths(*options: str) -> list[str]:
+        """Of the runs that a search makes."""
+        fake.made.clear()
+        assert main(words(*options)) == 0
+        return [Path(name).name for name in fake.made]
+
+    assert lengths("--trials=4") == ["full"] * 4
+    assert lengths("--trials=5") == ["short"] * 5, "the finalists are among those that ran in full"
+    assert lengths("--trials=4") == []
+    Path("out").rename("before")
+    assert lengths("--trials=4", "--short=0.25") == ["short"] * 4 + ["full"] * 2
+    assert lengths("--trials=4") == ["full"] * 2, "a quarter is what is taken without the option, too"
 
 
 def test_only_values_that_are_tried_are_looked_at(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ CAMPAIGN = "KILLS" in os.environ
 KILLS = 10
 SIZES = [f"--data.init_args.{one}" for one in ("train_size=48", "val_size=12", "test_size=12", "batch_size=12")]
 TRAINER = ["--trainer.max_epochs=3", "--checkpoint.every_n_train_steps=2", "--trainer.enable_progress_bar=false"]
-TRAINED = [f"--grid={WEIGHT}=1,4,16", *SIZES, *TRAINER]
+TRAINED = [f"--grid={WEIGHT}=1,4,16", "--short=0.25", *SIZES, *TRAINER]
 RUNS = 3 + 2 if CAMPAIGN else 6 + 2
 """Short ones, and two in full."""
 

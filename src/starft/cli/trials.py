@@ -1,4 +1,4 @@
-"""The trials of ``starft tune``: short ones first, those that the rule likes best in full, each once.
+"""The trials of ``starft tune``: of many short ones first, those that the rule likes best in full, each once.
 
 That is successive halving (Jamieson and Talwalkar, AISTATS 2016) in two rounds. A short trial has a whole schedule of
 its own, warm-up included: a long one that is cut off would be judged while its learning rate and its weights are still
@@ -34,6 +34,10 @@ FEWEST_EPOCHS = 2
 WARMUP: int = signature(FinetuneModule).parameters["warmup_steps"].default
 FINALISTS = 2
 """Trials that run in full at least."""
+PART = 0.25
+"""Short trials have this part of the length, and this part of the trials runs in full: half of a grid's cost."""
+FEW = 4
+"""Of so many trials short ones would save a quarter at most, and hide strong weights, which learn more slowly."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,16 @@ class Trial:
             validation: Of one of its runs.
         """
         return Candidate(self.title, validation.metrics, validation.samples, self.pull)
+
+
+def part_of(trials: int, short: float | None) -> float:
+    """Return the length of the first trials, as a part of the whole.
+
+    Args:
+        trials: How many there are.
+        short: That is asked for; None where none is.
+    """
+    return short if short is not None else 1.0 if trials <= FEW else PART
 
 
 def make_trials(

@@ -2,23 +2,19 @@
 
 import re
 import shlex
-import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from starft.audit.attributes import UNREADABLE, read_attributes
 from starft.cli.checks import check_model, check_run
-from starft.cli.single_run import Run, finish_apart, stops_told, trains
-from starft.cli.trials import Search, Trial, make_trials
+from starft.cli.single_run import finish_apart, trains
+from starft.cli.trials import PART, Search, Trial, make_trials, part_of
+from starft.cli.tune_rule import IF_NOT, RuleName, make_rule, rule_for, takes_frozen
 from starft.cli.tune_run import choose_from
 from starft.config.class_paths import import_prefix
 from starft.config.command import run_command
-from starft.config.data import data_of
 from starft.config.early_checks import check_config_files
 from starft.config.space import (
     Space,
@@ -31,17 +27,14 @@ from starft.config.space import (
     points,
     read_space,
 )
-from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
-from starft.evaluation.rules import RULES, Candidate, Rule, Setting
 from starft.files.atomic import replace_file
 from starft.files.shipped import with_shipped_configs
 from starft.files.yaml_reader import read_yaml
 from starft.reporting.console import Console
 from starft.reporting.tuning import ID_ACCURACY, Row, chosen_config, edge_note, ranking_table, trials_plot, trials_table
 from starft.runs.comparison_folder import claim_runs, open_comparison, save_seconds
-from starft.runs.layout import AUDIT, CHECKPOINTS, CONFIG, LAST
-from starft.runs.validation import Columns, read_validation
+from starft.runs.layout import CHECKPOINTS, CONFIG, LAST
 from starft.safe_text import say
 from starft.training.arguments import WITHOUT_MODEL
 from starft.wording import count_of
@@ -50,17 +43,8 @@ STATE = "tune.json"
 TABLE, PLOT, CHOSEN = "trials.csv", "trials.png", "chosen.yaml"
 SETS = ("seed_everything", "model.seed", "data.init_args.seed", "trainer.default_root_dir", "ckpt_path")
 """Options of a run that trials set."""
-FROZEN = ("model.model_name", "model.pretrained")
-"""Keys that say what the frozen model is."""
-PART = 0.25
-"""Short trials have this part of the length, and this part of the trials runs in full: half of a grid's cost."""
-
 MOST_CHECKED = 200
 """Trials that are looked at before the first one runs; of more, those with an extreme that none before them has."""
-
-RuleName = Literal["zero_shot_agreement", "id", "tolerance", "groups", "inferred_groups"]
-RECOMMENDED, IF_NOT = "zero_shot_agreement", "id"
-"""The rule where none is named, and where the frozen model can't say what to keep (docs/tuning.md measures both)."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -77,7 +61,7 @@ def command(
     rule: RuleName | None = None,
     tolerance: float = 1.0,
     audit: Path | None = None,
-    short: float = PART,
+    short: float | None = None,
     trials: int | None = None,
     budget: str | None = None,
     out: Path | None = None,
@@ -85,8 +69,9 @@ def command(
 ) -> int:
     """Try values of a config's keys, choose by a rule, and write a config to train with.
 
-    All trials run short first, then those that the rule likes best in full. No test set is read. What is done in OUT
-    stays: the same command goes on after a stop or a kill, and several processes with one OUT share the trials.
+    More than four trials run short first, then those that the rule likes best in full. No test set is read. What is
+    done in OUT stays: the same command goes on after a stop or a kill, and several processes with one OUT share the
+    trials.
 
     Args:
         config: A training config: a file, or a shipped name such as csv/starft.
@@ -103,7 +88,7 @@ def command(
             error of the best.
         audit: Folder of `starft audit data`; null takes audit in the config's run folder.
         short: Length of the first trials, a part of the whole, and the part of the trials that run in full; 1 runs all
-            in full.
+            in full. null: 0.25, or 1 of four trials or fewer.
         trials: How many places of the space at most, drawn at random.
         budget: Time of all trials, such as 2h, 30m or 1h30m; training and validation count.
         out: Where trials, table, picture and chosen.yaml go; null takes runs/tune/NAME.
@@ -120,7 +105,7 @@ def command(
     content = read_yaml(path)
     for name, value, fits in (
         ("tolerance", tolerance, 0 <= tolerance <= 100),
-        ("short", short, 0 < short <= 1),
+        ("short", short, short is None or 0 < short <= 1),
         ("trials", trials, trials is None or trials >= 1),
     ):
         if not fits:
@@ -143,55 +128,26 @@ def command(
     check_keys(tried, content, overrides, SETS)
     tried = in_order(tried, content)
     folder = out if out is not None else Path("runs") / "tune" / path.stem
-    runs = make_trials(path, content, overrides, points(tried, trials), folder / "trials", short)
+    grid_points = points(tried, trials)
+    part = part_of(len(grid_points), short)
+    runs = make_trials(path, content, overrides, grid_points, folder / "trials", part)
     pulls = any(map(is_pull, tried))
-    name = _rule_for(tried, rule)
+    name = rule_for(tried, rule)
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
-    claimed = {**content, "tried": tried, "short": short}
+    claimed = {**content, "tried": tried, "short": PART if short is None else short}
     earlier = claim_runs(folder / "trials", claimed, overrides, "trial-*")
     if chooser.reads_frozen:
-        frozen = folder / "frozen"
-        if earlier:
-            shutil.rmtree(frozen, ignore_errors=True)
-        if not _takes_frozen(chooser, path, overrides, frozen, named=rule is not None):
+        given = (path, overrides, folder / "frozen")
+        if not takes_frozen(chooser, *given, named=rule is not None, anew=bool(earlier), execute=finish_apart):
             name, chooser = IF_NOT, make_rule(IF_NOT, pulls, path, content, overrides, tolerance / 100, audit)
         claim_runs(folder / "trials", claimed, overrides, "trial-*")  # another process may have come with other values
-    search = Search(runs, chooser, short, seconds, finish_apart)
+    search = Search(runs, chooser, part, seconds, finish_apart)
     chosen = search.choose()
     save_seconds(folder / STATE, sum(item.seconds for item in search.results.values()))
     _write(search, chosen, tried, folder, content, name)
     return 0
-
-
-def _rule_for(tried: Space, rule: str | None) -> str:
-    """Return the rule that is named, or the default; refuse one that the tried keys leave nothing to compare with."""
-    other = next((key for key in FROZEN if key in tried), None)
-    if other is None:
-        return rule or RECOMMENDED
-    if rule is None:
-        say(f"Note: {other} is tried, so that there is no one frozen model; the rule is {IF_NOT}.", file=sys.stderr)
-        return IF_NOT
-    if RULES[rule].reads_frozen:
-        raise ConfigError(f"The rule {rule} compares with one frozen model, and {other} is tried; give another --rule.")
-    return rule
-
-
-def _takes_frozen(rule: Rule, path: Path, overrides: Sequence[str], folder: Path, named: bool) -> bool:
-    """Give a rule the frozen model's predictions; return whether it can choose by them, or refuse where it is named."""
-    own = rule.setting.id_set
-    rule.frozen = frozen_predictions(path, overrides, folder, own, finish_apart)
-    try:
-        rule.value(Candidate("the frozen model", {}, {own: rule.frozen}))
-    except ConfigError as error:
-        if named or not any((folder.parent / "trials").glob("trial-*")):
-            shutil.rmtree(folder, ignore_errors=True)  # of other images, next time
-        if named:
-            raise
-        say(f"Note: {str(error).partition(';')[0]}, so that the rule is {IF_NOT}.", file=sys.stderr)
-        return False
-    return True
 
 
 def check_trials(trials: Sequence[Trial], tried: Space) -> None:
@@ -242,93 +198,6 @@ def _config_of(run: Path | None) -> Path:
     if not (run / CONFIG).is_file():
         raise ConfigError(f"{run} is no run folder, as it has no {CONFIG}; give the folder of a training.")
     return run / CONFIG
-
-
-def make_rule(
-    name: str,
-    pulls: bool,
-    path: Path,
-    content: Mapping[str, Any],
-    overrides: Sequence[str],
-    tolerance: float,
-    audit: Path | None,
-) -> Rule:
-    """Return the rule with all that it needs, but for the frozen model's predictions.
-
-    Args:
-        name: One of `RULES`.
-        pulls: Whether candidates have a pull.
-        path: The config's file.
-        content: What the file holds.
-        overrides: Options of the command line.
-        tolerance: Accuracy that may be lost, in [0, 1].
-        audit: Folder of ``starft audit data``; None takes audit in the config's run folder.
-
-    Raises:
-        ConfigError: The rule needs what isn't there.
-    """
-    options = [option for option in overrides if option.startswith("--data.")]
-    data = data_of(content.get("data"), 0, str(path), options)
-    setting = setting_of(data, tolerance, pulls)
-    if name == "inferred_groups":
-        if audit is not None and not audit.is_dir():
-            raise ConfigError(f"--audit {audit} is no folder; give the one that `starft audit data` wrote into.")
-        folder = audit or Path((content.get("trainer") or {}).get("default_root_dir") or "runs/latest") / AUDIT
-        if folder.is_dir():
-            found = read_attributes(folder, f"val/{setting.id_set}")
-            values = np.where(np.array(found.names)[found.values] == UNREADABLE, -1, found.values)
-            setting = replace(setting, attributes=values)
-    return RULES[name](setting)
-
-
-def setting_of(data: BaseDataModule, tolerance: float, pulls: bool) -> Setting:
-    """Return what a rule may use of some data.
-
-    Args:
-        data: Of the config.
-        tolerance: Accuracy that may be lost, in [0, 1].
-        pulls: Whether candidates have a pull.
-
-    Raises:
-        ConfigError: No validation set is like the training data.
-    """
-    usual = [item for item in data.val_sets if not item.ood and not item.captions]
-    usual.sort(key=lambda item: item.class_names != tuple(data.class_names))  # stable: the first one stays first
-    if not usual:
-        raise ConfigError(
-            "A rule chooses by a validation set with classes that isn't OOD, and the data have none; "
-            "give them a val split or a val_fraction."
-        )
-    grouped = tuple(item.name for item in usual if item.group_names and not item.metrics)
-    return Setting(usual[0].name, grouped, tolerance, pulls)
-
-
-def frozen_predictions(
-    path: Path, overrides: Sequence[str], folder: Path, id_set: str, execute: Callable[[Run], None]
-) -> Columns:
-    """Return the frozen model's predictions on the ID validation set.
-
-    Args:
-        path: The config's file.
-        overrides: Options of the command line.
-        folder: Of the run that scores it, which is made once.
-        id_set: That set.
-        execute: Does what is missing of a run.
-
-    Raises:
-        ConfigError: It gives a NaN or an infinity for an image, or was scored when the data had no such set.
-    """
-    run = Run("the frozen model", path, 0, folder, False, tuple(overrides), "validate")
-    if not run.done:
-        Console(160).print("The frozen model on the validation sets", style="bold")
-        with stops_told(run.title):
-            execute(run)
-    found = read_validation(folder)
-    if id_set not in found.samples:
-        shutil.rmtree(folder, ignore_errors=True)  # mended images or weights are scored anew
-        why = found.failure or f"The data had no set {id_set} then; run the same command again."
-        raise ConfigError(f"The frozen model wasn't scored, so there is nothing to compare with: {why}")
-    return found.samples[id_set]
 
 
 def _rows(search: Search, chosen: Trial) -> list[Row]:
