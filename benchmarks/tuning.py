@@ -274,6 +274,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/tuning"))
     parser.add_argument("--engine", type=int, default=0, help="measure tune's own share of so many trials instead")
     given, overrides = parser.parse_known_args()
+    if given.engine and given.world != "scenes":
+        parser.error("--engine runs the config as it is; leave --world out.")
     torch.set_num_threads(1)
     config = with_shipped_configs(["tune", "--config", given.config])[2]
     given.out.mkdir(parents=True, exist_ok=True)

@@ -271,9 +271,9 @@ def test_what_fails_and_what_others_ran_count_in_the_budget(fake: FakeTrials) ->
 
 @pytest.mark.slow
 def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
-    assert main(words("--trials=2")) == 0
+    assert main(words("--trials=2", "--short=0.25")) == 0
     assert [name for name in fake.made if "short" in name] == ["trial-001/short", "trial-002/short"]
-    assert main(words("--trials=3")) == 0
+    assert main(words("--trials=3", "--short=0.25")) == 0
     assert [name for name in fake.made if "short" in name][2:] == ["trial-003/short"]
 
 

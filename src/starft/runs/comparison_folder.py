@@ -31,6 +31,8 @@ def open_comparison(out: Path, state: str, what: str, may_hold: Sequence[str] = 
     """
     check_writable(out)
     path = out / state
+    # Another process may make the folder right now: it writes what marks it first, so that is looked for last.
+    others = [path.name for path in files_in(out, [*may_hold, state])]
     if path.is_file():
         try:
             value = load_json(path.read_text(encoding="utf-8"))
@@ -38,7 +40,6 @@ def open_comparison(out: Path, state: str, what: str, may_hold: Sequence[str] = 
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path} is damaged; give another --out or move {out} away.") from error
         return seconds
-    others = [path.name for path in files_in(out, [*may_hold, state])]  # another process may just have written it
     if others:
         raise RunFolderError(
             f"{out} holds something else ({others[0]}), no {what}; give another --out or move it away."
