@@ -595,6 +595,7 @@ def test_four_trials_run_in_full_at_once(fake: FakeTrials) -> None:
     assert lengths("--trials=4") == []
     Path("out").rename("before")
     assert lengths("--trials=4", "--short=0.25") == ["short"] * 4 + ["full"] * 2
+    assert lengths("--trials=4", "--budget=1h") == [], "a budget might leave nothing for the last ones"
     assert lengths("--trials=4") == ["full"] * 2, "a quarter is what is taken without the option, too"
 
 

@@ -72,14 +72,15 @@ class Trial:
         return Candidate(self.title, validation.metrics, validation.samples, self.pull)
 
 
-def part_of(trials: int, short: float | None) -> float:
+def part_of(trials: int, short: float | None, bounded: bool = False) -> float:
     """Return the length of the first trials, as a part of the whole.
 
     Args:
         trials: How many there are.
         short: That is asked for; None where none is.
+        bounded: Whether there is a budget, of which long trials may leave nothing for the last ones.
     """
-    return short if short is not None else 1.0 if trials <= FEW else PART
+    return short if short is not None else 1.0 if trials <= FEW and not bounded else PART
 
 
 def make_trials(

@@ -88,7 +88,7 @@ def command(
             error of the best.
         audit: Folder of `starft audit data`; null takes audit in the config's run folder.
         short: Length of the first trials, a part of the whole, and the part of the trials that run in full; 1 runs all
-            in full. null: 0.25, or 1 of four trials or fewer.
+            in full. null: 0.25, or 1 of four trials or fewer without --budget.
         trials: How many places of the space at most, drawn at random.
         budget: Time of all trials, such as 2h, 30m or 1h30m; training and validation count.
         out: Where trials, table, picture and chosen.yaml go; null takes runs/tune/NAME.
@@ -129,7 +129,7 @@ def command(
     tried = in_order(tried, content)
     folder = out if out is not None else Path("runs") / "tune" / path.stem
     grid_points = points(tried, trials)
-    part = part_of(len(grid_points), short)
+    part = part_of(len(grid_points), short, seconds is not None)
     runs = make_trials(path, content, overrides, grid_points, folder / "trials", part)
     pulls = any(map(is_pull, tried))
     name = rule_for(tried, rule)
