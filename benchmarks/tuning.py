@@ -1,11 +1,12 @@
 """What the rules of ``starft tune`` cost: the choice of each beside the best of the whole grid, on test sets.
 
-Run it: ``python -m benchmarks.tuning``. For each seed every trial runs in full, and of more than
-four short before, as tune runs them. Test sets score the full ones, for the regret alone: points of accuracy that a
-rule's choice lies below the best of the grid. Each rule chooses by tune's own engine from what has run; ``short`` 1 is
-its choice with the whole grid in full. One JSON line a rule and seed, then the means; ``processor_share`` is the
-processor time of the runs that tune makes over that of the whole grid in full. A study that was stopped goes on by the
-same command, and ``starft tune --config OUT/seed-0.yaml --out OUT/seed-0`` chooses from its trials.
+Run it: ``python -m benchmarks.tuning``. For each seed every trial runs in full, and of more than four short before, as
+tune runs them (``--short 0.25`` asks for it of fewer, too). Test sets score the full ones, for the regret alone: points
+of accuracy that a rule's choice lies below the best of the grid. Each rule chooses by tune's own engine from what has
+run; ``short`` 1 is its choice with the whole grid in full. One JSON line a rule and seed, then the means;
+``processor_share`` is the processor time of the runs that tune makes over that of the whole grid in full. A study that
+was stopped goes on by the same command, and ``starft tune --config OUT/seed-0.yaml --out OUT/seed-0``, with the same
+``--short`` where one was given, chooses from its trials.
 
 ``--world weak`` asks the same on another embedded world, around the settings that the config has there.
 
@@ -115,7 +116,7 @@ class Study:
     def carry_out(self, audits: bool) -> None:
         """Run what is missing: every trial short, where tune does, and in full, the tests, the audit for its rule."""
         open_comparison(self.folder, tune.STATE, "search of `starft tune`")
-        claimed = {**self.content, "tried": self.tried, "short": PART if self.short is None else self.short}
+        claimed = {**self.content, "tried": self.tried, "short": self.short if self.short not in (None, 1) else PART}
         claim_runs(self.folder / "trials", claimed, self.options, "trial-*")
         watch, trials = self.watch, self.trials(self.part)
         for run in dict.fromkeys([*(trial.first for trial in trials), *(trial.full for trial in trials)]):
@@ -276,12 +277,15 @@ def main() -> None:
     given, overrides = parser.parse_known_args()
     if given.engine and given.world != "scenes":
         parser.error("--engine runs the config as it is; leave --world out.")
+    if given.short is not None and not 0 < given.short <= 1:
+        parser.error(f"--short must lie in (0, 1]; got {given.short}.")
     torch.set_num_threads(1)
     config = with_shipped_configs(["tune", "--config", given.config])[2]
+    short = [] if given.short is None else [f"--short={given.short}"]
     given.out.mkdir(parents=True, exist_ok=True)
     if given.engine:
         with redirect_stdout(sys.stderr):
-            row = engine(config, given.engine, given.out / "engine", overrides)
+            row = engine(config, given.engine, given.out / "engine", [*overrides, *short])
         print(json.dumps(row), flush=True)
         return
     rows: list[dict[str, Any]] = []

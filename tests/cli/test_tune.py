@@ -4,9 +4,12 @@ import csv
 import itertools
 import json
 import shlex
+import shutil
 import threading
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from fakes.tuned import GRID, WEIGHT, FakeTrials
 from starft.__main__ import main
 from starft.audit.attributes import InferredAttributes, attributes_path
 from starft.cli import tune
-from starft.cli.single_run import Run, finish
+from starft.cli.single_run import Run, finish, stops_told
 from starft.cli.trials import make_trials, pulls
 from starft.cli.tune_run import best_temperature, cooled
 from starft.config.space import check_keys, default_space, in_order, options_of, points, read_space
@@ -30,7 +33,7 @@ from starft.errors import ConfigError, RunFolderError, StarftError
 from starft.evaluation.rules import RULES, Candidate, Setting
 from starft.files.shipped import shipped
 from starft.files.yaml_reader import load_yaml
-from starft.runs.comparison_folder import claim_runs
+from starft.runs.comparison_folder import claim_runs, save_seconds
 from starft.runs.validation import Validation, read_validation
 
 CONFIGS = shipped("lightning_configs")
@@ -271,10 +274,10 @@ def test_what_fails_and_what_others_ran_count_in_the_budget(fake: FakeTrials) ->
 
 @pytest.mark.slow
 def test_trials_are_drawn_and_more_go_on(fake: FakeTrials) -> None:
-    assert main(words("--trials=2", "--short=0.25")) == 0
-    assert [name for name in fake.made if "short" in name] == ["trial-001/short", "trial-002/short"]
     assert main(words("--trials=3", "--short=0.25")) == 0
-    assert [name for name in fake.made if "short" in name][2:] == ["trial-003/short"]
+    assert [name for name in fake.made if "short" in name] == [f"trial-00{at}/short" for at in (1, 2, 3)]
+    assert main(words("--trials=4", "--short=0.25")) == 0
+    assert [name for name in fake.made if "short" in name][3:] == ["trial-004/short"]
 
 
 @pytest.mark.parametrize(
@@ -421,10 +424,12 @@ def test_the_order_of_an_option_that_is_given_twice_counts(tmp_path: Path) -> No
 
 def test_trials_on_other_images_are_not_compared(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words()) == 0
-    Path("out/trials/trial-006/short/validation.json").unlink()
+    again = next(path for path in sorted(Path("out/trials").glob("trial-*")) if not (path / "full").exists())
+    (again / "short/validation.json").unlink()
     fake.images = 20
     assert refused(capsys, *GRID, "--rule=tolerance").startswith(
-        "trial 1 and trial 6 were validated on different images of id, so they can't be compared: the data have changed"
+        f"trial 1 and trial {int(again.name[-3:])} were validated on different images of id, so they can't be compared: "
+        "the data have changed"
     )
 
 
@@ -476,11 +481,11 @@ def test_a_later_trial_that_is_refused_leaves_the_others_alone(
 
 def test_lengths_may_be_tried(fake: FakeTrials) -> None:
     """Two epochs aren't shortened, eight are."""
-    grid = ["--grid=trainer.max_epochs=2,8", "--grid=model.lr=3e-4", f"--grid={WEIGHT}=1"]
+    grid = ["--grid=trainer.max_epochs=2,8,9,10", "--grid=model.lr=3e-4", f"--grid={WEIGHT}=1"]
     for rule in ("id", "tolerance"):
         assert main(["tune", "--config=starft.yaml", *grid, f"--out={rule}", f"--rule={rule}", "--short=0.25"]) == 0
         fulls = [name for name in fake.made if name.endswith("full")]
-        assert len(fake.made) == 3 == len(fulls) + 1, "what is chosen ran in full"
+        assert len(fake.made) == 3 + 3 == len(fulls) + 3, "of the three others two, and what is chosen ran in full"
         fake.made.clear()
 
 
@@ -563,22 +568,73 @@ def test_another_process_with_other_values_is_told(
 
 def test_one_process_at_a_time_looks_at_the_frozen_model(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where that isn't sure enough the first one removes it, and a second would read what isn't there any more."""
-    taken = []
+    taken: list[str] = []
 
     def other() -> None:
         with pytest.raises(Timeout):
             FileLock("out/.frozen.taken").acquire(timeout=0)
 
-    def read(folder: Path) -> Validation:
+    def held(what: str) -> None:
         with ThreadPoolExecutor(1) as pool:
-            taken.append(pool.submit(other).result())
+            pool.submit(other).result()
+        taken.append(what)
+
+    def read(folder: Path) -> Validation:
+        held("read")
         return read_validation(folder)
 
+    rmtree = shutil.rmtree
+
+    def remove(path: Path, **options: Any) -> None:
+        if Path(path).name == "frozen":
+            held("removed")
+        rmtree(path, **options)
+
     monkeypatch.setattr("starft.cli.tune_rule.read_validation", read)
+    monkeypatch.setattr("shutil.rmtree", remove)
     fake.images = 20
     assert main(["tune", "--config=starft.yaml", *GRID, "--out=out"]) == 0
-    assert len(taken) == 1
+    assert taken == ["removed", "read", "removed"], "of other values, and where it is sure of too little"
     FileLock("out/.frozen.taken").acquire(timeout=0).lock.release()
+
+
+def test_a_process_says_that_it_waits_for_another_ones_look_at_the_frozen_model(
+    fake: FakeTrials, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    has_it, waits = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with FileLock("out/.frozen.taken"):
+            has_it.set()
+            assert waits.wait(300)
+
+    @contextmanager
+    def told(what: str) -> Iterator[None]:
+        waits.set()
+        with stops_told(what):
+            yield
+
+    monkeypatch.setattr("starft.cli.tune_rule.stops_told", told)
+    Path("out").mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        over = pool.submit(other)
+        assert has_it.wait(300)
+        save_seconds(Path("out/tune.json"), 0.0)
+        assert main(words("--rule=zero_shot_agreement")) == 0
+        over.result()
+    assert "Another process is at out/frozen; this one waits for it.\n" in capsys.readouterr().out
+    assert chosen()[WEIGHT] == "2"
+
+
+def test_a_frozen_model_of_other_values_is_scored_anew(fake: FakeTrials) -> None:
+    """As a process leaves it that had to wait, and was then refused because of the other one's trials."""
+    assert main(words("--rule=zero_shot_agreement")) == 0
+    note = Path("out/.frozen.json")
+    values = note.read_text(encoding="utf-8")
+    note.write_text(values.replace("mini", "mini_weak"), encoding="utf-8")
+    assert main(words("--rule=zero_shot_agreement")) == 0
+    assert fake.made.count("out/frozen") == 2
+    assert note.read_text(encoding="utf-8") == values
 
 
 def test_four_trials_run_in_full_at_once(fake: FakeTrials) -> None:
@@ -591,12 +647,39 @@ def test_four_trials_run_in_full_at_once(fake: FakeTrials) -> None:
         return [Path(name).name for name in fake.made]
 
     assert lengths("--trials=4") == ["full"] * 4
-    assert lengths("--trials=5") == ["short"] * 5, "the finalists are among those that ran in full"
-    assert lengths("--trials=4") == []
+    assert lengths("--trials=4", "--short=1") == lengths("--trials=4", "--budget=1h") == []
+    assert lengths("--trials=6") == ["full"] * 2, "two that are left need no short runs to be chosen from"
     Path("out").rename("before")
-    assert lengths("--trials=4", "--short=0.25") == ["short"] * 4 + ["full"] * 2
-    assert lengths("--trials=4", "--budget=1h") == [], "a budget might leave nothing for the last ones"
+    assert lengths("--trials=5") == ["short"] * 5 + ["full"] * 2
+    Path("out").rename("five")
+    assert lengths("--trials=4", "--budget=1h") == ["short"] * 4 + ["full"] * 2, "it might leave nothing for the last"
+    assert lengths("--trials=4", "--short=0.25") == []
     assert lengths("--trials=4") == ["full"] * 2, "a quarter is what is taken without the option, too"
+
+
+def test_what_ran_in_full_needs_no_short_run(fake: FakeTrials, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor is it lost where more trials are tried, or where a budget is set after some time."""
+    began = Path("out/trials/trial-001/short/checkpoints")
+    assert main(words("--trials=2")) == 0
+    began.mkdir(parents=True)
+    assert main(words("--trials=6")) == 0
+    shorts, fulls = ([name for name in fake.made if name.endswith(end)] for end in ("short", "full"))
+    assert shorts == [f"trial-00{at}/short" for at in (3, 4, 5, 6)]
+    assert len(fulls) == 4
+    assert "the best of 4 in full length" in Path("out/chosen.yaml").read_text(encoding="utf-8")
+    assert not began.exists(), "what a short run that isn't needed left"
+    Path("out").rename("before")
+    fake.made.clear()
+    fake.stop_at = 3
+    assert main(words("--trials=4")) == 130
+    fake.stop_at = None
+    assert main(words("--trials=4", "--budget=2m10s")) == 0
+    assert len(fake.made) == 3, "120 s, and a fourth would take 40"
+    assert "the best of 3 in full length" in Path("out/chosen.yaml").read_text(encoding="utf-8")
+    capsys.readouterr()
+    Path("out").rename("three")
+    assert main(words("--trials=2", "--budget=80s")) == 0
+    assert [Path(name).name for name in fake.made[3:]] == ["full"] * 2
 
 
 def test_only_values_that_are_tried_are_looked_at(fake: FakeTrials, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -160,6 +161,7 @@ class Search:
     ) -> None:
         self.trials, self.rule, self.part, self.budget, self._execute = trials, rule, part, budget, execute
         self.results: dict[Run, Validation] = {}
+        self._later = 0
         self._console = Console(160)
 
     def choose(self) -> Trial:
@@ -169,25 +171,36 @@ class Search:
             ConfigError: The budget holds no trial, or no trial gave a number.
             Stopped: A run was asked to stop.
         """
-        self._carry_out([trial.first for trial in self.trials])
-        ranked = self._ranked([(trial, trial.first) for trial in self.trials])
-        if all(trial.short is None for trial in self.trials):
-            return ranked[0]
-        finalists = ranked[: self._finalists]
-        if self.rule.near_the_best and self._most_accurate(ranked) not in finalists:
+        self._read_done([trial.full for trial in self.trials if trial.short is not None and not trial.short.done])
+        in_full = [trial for trial in self.trials if self._needs_no_short(trial)]
+        others = [trial for trial in self.trials if trial not in in_full]
+        number = max(FINALISTS, math.ceil(len(others) * self.part))
+        if len(others) <= number:
+            in_full, others = list(self.trials), []
+        for trial in in_full:
+            _remove_begun(trial.short)
+        runs = [trial.first for trial in others]
+        self._carry_out(runs, number)
+        ranked = self._ranked([(trial, trial.first) for trial in others]) if self._finite(runs) or not in_full else []
+        finalists = ranked[:number]
+        if ranked and self.rule.near_the_best and self._most_accurate(ranked) not in finalists:
             finalists = [*finalists[:-1], self._most_accurate(ranked)]  # what the others must be near to
-        self._carry_out([trial.full for trial in finalists])
+        chosen_from = [*in_full, *finalists]
+        self._carry_out([trial.full for trial in chosen_from])
         for trial in ranked:
-            if any(run in self.results and not self.results[run].failure for run in (item.full for item in finalists)):
+            if self._finite([item.full for item in chosen_from]):
                 break
-            if trial not in finalists:  # what was finite when it was short need not be so in full
-                finalists = [*finalists, trial]
+            if trial not in chosen_from:  # what was finite when it was short need not be so in full
+                chosen_from = [*chosen_from, trial]
                 self._carry_out([trial.full])
-        return self._ranked([(trial, trial.full) for trial in finalists])[0]
+        return self._ranked([(trial, trial.full) for trial in chosen_from])[0]
 
-    @property
-    def _finalists(self) -> int:
-        return max(FINALISTS, math.ceil(len(self.trials) * self.part))
+    def _needs_no_short(self, trial: Trial) -> bool:
+        """Return whether a trial has no short run, or was run in full without one by a search of few trials."""
+        return trial.short is None or (trial.full in self.results and not trial.short.done)
+
+    def _finite(self, runs: Sequence[Run]) -> bool:
+        return any(run in self.results and not self.results[run].failure for run in runs)
 
     def _most_accurate(self, trials: Sequence[Trial]) -> Trial:
         return max(trials, key=lambda trial: self.rule.id_accuracy(trial.candidate(self.results[trial.first])))
@@ -200,8 +213,14 @@ class Search:
         seen = [trial.candidate(self.results[run]) for trial, run in runs if trial.title in scored]
         return [scored[item.title] for item in self.rule.ranked(seen)]
 
-    def _carry_out(self, runs: Sequence[Run]) -> None:
-        """Run what is free; then wait for what another process was at, and take up what was left by one that died."""
+    def _carry_out(self, runs: Sequence[Run], later: int = 0) -> None:
+        """Run what is free; then wait for what another process was at, and take up what was left by one that died.
+
+        Args:
+            runs: What is to be done.
+            later: So many runs in full come after them.
+        """
+        self._later = later
         for waits in (False, True):
             for run in runs:
                 self._read_done(runs)  # what other processes did counts in the budget
@@ -213,7 +232,8 @@ class Search:
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         lock, start = FileLock(_lock_of(run)), time.monotonic()
         try:
-            lock.acquire(timeout=-1 if waits else 0)
+            with stops_told(run.title):
+                lock.acquire(timeout=-1 if waits else 0)
         except Timeout:
             return
         try:
@@ -300,8 +320,7 @@ class Search:
         trial = self._trial_of(run)
         name, left = run.folder.name, sum(item not in self.results for item in runs)
         seconds = left * self._seconds(name)
-        if name == "short":
-            seconds += self._finalists * self._seconds("full")
+        seconds += self._later * self._seconds("full")
         values = ", ".join(f"{key} {value}" for key, value in trial.values.items())
         about = f"; about {duration(seconds)} left" if seconds else ""
         return visible(f"{runs.index(run) + 1}/{len(runs)} {name}  {run.title}: {values}{about}")
@@ -324,6 +343,13 @@ def duration(seconds: float) -> str:
 
 def _lock_of(run: Run) -> Path:
     return run.folder.parent / f".{run.folder.name}.taken"
+
+
+def _remove_begun(run: Run | None) -> None:
+    """Remove the checkpoints of a short run that was begun and isn't needed any more, unless a process is at it."""
+    if run is not None and (run.folder / CHECKPOINTS).is_dir():
+        with suppress(Timeout), FileLock(_lock_of(run), timeout=0):
+            shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _number(value: Any) -> float:

@@ -69,9 +69,9 @@ def command(
 ) -> int:
     """Try values of a config's keys, choose by a rule, and write a config to train with.
 
-    More than four trials run short first, then those that the rule likes best in full. No test set is read. What is
-    done in OUT stays: the same command goes on after a stop or a kill, and several processes with one OUT share the
-    trials.
+    More than four trials, or two where there is a budget, run short first, then those that the rule likes best in full.
+    No test set is read. What is done in OUT stays: the same command goes on after a stop or a kill, and several
+    processes with one OUT share the trials.
 
     Args:
         config: A training config: a file, or a shipped name such as csv/starft.
@@ -115,8 +115,10 @@ def command(
         raise ConfigError(f"--audit is for --rule inferred_groups, and the rule is {rule or 'another'}; give both.")
     seconds = _seconds(budget) if budget is not None else None
     if from_ is not None:
-        if grid or space or trials or budget:
-            raise ConfigError("--grid, --space, --trials and --budget are of trainings; leave them out beside --from.")
+        if grid or space or trials or budget or short is not None:
+            raise ConfigError(
+                "--grid, --space, --trials, --budget and --short are of trainings; leave them out beside --from."
+            )
         chooser = make_rule(rule or "tolerance", True, path, content, overrides, tolerance / 100, audit)
         choose_from(from_, path, chooser, overrides, out if out is not None else from_ / "tuned")
         return 0
@@ -136,11 +138,12 @@ def command(
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
-    claimed = {**content, "tried": tried, "short": PART if short is None else short}
-    earlier = claim_runs(folder / "trials", claimed, overrides, "trial-*")
+    claimed = {**content, "tried": tried, "short": short if short not in (None, 1) else PART}
+    claim_runs(folder / "trials", claimed, overrides, "trial-*")
     if chooser.reads_frozen:
         given = (path, overrides, folder / "frozen")
-        if not takes_frozen(chooser, *given, named=rule is not None, anew=bool(earlier), execute=finish_apart):
+        named = rule is not None
+        if not takes_frozen(chooser, *given, content=content, named=named, execute=finish_apart):
             name, chooser = IF_NOT, make_rule(IF_NOT, pulls, path, content, overrides, tolerance / 100, audit)
         claim_runs(folder / "trials", claimed, overrides, "trial-*")  # another process may have come with other values
     search = Search(runs, chooser, part, seconds, finish_apart)

@@ -1,14 +1,16 @@
 """The rule of ``starft tune`` and what it needs: settings of the data, an audit, predictions of the frozen model."""
 
+import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from starft.audit.attributes import UNREADABLE, read_attributes
 from starft.cli.single_run import Run, stops_told
@@ -17,6 +19,7 @@ from starft.config.space import Space
 from starft.data.datamodules import BaseDataModule
 from starft.errors import ConfigError
 from starft.evaluation.rules import RULES, Candidate, Rule, Setting
+from starft.files.atomic import replace_file
 from starft.reporting.console import Console
 from starft.runs.layout import AUDIT
 from starft.runs.validation import Columns, read_validation
@@ -56,8 +59,8 @@ def takes_frozen(
     overrides: Sequence[str],
     folder: Path,
     *,
+    content: Mapping[str, Any],
     named: bool,
-    anew: bool,
     execute: Callable[[Run], None],
 ) -> bool:
     """Give a rule the frozen model's predictions; return whether it can choose by them, or refuse where it is named.
@@ -66,19 +69,21 @@ def takes_frozen(
         rule: Compares with them.
         path: The config's file.
         overrides: Options of the command line.
-        folder: Of the run that scores it.
+        folder: Of the run that scores it; what is there of other values is removed.
+        content: What the config's file holds.
         named: Whether somebody asks for this rule.
-        anew: Whether what is there was scored with other values.
         execute: Does what is missing of a run.
 
     Raises:
         ConfigError: The rule is named and can't choose by them, or they can't be read.
     """
     own = rule.setting.id_set
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.taken"):  # another process may remove what this one would read
-        if anew:
+    values = json.dumps([content, sorted(overrides)], default=str)
+    note = folder.parent / f".{folder.name}.json"  # what it was scored with
+    with _alone(folder):  # another process may remove what this one would read
+        if not note.is_file() or note.read_text(encoding="utf-8") != values:
             shutil.rmtree(folder, ignore_errors=True)
+            replace_file(note, values.encode())
         rule.frozen = frozen_predictions(path, overrides, folder, own, execute)
         try:
             rule.value(Candidate("the frozen model", {}, {own: rule.frozen}))
@@ -90,6 +95,23 @@ def takes_frozen(
             say(f"Note: {str(error).partition(';')[0]}, so that the rule is {IF_NOT}.", file=sys.stderr)
             return False
     return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process after the other use a run folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.taken")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"Another process is at {folder}; this one waits for it.")
+        with stops_told("the frozen model"):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def make_rule(
