@@ -428,8 +428,8 @@ def test_trials_on_other_images_are_not_compared(fake: FakeTrials, capsys: pytes
     (again / "short/validation.json").unlink()
     fake.images = 20
     assert refused(capsys, *GRID, "--rule=tolerance").startswith(
-        f"trial 1 and trial {int(again.name[-3:])} were validated on different images of id, so they can't be compared: "
-        "the data have changed"
+        f"trial 1 and trial {int(again.name[-3:])} were validated on different images of id, so they can't be "
+        "compared: the data have changed"
     )
 
 
