@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from starft.cli.checks import check_model, check_run
 from starft.cli.single_run import finish_apart, trains
 from starft.cli.trials import PART, Search, Trial, make_trials, part_of
-from starft.cli.tune_rule import IF_NOT, RuleName, make_rule, rule_for, takes_frozen
+from starft.cli.tune_rule import IF_NOT, make_rule, rule_for, takes_frozen
 from starft.cli.tune_run import choose_from
 from starft.config.class_paths import import_prefix
 from starft.config.command import run_command
@@ -45,6 +45,9 @@ SETS = ("seed_everything", "model.seed", "data.init_args.seed", "trainer.default
 """Options of a run that trials set."""
 MOST_CHECKED = 200
 """Trials that are looked at before the first one runs; of more, those with an extreme that none before them has."""
+
+RuleName = Literal["zero_shot_agreement", "id", "tolerance", "groups", "inferred_groups"]
+"""Stands here, as help reads this file alone."""
 
 
 def run(words: Sequence[str]) -> int:

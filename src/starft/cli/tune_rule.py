@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -25,7 +25,6 @@ from starft.runs.layout import AUDIT
 from starft.runs.validation import Columns, read_validation
 from starft.safe_text import say
 
-RuleName = Literal["zero_shot_agreement", "id", "tolerance", "groups", "inferred_groups"]
 RECOMMENDED, IF_NOT = "zero_shot_agreement", "id"
 """The rule where none is named, and where the frozen model can't say what to keep (docs/tuning.md measures both)."""
 FROZEN = ("model.model_name", "model.pretrained")
