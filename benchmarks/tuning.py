@@ -36,7 +36,7 @@ from starft.cli.single_run import Run, finish, finish_apart, run_cli
 from starft.cli.trials import PART, Search, Trial, make_trials, part_of
 from starft.cli.tune_rule import frozen_predictions, make_rule
 from starft.config.space import Space, default_space, in_order, is_pull, points, read_space
-from starft.errors import ConfigError
+from starft.errors import ConfigError, PoolError, RunFolderError
 from starft.evaluation.rules import RULES
 from starft.files.atomic import load_json, replace_file
 from starft.files.shipped import with_shipped_configs
@@ -130,7 +130,10 @@ class Study:
         out, kinds = self.folder / AUDIT, ("--data.", "--model.model_name=", "--model.pretrained=")
         own = tuple(option for option in self.options if option.startswith(kinds))
         if audits:
-            watch.once(AUDIT, out, lambda: audit.data(config=str(self.config), out=out, overrides=own))
+            try:
+                watch.once(AUDIT, out, lambda: audit.data(config=str(self.config), out=out, overrides=own))
+            except PoolError as error:  # then its rule is refused
+                print(error, file=sys.stderr)
 
     @property
     def watch(self) -> Stopwatch:
@@ -166,7 +169,7 @@ class Study:
         start = {"row": "choice", "rule": rule, "short": part}
         try:
             chosen, seconds = self.choice(rule, part)
-        except ConfigError as error:
+        except (ConfigError, RunFolderError) as error:
             return {**start, "refused": str(error)}
         tested = self.tested()
         best = {name: max(scores[name] for scores in tested.values()) for name in QUOTED}

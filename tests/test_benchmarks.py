@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from fakes.tuned import WEIGHT, FakeTrials
 from starft.__main__ import main
 from starft.cli.fit import check_command
 from starft.cli.single_run import Run
+from starft.errors import PoolError
 from starft.files.yaml_reader import read_yaml
 from starft.runs.validation import write_validation
 
@@ -188,6 +190,26 @@ def test_tuning(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monke
             lines = list(csv.DictReader(file))
         assert [float(line[weight]) for line in lines if line["state"] == "chosen"] == [row["chosen"][weight]]
         assert len(lines) == 5, "three short ones and two in full"
+
+
+def test_a_study_goes_on_where_its_audit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the frozen model recognises no phrase of the pool; also: four trials have no short runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    tuning = import_module("benchmarks.tuning")
+
+    def refuse(**given: Any) -> None:
+        raise PoolError("The model recognises none of the phrases.")
+
+    fake = FakeTrials()
+    monkeypatch.setattr(tuning, "finish", fake)
+    monkeypatch.setattr(tuning.audit, "data", refuse)
+    weights = {WEIGHT: [1, 2, 4], "model.lr": [1e-4]}
+    study = tuning.Study(STARFT, weights, tmp_path / "seed-0", (), None)
+    study.carry_out(audits=True)
+    assert [Path(name).name for name in fake.made] == ["full"] * 3
+    assert study.part == 1
+    assert "is no folder; give the one that `starft audit data`" in study.row("inferred_groups", 1)["refused"]
 
 
 def test_what_tune_itself_takes(
