@@ -33,7 +33,7 @@ import torch
 from starft.__main__ import main as starft
 from starft.cli import audit, tune
 from starft.cli.single_run import Run, finish, finish_apart, run_cli
-from starft.cli.trials import PART, Search, Trial, make_trials, part_of
+from starft.cli.trials import Search, Trial, claim_of, make_trials, part_of
 from starft.cli.tune_rule import frozen_predictions, make_rule
 from starft.config.space import Space, default_space, in_order, is_pull, points, read_space
 from starft.errors import ConfigError, PoolError, RunFolderError
@@ -116,8 +116,8 @@ class Study:
     def carry_out(self, audits: bool) -> None:
         """Run what is missing: every trial short, where tune does, and in full, the tests, the audit for its rule."""
         open_comparison(self.folder, tune.STATE, "search of `starft tune`")
-        claimed = {**self.content, "tried": self.tried, "short": self.short if self.short not in (None, 1) else PART}
-        claim_runs(self.folder / "trials", claimed, self.options, "trial-*")
+        claim = claim_of(self.content, self.tried, self.short)
+        claim_runs(self.folder / "trials", claim, self.options, "trial-*")
         watch, trials = self.watch, self.trials(self.part)
         for run in dict.fromkeys([*(trial.first for trial in trials), *(trial.full for trial in trials)]):
             watch.once(name_of(run), run.folder, lambda run=run: finish(run))  # type: ignore[misc]

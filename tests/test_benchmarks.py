@@ -193,7 +193,7 @@ def test_tuning(rows: Callable[..., list[dict[str, Any]]], tmp_path: Path, monke
 
 
 def test_a_study_goes_on_where_its_audit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where the frozen model recognises no phrase of the pool; also: four trials have no short runs."""
+    """As where the frozen model recognises no phrase of the pool; also: three trials have no short runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     tuning = import_module("benchmarks.tuning")

@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from starft.cli.single_run import Run, stops_told
-from starft.config.space import is_pull, lengths, options_of, warmup
+from starft.config.space import Space, is_pull, lengths, options_of, warmup
 from starft.errors import ConfigError, StarftError, Stopped
 from starft.evaluation.rules import Candidate, Rule
 from starft.files.yaml_reader import seed_of
@@ -82,6 +82,17 @@ def part_of(trials: int, short: float | None, bounded: bool = False) -> float:
         bounded: Whether there is a budget, of which long trials may leave nothing for the last ones.
     """
     return short if short is not None else 1.0 if trials <= FEW and not bounded else PART
+
+
+def claim_of(content: Mapping[str, Any], tried: Space, short: float | None) -> dict[str, Any]:
+    """Return what all searches of one folder have in common.
+
+    Args:
+        content: What the config's file holds.
+        tried: The tried keys, with all values.
+        short: Length of the first trials that is asked for. None and 1 go with the usual one: they make no other.
+    """
+    return {**content, "tried": tried, "short": short if short not in (None, 1) else PART}
 
 
 def make_trials(

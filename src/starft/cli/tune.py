@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from starft.cli.checks import check_model, check_run
 from starft.cli.single_run import finish_apart, trains
-from starft.cli.trials import PART, Search, Trial, make_trials, part_of
+from starft.cli.trials import Search, Trial, claim_of, make_trials, part_of
 from starft.cli.tune_rule import IF_NOT, make_rule, rule_for, takes_frozen
 from starft.cli.tune_run import choose_from
 from starft.config.class_paths import import_prefix
@@ -141,7 +141,7 @@ def command(
     chooser = make_rule(name, pulls, path, content, overrides, tolerance / 100, audit)
     check_trials([trial for trial in runs if trial is runs[0] or not trial.first.folder.exists()], tried)
     open_comparison(folder, STATE, "search of `starft tune`")
-    claimed = {**content, "tried": tried, "short": short if short not in (None, 1) else PART}
+    claimed = claim_of(content, tried, short)
     claim_runs(folder / "trials", claimed, overrides, "trial-*")
     if chooser.reads_frozen:
         given = (path, overrides, folder / "frozen")

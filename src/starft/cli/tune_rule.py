@@ -99,7 +99,6 @@ def takes_frozen(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Let one process after the other use a run folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.parent / f".{folder.name}.taken")
     try:
         lock.acquire(timeout=0)
